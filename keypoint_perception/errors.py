@@ -1,0 +1,42 @@
+"""
+What can go wrong that a user can mend.
+
+    PerceptionError
+    ├── SourceError        a recording, frame store or annotation file cannot be used
+    │   └── EncodingError  an image's encoding, size or step cannot be used
+    ├── ConfigError        a setting is unknown or out of range
+    ├── TrainingError      learning cannot start or go on
+    ├── ModelError         a model directory is incomplete, changed or too new
+    └── EngineError        an inference engine is missing or gave nonsense
+
+A message says what was found, what was expected and what to do, in one sentence. The command
+line prints it and exits with 2; the node logs it and lives on.
+"""
+
+
+class PerceptionError(Exception):
+    """Base of all errors that a user can mend."""
+
+
+class SourceError(PerceptionError):
+    """A recording, frame store or annotation file cannot be used."""
+
+
+class EncodingError(SourceError):
+    """An image's encoding, size or step cannot be used."""
+
+
+class ConfigError(PerceptionError):
+    """A setting is unknown or out of range."""
+
+
+class TrainingError(PerceptionError):
+    """Learning cannot start or go on."""
+
+
+class ModelError(PerceptionError):
+    """A model directory is incomplete, changed or too new."""
+
+
+class EngineError(PerceptionError):
+    """An inference engine is missing, cannot load its model or gave nonsense."""

@@ -1,0 +1,1 @@
+"""How good keypoints are, in numbers and in pictures."""

@@ -1,0 +1,1 @@
+"""Images -> keypoints, with one file and one heavy library an engine."""

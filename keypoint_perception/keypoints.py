@@ -1,0 +1,106 @@
+"""
+The coordinate convention, once.
+
+A position is ``(u, v)`` = (column, row) in pixels. An integer value is the centre of a pixel and
+``(0, 0)`` is the centre of the top-left pixel, so an image W pixels wide reaches from -0.5 to
+W - 0.5. Three frames of reference use it:
+
+- **image**: the image as received from the camera;
+- **network**: the network input, into which the image is scaled and centred (letterboxed);
+- **cells**: the network's heatmaps, one cell for ``stride`` network pixels.
+
+Worked numbers. An image of 640 x 480 in a network input of 128 x 128: the scale is 0.2, the
+picture fills 128 x 96, and 16 rows stay empty above and below.
+
+    image (0, 0)         -> network ((0 + 0.5) * 0.2 - 0.5, (0 + 0.5) * 0.2 - 0.5 + 16)
+                          = (-0.4, 15.6)
+    image (319.5, 239.5) -> network (63.5, 63.5), the centre of both
+    network (1.5, 1.5)   -> cell (0, 0) at stride 4: a cell's centre is the centre of its block
+    cell (1, 0)          -> network (5.5, 1.5)
+
+What the neighbours do: ``cv2.resize`` and ``grid_sample(align_corners=False)`` agree with this;
+``align_corners=True`` and a plain ``u * scale`` do not (they are off by up to half a pixel).
+Foxglove puts the origin on the corner of the top-left pixel: add 0.5 there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keypoint_perception.errors import EncodingError
+
+
+@dataclass(frozen=True)
+class Fit:
+    """
+    How an image of one size lies in a network input of another.
+
+    :param image_hw: height and width of the image, px
+    :param network_hw: height and width of the network input, px
+    """
+
+    image_hw: tuple[int, int]
+    network_hw: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if min(self.image_hw) < 1 or min(self.network_hw) < 1:
+            msg = (
+                f'An image of {self.image_hw[1]}x{self.image_hw[0]} cannot be fitted into '
+                f'{self.network_hw[1]}x{self.network_hw[0]}: expected at least one pixel each way.'
+            )
+            raise EncodingError(msg)
+
+    @property
+    def filled_hw(self) -> tuple[int, int]:
+        """Return the height and width of the picture inside the network input, px."""
+        scale = min(n / i for n, i in zip(self.network_hw, self.image_hw, strict=True))
+        height, width = (max(1, round(i * scale)) for i in self.image_hw)
+        return min(height, self.network_hw[0]), min(width, self.network_hw[1])
+
+    @property
+    def offset_uv(self) -> tuple[int, int]:
+        """Return the empty columns to the left and the empty rows above, px."""
+        height, width = self.filled_hw
+        return (self.network_hw[1] - width) // 2, (self.network_hw[0] - height) // 2
+
+    @property
+    def scale_uv(self) -> tuple[float, float]:
+        """Return network pixels per image pixel along u and v; they differ by rounding only."""
+        height, width = self.filled_hw
+        return width / self.image_hw[1], height / self.image_hw[0]
+
+    def to_network(self, uv: np.ndarray) -> np.ndarray:
+        """Return positions (..., 2) of the image in network pixels, float32."""
+        uv = np.asarray(uv, np.float64)
+        moved = (uv + 0.5) * self.scale_uv - 0.5 + self.offset_uv
+        return moved.astype(np.float32)
+
+    def to_image(self, uv: np.ndarray) -> np.ndarray:
+        """Return positions (..., 2) of the network input in image pixels, float32."""
+        uv = np.asarray(uv, np.float64)
+        moved = (uv - self.offset_uv + 0.5) / self.scale_uv - 0.5
+        return moved.astype(np.float32)
+
+
+def cells_to_network(uv, stride: float):
+    """
+    Return network pixels of heatmap positions.
+
+    Takes numbers, arrays and tensors alike: it only adds and multiplies.
+
+    :param uv: positions in cells, cell centres are integers
+    :param stride: network pixels per cell
+    """
+    return (uv + 0.5) * stride - 0.5
+
+
+def network_to_cells(uv, stride: float):
+    """Return heatmap positions of network pixels; undoes :func:`cells_to_network`."""
+    return (uv + 0.5) / stride - 0.5
+
+
+def diagonal_px(height: int, width: int) -> float:
+    """Return the diagonal by which errors are divided, px."""
+    return float(np.hypot(height, width))

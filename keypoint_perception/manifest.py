@@ -1,0 +1,146 @@
+"""
+What an engine must know of its network, and proof that it is the network meant.
+
+``manifest.json`` of a model directory names every file with its SHA-256. A loader that finds a
+file missing, a byte changed or a newer format refuses by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from keypoint_perception import __version__
+from keypoint_perception.errors import ModelError
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = 'manifest.json'
+ONNX_NAME = 'keypointer.onnx'
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """
+    A model directory's description.
+
+    :param keypoint_names: K names in the order of the network's output
+    :param input_hw: height and width of the network input, px
+    :param objective: name of the learning objective, for the record only
+    :param network: name of the network's architecture, for the record only
+    :param sources: recordings learned from: name, digest, topics, frames
+    :param metrics: what was measured at the end of training
+    :param files: SHA-256 of every file by its path below the model directory
+    """
+
+    keypoint_names: tuple[str, ...]
+    input_hw: tuple[int, int]
+    objective: str
+    network: str
+    sources: tuple[dict, ...] = ()
+    metrics: dict = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    package_version: str = __version__
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def keypoint_count(self) -> int:
+        """Return K."""
+        return len(self.keypoint_names)
+
+
+def write_manifest(model_dir: Path, manifest: Manifest, *, files: list[str]) -> Manifest:
+    """
+    Describe ``files`` of a model directory, and write the description last and at once.
+
+    :param files: paths below ``model_dir``
+    :return: the manifest with the digests filled in
+    """
+    digests = {name: file_digest(model_dir / name) for name in sorted(files)}
+    values = asdict(manifest) | {'files': digests}
+    text = json.dumps(values | {'keypoint_count': manifest.keypoint_count}, indent=2) + '\n'
+    unfinished = model_dir / (MANIFEST_NAME + '.part')
+    unfinished.write_text(text)
+    os.replace(unfinished, model_dir / MANIFEST_NAME)
+    return read_manifest(model_dir)
+
+
+def read_manifest(model_dir: Path) -> Manifest:
+    """
+    Read and check a model directory.
+
+    :raises ModelError: if it is no model directory, its format is newer than this package, or a
+        file is missing or changed
+    """
+    model_dir = Path(model_dir)
+    manifest = _parse_manifest(model_dir)
+    missing = [name for name in manifest.files if not (model_dir / name).is_file()]
+    if missing:
+        msg = (
+            f'Model {str(model_dir)!r} lacks {", ".join(missing)}, which its manifest names; '
+            'copy the whole model directory again or train anew.'
+        )
+        raise ModelError(msg)
+    changed = [n for n, digest in manifest.files.items() if file_digest(model_dir / n) != digest]
+    if changed:
+        msg = (
+            f'In model {str(model_dir)!r} the contents of {", ".join(changed)} do not match the '
+            'manifest; copy the model directory again, or rebuild it from its checkpoint with '
+            '`export`.'
+        )
+        raise ModelError(msg)
+    return manifest
+
+
+def _parse_manifest(model_dir: Path) -> Manifest:
+    path = model_dir / MANIFEST_NAME
+    if not path.is_file():
+        found = 'no such directory' if not model_dir.is_dir() else f'it has no {MANIFEST_NAME}'
+        msg = (
+            f'{str(model_dir)!r} is not a model directory ({found}); expected the directory '
+            'that `train --out` wrote.'
+        )
+        raise ModelError(msg)
+    try:
+        values = json.loads(path.read_text())
+        version = values['format_version']
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f'{str(path)!r} is not a manifest ({error}); copy the model directory again.'
+        raise ModelError(msg) from error
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        msg = (
+            f'Model {str(model_dir)!r} has format {version!r}, this package reads up to '
+            f'{FORMAT_VERSION}; install a keypoint_perception newer than {__version__}.'
+        )
+        raise ModelError(msg)
+    return _from_values(path, values)
+
+
+def _from_values(path: Path, values: dict) -> Manifest:
+    known = {f.name for f in fields(Manifest)}
+    try:
+        manifest = Manifest(**{name: value for name, value in values.items() if name in known})
+        height, width = (int(n) for n in manifest.input_hw)
+        names = tuple(str(name) for name in manifest.keypoint_names)
+        files = {str(name): str(digest) for name, digest in manifest.files.items()}
+    except (TypeError, ValueError, AttributeError) as error:
+        msg = f'{str(path)!r} lacks what a manifest needs ({error}); copy the model again.'
+        raise ModelError(msg) from error
+    if not names or ONNX_NAME not in files:
+        msg = f'{str(path)!r} names no keypoints or no {ONNX_NAME}; export the model again.'
+        raise ModelError(msg)
+    values = {f.name: getattr(manifest, f.name) for f in fields(Manifest)}
+    values |= {'keypoint_names': names, 'input_hw': (height, width), 'files': files}
+    values['sources'] = tuple(manifest.sources)
+    return Manifest(**values)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open('rb') as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The one network, its checkpoints and its ONNX form."""

@@ -1,0 +1,1 @@
+"""The live path: nodes, parameters, messages, diagnostics."""
