@@ -27,9 +27,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from keypoint_perception.errors import EncodingError
+import numpy as np
 
 
 @dataclass(frozen=True)

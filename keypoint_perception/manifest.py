@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from keypoint_perception import __version__
@@ -63,7 +62,7 @@ def write_manifest(model_dir: Path, manifest: Manifest, *, files: list[str]) -> 
     text = json.dumps(values | {'keypoint_count': manifest.keypoint_count}, indent=2) + '\n'
     unfinished = model_dir / (MANIFEST_NAME + '.part')
     unfinished.write_text(text)
-    os.replace(unfinished, model_dir / MANIFEST_NAME)
+    unfinished.replace(model_dir / MANIFEST_NAME)
     return read_manifest(model_dir)
 
 

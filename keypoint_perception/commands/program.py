@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from keypoint_perception.commands.doctor import doctor
 from keypoint_perception.errors import PerceptionError
+import typer
 
 # One line a verb, in the order in which a user meets them.
 VERBS = (doctor,)

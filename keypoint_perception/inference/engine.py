@@ -10,9 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from keypoint_perception.errors import EngineError
+import numpy as np
 
 ENGINE_NAMES = ('auto', 'onnxruntime', 'tensorrt', 'torch')
 
