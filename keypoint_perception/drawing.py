@@ -1,0 +1,160 @@
+"""
+Keypoints drawn on pictures.
+
+A keypoint has the same colour in every picture, whoever draws it. Positions follow
+:mod:`keypoint_perception.keypoints`: ``(u, v)`` in pixels, an integer is a pixel's centre.
+Enlarged by ``scale`` a position moves with the pixel it lies in, as everywhere else:
+``(u, v) -> ((u + 0.5) * scale - 0.5, (v + 0.5) * scale - 0.5)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+import colorsys
+import itertools
+
+import cv2
+import numpy as np
+
+OUTLINE = (16, 16, 16)
+# The golden ratio spreads any number of hues; the tone tells apart what lands near an older one.
+_HUE_STEP = 0.6180339887498949
+_TONES = ((1.0, 1.0), (0.45, 1.0), (0.85, 0.7))  # saturation and value
+_HUES_PER_TONE = 8
+# cv2 takes positions in sixteenths of a pixel.
+_SHIFT = 4
+
+
+def keypoint_colour(index: int) -> tuple[int, int, int]:
+    """Return the RGB colour of keypoint ``index``, always the same one."""
+    saturation, value = _TONES[index // _HUES_PER_TONE % len(_TONES)]
+    colour = colorsys.hsv_to_rgb(index * _HUE_STEP % 1.0, saturation, value)
+    red, green, blue = (round(255 * channel) for channel in colour)
+    return red, green, blue
+
+
+def draw_keypoints(
+    rgb: np.ndarray,
+    keypoints: np.ndarray,
+    *,
+    threshold: float = 0.0,
+    names: Sequence[str] | None = None,
+    trails: Iterable[np.ndarray] | None = None,
+    scale: int = 1,
+) -> np.ndarray:
+    """
+    Return a copy of an image with keypoints drawn on it.
+
+    A confident keypoint is a disc, one below ``threshold`` a ring; both have a dark outline.
+    Their size follows the picture's. Positions that are NaN or outside the image are left out.
+
+    :param rgb: (H, W, 3) uint8
+    :param keypoints: u, v in px of ``rgb`` and confidence, (K, 3)
+    :param threshold: least confidence of a disc
+    :param names: K names to write beside the points
+    :param trails: earlier keypoints, each (K, 3), oldest first; joined to the present ones by
+        lines where they are confident
+    :param scale: the copy is this many times larger, so that small images stay legible
+    :return: (H * scale, W * scale, 3) uint8
+    """
+    keypoints = np.asarray(keypoints, np.float64).reshape(-1, 3)
+    canvas = _enlarge(rgb, scale)
+    radius = _radius_px(canvas)
+    if trails is not None:
+        history = [np.asarray(t, np.float64).reshape(-1, 3) for t in trails]
+        _draw_trails(canvas, [*history, keypoints], threshold, scale, radius)
+    for index, (u, v, confidence) in enumerate(keypoints):
+        if not _inside(u, v, rgb.shape):
+            continue
+        centre = _fixed_point(u, v, scale)
+        _draw_point(canvas, centre, keypoint_colour(index), radius, confidence >= threshold)
+        if names is not None:
+            _write(canvas, names[index], centre, keypoint_colour(index), radius)
+    return canvas
+
+
+def tile_pictures(pictures: Sequence[np.ndarray], columns: int, *, gap: int = 2) -> np.ndarray:
+    """
+    Return pictures side by side, row by row.
+
+    Smaller pictures stand in the top-left corner of their place; what is empty is dark.
+
+    :param pictures: each (H, W, 3) uint8, at least one; sizes may differ
+    :param columns: pictures in a row; fewer pictures than that make a narrower sheet
+    :param gap: empty pixels between pictures
+    """
+    if not pictures or columns < 1:
+        msg = f'{len(pictures)} pictures in {columns} columns: expected at least one of each.'
+        raise ValueError(msg)
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    height = max(picture.shape[0] for picture in pictures)
+    width = max(picture.shape[1] for picture in pictures)
+    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, 3)
+    sheet = np.full(shape, OUTLINE, np.uint8)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        top, left = row * (height + gap), column * (width + gap)
+        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return sheet
+
+
+def _enlarge(rgb: np.ndarray, scale: int) -> np.ndarray:
+    """Return a copy ``scale`` times larger, contiguous so that cv2 can draw into it."""
+    if scale == 1:
+        return np.array(rgb, np.uint8, order='C')
+    height, width = rgb.shape[:2]
+    size = (width * scale, height * scale)
+    return cv2.resize(np.ascontiguousarray(rgb), size, interpolation=cv2.INTER_LINEAR)
+
+
+def _radius_px(canvas: np.ndarray) -> float:
+    return max(2.0, 0.008 * float(np.hypot(*canvas.shape[:2])))
+
+
+def _inside(u: float, v: float, shape: tuple[int, ...]) -> bool:
+    """Return whether a position lies on the image; False for NaN."""
+    return bool(-0.5 <= u <= shape[1] - 0.5 and -0.5 <= v <= shape[0] - 0.5)
+
+
+def _fixed_point(u: float, v: float, scale: int) -> tuple[int, int]:
+    """Return a position of the image on the enlarged canvas, in sixteenths of a pixel."""
+    u, v = ((p + 0.5) * scale - 0.5 for p in (u, v))
+    return round(u * 2**_SHIFT), round(v * 2**_SHIFT)
+
+
+def _draw_point(canvas, centre, colour, radius, filled) -> None:
+    """Draw a disc or a ring, outlined."""
+    outline = max(1.0, radius / 3)
+    outer, inner = (round(r * 2**_SHIFT) for r in (radius + outline, radius))
+    if filled:
+        cv2.circle(canvas, centre, outer, OUTLINE, -1, cv2.LINE_AA, _SHIFT)
+        cv2.circle(canvas, centre, inner, colour, -1, cv2.LINE_AA, _SHIFT)
+        return
+    thickness = max(1, round(radius / 2.5))
+    cv2.circle(canvas, centre, inner, OUTLINE, thickness + 2, cv2.LINE_AA, _SHIFT)
+    cv2.circle(canvas, centre, inner, colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_trails(canvas, history, threshold, scale, radius) -> None:
+    """Join consecutive keypoints by lines, thinner than the points and without an outline."""
+    shape = (canvas.shape[0] // scale, canvas.shape[1] // scale)
+    thickness = max(1, round(radius / 3))
+    for before, after in itertools.pairwise(history):
+        for index, ends in enumerate(zip(before, after, strict=True)):
+            if all(_inside(u, v, shape) and c >= threshold for u, v, c in ends):
+                start, stop = (_fixed_point(u, v, scale) for u, v, _ in ends)
+                colour = keypoint_colour(index)
+                cv2.line(canvas, start, stop, colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _write(canvas, text, centre, colour, radius) -> None:
+    """Write a name to the right of a point, over a dark copy shifted each way."""
+    size = max(0.3, radius / 14)
+    left = round(centre[0] / 2**_SHIFT + 2 * radius)
+    base = round(centre[1] / 2**_SHIFT + radius / 2)
+    shifts = [(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if (dx, dy) != (0, 0)]
+    for dx, dy in [*shifts, (0, 0)]:
+        ink = colour if (dx, dy) == (0, 0) else OUTLINE
+        corner = (left + dx, base + dy)
+        cv2.putText(canvas, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size, ink, 1, cv2.LINE_AA)
