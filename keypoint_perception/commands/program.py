@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from keypoint_perception.commands.doctor import doctor
@@ -11,13 +12,35 @@ import typer
 # One line a verb, in the order in which a user meets them.
 VERBS = (doctor,)
 
+# The base of all complaints about a command line. Older Typer takes it from click, newer Typer
+# carries its own copy; by this way it is found in both.
+UsageError = typer.BadParameter.__base__
+CommandLineError = UsageError.__base__
+
+# Places that cannot be written, and disks that are full: for the user to mend, not for us.
+MENDABLE_ERRNOS = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EISDIR,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+
 app = typer.Typer(
     name='keypoint_perception',
     help='From an unlabelled rosbag to live keypoints on a robot.',
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+@app.callback()
+def program() -> None:
+    """From an unlabelled rosbag to live keypoints on a robot."""
+
+
 for verb in VERBS:
     app.command()(verb)
 
@@ -28,8 +51,36 @@ def main(arguments: list[str] | None = None) -> None:
 
     :param arguments: command line without the program's name, by default the process's own
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=arguments)
+        code = app(args=arguments or ['--help'], prog_name=app.info.name, standalone_mode=False)
     except PerceptionError as error:
-        print(f'error: {error}', file=sys.stderr)
-        raise SystemExit(2) from error
+        stop(str(error), error)
+    except CommandLineError as error:
+        stop(usage_sentence(error), error)
+    except OSError as error:
+        if error.errno not in MENDABLE_ERRNOS:
+            raise
+        place = '' if error.filename is None else f' {str(error.filename)!r}'
+        stop(f'{error.strerror}:{place}; choose a place that can be read and written.', error)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        print('stopped by Ctrl-C', file=sys.stderr)
+        raise SystemExit(128 + 2) from error
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def stop(sentence: str, cause: Exception) -> None:
+    """Print one sentence and exit with 2."""
+    print(f'error: {sentence}', file=sys.stderr)
+    raise SystemExit(2) from cause
+
+
+def usage_sentence(error: CommandLineError) -> str:
+    """Return what is wrong with the command line, and where to read how it should be."""
+    complaint = ' '.join(error.format_message().split()).rstrip('.')
+    context = getattr(error, 'ctx', None)
+    command = app.info.name if context is None else context.command_path
+    verbs = getattr(getattr(context, 'command', None), 'commands', {})
+    if verbs and 'command' in complaint:
+        complaint += f'; verbs: {", ".join(verbs)}'
+    return f'{complaint}; see `{command} --help`.'
