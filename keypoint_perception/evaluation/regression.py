@@ -1,0 +1,193 @@
+"""
+How much of the labelled motion the learned keypoints explain.
+
+A ridge regression with an intercept leads from all K learned points (2K numbers) to each
+labelled point. It is fitted on the first 70 % of the labelled frames in time and scored on the
+last 30 %.
+
+    error     = mean over scored frames of |predicted - label|, in % of the image diagonal
+    trivial   = the same, always predicting the mean label of the fitting part
+    explained = 1 - error / trivial
+
+1 means that the label can be read off the keypoints, 0 that they are worth no more than knowing
+where the point usually is; worse than that is negative.
+
+Confidences are not used. Positions are divided by the diagonal, and the ridge is 1e-8 for each
+fitting frame: motion much smaller than 0.01 % of the diagonal is taken for noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keypoint_perception.errors import SourceError
+from keypoint_perception.evaluation.episodes import find_episodes
+import numpy as np
+
+FIT_SHARE = 0.7
+LEAST_SPREAD_PERCENT = 1.0
+_RIDGE_PER_FRAME = 1e-8
+
+
+@dataclass(frozen=True)
+class PointScore:
+    """
+    How well one labelled point is explained.
+
+    Figures that cannot be had, because a part of the recording has no label of this point, are
+    NaN; so is ``explained`` where the trivial answer is exact.
+
+    :param spread_percent: root mean square distance from the point's mean position within an
+        episode, averaged over the episodes, in % of the diagonal
+    :param moves: whether that spread is at least 1 %
+    """
+
+    name: str
+    error_percent: float
+    trivial_percent: float
+    explained: float
+    spread_percent: float
+    moves: bool
+    fitted_frames: int
+    scored_frames: int
+
+
+@dataclass(frozen=True)
+class RegressionScore:
+    """
+    How well a recording is explained.
+
+    The means run over the points that move and have been scored, each point counting once:
+    ``mean_explained`` = 1 - (mean of the errors) / (mean of the trivial errors), which is not the
+    mean of the points' own ``explained``: a point that hardly moves weighs little in it. They are
+    NaN where there is no such point.
+    """
+
+    points: tuple[PointScore, ...]
+    fitted_frames: int
+    scored_frames: int
+    episodes: int
+
+    @property
+    def counted(self) -> tuple[PointScore, ...]:
+        """Return the points over which the means run."""
+        return tuple(p for p in self.points if p.moves and np.isfinite(p.error_percent))
+
+    @property
+    def mean_error_percent(self) -> float:
+        """Return the mean error, % of the diagonal."""
+        return _mean([p.error_percent for p in self.counted])
+
+    @property
+    def mean_trivial_percent(self) -> float:
+        """Return the mean trivial error, % of the diagonal."""
+        return _mean([p.trivial_percent for p in self.counted])
+
+    @property
+    def mean_explained(self) -> float:
+        """Return 1 - mean error / mean trivial error."""
+        return _explained(self.mean_error_percent, self.mean_trivial_percent)
+
+
+def score_regression(
+    stamps_ns: np.ndarray,
+    keypoints: np.ndarray,
+    labels: np.ndarray,
+    *,
+    names: tuple[str, ...],
+    diagonal_px: float | np.ndarray,
+) -> RegressionScore:
+    """
+    Score learned keypoints against labels of the same frames.
+
+    A frame with at least one label is a labelled frame. The split into 70 % and 30 % is one for
+    all points (rounded down, at least one frame on each side); a point is then fitted and scored
+    on the frames of each side that have its label.
+
+    :param stamps_ns: stamps of the frames, increasing, (N,) ns
+    :param keypoints: learned points, (N, K, 2) or with confidence (N, K, 3), px
+    :param labels: (N, L, 2) px, NaN where not labelled
+    :param names: names of the L labelled points
+    :param diagonal_px: diagonal of the images, one for all or (N,)
+    :raises SourceError: if fewer than two frames are labelled
+    """
+    diagonal = np.broadcast_to(np.asarray(diagonal_px, np.float64), (len(stamps_ns),))
+    features = np.asarray(keypoints, np.float64)[..., :2] / diagonal[:, None, None]
+    features = features.reshape(len(features), -1)  # (N, 2K)
+    targets = np.asarray(labels, np.float64) / diagonal[:, None, None]
+    labelled = np.isfinite(targets).all(axis=-1)  # (N, L)
+    frames = np.flatnonzero(labelled.any(axis=1))
+    if len(frames) < 2:
+        msg = (
+            f'{len(frames)} frames are labelled; expected at least 2, because the regression is '
+            'fitted on the first 70 % of them and scored on the rest: label more frames.'
+        )
+        raise SourceError(msg)
+    last_fitted = frames[max(1, int(FIT_SHARE * len(frames))) - 1]
+    fitting = np.arange(len(stamps_ns)) <= last_fitted
+    episode = find_episodes(stamps_ns)
+    points = tuple(
+        _score_point(name, features, targets[:, j], labelled[:, j], fitting, episode)
+        for j, name in enumerate(names)
+    )
+    fitted = int(np.count_nonzero(frames <= last_fitted))
+    return RegressionScore(points, fitted, len(frames) - fitted, int(episode[-1]) + 1)
+
+
+def fit_ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Fit ``targets = features @ weights + intercept``; the intercept is not shrunk.
+
+    :param features: (N, F)
+    :param targets: (N, T)
+    :return: weights (F, T) and intercept (T,)
+    """
+    mean, target_mean = features.mean(axis=0), targets.mean(axis=0)
+    centred = features - mean
+    ridge = _RIDGE_PER_FRAME * len(features) * np.eye(features.shape[1])
+    weights = np.linalg.solve(centred.T @ centred + ridge, centred.T @ (targets - target_mean))
+    return weights, target_mean - mean @ weights
+
+
+def _score_point(name, features, target, labelled, fitting, episode) -> PointScore:
+    """Fit and score one labelled point: positions (N, 2), masks (N,), in diagonals."""
+    fit, score = labelled & fitting, labelled & ~fitting
+    error = trivial = float('nan')
+    if fit.any() and score.any():
+        weights, intercept = fit_ridge(features[fit], target[fit])
+        error = _mean_distance_percent(features[score] @ weights + intercept, target[score])
+        trivial = _mean_distance_percent(target[fit].mean(axis=0), target[score])
+    spread = _spread_percent(target[labelled], episode[labelled])
+    return PointScore(
+        name=name,
+        error_percent=error,
+        trivial_percent=trivial,
+        explained=_explained(error, trivial),
+        spread_percent=spread,
+        moves=bool(spread >= LEAST_SPREAD_PERCENT),
+        fitted_frames=int(fit.sum()),
+        scored_frames=int(score.sum()),
+    )
+
+
+def _spread_percent(target: np.ndarray, episode: np.ndarray) -> float:
+    """Return the mean over episodes with two labels or more, NaN if there is none."""
+    spreads = []
+    for number in np.unique(episode):
+        positions = target[episode == number]
+        if len(positions) > 1:
+            spreads.append(100 * float(np.sqrt(positions.var(axis=0).sum())))
+    return _mean(spreads)
+
+
+def _mean_distance_percent(predicted: np.ndarray, target: np.ndarray) -> float:
+    return 100 * float(np.linalg.norm(predicted - target, axis=-1).mean())
+
+
+def _explained(error: float, trivial: float) -> float:
+    # The mean of equal numbers is off by rounding: anything but an exact zero must not pass here.
+    return 1 - error / trivial if trivial > 1e-9 else float('nan')
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else float('nan')
