@@ -1,0 +1,75 @@
+# make demo    the whole way, from a recording without labels to live keypoints
+# make test    the whole suite, through colcon
+# make lint    ruff
+#
+# Needs Python 3.11 with venv, make and a package registry; no ROS and no GPU. All that is made
+# goes to .venv/, build/, install/, log/ and out/, which git ignores.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXTRAS := train,onnx,ros,dev
+# Further arguments for pip. PyPI's own torch for Linux brings CUDA, which is gigabytes; without
+# a GPU: make demo PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
+PIP_ARGS ?=
+
+# The user's own recording, for `make demo BAG=... TOPIC=...`, and where the results go.
+BAG ?=
+TOPIC ?=
+MINUTES ?= 4
+OUT ?= out/demo
+
+# The wheels make .venv/ a ROS prefix. A ROS installation that is sourced in this shell is left
+# out: its libraries are built for another Python.
+export AMENT_PREFIX_PATH := $(VENV)
+export PATH := $(BIN):$(PATH)
+unexport PYTHONPATH LD_LIBRARY_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH ROS_DISTRO
+
+.PHONY: demo test lint constraints environment clean
+
+demo: $(READY)
+	@$(BIN)/python demo/run.py --out '$(OUT)' --minutes '$(MINUTES)' \
+		$(if $(BAG),--bag '$(BAG)') $(if $(TOPIC),--topic '$(TOPIC)')
+
+# An old result must not stand for a run that broke off, and `colcon test-result` alone is
+# content with no result at all: so it is removed first, and both have to succeed.
+test: $(READY)
+	@echo '== colcon build'
+	@rm -rf build/keypoint_perception
+	@$(BIN)/colcon build --event-handlers console_direct+
+	@echo '== colcon test'
+	@code=0; \
+	$(BIN)/colcon test --event-handlers console_direct+ --return-code-on-test-failure \
+		--pytest-args -v --timeout=300 --durations=10 || code=1; \
+	echo '== colcon test-result'; \
+	$(BIN)/colcon test-result --verbose || code=1; \
+	test -f build/keypoint_perception/pytest.xml || { echo 'no test ran'; code=1; }; \
+	exit $$code
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+environment: $(READY)
+
+$(READY): constraints.txt setup.py setup.cfg package.xml
+	@echo '== setting up .venv/ (ROS 2 Jazzy, PyTorch and tools from wheels, about 2 GB on disk;'
+	@echo '   once only, the next run uses it again)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit( \
+		f"Python {v[0]}.{v[1]} found, but the ROS wheels are for 3.11 and 3.12 only: " \
+		"name one, as in `make demo PYTHON=python3.11`.")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+		echo 'venv is missing: on Debian and Ubuntu, `apt install python3-venv`.'; exit 1; }
+	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+		$(PIP_ARGS) --editable '.[$(EXTRAS)]'
+	@touch $(READY)
+	@echo '== .venv/ is ready'
+
+# Writes the versions of .venv/ down, for maintainers who have tried newer ones.
+constraints:
+	@$(BIN)/python .ci/write_constraints.py
+
+clean:
+	@rm -rf build install log out
