@@ -1,0 +1,132 @@
+"""
+Keypoints written as a rosbag2, as the node would have published them.
+
+One ``sensor_msgs/PointCloud2`` an image: height 1, width K, FLOAT32 fields ``x y z u v
+confidence``; x, y, z are NaN because there is no depth.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+import shutil
+from types import TracebackType
+
+from keypoint_perception.errors import SourceError
+import numpy as np
+
+FIELD_NAMES = ('x', 'y', 'z', 'u', 'v', 'confidence')
+KEYPOINT_TOPIC = '/perception_node/keypoints'
+_MESSAGE_TYPE = 'sensor_msgs/msg/PointCloud2'
+_FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
+_FIELD_BYTES = 4
+
+
+def keypoint_topic(camera: str, *, cameras: int) -> str:
+    """
+    Return the topic of a camera's keypoints.
+
+    With one camera that is the node's own, ``/perception_node/keypoints``; with several, each
+    has its own below it: ``/left/image`` -> ``/perception_node/left/image/keypoints``.
+    """
+    if cameras == 1:
+        return KEYPOINT_TOPIC
+    return f'/perception_node/{camera.strip("/")}/keypoints'
+
+
+class KeypointBag:
+    """
+    A rosbag2 (MCAP) of keypoints, written in one piece.
+
+    The directory has its name only when it is complete: it is written inside ``.NAME.part`` first,
+    which is removed if anything goes wrong. Use as a context manager.
+
+    :raises SourceError: if the directory exists already
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        from rosbags.rosbag2 import StoragePlugin, Writer
+        from rosbags.typesys import get_typestore, Stores
+
+        self.path = Path(path)
+        if self.path.exists():
+            msg = (
+                f'{str(self.path)!r} exists already and bags are not overwritten; remove it, or '
+                'choose another directory.'
+            )
+            raise SourceError(msg)
+        self._part = self.path.with_name(f'.{self.path.name}.part')
+        shutil.rmtree(self._part, ignore_errors=True)
+        self._part.mkdir(parents=True)
+        self._typestore = get_typestore(Stores.ROS2_JAZZY)
+        # The files inside take the directory's name: only the directory above it is provisional.
+        self._writer = Writer(
+            self._part / self.path.name, version=9, storage_plugin=StoragePlugin.MCAP
+        )
+        self._writer.open()
+        self._connections: dict = {}
+
+    def write(
+        self, stamp_ns: int, topic: str, keypoints: np.ndarray, *, frame_id: str = ''
+    ) -> None:
+        """
+        Write the keypoints of one image; they are received at the time of its stamp.
+
+        :param topic: topic of the keypoints
+        :param keypoints: u, v in px and confidence, (K, 3)
+        :param frame_id: of the image's header
+        """
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(
+                topic, _MESSAGE_TYPE, typestore=self._typestore
+            )
+        message = self._to_message(stamp_ns, frame_id, keypoints)
+        data = self._typestore.serialize_cdr(message, _MESSAGE_TYPE)
+        self._writer.write(self._connections[topic], stamp_ns, data)
+
+    def close(self) -> None:
+        """Finish the bag and give it its name."""
+        self._writer.close()
+        (self._part / self.path.name).rename(self.path)
+        self._part.rmdir()
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self._writer.close()
+        shutil.rmtree(self._part, ignore_errors=True)
+
+    def __enter__(self) -> KeypointBag:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def _to_message(self, stamp_ns: int, frame_id: str, keypoints: np.ndarray):
+        types = self._typestore.types
+        stamp = types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 10**9))
+        values = np.full((len(keypoints), len(FIELD_NAMES)), np.nan, '<f4')
+        values[:, 3:] = keypoints
+        point_step = _FIELD_BYTES * len(FIELD_NAMES)
+        return types[_MESSAGE_TYPE](
+            header=types['std_msgs/msg/Header'](stamp=stamp, frame_id=frame_id),
+            height=1,
+            width=len(keypoints),
+            fields=[
+                types['sensor_msgs/msg/PointField'](
+                    name=name, offset=_FIELD_BYTES * i, datatype=_FLOAT32, count=1
+                )
+                for i, name in enumerate(FIELD_NAMES)
+            ],
+            is_bigendian=False,
+            point_step=point_step,
+            row_step=point_step * len(keypoints),
+            data=np.frombuffer(values.tobytes(), np.uint8),
+            is_dense=False,
+        )
