@@ -1,0 +1,118 @@
+"""Keypoints must move with the image: the error under warps that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+from keypoint_perception.keypoints import diagonal_px
+import numpy as np
+
+Detector = Callable[[list[np.ndarray]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class WarpRange:
+    """
+    Similarity warps about the image's centre, each number drawn evenly between -x and x.
+
+    :param rotation_deg: degrees
+    :param log_scale: natural logarithm of the scale; 0.1 is about 10 % smaller or larger
+    :param shift: share of the image's width along u and of its height along v
+    """
+
+    rotation_deg: float = 15.0
+    log_scale: float = 0.1
+    shift: float = 0.05
+
+
+@dataclass(frozen=True)
+class EquivarianceError:
+    """
+    How far keypoints fall behind the image.
+
+    :param percent: mean over all pairs, % of the diagonal; NaN without pairs
+    :param by_keypoint: the same for each keypoint, (K,)
+    :param pairs: keypoints compared; those warped out of the image are not
+    """
+
+    percent: float
+    by_keypoint: np.ndarray
+    pairs: int
+
+
+def equivariance_error(
+    detect: Detector,
+    images: Sequence[np.ndarray],
+    *,
+    warps: int = 2,
+    within: WarpRange | None = None,
+    seed: int = 0,
+) -> EquivarianceError:
+    """
+    Compare keypoints of warped images with the warped keypoints of the images.
+
+    For an image I and a warp A the error of keypoint k is |A p_k(I) - p_k(A I)|. Keypoints that A
+    moves out of the image are left out. Pixels that the warp leaves open repeat the border.
+
+    :param detect: list of B RGB images -> (B, K, 3) u, v in px and confidence
+    :param images: (H, W, 3) uint8 each
+    :param warps: warps drawn for each image
+    :param within: range of the warps, :class:`WarpRange`'s own by default
+    """
+    generator = np.random.default_rng(seed)
+    within = within or WarpRange()
+    errors = []  # (K,) each, NaN where left out
+    for image in images:
+        matrices = [draw_warp(image.shape[:2], within, generator) for _ in range(warps)]
+        found = np.asarray(detect([image, *(warp_image(image, m) for m in matrices)]))[..., :2]
+        for matrix, again in zip(matrices, found[1:], strict=True):
+            expected = warp_positions(found[0], matrix)
+            distance = np.linalg.norm(expected - again, axis=-1)
+            distance[~_inside(expected, image.shape)] = np.nan
+            errors.append(100 * distance / diagonal_px(*image.shape[:2]))
+    return _summarise(np.array(errors))
+
+
+def draw_warp(
+    image_hw: tuple[int, int], within: WarpRange, generator: np.random.Generator
+) -> np.ndarray:
+    """Return a random similarity warp from image to warped image, (2, 3) px."""
+    height, width = image_hw
+    angle, log_scale, right, down = generator.uniform(-1, 1, 4)
+    angle = np.deg2rad(angle * within.rotation_deg)
+    scale = np.exp(log_scale * within.log_scale)
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    centre = np.array([width - 1, height - 1]) / 2
+    shift = within.shift * np.array([right * width, down * height])
+    return np.column_stack([turn, centre - turn @ centre + shift])
+
+
+def warp_image(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return an image moved by a warp (2, 3); integers are pixel centres in cv2 too."""
+    size = (image.shape[1], image.shape[0])
+    return cv2.warpAffine(
+        image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def warp_positions(uv: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return positions (..., 2) moved by a warp (2, 3)."""
+    return uv @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _inside(uv: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    limit = np.array([shape[1], shape[0]]) - 0.5
+    return ((uv >= -0.5) & (uv <= limit)).all(axis=-1)
+
+
+def _summarise(errors: np.ndarray) -> EquivarianceError:
+    """Average errors (pairs of images, K) over what is not NaN."""
+    if not errors.size:
+        return EquivarianceError(float('nan'), np.zeros(0), 0)
+    counts = np.isfinite(errors).sum(axis=0)
+    sums = np.nansum(errors, axis=0)
+    by_keypoint = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    pairs = int(counts.sum())
+    return EquivarianceError(float(sums.sum() / pairs) if pairs else np.nan, by_keypoint, pairs)

@@ -1,0 +1,122 @@
+"""
+What can be said of keypoints without labels.
+
+Positions are in px, distances are divided by the image's diagonal and given in % of it. The
+thresholds are part of the definitions and stand in the docstrings; none is tuned to a recording.
+"""
+
+from __future__ import annotations
+
+from keypoint_perception.evaluation.episodes import find_episodes
+import numpy as np
+
+
+def find_duplicates(
+    uv: np.ndarray, diagonal_px: float | np.ndarray, *, within_percent: float = 2.0
+) -> list[tuple[int, int]]:
+    """
+    Return pairs of keypoints (i, j), i < j, that are nearly one point.
+
+    A pair is one where in more than half of the frames the two are closer than 2 % of the
+    diagonal.
+
+    :param uv: (N, K, 2) px
+    :param diagonal_px: one for all or (N,)
+    """
+    relative = _relative(uv, diagonal_px)
+    pairs = []
+    for i in range(relative.shape[1]):
+        distance = np.linalg.norm(relative[:, i + 1 :] - relative[:, i : i + 1], axis=-1)
+        close = (100 * distance < within_percent).mean(axis=0) > 0.5
+        pairs += [(i, i + 1 + int(offset)) for offset in np.flatnonzero(close)]
+    return pairs
+
+
+def find_dead(
+    keypoints: np.ndarray,
+    diagonal_px: float | np.ndarray,
+    *,
+    least_confidence: float = 0.1,
+    least_spread_percent: float = 0.1,
+) -> list[int]:
+    """
+    Return the keypoints that say nothing.
+
+    A keypoint is dead if its confidence is below 0.1 in at least 95 % of the frames, or if its
+    position is the same over the whole recording, episodes and all: root mean square distance
+    from its mean position under 0.1 % of the diagonal. The latter includes points that sit
+    firmly on the background; :func:`static_share` is the gentler measure of those.
+
+    :param keypoints: (N, K, 3) u, v in px and confidence
+    :param diagonal_px: one for all or (N,)
+    """
+    doubted = (keypoints[..., 2] < least_confidence).mean(axis=0) >= 0.95
+    spread = np.sqrt(_relative(keypoints, diagonal_px).var(axis=0).sum(axis=-1))
+    return [int(k) for k in np.flatnonzero(doubted | (100 * spread < least_spread_percent))]
+
+
+def static_share(
+    uv: np.ndarray,
+    image_hw: np.ndarray,
+    deviation: np.ndarray,
+    *,
+    least_deviation: float = 6.0,
+    reach_percent: float = 1.0,
+) -> np.ndarray:
+    """
+    Return for each keypoint the share of frames in which it lies where nothing ever moves, (K,).
+
+    A place never moves if the grey value's standard deviation over the recording is below 6 of
+    255 at every working pixel within 1 % of the diagonal (a square around the point, one working
+    pixel at least). The share of a recording is the mean over its keypoints. It is a lower bound:
+    background that a robot passes over counts as moving.
+
+    :param uv: (N, K, 2) px
+    :param image_hw: height and width of each image, (N, 2) px
+    :param deviation: from :class:`~keypoint_perception.evaluation.pixel_motion.PixelMotion`
+    """
+    height, width = deviation.shape
+    reach = max(1, round(reach_percent / 100 * float(np.hypot(height, width))))
+    padded = np.pad(deviation, reach, mode='edge')
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
+    static = windows.max(axis=(-2, -1)) < least_deviation  # (height, width)
+    shrink = np.array([width, height]) / np.asarray(image_hw)[:, ::-1]  # (N, 2) along u, v
+    working = (np.asarray(uv, np.float64) + 0.5) * shrink[:, None] - 0.5
+    cells = np.clip(np.rint(working), 0, [width - 1, height - 1]).astype(int)
+    return static[cells[..., 1], cells[..., 0]].mean(axis=0)
+
+
+def still_jitter(
+    uv: np.ndarray,
+    diagonal_px: float | np.ndarray,
+    stamps_ns: np.ndarray,
+    image_changes: np.ndarray,
+    *,
+    most_change: float = 1.5,
+) -> tuple[np.ndarray, int]:
+    """
+    Return how far each keypoint jumps between frames whose image hardly changes.
+
+    Two consecutive frames of an episode are still if no block of 8 x 8 working pixels changes its
+    mean grey value by more than 1.5 of 255. The jitter is the mean distance between a keypoint's
+    two positions over those pairs of frames, in % of the diagonal.
+
+    :param uv: (N, K, 2) px
+    :param diagonal_px: one for all or (N,)
+    :param image_changes: change since the frame before, (N,), as
+        :class:`~keypoint_perception.evaluation.pixel_motion.PixelMotion` gives it
+    :return: jitter (K,), NaN without still pairs, and the number of still pairs
+    """
+    same_episode = np.diff(find_episodes(stamps_ns)) == 0
+    still = same_episode & (np.asarray(image_changes)[1:] <= most_change)
+    pairs = int(still.sum())
+    if not pairs:
+        return np.full(uv.shape[1], np.nan), 0
+    jumps = np.linalg.norm(np.diff(_relative(uv, diagonal_px), axis=0)[still], axis=-1)
+    return 100 * jumps.mean(axis=0), pairs
+
+
+def _relative(keypoints: np.ndarray, diagonal_px: float | np.ndarray) -> np.ndarray:
+    """Return positions (N, K, 2) in diagonals."""
+    diagonal = np.broadcast_to(np.asarray(diagonal_px, np.float64), (len(keypoints),))
+    return np.asarray(keypoints, np.float64)[..., :2] / diagonal[:, None, None]
