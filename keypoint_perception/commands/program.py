@@ -28,8 +28,11 @@ MENDABLE_ERRNOS = {
     errno.EROFS,
 }
 
+NAME = 'keypoint_perception'
+STOPPED_BY_CTRL_C = 130
+
 app = typer.Typer(
-    name='keypoint_perception',
+    name=NAME,
     help='From an unlabelled rosbag to live keypoints on a robot.',
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -53,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(args=arguments or ['--help'], prog_name=app.info.name, standalone_mode=False)
+        code = app(args=arguments or ['--help'], prog_name=NAME, standalone_mode=False)
     except PerceptionError as error:
         stop(str(error), error)
     except CommandLineError as error:
@@ -61,11 +64,12 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if error.errno not in MENDABLE_ERRNOS:
             raise
-        place = '' if error.filename is None else f' {str(error.filename)!r}'
-        stop(f'{error.strerror}:{place}; choose a place that can be read and written.', error)
-    except (KeyboardInterrupt, typer.Abort) as error:
+        place = '' if error.filename is None else f': {str(error.filename)!r}'
+        stop(f'{error.strerror}{place}; choose a place that can be read and written.', error)
+    except (KeyboardInterrupt, typer.Abort):
+        code = STOPPED_BY_CTRL_C
+    if code == STOPPED_BY_CTRL_C:
         print('stopped by Ctrl-C', file=sys.stderr)
-        raise SystemExit(128 + 2) from error
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
@@ -79,7 +83,7 @@ def usage_sentence(error: CommandLineError) -> str:
     """Return what is wrong with the command line, and where to read how it should be."""
     complaint = ' '.join(error.format_message().split()).rstrip('.')
     context = getattr(error, 'ctx', None)
-    command = app.info.name if context is None else context.command_path
+    command = NAME if context is None else context.command_path
     verbs = getattr(getattr(context, 'command', None), 'commands', {})
     if verbs and 'command' in complaint:
         complaint += f'; verbs: {", ".join(verbs)}'

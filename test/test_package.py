@@ -1,0 +1,158 @@
+"""The package says the same to colcon, to rosdep, to pip and to its user."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import keypoint_perception
+from keypoint_perception.commands.program import VERBS
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+# The verbs of the design, whether they are written already or not.
+VERB_NAMES = {
+    'train',
+    'detect',
+    'evaluate',
+    'extract',
+    'record',
+    'export',
+    'benchmark',
+    'doctor',
+}
+
+
+@pytest.fixture(scope='module')
+def manifest() -> ElementTree.Element:
+    return ElementTree.parse(ROOT / 'package.xml').getroot()
+
+
+@pytest.fixture(scope='module')
+def setup_says(tmp_path_factory) -> dict[str, str]:
+    """Return what setup.py answers to distutils' questions."""
+    questions = ('name', 'version', 'license', 'maintainer', 'maintainer-email', 'description')
+    command = [sys.executable, '-W', 'ignore', 'setup.py', '--quiet']
+    done = subprocess.run(
+        [*command, *(f'--{question}' for question in questions)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    return dict(zip(questions, done.stdout.splitlines(), strict=True))
+
+
+def test_package_xml_and_setup_py_agree(manifest, setup_says):
+    maintainer = manifest.find('maintainer')
+    assert setup_says['name'] == manifest.findtext('name')
+    assert setup_says['version'] == manifest.findtext('version')
+    assert setup_says['license'] == manifest.findtext('license')
+    assert setup_says['maintainer'] == maintainer.text
+    assert setup_says['maintainer-email'] == maintainer.get('email')
+
+
+def test_the_version_is_one(setup_says):
+    assert setup_says['version'] == keypoint_perception.__version__
+
+
+def test_package_xml_is_format_3_for_ament_python(manifest):
+    assert manifest.get('format') == '3'
+    assert manifest.findtext('export/build_type') == 'ament_python'
+    assert '<?xml-model' in (ROOT / 'package.xml').read_text(encoding='utf-8')
+
+
+def test_hard_dependencies_come_from_apt(manifest):
+    # pip keys fail on Ubuntu 24.04 as shipped (PEP 668), so none may be required
+    keys = [node.text for node in manifest if node.tag.endswith('depend')]
+    assert len(keys) > 5
+    assert [key for key in keys if key.endswith('-pip')] == []
+
+
+def test_colcon_takes_it_for_a_ros_package():
+    colcon = shutil.which('colcon')
+    if colcon is None:
+        pytest.skip('colcon is not installed')
+    done = subprocess.run(
+        [colcon, '--log-base', os.devnull, 'list', '--base-paths', str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    name, _, kind = done.stdout.strip().split('\t')
+    assert (name, kind) == ('keypoint_perception', '(ros.ament_python)')
+
+
+def test_every_verb_is_an_executable_of_the_ros_package():
+    scripts = {path.name: path for path in (ROOT / 'scripts').iterdir() if path.is_file()}
+    assert set(scripts) == VERB_NAMES
+    assert {verb.__name__ for verb in VERBS} <= VERB_NAMES
+    for name, path in scripts.items():
+        assert os.access(path, os.X_OK), f'{name} is not executable'
+        assert f"main(['{name}', *sys.argv[1:]])" in path.read_text(encoding='utf-8')
+
+
+def test_a_verb_script_is_the_same_program():
+    done = subprocess.run(
+        [sys.executable, ROOT / 'scripts' / 'doctor', '--no-such-option'],
+        capture_output=True,
+        text=True,
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert 'see `keypoint_perception doctor --help`' in done.stderr
+
+
+def test_scripts_of_ros_stay_off_the_path_of_pip():
+    setup_py = (ROOT / 'setup.py').read_text(encoding='utf-8')
+    scripts = setup_py.split("'console_scripts': [")[1].split(']')[0]
+    assert [line.split(' = ')[0].strip(" f'") for line in scripts.strip().splitlines()] == [
+        '{PACKAGE}',
+        'perception_node',
+    ]
+
+
+def test_markers_and_licence_are_there():
+    for name in ('resource/keypoint_perception', 'LICENSE', 'CHANGELOG.rst', 'README.md'):
+        assert (ROOT / name).is_file(), f'{name} is missing'
+    assert 'Apache License' in (ROOT / 'LICENSE').read_text(encoding='utf-8')
+    assert (ROOT / 'setup.cfg').read_text(encoding='utf-8').count('/lib/keypoint_perception') == 2
+
+
+def test_changelog_names_this_version_or_the_forthcoming_one():
+    changelog = (ROOT / 'CHANGELOG.rst').read_text(encoding='utf-8')
+    assert 'Forthcoming\n-----------' in changelog or keypoint_perception.__version__ in changelog
+
+
+@pytest.mark.parametrize(
+    'path',
+    sorted(ROOT.glob('config/**/*.yaml')) or [None],
+    ids=lambda path: path.name if path else 'none',
+)
+def test_configuration_files_can_be_read(path):
+    if path is None:
+        pytest.skip('config/ holds no YAML file')
+    assert isinstance(yaml.safe_load(path.read_text(encoding='utf-8')), dict)
+
+
+def test_dds_profile_is_well_formed():
+    profile = ROOT / 'config' / 'fastdds_large_images.xml'
+    if not profile.is_file():
+        pytest.skip('config/fastdds_large_images.xml is not there yet')
+    text = profile.read_text(encoding='utf-8')
+    ElementTree.fromstring(text.encode())
+    segment = int(text.split('<segment_size>')[1].split('<')[0])
+    assert segment >= 32 << 20, 'a segment that holds several large images'
+
+
+def test_ruff_is_set_as_aments_linters_are():
+    tomllib = pytest.importorskip('tomllib', reason='Python 3.10 has no tomllib')
+    settings = tomllib.loads((ROOT / 'ruff.toml').read_text(encoding='utf-8'))
+    assert settings['line-length'] == 99
+    assert settings['format']['quote-style'] == 'single'

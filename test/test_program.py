@@ -1,0 +1,112 @@
+"""The program answers a wrong command line with one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+
+from keypoint_perception.commands import program
+from keypoint_perception.errors import SourceError
+import pytest
+import typer
+
+
+@pytest.fixture
+def main(monkeypatch):
+    """Return ``main`` of a program with one verb, ``work ITEM``, that does what the test says."""
+
+    def run(arguments: list[str], outcome: BaseException | None = None) -> int:
+        def work(item: str, times: int = 1) -> None:
+            """Work."""
+            if outcome is not None:
+                raise outcome
+
+        app = typer.Typer(name='keypoint_perception', pretty_exceptions_enable=False)
+        app.callback()(lambda: None)
+        app.command()(work)
+        monkeypatch.setattr(program, 'app', app)
+        with pytest.raises(SystemExit) as stopped:
+            program.main(arguments)
+        return stopped.value.code
+
+    return run
+
+
+def test_success_is_0(main, capsys):
+    assert main(['work', 'x']) == 0
+    assert capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        (['play'], "No such command 'play'; verbs: work; see `keypoint_perception --help`."),
+        (['work'], "Missing argument 'item'"),
+        (['work', 'x', 'y'], 'Got unexpected extra argument'),
+        (['work', 'x', '--twice'], 'No such option: --twice'),
+        (['work', 'x', '--times', 'two'], "Invalid value for '--times'"),
+        (['work', 'x', '--times'], "Option '--times' requires an argument"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(main, capsys, arguments, sentence):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith('error: ')
+    assert sentence.lower() in printed.err.lower()
+    assert '--help`.' in printed.err
+    assert printed.err.count('\n') == 1
+    assert printed.out == ''
+
+
+def test_what_a_user_can_mend_is_one_sentence(main, capsys):
+    assert main(['work', 'x'], SourceError('Bag is empty.')) == 2
+    assert capsys.readouterr().err == 'error: Bag is empty.\n'
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(main, capsys):
+    assert main(['work', 'x'], PermissionError(errno.EACCES, 'Permission denied', '/etc/x')) == 2
+    assert capsys.readouterr().err == (
+        "error: Permission denied: '/etc/x'; choose a place that can be read and written.\n"
+    )
+
+
+def test_a_full_disk_is_one_sentence(main, capsys):
+    assert main(['work', 'x'], OSError(errno.ENOSPC, 'No space left on device')) == 2
+    assert 'No space left on device; choose a place' in capsys.readouterr().err
+
+
+def test_our_own_faults_are_not_hidden(main):
+    with pytest.raises(FileNotFoundError, match='No such file'):
+        main(['work', 'x'], FileNotFoundError(errno.ENOENT, 'No such file', 'x'))
+
+
+def test_ctrl_c_is_130(main, capsys):
+    assert main(['work', 'x'], KeyboardInterrupt()) == 130
+    assert 'Ctrl-C' in capsys.readouterr().err
+
+
+def run_program(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, '-m', 'keypoint_perception', *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_no_arguments_show_help():
+    done = run_program()
+    assert done.returncode == 0, done.stderr
+    assert 'doctor' in done.stdout
+
+
+def test_the_process_itself_exits_with_2_and_no_traceback():
+    done = run_program('no-such-verb')
+    assert done.returncode == 2
+    assert done.stderr.count('\n') == 1
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('verb', [verb.__name__ for verb in program.VERBS])
+def test_help_of_every_verb(verb, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        program.main([verb, '--help'])
+    assert stopped.value.code == 0
+    assert verb in capsys.readouterr().out
