@@ -7,11 +7,15 @@ in each of them, because normalisation and read-out are inside the network.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Protocol
 
 from keypoint_perception.errors import EngineError
+from keypoint_perception.manifest import read_manifest
 import numpy as np
+
+logger = logging.getLogger('keypoint_perception')
 
 ENGINE_NAMES = ('auto', 'onnxruntime', 'tensorrt', 'torch')
 
@@ -51,5 +55,30 @@ def load_engine(model_dir: Path, name: str = 'auto', *, threads: int = 0) -> Eng
     :raises ModelError: if the model directory does not match its manifest
     :raises EngineError: if the engine is unknown or not installed
     """
-    msg = f'Engine {name!r} is not known; known: {", ".join(ENGINE_NAMES)}.'
-    raise EngineError(msg)
+    if name not in ENGINE_NAMES:
+        msg = f'Engine {name!r} is not known; known: {", ".join(ENGINE_NAMES)}.'
+        raise EngineError(msg)
+    if threads < 0:
+        msg = f'threads: must be 0 (the library chooses) or more, got {threads}.'
+        raise EngineError(msg)
+    if name == 'auto':
+        name, reason = choose_engine()
+        logger.info('engine: auto chose %s, because %s', name, reason)
+    model_dir = Path(model_dir)
+    manifest = read_manifest(model_dir)
+    if name == 'torch':
+        from keypoint_perception.inference.torch_engine import TorchEngine
+
+        return TorchEngine(model_dir, manifest, threads=threads)
+    if name == 'tensorrt':
+        from keypoint_perception.inference.tensorrt_engine import TensorRTEngine
+
+        return TensorRTEngine(model_dir, manifest)
+    from keypoint_perception.inference.onnxruntime_engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(model_dir, manifest, threads=threads)
+
+
+def choose_engine() -> tuple[str, str]:
+    """Return the engine that ``auto`` stands for, and the reason."""
+    return 'onnxruntime', 'it is the only engine so far that needs no training library'

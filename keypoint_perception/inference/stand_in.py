@@ -1,0 +1,87 @@
+"""
+A model directory without training: its network finds the brightest pixel.
+
+For tests and for benchmarks of what stands round the network. Keypoint k answers k network
+pixels to the right of the brightest pixel, with that pixel's brightness as confidence.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keypoint_perception.errors import EngineError
+from keypoint_perception.manifest import Manifest, ONNX_NAME, write_manifest
+import numpy as np
+
+# What ONNX Runtime 1.17, the oldest supported, reads.
+IR_VERSION = 9
+OPSET = 17
+
+
+def write_stand_in(
+    model_dir: Path,
+    *,
+    keypoints: int = 4,
+    input_hw: tuple[int, int] = (96, 128),
+    nan_keypoints: tuple[int, ...] = (),
+) -> Manifest:
+    """
+    Write a model directory whose network needs no learning.
+
+    :param nan_keypoints: these answer NaN, as a network does that has diverged
+    :raises EngineError: if the package ``onnx``, which writes models, is not installed
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        msg = (
+            f'The package onnx is not installed ({error}); install it with `pip install onnx`, '
+            'or give a model directory with --model.'
+        )
+        raise EngineError(msg) from error
+    offsets = np.zeros((1, keypoints, 3), np.float32)
+    offsets[0, :, 0] = np.arange(keypoints)
+    offsets[0, list(nan_keypoints)] = np.nan
+    model_dir = Path(model_dir)
+    model_dir.mkdir(parents=True, exist_ok=True)
+    onnx.save(_brightest_pixel(onnx, input_hw, offsets), str(model_dir / ONNX_NAME))
+    names = tuple(f'kp{k}' for k in range(keypoints))
+    manifest = Manifest(names, input_hw, objective='none', network='brightest pixel')
+    return write_manifest(model_dir, manifest, files=[ONNX_NAME])
+
+
+def _brightest_pixel(onnx, input_hw: tuple[int, int], offsets: np.ndarray):
+    node, types = onnx.helper.make_node, onnx.TensorProto
+    constants = {
+        'colours': np.array([3], np.int64),
+        'pixels': np.array([0, -1], np.int64),
+        'columns': np.array(input_hw[1], np.int64),
+        'one': np.array([1], np.int64),
+        'white': np.array(3 * 255, np.float32),
+        'offsets': offsets,
+    }
+    nodes = [
+        node('Cast', ['image'], ['float_image'], to=types.FLOAT),
+        node('ReduceSum', ['float_image', 'colours'], ['grey'], keepdims=0),
+        node('Reshape', ['grey', 'pixels'], ['flat']),
+        node('ArgMax', ['flat'], ['index'], axis=1, keepdims=1),
+        node('Mod', ['index', 'columns'], ['column']),
+        node('Div', ['index', 'columns'], ['row']),
+        node('Cast', ['column'], ['u'], to=types.FLOAT),
+        node('Cast', ['row'], ['v'], to=types.FLOAT),
+        node('ReduceMax', ['flat'], ['peak'], axes=[1], keepdims=1),
+        node('Div', ['peak', 'white'], ['confidence']),
+        node('Concat', ['u', 'v', 'confidence'], ['point'], axis=1),
+        node('Unsqueeze', ['point', 'one'], ['points']),
+        node('Add', ['points', 'offsets'], ['keypoints']),
+    ]
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        'brightest_pixel',
+        [value('image', types.UINT8, ['N', *input_hw, 3])],
+        [value('keypoints', types.FLOAT, ['N', offsets.shape[1], 3])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opset = onnx.helper.make_opsetid('', OPSET)
+    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)

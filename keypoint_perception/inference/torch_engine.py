@@ -1,0 +1,55 @@
+"""The network in PyTorch: the plain twin that the other engines are compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keypoint_perception.errors import EngineError
+from keypoint_perception.manifest import Manifest
+import numpy as np
+
+
+class TorchEngine:
+    """
+    The checkpoint's network as it was trained, on the CPU.
+
+    The number of threads is torch's own and holds for the whole process.
+    """
+
+    name = 'torch'
+
+    def __init__(self, model_dir: Path, manifest: Manifest, *, threads: int = 0) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            msg = (
+                f'Engine torch is not installed ({error}); install it with '
+                '`pip install keypoint_perception[train]`, or choose engine onnxruntime.'
+            )
+            raise EngineError(msg) from error
+        from keypoint_perception.model.checkpoint import load_network
+
+        if threads:
+            torch.set_num_threads(threads)
+        self._torch = torch
+        self._network = load_network(Path(model_dir)).eval()
+        self.input_hw = manifest.input_hw
+        self.keypoint_names = manifest.keypoint_names
+        self.description = f'torch {torch.__version__} on cpu, {torch.get_num_threads()} threads'
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return the keypoints of a batch; see :class:`Engine`."""
+        if self._network is None:
+            msg = 'The engine is closed; load the model again.'
+            raise EngineError(msg)
+        try:
+            with self._torch.inference_mode():
+                batch = self._torch.from_numpy(np.ascontiguousarray(images))
+                return self._network(batch).numpy()
+        except RuntimeError as error:
+            msg = f'PyTorch failed: {error}.'
+            raise EngineError(msg) from error
+
+    def close(self) -> None:
+        """Give back the network."""
+        self._network = None

@@ -1,0 +1,91 @@
+"""The estimator answers in pixels of the image as received."""
+
+from keypoint_perception.errors import EncodingError, EngineError
+from keypoint_perception.inference.estimator import Estimator, MAX_SIZES
+from keypoint_perception.inference.fake_engine import FakeEngine
+import numpy as np
+import pytest
+
+
+def centre_and_corner(images):
+    """Answer the centre of the picture and the network's top-left pixel."""
+    one = np.array([[63.5, 47.5, 0.75], [0.0, 0.0, 0.25]], np.float32)
+    return np.repeat(one[None], len(images), axis=0)
+
+
+def brightest(images):
+    """Answer each image's brightest pixel, twice."""
+    points = []
+    for image in images:
+        v, u = np.unravel_index(image.sum(-1).argmax(), image.shape[:2])
+        points.append([[u, v, 1.0]] * 2)
+    return np.array(points, np.float32)
+
+
+def make(answer, **options):
+    return Estimator(FakeEngine(answer, keypoint_names=('a', 'b'), **options))
+
+
+def test_positions_come_back_in_image_pixels():
+    # 640 x 480 in 128 x 96: scale 0.2; network 0 is image (0 + 0.5) / 0.2 - 0.5 = 2
+    keypoints = make(centre_and_corner).estimate(np.zeros((480, 640, 3), np.uint8))
+    assert keypoints.dtype == np.float32
+    np.testing.assert_allclose(keypoints, [[319.5, 239.5, 0.75], [2.0, 2.0, 0.25]], rtol=1e-6)
+
+
+def test_borders_of_the_letterbox_are_taken_off():
+    # 64 x 96 in 128 x 96: scale 1, 32 empty columns on the left
+    estimator = make(centre_and_corner)
+    keypoints = estimator.estimate(np.zeros((96, 64, 3), np.uint8))
+    np.testing.assert_allclose(keypoints[:, :2], [[31.5, 47.5], [-32.0, 0.0]])
+
+
+def test_nothing_stays_of_the_image_before():
+    estimator = make(brightest)
+    bright = np.full((96, 64, 3), 255, np.uint8)
+    dark = np.zeros((96, 64, 3), np.uint8)
+    dark[7, 5] = 9
+    estimator.estimate(bright)
+    np.testing.assert_allclose(estimator.estimate(dark)[0], [5, 7, 1])
+
+
+def test_batch_answers_as_one_by_one():
+    estimator = make(brightest)
+    images = [np.zeros((*hw, 3), np.uint8) for hw in ((96, 128), (48, 64), (96, 64))]
+    for image, (u, v) in zip(images, ((3, 90), (60, 2), (10, 50)), strict=True):
+        image[v, u] = 255
+    together = estimator.estimate_batch(images)
+    for image, keypoints in zip(images, together, strict=True):
+        np.testing.assert_array_equal(estimator.estimate(image), keypoints)
+    np.testing.assert_allclose(together[0][0, :2], [3, 90])
+    assert estimator.estimate_batch([]) == []
+
+
+def test_buffers_do_not_grow_with_every_size():
+    estimator = make(centre_and_corner)
+    for height in range(20, 20 + 2 * MAX_SIZES):
+        estimator.estimate(np.zeros((height, 30, 3), np.uint8))
+    assert len(estimator._places) == MAX_SIZES
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_what_is_not_finite_is_refused_by_name(value):
+    def answer(images):
+        keypoints = centre_and_corner(images)
+        keypoints[:, 1, 0] = value
+        return keypoints
+
+    with pytest.raises(EngineError, match='NaN or infinity for b; the network is broken'):
+        make(answer).estimate(np.zeros((48, 64, 3), np.uint8))
+
+
+def test_wrong_shape_is_refused():
+    with pytest.raises(EngineError, match=r'shape \(1, 2, 2\), expected \(1, 2, 3\)'):
+        make(lambda images: np.zeros((1, 2, 2), np.float32)).estimate(
+            np.zeros((48, 64, 3), np.uint8)
+        )
+
+
+def test_image_without_pixels_is_refused():
+    with pytest.raises(EncodingError, match='at least one pixel each way'):
+        make(centre_and_corner).estimate(np.zeros((0, 64, 3), np.uint8))
