@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import sys
 
+from keypoint_perception.commands.benchmark import benchmark
+from keypoint_perception.commands.detect import detect
 from keypoint_perception.commands.doctor import doctor
+from keypoint_perception.commands.evaluate import evaluate
+from keypoint_perception.commands.extract import extract
 from keypoint_perception.errors import PerceptionError
 import typer
 
 # One line a verb, in the order in which a user meets them.
-VERBS = (doctor,)
+VERBS = (extract, doctor)
 
 # The base of all complaints about a command line. Older Typer takes it from click, newer Typer
 # carries its own copy; by this way it is found in both.
@@ -46,6 +50,7 @@ def program() -> None:
 
 for verb in VERBS:
     app.command()(verb)
+app.add_typer(benchmark, name='benchmark')
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,3 +22,15 @@ class Frame(NamedTuple):
     topic: str
     source: str
     image: np.ndarray
+
+
+class EncodedFrame(NamedTuple):
+    """
+    One image, as it lies in the recording.
+
+    :param decode: returns RGB, (H, W, 3) uint8; raises EncodingError if the image is broken
+    """
+
+    stamp_ns: int
+    topic: str
+    decode: Callable[[], np.ndarray]

@@ -1,0 +1,207 @@
+"""
+Bags: rosbag2 directories and the files of rosbag2 and ROS 1.
+
+``metadata.yaml`` is used where it is there and makes sense. A recorder that crashed left none,
+or one that names fewer files than there are: the directory's own files are used then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+import logging
+from pathlib import Path
+import re
+import tempfile
+
+from keypoint_perception.errors import EncodingError, SourceError
+from keypoint_perception.frames.frame import EncodedFrame
+from keypoint_perception.frames.message import (
+    decode_message,
+    header_stamp_ns,
+    Message,
+    normal_type,
+)
+from keypoint_perception.frames.partial_decompression import zstd_module
+from keypoint_perception.frames.storage import StorageFile, Topic
+
+METADATA_NAME = 'metadata.yaml'
+FILE_SUFFIXES = ('.mcap', '.db3', '.bag')
+PACKED_SUFFIXES = ('.mcap.zstd', '.db3.zstd')
+COPY_PIECE = 1 << 20
+
+log = logging.getLogger('keypoint_perception')
+
+
+def is_bag(path: Path) -> bool:
+    """Return whether a path looks like a bag."""
+    if path.is_dir():
+        return (path / METADATA_NAME).is_file() or bool(_storage_paths(path))
+    return path.name.endswith(FILE_SUFFIXES + PACKED_SUFFIXES)
+
+
+class Bag:
+    """
+    A recording by rosbag2 or ROS 1's rosbag.
+
+    :param path: directory or file
+    :param name: what to call it in messages
+    :raises SourceError: if nothing in it can be read
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self.paths, listed = _files_of(path, name)
+        self.topics = listed if listed is not None else self._read_topics()
+
+    def count(self, topics: Collection[str]) -> int | None:
+        """Return how many images the topics have, None if only reading them would tell."""
+        counts = [self.topics[topic].count for topic in topics]
+        return None if None in counts else sum(counts)
+
+    def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
+        """Yield the images of some topics in the order of recording."""
+        for path in self.paths:
+            with _unpacked_file(path, self._name_of(path)) as storage:
+                if storage.path.stat().st_size == 0:
+                    log.warning('%r is empty (0 bytes): no image comes from it.', storage.name)
+                    continue
+                for message in storage.messages(topics):
+                    yield _encoded(message)
+
+    def _name_of(self, path: Path) -> str:
+        return self.name if self.name.endswith(path.name) else str(Path(self.name) / path.name)
+
+    def _read_topics(self) -> dict[str, Topic]:
+        topics: dict[str, Topic] = {}
+        errors = []
+        for path in self.paths:
+            try:
+                with _unpacked_file(path, self._name_of(path)) as storage:
+                    found = storage.topics()
+            except SourceError as error:
+                errors.append(error)
+                continue
+            for topic, (msgtype, count) in found.items():
+                known = topics[topic].count if topic in topics else 0
+                total = None if None in (known, count) else known + count
+                topics[topic] = Topic(msgtype, total)
+        if errors and len(errors) == len(self.paths):
+            raise errors[0]
+        for error in errors:
+            log.warning('%s', error)
+        return topics
+
+
+def _encoded(message: Message) -> EncodedFrame:
+    try:
+        stamp_ns = header_stamp_ns(message)
+    except EncodingError:
+        stamp_ns = message.time_ns  # decoding will say what is wrong, once
+    return EncodedFrame(stamp_ns, message.topic, lambda: decode_message(message))
+
+
+def natural_key(name: str) -> list:
+    """Return a sorting key that puts 2 before 10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)]
+
+
+def _storage_paths(directory: Path) -> list[Path]:
+    suffixes = ('.mcap', '.db3', *PACKED_SUFFIXES)
+    found = [p for p in directory.iterdir() if p.name.endswith(suffixes) and p.is_file()]
+    return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def _files_of(path: Path, name: str) -> tuple[list[Path], dict[str, Topic] | None]:
+    """Return a bag's files in order and, where the metadata can be trusted, its topics."""
+    if not path.is_dir():
+        return [path], None
+    present = _storage_paths(path)
+    if not (path / METADATA_NAME).is_file():
+        log.warning(
+            '%r has no %s, as after a crash of the recorder: its %d storage files are read.',
+            name,
+            METADATA_NAME,
+            len(present),
+        )
+        return present, None
+    metadata = _read_metadata(path / METADATA_NAME, name)
+    if metadata is None and present:
+        return present, None
+    names, topics = metadata if metadata is not None else ([], {})
+    listed = [path / name for name in names if (path / name).is_file()]
+    missing = [name for name in names if not (path / name).is_file()]
+    if not present:
+        wanted = ', '.join(missing) or 'a .mcap or .db3 file'
+        msg = f'Bag {name!r} lacks its storage ({wanted}); copy the whole directory again.'
+        raise SourceError(msg)
+    if missing:
+        log.warning('Bag %r lacks %s: its images are lost.', name, ', '.join(missing))
+    unlisted = [p for p in present if p not in listed]
+    if unlisted:
+        log.warning(
+            'Bag %r holds files that its %s does not name, as after a crash of the recorder; '
+            'they are read too: %s.',
+            name,
+            METADATA_NAME,
+            ', '.join(p.name for p in unlisted),
+        )
+    return listed + unlisted, None if missing or unlisted else topics
+
+
+def _read_metadata(path: Path, name: str) -> tuple[list[str], dict[str, Topic]] | None:
+    """Return the names of a bag's files and its topics; None, said, if it makes no sense."""
+    from ruamel.yaml import YAML
+
+    try:
+        values = YAML(typ='safe').load(path.read_text())['rosbag2_bagfile_information']
+        names = [Path(str(name)).name for name in values['relative_file_paths']]
+        topics = {
+            entry['topic_metadata']['name']: Topic(
+                normal_type(entry['topic_metadata']['type']), int(entry['message_count'])
+            )
+            for entry in values['topics_with_message_count']
+        }
+    # the YAML library's own errors, and whatever a text that is no metadata leads to
+    except Exception as error:
+        reason = ' '.join(str(error).split())[:120]
+        log.warning(
+            'The %s of %r cannot be used (%s): its storage files are read without it.',
+            METADATA_NAME,
+            name,
+            reason,
+        )
+        return None
+    return names, topics
+
+
+@contextmanager
+def _unpacked_file(path: Path, name: str) -> Iterator[StorageFile]:
+    """Open a storage file, unpacked to a temporary file where it is compressed as a whole."""
+    if path.suffix != '.zstd':
+        yield StorageFile(path, name)
+        return
+    with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
+        unpacked = Path(directory) / path.stem
+        _unpack(path, unpacked, name)
+        yield StorageFile(unpacked, name)
+
+
+def _unpack(path: Path, unpacked: Path, name: str) -> None:
+    zstd = zstd_module()
+    decompressor = zstd.ZstdDecompressor()
+    with path.open('rb') as packed, unpacked.open('wb') as out:
+        try:
+            while not decompressor.eof:
+                piece = packed.read(COPY_PIECE) if decompressor.needs_input else b''
+                if not piece and decompressor.needs_input:
+                    log.warning('%r ends before its zstd data does: the rest is lost.', name)
+                    return
+                out.write(decompressor.decompress(piece, COPY_PIECE))
+        except zstd.ZstdError as error:
+            log.warning(
+                '%r is damaged near byte %d (%s): what lies behind is lost.',
+                name,
+                packed.tell(),
+                error,
+            )

@@ -1,0 +1,81 @@
+"""
+Folders of images.
+
+Names sort as people number them (2 before 10). Where all names are integers at least 0.1 ms
+apart, they are stamps in nanoseconds; counters are not, and 30 Hz is assumed then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+import logging
+from pathlib import Path
+
+from keypoint_perception.errors import EncodingError, SourceError
+from keypoint_perception.frames.bag import natural_key
+from keypoint_perception.frames.frame import EncodedFrame
+from keypoint_perception.images import decode_compressed
+import numpy as np
+
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.pgm', '.ppm')
+ASSUMED_HZ = 30
+SMALLEST_GAP_NS = 100_000
+
+log = logging.getLogger('keypoint_perception')
+
+
+class Folder:
+    """
+    A folder of images.
+
+    :param path: the folder
+    :param name: what to call it in messages
+    :raises SourceError: if it holds no image
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self.topics: dict = {}
+        found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+        if not found:
+            msg = (
+                f'Folder {name!r} holds neither images ({", ".join(IMAGE_SUFFIXES)}) nor a bag '
+                'nor a frame store; name the folder that does.'
+            )
+            raise SourceError(msg)
+        self.paths = sorted(found, key=lambda path: natural_key(path.name))
+        self.stamps_ns = _stamps_from_names(self.paths)
+        if self.stamps_ns is None:
+            log.warning(
+                'The names of the images in %r are no stamps in ns: %d Hz is assumed.',
+                name,
+                ASSUMED_HZ,
+            )
+            self.stamps_ns = [index * 10**9 // ASSUMED_HZ for index in range(len(self.paths))]
+
+    def count(self, topics: Collection[str]) -> int:
+        """Return how many images there are."""
+        return len(self.paths)
+
+    def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
+        """Yield the images in the order of their names."""
+        for stamp_ns, path in zip(self.stamps_ns, self.paths, strict=True):
+            yield EncodedFrame(stamp_ns, '', lambda path=path: _read(path))
+
+
+def _stamps_from_names(paths: list[Path]) -> list[int] | None:
+    if not all(path.stem.isdecimal() and path.stem.isascii() for path in paths):
+        return None
+    stamps_ns = [int(path.stem) for path in paths]
+    gaps = np.diff(np.array(stamps_ns, np.float64))
+    if (len(gaps) and gaps.min() < SMALLEST_GAP_NS) or max(stamps_ns) >= 2**63:
+        return None
+    return stamps_ns if len(gaps) or stamps_ns[0] >= SMALLEST_GAP_NS else None
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        return decode_compressed(path.read_bytes(), path.suffix[1:])
+    except (OSError, EncodingError) as error:
+        msg = f'The image {str(path)!r} cannot be read ({error}); replace or remove it.'
+        raise EncodingError(msg) from error

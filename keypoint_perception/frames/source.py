@@ -1,0 +1,247 @@
+"""
+Whatever holds a recording, as stamped RGB frames.
+
+A source is a rosbag2 directory, an ``.mcap``, ``.db3`` or ROS 1 ``.bag`` file, a video file, a
+folder of images, or a frame store. All are streamed: no more than a chunk of a bag is in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+import logging
+from pathlib import Path
+from typing import Protocol
+
+from keypoint_perception.errors import EncodingError, SourceError
+from keypoint_perception.frames.bag import Bag, FILE_SUFFIXES, is_bag
+from keypoint_perception.frames.folder import Folder
+from keypoint_perception.frames.frame import EncodedFrame, Frame
+from keypoint_perception.frames.storage import Topic
+from keypoint_perception.frames.store_files import is_store
+from keypoint_perception.frames.stored import StoredFrames
+from keypoint_perception.frames.video import Video, VIDEO_SUFFIXES
+
+Source = str | Path
+
+log = logging.getLogger('keypoint_perception')
+
+
+class Recording(Protocol):
+    """
+    An opened source.
+
+    ``topics`` names all its topics, and is empty for a source that has none.
+    """
+
+    name: str
+    topics: dict[str, Topic]
+
+    def count(self, topics: Collection[str]) -> int | None:
+        """Return how many images the topics have, None if only reading them would tell."""
+
+    def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
+        """Yield the images of some topics in the order of recording."""
+
+
+def open_recording(source: Source) -> Recording:
+    """
+    Open a source of any form.
+
+    :raises SourceError: if it is missing, of no known form, or nothing in it can be read
+    """
+    path, name = Path(source), str(source)
+    try:
+        return _open(path, name)
+    except OSError as error:
+        reason = error.strerror or error
+        msg = f'{name!r} cannot be opened ({reason}); check its name and permissions.'
+        raise SourceError(msg) from error
+
+
+def _open(path: Path, name: str) -> Recording:
+    if not path.exists():
+        msg = f'{name!r} does not exist; expected a bag, video, folder of images or frame store.'
+        raise SourceError(msg)
+    if is_store(path):
+        return StoredFrames(path, name)
+    if is_bag(path):
+        return Bag(path, name)
+    if path.is_dir():
+        return Folder(path, name)
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return Video(path, name)
+    known = ', '.join((*FILE_SUFFIXES, *VIDEO_SUFFIXES))
+    msg = (
+        f'{name!r} is of no known form; expected a rosbag2 directory, a folder of images, a frame '
+        f'store or a file ending in one of {known}.'
+    )
+    raise SourceError(msg)
+
+
+def list_image_topics(source: Source) -> list[str]:
+    """
+    Return the image topics of a source; none for a source without topics.
+
+    :raises SourceError: if the source cannot be read
+    """
+    return image_topics(open_recording(source))
+
+
+def image_topics(recording: Recording) -> list[str]:
+    """Return the image topics of an opened source."""
+    return sorted(name for name, topic in recording.topics.items() if topic.is_image)
+
+
+def choose_topics(recordings: Sequence[Recording], topics: Iterable[str]) -> list[tuple[str, ...]]:
+    """
+    Return the topics to read of each recording.
+
+    With several recordings a given topic must be in at least one, and each recording with topics
+    must have at least one of those given.
+
+    :param topics: names; with none, each recording must have exactly one image topic
+    :raises SourceError: if a topic is not there or is no image topic, or the choice is open
+    """
+    wanted = tuple(dict.fromkeys(topics))
+    chosen = []
+    for recording in recordings:
+        if not recording.topics:
+            chosen.append(('',))
+        elif not wanted:
+            chosen.append((_only_topic(recording),))
+        else:
+            chosen.append(_given_topics(recording, wanted, alone=len(recordings) == 1))
+    if wanted and all(topics == ('',) for topics in chosen):
+        log.warning('The sources have no topics: --topic %s is not used.', ' '.join(wanted))
+        return chosen
+    for topic in wanted:
+        if not any(topic in topics for topics in chosen):
+            _refuse_topic(recordings[0], topic)
+    return chosen
+
+
+def _only_topic(recording: Recording) -> str:
+    found = image_topics(recording)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        others = ', '.join(sorted(recording.topics))
+        msg = f'{recording.name!r} has no image topic (topics: {others}); record a camera topic.'
+    else:
+        msg = (
+            f'{recording.name!r} has {len(found)} image topics ({", ".join(found)}); choose with '
+            '--topic.'
+        )
+    raise SourceError(msg)
+
+
+def _given_topics(recording: Recording, wanted: tuple[str, ...], alone: bool) -> tuple[str, ...]:
+    there = tuple(topic for topic in wanted if topic in recording.topics)
+    for topic in there:
+        if not recording.topics[topic].is_image:
+            _refuse_topic(recording, topic)
+    if not there or (alone and len(there) < len(wanted)):
+        _refuse_topic(recording, next(topic for topic in wanted if topic not in there))
+    return there
+
+
+def _refuse_topic(recording: Recording, topic: str) -> None:
+    found = ', '.join(image_topics(recording)) or 'none'
+    if topic in recording.topics:
+        msgtype = recording.topics[topic].msgtype
+        problem = f'Topic {topic!r} of {recording.name!r} is not an image topic but {msgtype}'
+    else:
+        problem = f'{recording.name!r} has no topic {topic!r}'
+    msg = f'{problem}; image topics: {found}; choose one of these with --topic.'
+    raise SourceError(msg)
+
+
+def count_frames(sources: Sequence[Source], topics: Iterable[str] = ()) -> int | None:
+    """
+    Return how many images the sources announce, None if only reading them would tell.
+
+    :raises SourceError: as :func:`read_frames`
+    """
+    recordings = [open_recording(source) for source in sources]
+    chosen = choose_topics(recordings, topics)
+    counts = [r.count(names) for r, names in zip(recordings, chosen, strict=True)]
+    return None if None in counts else sum(counts)
+
+
+def read_frames(sources: Sequence[Source], topics: Iterable[str] = ()) -> Iterator[Frame]:
+    """
+    Yield the frames of the sources, one source after another, each in the order of recording.
+
+    Images that cannot be decoded are left out, and counted in one warning at the end of their
+    source.
+
+    :param topics: image topics; may be left out where each source has exactly one
+    :raises SourceError: if a source cannot be read, gives no image, or the topics are wrong
+    :raises EncodingError: if no image of a source can be decoded
+    """
+    if isinstance(sources, str | Path):
+        sources = [sources]
+    recordings = [open_recording(source) for source in sources]
+    chosen = choose_topics(recordings, topics)
+    return _read(recordings, chosen)
+
+
+def _read(recordings: list[Recording], chosen: list[tuple[str, ...]]) -> Iterator[Frame]:
+    for recording, names in zip(recordings, chosen, strict=True):
+        tally = DecodingTally(recording.name, names)
+        for encoded in recording.frames(names):
+            image = tally.decode(encoded)
+            if image is not None:
+                yield Frame(encoded.stamp_ns, encoded.topic, recording.name, image)
+        tally.close()
+
+
+class DecodingTally:
+    """
+    Counts which images of one recording could be decoded.
+
+    :param decoded: images decoded so far
+    :param failed: images that could not be
+    """
+
+    def __init__(self, name: str, topics: Collection[str], *, decoded: int = 0, failed: int = 0):
+        self.name = name
+        self.topics = topics
+        self.decoded = decoded
+        self.failed = failed
+        self.first_error: EncodingError | None = None
+
+    def decode(self, encoded: EncodedFrame):
+        """Return an image as RGB, or None, counted, if it cannot be decoded."""
+        try:
+            image = encoded.decode()
+        except EncodingError as error:
+            self.failed += 1
+            self.first_error = self.first_error or error
+            return None
+        self.decoded += 1
+        return image
+
+    def close(self) -> None:
+        """
+        Say how many images failed.
+
+        :raises SourceError: if there was no image
+        :raises EncodingError: if all failed
+        """
+        on_topics = f' on {", ".join(self.topics)}' if any(self.topics) else ''
+        if not self.decoded and self.first_error is not None:
+            msg = f'None of the {self.failed} images of {self.name!r}{on_topics} can be used: '
+            raise EncodingError(msg + str(self.first_error)) from self.first_error
+        if not self.decoded:
+            msg = f'{self.name!r} holds no image{on_topics} that can be read; record it again.'
+            raise SourceError(msg)
+        if self.failed:
+            log.warning(
+                '%d of %d images of %r%s were left out, because they cannot be decoded%s',
+                self.failed,
+                self.failed + self.decoded,
+                self.name,
+                on_topics,
+                f'; the first: {self.first_error}' if self.first_error else '.',
+            )
