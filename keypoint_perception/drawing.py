@@ -125,7 +125,7 @@ def _fixed_point(u: float, v: float, scale: int) -> tuple[int, int]:
 
 def _draw_point(canvas, centre, colour, radius, filled) -> None:
     """Draw a disc or a ring, outlined."""
-    outline = max(1.0, radius / 3)
+    outline = max(1.5, radius / 3)
     outer, inner = (round(r * 2**_SHIFT) for r in (radius + outline, radius))
     if filled:
         cv2.circle(canvas, centre, outer, OUTLINE, -1, cv2.LINE_AA, _SHIFT)

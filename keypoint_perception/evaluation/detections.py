@@ -113,3 +113,7 @@ class Track:
             _keypoints=[self._keypoints[i] for i in order],
             _image_hw=[self._image_hw[i] for i in order],
         )
+
+    def rows(self) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Yield stamp (ns), topic and keypoints (K, 3) of every frame."""
+        yield from zip(self._stamps_ns, self.topics, self._keypoints, strict=True)

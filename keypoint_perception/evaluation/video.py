@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -135,6 +137,45 @@ class OverlayVideo:
         self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
+class OverlayVideos:
+    """
+    One overlay video a camera.
+
+    With one camera it has the name given; with several, ``/left/image`` is in
+    ``NAME_left_image.mp4``. Use as a context manager.
+
+    :param topics: the cameras, empty where there is but one
+    """
+
+    def __init__(self, path: Path | str, topics: Sequence[str] = ()) -> None:
+        path = Path(path)
+        check_video_path(path)
+        cameras = topics if len(topics) > 1 else [None]
+        self._open = ExitStack()
+        self._videos = {
+            camera: OverlayVideo(path if camera is None else _camera_path(path, camera))
+            for camera in cameras
+        }
+
+    def add(self, stamp_ns: int, topic: str, rgb: np.ndarray, keypoints: np.ndarray) -> None:
+        """Draw and write the next frame of a camera; see :meth:`OverlayVideo.add`."""
+        video = self._videos.get(topic) or self._videos[None]
+        video.add(stamp_ns, rgb, keypoints)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Return the videos and contact sheets."""
+        return [path for v in self._videos.values() for path in (v.path, v.sheet_path)]
+
+    def __enter__(self) -> OverlayVideos:
+        for video in self._videos.values():
+            self._open.enter_context(video)
+        return self
+
+    def __exit__(self, *reason) -> None:
+        self._open.__exit__(*reason)
+
+
 class ContactSheet:
     """
     Pictures spread evenly over a recording of unknown length, on one sheet.
@@ -181,6 +222,10 @@ def constant_rate_hz(stamps_ns: list[int]) -> float:
     gaps = gaps[gaps > 0]
     rate_hz = 1e9 / float(np.median(gaps)) if gaps.size else 10.0
     return float(np.clip(rate_hz, *_RATES_HZ))
+
+
+def _camera_path(path: Path, camera: str) -> Path:
+    return path.with_stem(f'{path.stem}_{camera.strip("/").replace("/", "_")}')
 
 
 def watchable_scale(image_hw: tuple[int, int]) -> int:

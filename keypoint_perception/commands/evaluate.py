@@ -1,0 +1,120 @@
+"""``evaluate``: score a model against labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import time
+from typing import Annotated
+
+from keypoint_perception.commands.progress import show_progress
+from keypoint_perception.errors import SourceError
+import typer
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help='Model directory, as `train` wrote it.')],
+    source: Annotated[Path, typer.Argument(help='Bag, video, folder of images or frame store.')],
+    out: Annotated[Path, typer.Option(help='JSON report to write.')],
+    topic: Annotated[
+        str | None, typer.Option(help='Image topic; may be left out where there is one.')
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help='Labels: CSV stamp_ns,keypoint,u,v. Without: label-free measures only.'),
+    ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(help='Overlay video (MP4) to write, with a contact sheet (PNG) beside it.'),
+    ] = None,
+    engine: Annotated[str, typer.Option(help='auto, onnxruntime, tensorrt or torch.')] = 'auto',
+    threads: Annotated[
+        int, typer.Option(min=0, help='CPU threads of the engine; 0: its own choice.')
+    ] = 0,
+) -> None:
+    """Score a model against labels."""
+    from keypoint_perception.evaluation import report
+    from keypoint_perception.frames.annotations import read_annotations
+    from keypoint_perception.inference.engine import load_engine
+    from keypoint_perception.inference.estimator import Estimator
+    from keypoint_perception.manifest import read_manifest
+    import numpy as np
+
+    labels = None if annotations is None else read_annotations(annotations)
+    manifest = read_manifest(model)
+    loaded = load_engine(model, engine, threads=threads)
+    estimator = Estimator(loaded)
+    started = time.perf_counter()
+    recording = _run(source, topic, estimator, video)
+    detected = time.perf_counter()
+    values: dict = {
+        'format_version': report.FORMAT_VERSION,
+        'recording': report.describe_recording(source, recording.track),
+        'model': report.describe_model(model, manifest),
+        'engine': {'name': loaded.name, 'description': loaded.description},
+    }
+    if labels is not None:
+        values |= _score(recording.track, labels, annotations)
+    values['label_free'] = recording.label_free(
+        lambda images: np.stack(estimator.estimate_batch(images)), estimator.keypoint_names
+    )
+    durations = {
+        'detection': detected - started,
+        'measures': time.perf_counter() - detected,
+    }
+    values |= {'durations_s': durations, 'machine': report.describe_machine()}
+    values['date'] = report.now()
+    report.write_json(out, values)
+    _show(values, [out] if video is None else [out, video, video.with_suffix('.png')])
+
+
+def _run(source, topic, estimator, video):
+    """Return what is kept of the recording after the model has seen all of it."""
+    from contextlib import nullcontext
+
+    from keypoint_perception.evaluation.detections import detect_frames
+    from keypoint_perception.evaluation.recording import Recording
+    from keypoint_perception.evaluation.video import OverlayVideo
+    from keypoint_perception.frames.source import count_frames, read_frames
+
+    topics = [] if topic is None else [topic]
+    recording = Recording()
+    with nullcontext() if video is None else OverlayVideo(video) as overlay:
+        detections = detect_frames(read_frames([source], topics), estimator.estimate_batch)
+        total = count_frames([source], topics)
+        recording.gather(show_progress(detections, 'detecting', total=total), overlay)
+        if not len(recording.track):
+            msg = f'{str(source)!r} has no images; expected at least one.'
+            raise SourceError(msg)
+    return recording
+
+
+def _score(track, labels, path) -> dict:
+    """Return the figures that need labels."""
+    from keypoint_perception.evaluation.labels import match_labels
+    from keypoint_perception.evaluation.regression import score_regression
+    from keypoint_perception.evaluation.report import describe_regression
+
+    track = track.in_stamp_order()
+    score = score_regression(
+        track.stamps_ns,
+        track.keypoints,
+        match_labels(labels, track.stamps_ns, track.image_hw, path=path),
+        names=labels.names,
+        diagonal_px=track.diagonal_px,
+    )
+    return {'annotations': str(path)} | describe_regression(score)
+
+
+def _show(values: dict, paths: list[Path]) -> None:
+    from keypoint_perception.evaluation.report import label_free_table, point_table
+    from rich.console import Console
+
+    console = Console()
+    if 'points' in values:
+        console.print(point_table(values))
+    console.print(label_free_table(values['label_free']))
+    print('engine: {name} ({description})'.format(**values['engine']))
+    frames, seconds = values['recording']['frames'], values['durations_s']['detection']
+    print(f'{frames} frames in {seconds:.1f} s, {frames / seconds:.0f} per s; wrote')
+    for path in paths:
+        print(f'  {path}')

@@ -1,0 +1,97 @@
+"""All that is measured while a recording goes by once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from keypoint_perception.evaluation.detections import Detection, Track
+from keypoint_perception.evaluation.equivariance import Detector, equivariance_error
+from keypoint_perception.evaluation.label_free import (
+    find_dead,
+    find_duplicates,
+    static_share,
+    still_jitter,
+)
+from keypoint_perception.evaluation.pixel_motion import PixelMotion
+from keypoint_perception.evaluation.video import OverlayVideo
+import numpy as np
+
+
+class ImageSample:
+    """A fair draw of a recording's images, without knowing how many there will be."""
+
+    def __init__(self, size: int = 16, *, seed: int = 0) -> None:
+        self.images: list[np.ndarray] = []
+        self._size = size
+        self._seen = 0
+        self._generator = np.random.default_rng(seed)
+
+    def add(self, image: np.ndarray) -> None:
+        """Take in the next image; each one seen so far is kept with the same probability."""
+        self._seen += 1
+        if len(self.images) < self._size:
+            self.images.append(image)
+            return
+        place = int(self._generator.integers(self._seen))
+        if place < self._size:
+            self.images[place] = image
+
+
+@dataclass
+class Recording:
+    """What is kept of a recording: no images but a small sample."""
+
+    track: Track = field(default_factory=Track)
+    motion: PixelMotion = field(default_factory=PixelMotion)
+    sample: ImageSample = field(default_factory=ImageSample)
+
+    def gather(self, detections: Iterable[Detection], video: OverlayVideo | None = None) -> None:
+        """Take in frames with their keypoints, and show them on the video."""
+        for detection in detections:
+            frame, keypoints = detection
+            self.track.add(detection)
+            self.motion.add(frame.image)
+            self.sample.add(frame.image)
+            if video is not None:
+                video.add(frame.stamp_ns, frame.image, keypoints)
+
+    def label_free(self, detect: Detector, names: tuple[str, ...]) -> dict:
+        """
+        Return the label-free measures of the recording and of each keypoint.
+
+        Each is defined where it is computed, in :mod:`keypoint_perception.evaluation.label_free`
+        and :mod:`keypoint_perception.evaluation.equivariance`; shares are between 0 and 1.
+
+        :param detect: list of B RGB images -> (B, K, 3)
+        :param names: K names
+        """
+        keypoints, diagonal = self.track.keypoints, self.track.diagonal_px
+        equivariance = equivariance_error(detect, self.sample.images)
+        static = static_share(keypoints[..., :2], self.track.image_hw, self.motion.deviation())
+        jitter, still_pairs = still_jitter(
+            keypoints, diagonal, self.track.stamps_ns, np.array(self.motion.image_changes)
+        )
+        dead = {names[k] for k in find_dead(keypoints, diagonal)}
+        pairs = find_duplicates(keypoints, diagonal)
+        confidence = keypoints[..., 2].mean(axis=0)
+        return {
+            'equivariance_error_percent': equivariance.percent,
+            'equivariance_pairs': equivariance.pairs,
+            'duplicate_pairs': [[names[i], names[j]] for i, j in pairs],
+            'dead_keypoints': [name for name in names if name in dead],
+            'static_share': float(static.mean()),
+            'still_jitter_percent': float(jitter.mean()),
+            'still_pairs': still_pairs,
+            'keypoints': [
+                {
+                    'name': name,
+                    'equivariance_error_percent': float(equivariance.by_keypoint[k]),
+                    'static_share': float(static[k]),
+                    'still_jitter_percent': float(jitter[k]),
+                    'mean_confidence': float(confidence[k]),
+                    'dead': name in dead,
+                }
+                for k, name in enumerate(names)
+            ],
+        }

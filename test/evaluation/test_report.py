@@ -1,0 +1,86 @@
+"""What was measured, as JSON and as a table."""
+
+import io
+import json
+
+from keypoint_perception.evaluation.regression import score_regression
+from keypoint_perception.evaluation.report import (
+    describe_machine,
+    describe_regression,
+    label_free_table,
+    now,
+    point_table,
+    write_json,
+)
+import numpy as np
+from rich.console import Console
+
+NAN = float('nan')
+
+
+def figures():
+    generator = np.random.default_rng(0)
+    keypoints = generator.uniform(0, 100, (50, 3, 2))
+    labels = np.stack([np.full((50, 2), 7.0), keypoints[:, 0]], axis=1)
+    score = score_regression(
+        np.arange(50) * 10**8, keypoints, labels, names=('base', 'hand'), diagonal_px=100.0
+    )
+    return describe_regression(score)
+
+
+def printed(table):
+    console = Console(width=120, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_json_is_strict_and_nan_is_null(tmp_path):
+    path = tmp_path / 'new' / 'report.json'
+    write_json(path, {'a': NAN, 'b': [1.5, {'c': float('inf')}], 'd': 'NaN'})
+    assert json.loads(path.read_text()) == {'a': None, 'b': [1.5, {'c': None}], 'd': 'NaN'}
+    assert [p.name for p in path.parent.iterdir()] == ['report.json']
+
+
+def test_regression_names_every_figure():
+    values = figures()
+    base, hand = values['points']
+    assert (base['name'], base['moves']) == ('base', False)
+    assert hand['moves']
+    assert values['explained'] == hand['explained'] > 0.999
+    assert values['regressed_error_percent'] == hand['regressed_error_percent']
+    assert values['labelled_frames'] == 50
+    assert (values['fitted_frames'], values['scored_frames']) == (35, 15)
+
+
+def test_table_sets_apart_what_does_not_move():
+    lines = printed(point_table(figures())).splitlines()
+    hand, base, mean = (
+        next(i for i, line in enumerate(lines) if word in line)
+        for word in (' hand ', 'base (does not move)', 'mean of those that move')
+    )
+    assert hand < base < mean
+    assert '35 + 15' in lines[mean]
+
+
+def test_label_free_table():
+    text = printed(
+        label_free_table(
+            {
+                'equivariance_error_percent': 1.234,
+                'duplicate_pairs': [['kp0', 'kp3']],
+                'dead_keypoints': [],
+                'static_share': 0.25,
+                'still_jitter_percent': NAN,
+                'still_pairs': 0,
+            }
+        )
+    )
+    for part in ('1.23', 'kp0=kp3', 'none', '25%', 'jitter on 0 still pairs'):
+        assert part in text
+
+
+def test_machine_and_date_are_said():
+    machine = describe_machine()
+    assert machine['processor']
+    assert machine['cores'] >= 1
+    assert now().endswith('+00:00')
