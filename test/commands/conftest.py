@@ -1,0 +1,105 @@
+"""A model that finds the brightest pixel, and a recording in which one walks about."""
+
+from pathlib import Path
+
+from keypoint_perception.inference.stand_in import write_stand_in
+import numpy as np
+import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import get_typestore, Stores
+
+FIRST_NS = 1_700_000_000_000_000_000
+FRAME_NS = 50_000_000
+HEIGHT, WIDTH = 24, 32
+IMAGE_TYPE = 'sensor_msgs/msg/Image'
+
+
+def spot_positions(count: int) -> np.ndarray:
+    """Return where the bright pixel is in each frame, (count, 2) px."""
+    generator = np.random.default_rng(0)
+    return np.stack([generator.integers(0, side, count) for side in (WIDTH - 4, HEIGHT)], axis=-1)
+
+
+def image_message(typestore, stamp_ns: int, uv) -> object:
+    """Return an image that is grey but for one white pixel."""
+    types = typestore.types
+    pixels = np.full((HEIGHT, WIDTH, 3), 40, np.uint8)
+    pixels[uv[1], uv[0]] = 255
+    stamp = types['builtin_interfaces/msg/Time'](*divmod(int(stamp_ns), 10**9))
+    return types[IMAGE_TYPE](
+        header=types['std_msgs/msg/Header'](stamp=stamp, frame_id='camera'),
+        height=HEIGHT,
+        width=WIDTH,
+        encoding='rgb8',
+        is_bigendian=0,
+        step=3 * WIDTH,
+        data=pixels.reshape(-1),
+    )
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    """Return a model directory with keypoints kp0 and kp1, the size of the images."""
+    write_stand_in(tmp_path / 'model', keypoints=2, input_hw=(HEIGHT, WIDTH))
+    return tmp_path / 'model'
+
+
+@pytest.fixture
+def broken_model(tmp_path) -> Path:
+    """Return a model directory whose kp1 is NaN."""
+    write_stand_in(tmp_path / 'nan', keypoints=2, input_hw=(HEIGHT, WIDTH), nan_keypoints=(1,))
+    return tmp_path / 'nan'
+
+
+@pytest.fixture
+def make_bag(tmp_path):
+    """Return a function that writes a bag; by default 20 frames of one camera, in order."""
+
+    def make(*, topics=('/camera/image',), order=range(20)) -> Path:
+        path = tmp_path / 'bag'
+        typestore = get_typestore(Stores.ROS2_JAZZY)
+        positions = spot_positions(len(order))
+        with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+            cameras = [
+                writer.add_connection(topic, IMAGE_TYPE, typestore=typestore) for topic in topics
+            ]
+            for arrival, index in enumerate(order):
+                stamp_ns = FIRST_NS + index * FRAME_NS
+                message = image_message(typestore, stamp_ns, positions[index])
+                data = typestore.serialize_cdr(message, IMAGE_TYPE)
+                for camera in cameras:
+                    writer.write(camera, FIRST_NS + arrival * FRAME_NS, data)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def bag(make_bag) -> Path:
+    return make_bag()
+
+
+@pytest.fixture
+def run_verb(capsys):
+    """Return a function that runs the program and returns exit code, stdout and stderr."""
+    from keypoint_perception.commands.program import main
+
+    def run(*arguments) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return stopped.value.code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def positions():
+    """Return where the bright pixel is in frames 0 to 19, (20, 2) px."""
+    return spot_positions(20)
+
+
+@pytest.fixture
+def stamps_ns():
+    """Return the stamps of frames 0 to 19."""
+    return FIRST_NS + FRAME_NS * np.arange(20)

@@ -1,0 +1,118 @@
+"""``evaluate`` end to end: a bag, a model and labels in, figures out."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def write_labels(tmp_path):
+    """Return a function that writes an annotation file of rows (stamp, name, u, v)."""
+
+    def write(rows):
+        path = tmp_path / 'labels.csv'
+        lines = ['stamp_ns,keypoint,u,v', *(','.join(str(f) for f in row) for row in rows)]
+        path.write_text('\n'.join(lines) + '\n')
+        return path
+
+    return write
+
+
+def evaluate(run_verb, model, bag, tmp_path, *options):
+    """Run ``evaluate``; return exit code, the report or None, and stderr."""
+    path = tmp_path / 'report.json'
+    code, out, err = run_verb('evaluate', model, bag, '--out', path, *options)
+    report = json.loads(path.read_text()) if path.exists() else None
+    return code, report, out, err
+
+
+def test_labels_on_the_keypoints_are_explained(
+    run_verb, model, bag, tmp_path, write_labels, positions, stamps_ns
+):
+    rows = [
+        row
+        for stamp, (u, v) in zip(stamps_ns, positions, strict=True)
+        for row in ((stamp, 'hand', u + 2, 0.5 * v + 3), (stamp, 'base', 5, 5))
+    ]
+    labels = write_labels(rows)
+    code, report, out, _ = evaluate(run_verb, model, bag, tmp_path, '--annotations', labels)
+    assert code == 0
+    assert report['explained'] > 0.999
+    assert report['regressed_error_percent'] < 0.01
+    hand, base = report['points']
+    assert (hand['name'], hand['moves'], hand['scored_frames']) == ('hand', True, 6)
+    assert (base['name'], base['moves'], base['explained']) == ('base', False, None)
+    assert report['trivial_error_percent'] == hand['trivial_error_percent'] > 5
+    assert report['labelled_frames'] == 20
+    assert report['recording']['frames'] == 20
+    assert report['recording']['image_sizes'] == ['32x24']
+    assert report['recording']['topics'] == ['/camera/image']
+    assert report['model']['keypoints'] == ['kp0', 'kp1']
+    assert len(report['model']['sha256']) == 64
+    assert report['engine']['name'] == 'onnxruntime'
+    assert report['machine']['processor']
+    assert report['date']
+    assert report['durations_s']['detection'] > 0
+    assert 'hand' in out
+    assert 'base (does not move)' in out
+
+
+def test_without_labels_there_are_the_other_measures(run_verb, model, bag, tmp_path):
+    code, report, out, _ = evaluate(run_verb, model, bag, tmp_path)
+    assert code == 0
+    assert 'points' not in report
+    measures = report['label_free']
+    assert measures['dead_keypoints'] == []
+    # kp1 is one pixel right of kp0: 2.5 % of a diagonal of 40 px
+    assert measures['duplicate_pairs'] == []
+    assert [k['name'] for k in measures['keypoints']] == ['kp0', 'kp1']
+    assert 'equivariance error' in out
+
+
+def test_video_is_written(run_verb, model, bag, tmp_path):
+    code, _, out, _ = evaluate(run_verb, model, bag, tmp_path, '--video', tmp_path / 'seen.mp4')
+    assert code == 0
+    assert (tmp_path / 'seen.mp4').stat().st_size > 0
+    assert (tmp_path / 'seen.png').stat().st_size > 0
+    assert 'seen.mp4' in out
+
+
+def refused(run_verb, model, bag, tmp_path, labels):
+    """Return the sentence with which labels are refused."""
+    code, report, _, err = evaluate(run_verb, model, bag, tmp_path, '--annotations', labels)
+    assert code == 2
+    assert report is None
+    assert 'Traceback' not in err
+    return err
+
+
+def test_labels_that_match_no_frame(run_verb, model, bag, tmp_path, write_labels, stamps_ns):
+    labels = write_labels([(stamp + 7, 'hand', 5, 5) for stamp in stamps_ns])
+    err = refused(run_verb, model, bag, tmp_path, labels)
+    assert 'match no frame: stamps must be equal to the nanosecond' in err
+    assert f'nearest to stamp_ns {stamps_ns[0] + 7} is 7 ns away' in err
+
+
+def test_labels_that_name_a_point_twice(run_verb, model, bag, tmp_path, write_labels, stamps_ns):
+    labels = write_labels([(stamps_ns[0], 'hand', 5, 5), (stamps_ns[0], 'hand', 6, 5)])
+    err = refused(run_verb, model, bag, tmp_path, labels)
+    assert f"line 3 labels 'hand' at {stamps_ns[0]} again" in err
+
+
+def test_labels_outside_the_image(run_verb, model, bag, tmp_path, write_labels, stamps_ns):
+    labels = write_labels([(stamp, 'hand', 40, 5) for stamp in stamps_ns])
+    err = refused(run_verb, model, bag, tmp_path, labels)
+    assert "20 labels outside the image; the first is 'hand' at (40, 5) in the 32x24 image" in err
+
+
+def test_labels_of_one_frame(run_verb, model, bag, tmp_path, write_labels, stamps_ns):
+    labels = write_labels([(stamps_ns[3], 'hand', 5, 5)])
+    err = refused(run_verb, model, bag, tmp_path, labels)
+    assert 'label 1 frame of the recording; expected at least 2' in err
+
+
+def test_broken_model_writes_no_report(run_verb, broken_model, bag, tmp_path):
+    code, report, _, err = evaluate(run_verb, broken_model, bag, tmp_path)
+    assert code == 2
+    assert report is None
+    assert 'answered with NaN or infinity for kp1' in err
