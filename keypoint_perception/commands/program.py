@@ -14,7 +14,7 @@ from keypoint_perception.errors import PerceptionError
 import typer
 
 # One line a verb, in the order in which a user meets them.
-VERBS = (extract, doctor)
+VERBS = (extract, detect, evaluate, doctor)
 
 # The base of all complaints about a command line. Older Typer takes it from click, newer Typer
 # carries its own copy; by this way it is found in both.

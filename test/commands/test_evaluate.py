@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 
@@ -55,6 +56,19 @@ def test_labels_on_the_keypoints_are_explained(
     assert report['durations_s']['detection'] > 0
     assert 'hand' in out
     assert 'base (does not move)' in out
+
+
+def test_order_of_arrival_does_not_matter(
+    run_verb, model, make_bag, tmp_path, write_labels, positions, stamps_ns
+):
+    rows = [(stamp, 'hand', *uv) for stamp, uv in zip(stamps_ns, positions, strict=True)]
+    labels = write_labels(rows)
+    bag = make_bag(order=[*range(10, 20), *range(10)])
+    _, report, _, _ = evaluate(run_verb, model, bag, tmp_path, '--annotations', labels)
+    # the first 14 frames are those of the first 14 stamps; the diagonal of 32 x 24 is 40 px
+    away = positions[14:] - positions[:14].mean(axis=0)
+    expected = 100 * np.hypot(*away.T).mean() / 40
+    assert report['trivial_error_percent'] == pytest.approx(expected)
 
 
 def test_without_labels_there_are_the_other_measures(run_verb, model, bag, tmp_path):

@@ -71,6 +71,16 @@ def test_frames_of_another_size_are_fitted_in(tmp_path):
     assert pictures[1][450, 320].min() > 150
 
 
+@pytest.mark.parametrize(('gap_ns', 'joined'), [(FRAME_NS, True), (20 * 10**9, False)])
+def test_trail_ends_where_the_recording_pauses(tmp_path, gap_ns, joined):
+    with OverlayVideo(tmp_path / 'overlay.mp4') as video:
+        video.add(0, grey(), np.array([[10.0, 20.0, 1.0]]))
+        video.add(gap_ns, grey(), np.array([[50.0, 20.0, 1.0]]))
+    _, pictures = read_video(tmp_path / 'overlay.mp4')
+    halfway = pictures[1][204, 304].astype(int)
+    assert (np.abs(halfway - 90).max() > 60) == joined
+
+
 def test_contact_sheet_lies_beside_the_video(tmp_path):
     write_video(tmp_path / 'overlay.mp4', 100)
     sheet = cv2.imread(str(tmp_path / 'overlay.png'))
