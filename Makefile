@@ -30,8 +30,8 @@ unexport PYTHONPATH LD_LIBRARY_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH ROS_DIS
 .PHONY: demo test lint constraints environment clean
 
 demo: $(READY)
-	@$(BIN)/python demo/run.py --out '$(OUT)' --minutes '$(MINUTES)' \
-		$(if $(BAG),--bag '$(BAG)') $(if $(TOPIC),--topic '$(TOPIC)')
+	@$(BIN)/python -m demo.run --out '$(OUT)' --minutes '$(MINUTES)' \
+		$(if $(BAG),--bag '$(BAG)') $(if $(TOPIC),--topic '$(TOPIC)') $(if $(ANNOTATIONS),--annotations '$(ANNOTATIONS)')
 
 # An old result must not stand for a run that broke off, and `colcon test-result` alone is
 # content with no result at all: so it is removed first, and both have to succeed.

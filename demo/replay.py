@@ -1,0 +1,83 @@
+"""
+Replay a recording as a camera: any SOURCE -> ``sensor_msgs/Image`` over DDS.
+
+    python -m demo.replay demo/arm --image /camera/image --rate 30
+
+Images keep the stamps of the recording. When each was published stands in ``--sent``. The
+process stays until its stdin is closed, because images still under way live in its memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import logging
+from pathlib import Path
+import sys
+import time
+
+from builtin_interfaces.msg import Time
+from demo.session import run_ros, spin_until
+from keypoint_perception.commands.progress import show_progress
+from keypoint_perception.frames.frame import Frame
+from keypoint_perception.frames.source import count_frames, read_frames
+from keypoint_perception.ros.messages import to_image
+import rclpy
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+FRAME_ID = 'camera_optical_frame'
+
+
+def to_message(frame: Frame) -> Image:
+    """Return a frame as an rgb8 message."""
+    sec, nanosec = divmod(frame.stamp_ns, 10**9)
+    return to_image(Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=FRAME_ID), frame.image)
+
+
+def replay(args: argparse.Namespace) -> None:
+    """Publish the recording once somebody listens."""
+    topics = [args.topic] if args.topic else []
+    total = count_frames([args.source], topics)
+    if args.limit:
+        total = args.limit if total is None else min(total, args.limit)
+    frames = itertools.islice(read_frames([args.source], topics), args.limit or None)
+    node = rclpy.create_node('replay')
+    publisher = node.create_publisher(Image, args.image, qos_profile_sensor_data)
+    spin_until(
+        node, lambda: publisher.get_subscription_count() > 0, f'a subscriber of {args.image}'
+    )
+    stamp_ns, sent = None, 0
+    with args.sent.open('w', newline='') as stream:
+        table = csv.writer(stream, lineterminator='\n')
+        table.writerow(('stamp_ns', 'published_ns'))
+        start = time.monotonic()
+        for frame in show_progress(frames, 'replaying', total=total):
+            message = to_message(frame)
+            time.sleep(max(0.0, start + sent / args.rate - time.monotonic()))
+            table.writerow((frame.stamp_ns, time.monotonic_ns()))
+            publisher.publish(message)
+            stamp_ns, sent = frame.stamp_ns, sent + 1
+    print(json.dumps({'event': 'sent', 'frames': sent, 'last_stamp_ns': stamp_ns}), flush=True)
+    sys.stdin.read()
+
+
+def main() -> None:
+    """Replay what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument('source')
+    parser.add_argument('--topic', default='')
+    parser.add_argument('--image', default='/camera/image')
+    parser.add_argument('--rate', type=float, default=30.0, help='images a second')
+    parser.add_argument('--limit', type=int, default=0, help='at most so many images; 0: all')
+    parser.add_argument('--sent', type=Path, required=True, help='CSV of the publication times')
+    args = parser.parse_args()
+    logging.basicConfig(format='%(message)s')
+    run_ros(lambda: replay(args))
+
+
+if __name__ == '__main__':
+    main()

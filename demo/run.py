@@ -1,0 +1,184 @@
+"""
+The whole way, as a user of the package would go it.
+
+    recording -> train -> ONNX -> perception_node
+    recording -> replay -> DDS -> perception_node -> DDS -> receive -> overlay, figures
+
+Training, the node, the camera and the receiver are four processes that share nothing but files
+and ROS topics. ``make demo`` runs this; ``make demo BAG=... TOPIC=...`` does the same with a
+recording of one's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from demo.children import Children, DemoError, environment, ROOT
+from demo.measure import draw, read_journey, score
+from keypoint_perception.commands.progress import show_progress
+from keypoint_perception.errors import PerceptionError
+from keypoint_perception.frames.annotations import read_keypoints
+from keypoint_perception.frames.source import count_frames, read_frames
+from keypoint_perception.manifest import ONNX_NAME, read_manifest
+from rich.console import Console
+from rich.table import Table
+
+RECORDING = ROOT / 'demo' / 'arm'
+ANNOTATIONS = ROOT / 'demo' / 'arm_annotations.csv'
+RATE_HZ = 30
+MOST_FRAMES = 1800
+PATIENCE_S = 90.0
+console = Console(highlight=False)
+
+
+def say(step: str) -> None:
+    """Say what happens next."""
+    console.print(f'\n[bold]== {step}[/bold]')
+
+
+def train(source: str, topic: str, out: Path, minutes: float) -> dict:
+    """Learn in a process of its own, and return the figures of the model."""
+    if (out / 'manifest.json').is_file() or (out / 'checkpoint').is_dir():
+        shutil.rmtree(out)  # the model of the run before
+    command = [sys.executable, '-m', 'keypoint_perception', 'train', source, '--out', str(out)]
+    command += ['--minutes', f'{minutes:g}', *(['--topic', topic] if topic else [])]
+    started = time.monotonic()
+    code = subprocess.run(command, env=environment(out.parent), check=False).returncode
+    if code:
+        raise SystemExit(code)
+    manifest = read_manifest(out)
+    console.print(
+        f'model: K={manifest.keypoint_count}, network input '
+        f'{manifest.input_hw[1]}x{manifest.input_hw[0]}, ONNX '
+        f'{(out / ONNX_NAME).stat().st_size / 1e6:.2f} MB'
+    )
+    return {'train_s': time.monotonic() - started, **manifest.metrics}
+
+
+def go_live(source: str, topic: str, model: Path, out: Path) -> None:
+    """Run the node between a camera and a receiver, each a process, until all is through."""
+    camera = [source, '--rate', str(RATE_HZ), '--limit', str(MOST_FRAMES)]
+    camera += ['--sent', str(out / 'sent.csv'), *(['--topic', topic] if topic else [])]
+    controller = ['--model', str(model), '--out', str(out / 'keypoints.csv')]
+    controller += ['--arrivals', str(out / 'arrivals.csv')]
+    parameters = ['--ros-args', '-p', f'model:={model}', '-r', 'image:=/camera/image']
+    with Children(environment(out)) as children:
+        node = children.start(
+            'perception_node',
+            'keypoint_perception.ros.perception_node',
+            parameters,
+            log=out / 'perception_node.log',
+        )
+        receive = children.start('receive', 'demo.receive', controller, log=out / 'receive.log')
+        console.print('waiting until node and receiver have found each other ...')
+        receive.wait_for('matched', others=[node], patience_s=PATIENCE_S)
+        replay = children.start('replay', 'demo.replay', camera)
+        longest_s = PATIENCE_S + 2 * MOST_FRAMES / RATE_HZ
+        sent = replay.wait_for('sent', others=[node, receive], patience_s=longest_s)
+        receive.tell(str(sent['last_stamp_ns']))
+        receive.wait_for('done', others=[node], patience_s=PATIENCE_S)
+
+
+def overlay(source: str, topic: str, out: Path) -> tuple[int, int]:
+    """Draw the received keypoints over the recording."""
+    topics = [topic] if topic else []
+    total = min(MOST_FRAMES, count_frames([source], topics) or MOST_FRAMES)
+    frames = itertools.islice(read_frames([source], topics), MOST_FRAMES)
+    frames = show_progress(frames, 'drawing', total=total)
+    return draw(frames, out / 'keypoints.csv', out / 'overlay.mp4')
+
+
+def show(figures: dict, points: list[dict]) -> None:
+    """Print what was measured."""
+    table = Table(title='measured on the way', title_justify='left')
+    table.add_column('what')
+    table.add_column('value', justify='right')
+    for what, value in figures.items():
+        table.add_row(what, f'{value:.2f}' if isinstance(value, float) else str(value))
+    console.print(table)
+    if points:
+        table = Table(title='how much of each labelled motion the keypoints explain')
+        for heading in ('point', 'explained', 'error', 'always the mean'):
+            table.add_column(heading, justify='left' if heading == 'point' else 'right')
+        for p in points:
+            errors = (f'{p["error_percent"]:.1f} %', f'{p["trivial_percent"]:.1f} %')
+            table.add_row(p['name'], f'{p["explained"]:.2f}', *errors)
+        table.caption = (
+            'errors in % of the image diagonal; fitted on the first 70 %, scored on the rest'
+        )
+        console.print(table)
+
+
+def measure(out: Path, image_hw: tuple[int, int], annotations: Path | None, metrics: dict) -> None:
+    """Gather the figures, show them, and write them down."""
+    journey = read_journey(out / 'sent.csv', out / 'arrivals.csv')
+    if not journey.received:
+        log = out / 'perception_node.log'
+        msg = f'{journey.sent} images were sent and no keypoints came back; see {str(log)!r}.'
+        raise DemoError(msg)
+    figures = {'images sent': journey.sent, 'keypoints received': journey.received}
+    figures |= {f'latency {p} (ms)': ms for p, ms in journey.percentiles_ms.items()}
+    points = []
+    if annotations is not None:
+        scored = score(read_keypoints(out / 'keypoints.csv'), image_hw, annotations)
+        figures |= {'explained (mean over points)': scored.mean_explained}
+        figures |= {'regressed error (% of diagonal)': scored.mean_error_percent}
+        points = [vars(point) for point in scored.points]
+    figures |= {k.replace('_', ' '): v for k, v in metrics.items() if isinstance(v, int | float)}
+    show(figures, points)
+    text = json.dumps({'figures': figures, 'points': points}, indent=2)
+    (out / 'measured.json').write_text(text + '\n')
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Go the whole way."""
+    out, model = args.out, args.out / 'model'
+    out.mkdir(parents=True, exist_ok=True)
+    own = args.bag is None
+    source = str(RECORDING) if own else args.bag
+    annotations = ANNOTATIONS if own else args.annotations
+    started = time.monotonic()
+    say(f'1/4 learn keypoints from {source} without labels, for {args.minutes:g} minutes')
+    metrics = train(source, args.topic, model, args.minutes)
+    say(f'2/4 run perception_node, and replay the recording to it over DDS at {RATE_HZ} images/s')
+    go_live(source, args.topic, model, out)
+    say('3/4 draw the received keypoints over the recording')
+    image_hw = overlay(source, args.topic, out)
+    say('4/4 what was measured')
+    measure(out, image_hw, annotations, metrics | {'demo_s': time.monotonic() - started})
+    console.print('\nmade:')
+    for name in ('overlay.mp4', 'overlay.png', 'keypoints.csv', 'measured.json', 'model'):
+        console.print(f'  {out / name}', soft_wrap=True)
+
+
+def main() -> None:
+    """Run the demo; whatever stops it, all processes it started end with it."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument('--bag', help="a recording of one's own, any SOURCE")
+    parser.add_argument('--topic', default='', help='its image topic, where it has several')
+    parser.add_argument('--annotations', type=Path, help='its labels, where there are any')
+    parser.add_argument('--out', type=Path, default=Path('out/demo'))
+    parser.add_argument('--minutes', type=float, default=4.0, help='of training')
+    args = parser.parse_args()
+    logging.basicConfig(format='%(message)s')
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        demo(args)
+    except PerceptionError as error:
+        print(f'error: {error}', file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt as error:
+        raise SystemExit(130) from error
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,47 @@
+"""A ROS process of the demo: started, stopped, and waiting for others on the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import sys
+import time
+
+from demo.children import DemoError
+from keypoint_perception.errors import PerceptionError
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+
+PATIENCE_S = 60.0
+
+
+def spin_until(node: Node, condition: Callable[[], bool], awaited: str) -> None:
+    """
+    Spin until a condition holds.
+
+    :param awaited: what is waited for, for the message
+    :raises DemoError: after a minute
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            msg = (
+                f'{node.get_name()} waited {PATIENCE_S:.0f} s for {awaited} and found none; is a '
+                'firewall between processes, or /dev/shm full?'
+            )
+            raise DemoError(msg)
+        rclpy.spin_once(node, timeout_sec=0.1)
+
+
+def run_ros(work: Callable[[], None]) -> None:
+    """Do some work between ROS's start and end; what a user can mend is one sentence."""
+    rclpy.init()
+    try:
+        work()
+    except PerceptionError as error:
+        print(f'error: {error}', file=sys.stderr)
+        raise SystemExit(2) from error
+    except (KeyboardInterrupt, ExternalShutdownException) as error:
+        raise SystemExit(130) from error
+    finally:
+        rclpy.try_shutdown()
