@@ -92,26 +92,31 @@ def _score(track, labels, path) -> dict:
     """Return the figures that need labels."""
     from keypoint_perception.evaluation.labels import match_labels
     from keypoint_perception.evaluation.regression import score_regression
-    from keypoint_perception.evaluation.report import describe_regression
+    from keypoint_perception.evaluation.report import describe_regression, describe_tracking
+    from keypoint_perception.evaluation.tracking import score_tracking
 
     track = track.in_stamp_order()
-    score = score_regression(
-        track.stamps_ns,
-        track.keypoints,
-        match_labels(labels, track.stamps_ns, track.image_hw, path=path),
-        names=labels.names,
-        diagonal_px=track.diagonal_px,
+    stamps_ns, keypoints, diagonal = track.stamps_ns, track.keypoints, track.diagonal_px
+    uv = match_labels(labels, stamps_ns, track.image_hw, path=path)
+    regression = score_regression(
+        stamps_ns, keypoints, uv, names=labels.names, diagonal_px=diagonal
     )
-    return {'annotations': str(path)} | describe_regression(score)
+    tracking = score_tracking(stamps_ns, keypoints, uv, diagonal_px=diagonal)
+    return {
+        'annotations': str(path),
+        **describe_regression(regression),
+        'tracking': describe_tracking(tracking),
+    }
 
 
 def _show(values: dict, paths: list[Path]) -> None:
-    from keypoint_perception.evaluation.report import label_free_table, point_table
+    from keypoint_perception.evaluation.report import label_free_table, point_table, tracking_table
     from rich.console import Console
 
     console = Console()
     if 'points' in values:
         console.print(point_table(values))
+        console.print(tracking_table(values['tracking']))
     console.print(label_free_table(values['label_free']))
     print('engine: {name} ({description})'.format(**values['engine']))
     frames, seconds = values['recording']['frames'], values['durations_s']['detection']

@@ -14,6 +14,7 @@ from keypoint_perception import __version__
 from keypoint_perception.evaluation.detections import Track
 from keypoint_perception.evaluation.episodes import find_episodes
 from keypoint_perception.evaluation.regression import RegressionScore
+from keypoint_perception.evaluation.tracking import TrackingScore
 from keypoint_perception.manifest import Manifest, ONNX_NAME
 import numpy as np
 
@@ -91,6 +92,11 @@ def describe_regression(score: RegressionScore) -> dict:
     }
 
 
+def describe_tracking(scores: list[TrackingScore]) -> list[dict]:
+    """Return precision and recall for every clip length and threshold."""
+    return [score._asdict() for score in scores]
+
+
 def write_json(path: Path, values: dict) -> None:
     """Write a report in one step; what is not a number becomes null, as JSON has no NaN."""
     text = json.dumps(_without_nan(values), indent=2, allow_nan=False) + '\n'
@@ -122,6 +128,23 @@ def point_table(report: dict) -> Table:
     table.add_section()
     frames = f'{report["fitted_frames"]} + {report["scored_frames"]}'
     table.add_row('mean of those that move', *_figures(report), frames, style='bold')
+    return table
+
+
+def tracking_table(scores: list[dict]) -> Table:
+    """Return tracking precision and recall, a row a clip length, a column a threshold."""
+    from rich.table import Table
+
+    table = Table(title='tracking, precision / recall (% of the image diagonal)')
+    table.add_column('clip, frames', justify='right')
+    rows: dict[int, dict[float, str]] = {}
+    for score in scores:
+        shares = (_figure(score[name], '.2f') for name in ('precision', 'recall'))
+        rows.setdefault(score['clip_frames'], {})[score['epsilon_percent']] = ' / '.join(shares)
+    for epsilon in next(iter(rows.values()), {}):
+        table.add_column(f'within {epsilon:g} %', justify='right')
+    for frames, cells in rows.items():
+        table.add_row(str(frames), *cells.values())
     return table
 
 

@@ -45,6 +45,8 @@ def test_labels_on_the_keypoints_are_explained(
     assert (base['name'], base['moves'], base['explained']) == ('base', False, None)
     assert report['trivial_error_percent'] == hand['trivial_error_percent'] > 5
     assert report['labelled_frames'] == 20
+    assert report['tracking'][0]['clip_frames'] == 10
+    assert len(report['tracking']) == 12
     assert report['recording']['frames'] == 20
     assert report['recording']['image_sizes'] == ['32x24']
     assert report['recording']['topics'] == ['/camera/image']

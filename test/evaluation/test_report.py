@@ -7,11 +7,14 @@ from keypoint_perception.evaluation.regression import score_regression
 from keypoint_perception.evaluation.report import (
     describe_machine,
     describe_regression,
+    describe_tracking,
     label_free_table,
     now,
     point_table,
+    tracking_table,
     write_json,
 )
+from keypoint_perception.evaluation.tracking import TrackingScore
 import numpy as np
 from rich.console import Console
 
@@ -77,6 +80,25 @@ def test_label_free_table():
     )
     for part in ('1.23', 'kp0=kp3', 'none', '25%', 'jitter on 0 still pairs'):
         assert part in text
+
+
+def test_tracking_table():
+    scores = [
+        TrackingScore(length, epsilon, epsilon / 10, NAN, 3)
+        for length in (10, 50)
+        for epsilon in (2.0, 5.0)
+    ]
+    values = describe_tracking(scores)
+    assert values[0] == {
+        'clip_frames': 10,
+        'epsilon_percent': 2.0,
+        'precision': 0.2,
+        'recall': values[0]['recall'],
+        'clips': 3,
+    }
+    lines = [line for line in printed(tracking_table(values)).splitlines() if ' / ' in line]
+    assert [line.count('0.20 / -') for line in lines[-2:]] == [1, 1]
+    assert lines[-1].split()[1] == '50'
 
 
 def test_machine_and_date_are_said():
