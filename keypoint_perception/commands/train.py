@@ -1,0 +1,95 @@
+"""``train``: recordings -> a model directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from keypoint_perception.errors import ConfigError, TrainingError
+import typer
+
+
+def train(
+    source: Annotated[
+        list[str], typer.Argument(help='Bags, videos, folders of images or frame stores.')
+    ],
+    out: Annotated[Path, typer.Option(help='Model directory to write.')],
+    topic: Annotated[
+        list[str] | None, typer.Option(help='Image topic; may be repeated, one per camera.')
+    ] = None,
+    objective: Annotated[str | None, typer.Option(help='How to learn, by name.')] = None,
+    keypoints: Annotated[int | None, typer.Option(help='Number of keypoints, K.')] = None,
+    steps: Annotated[int | None, typer.Option(help='Optimiser steps of the whole run.')] = None,
+    size: Annotated[
+        int | None, typer.Option(help='Long side of the network input, px; a multiple of 8.')
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help='Seed of weights and pairs.')] = None,
+    config: Annotated[
+        Path | None, typer.Option(help='YAML file with settings; the options here go first.')
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option('--resume', help='Go on from the checkpoint in --out.')
+    ] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.01, help='Stop cleanly after so many minutes of learning.'),
+    ] = None,
+) -> None:
+    """Learn keypoints from recordings, without labels."""
+    stated = {
+        'objective': objective,
+        'keypoints': keypoints,
+        'steps': steps,
+        'size': size,
+        'seed': seed,
+    }
+    _check_out(out, resume)
+    from keypoint_perception.commands.progress import training_progress
+    from keypoint_perception.evaluation.training_page import write_training_page
+    from keypoint_perception.learning import train as learning
+    from keypoint_perception.learning.recordings import prepare_frames, size_of_store
+    from keypoint_perception.learning.resume import settings_of_run
+    from keypoint_perception.learning.stopping import Budget
+    from keypoint_perception.model.onnx_export import export_model
+
+    if size is None and config is None and not resume:
+        stated['size'] = size_of_store(source)
+    settings = settings_of_run(out, config, stated, resume=resume)
+    limit = None if minutes is not None and steps is None else settings.steps
+    fabric = learning.make_fabric(settings)
+    with training_progress(quiet=not fabric.is_global_zero) as show:
+        store = prepare_frames(
+            fabric, source, topic or [], out, size=settings.size, progress=show.frames
+        )
+        budget = Budget(steps=limit, minutes=minutes)
+        outcome = learning.train(
+            fabric, settings, store, out, budget=budget, resume=resume, report=show.moment
+        )
+    if not fabric.is_global_zero:
+        return
+    write_training_page(out)
+    manifest = export_model(out)
+    print(f'stopped at step {outcome.step}: {outcome.reason}')
+    if outcome.complaint:
+        print(f'warning: {outcome.complaint}')
+    speed = outcome.metrics['pairs_per_s']
+    print(
+        f'{manifest.keypoint_count} keypoints learned from {len(store)} frames'
+        + (f' at {speed:.0f} pairs/s' if speed else '')
+        + f', {outcome.metrics["peak_memory_mb"]} MB at most; wrote'
+    )
+    for name in ('keypointer.onnx', 'manifest.json', 'report.html', 'overlays', 'tensorboard'):
+        print(f'  {out / name}')
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    if (out / 'checkpoint').exists() and not resume:
+        msg = (
+            f'{str(out)!r} already holds a model; go on with --resume, or name another '
+            'directory with --out.'
+        )
+        raise TrainingError(msg)
+    if out.exists() and not out.is_dir():
+        msg = f'--out {str(out)!r} is a file; name a directory.'
+        raise ConfigError(msg)
+    out.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,79 @@
+"""
+What a run leaves for people to look at while it goes on.
+
+``history.csv`` (one row per interval), ``tensorboard/`` and ``overlays/``: pictures of the
+averaged network's keypoints on frames of the recording.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+from keypoint_perception.drawing import draw_keypoints, tile_pictures
+from keypoint_perception.model.network import Keypointer
+import torch
+from torch import Tensor
+
+HISTORY_NAME = 'history.csv'
+OVERLAY_FRAMES = 12
+
+
+class Journal:
+    """Writes a run's history; rows behind the step from which it is resumed are dropped."""
+
+    def __init__(self, out: Path, terms: tuple[str, ...], *, from_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._out = out
+        self._columns = ('step', 'elapsed_s', 'rate', 'pairs_per_s', 'loss', *terms)
+        self._path = out / HISTORY_NAME
+        kept = [row for row in read_history(out) if int(row['step']) <= from_step]
+        with self._path.open('w', newline='') as stream:
+            writer = csv.DictWriter(stream, self._columns)
+            writer.writeheader()
+            writer.writerows(kept)
+        self._board = SummaryWriter(str(out / 'tensorboard'), purge_step=from_step + 1)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Add a row: every column but the step by its name."""
+        with self._path.open('a', newline='') as stream:
+            csv.DictWriter(stream, self._columns).writerow({'step': step} | values)
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def picture(self, step: int, network: Keypointer, frames: Tensor) -> Path:
+        """
+        Write a picture of the keypoints on some frames.
+
+        :param frames: (N, H, W, 3) uint8
+        """
+        every = max(1, len(frames) // OVERLAY_FRAMES)
+        chosen = frames[::every][:OVERLAY_FRAMES]
+        with torch.no_grad():
+            found = network(chosen).cpu().numpy()
+        scale = max(1, 256 // max(chosen.shape[1:3]))
+        pictures = [
+            draw_keypoints(image, keypoints, scale=scale)
+            for image, keypoints in zip(chosen.cpu().numpy(), found, strict=True)
+        ]
+        sheet = tile_pictures(pictures, 4)
+        path = self._out / 'overlays' / f'step_{step:07d}.png'
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+        self._board.add_image('keypoints', sheet, step, dataformats='HWC')
+        return path
+
+    def close(self) -> None:
+        """Flush what is still to be written."""
+        self._board.close()
+
+
+def read_history(out: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's history; none if there is none yet."""
+    path = out / HISTORY_NAME
+    if not path.is_file():
+        return []
+    with path.open(newline='') as stream:
+        return list(csv.DictReader(stream))

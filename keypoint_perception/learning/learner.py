@@ -1,0 +1,66 @@
+"""The network and its objective as the one module that is trained, and its average over time."""
+
+from __future__ import annotations
+
+import copy
+
+from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.objectives import OBJECTIVES
+from keypoint_perception.model.layers import normalise
+from keypoint_perception.model.network import Keypointer, NetworkConfig
+import torch
+from torch import nn, Tensor
+
+
+class Learner(nn.Module):
+    """
+    Network and objective together, so that one wrapper distributes both.
+
+    Holds what is trained: ``network`` (exported) and ``objective`` (with its own parts).
+    """
+
+    def __init__(self, config: TrainConfig, input_hw: tuple[int, int], change: float) -> None:
+        super().__init__()
+        network = NetworkConfig(
+            network=config.network,
+            keypoints=config.keypoints,
+            input_hw=input_hw,
+            width=config.width,
+            norm=config.norm,
+            window=config.window,
+        )
+        self.network = Keypointer(network)
+        objective = OBJECTIVES[config.objective]
+        self.objective = objective(config.objective_config(), network, change=change)
+
+    def forward(self, images0: Tensor, images1: Tensor) -> dict[str, Tensor]:
+        """
+        Return the objective's per-sample terms, each (B,).
+
+        :param images0: RGB uint8, (B, H, W, 3)
+        :param images1: RGB uint8, (B, H, W, 3)
+        """
+        return self.objective(self.network, normalise(images0), normalise(images1))
+
+
+class Average:
+    """
+    Exponential moving average of the network: what is evaluated and exported.
+
+    The decay rises with the steps, (1 + step) / (10 + step) up to its value, so that a short run
+    is not dominated by its random start.
+    """
+
+    def __init__(self, network: Keypointer, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move the average towards a network."""
+        keep = min(self.decay, (1 + step) / (10 + step))
+        mine = list(self.network.parameters())
+        theirs = [parameter.detach() for parameter in network.parameters()]
+        torch._foreach_lerp_(mine, theirs, 1 - keep)
+        for own, live in zip(self.network.buffers(), network.buffers(), strict=True):
+            own.copy_(live)

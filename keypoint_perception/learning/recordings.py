@@ -1,0 +1,57 @@
+"""The frames that a run learns from: a frame store of its own, or one that was given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.frames.store_files import is_store
+from lightning_fabric import Fabric
+
+STORE_NAME = 'frames'
+
+
+def prepare_frames(
+    fabric: Fabric,
+    sources: Sequence[str],
+    topics: Sequence[str],
+    out: Path,
+    *,
+    size: int,
+    progress: Callable[[int, int | None], None],
+) -> FrameStore:
+    """
+    Return the frames to learn from, extracting them into ``out/frames`` where needed.
+
+    A single source that is a frame store is used where it lies. With several processes the
+    first one extracts and the others wait.
+
+    :raises SourceError: if a recording cannot be used
+    """
+    if len(sources) == 1 and is_store(Path(sources[0])):
+        store = FrameStore.open(sources[0])
+        if max(store.network_hw) != size:
+            height, width = store.network_hw
+            msg = (
+                f'Frame store {str(sources[0])!r} holds frames of {width}x{height}, not of a long '
+                f'side of {size} px; use --size {max(height, width)} or extract again.'
+            )
+            raise ConfigError(msg)
+        return store
+    place = out / STORE_NAME
+    if fabric.is_global_zero:
+        # reading recordings loads rosbags, which learning from a store does not need
+        from keypoint_perception.frames.store import extract_frames
+
+        extract_frames(sources, topics, place, size=size, progress=progress)
+    fabric.barrier()
+    return FrameStore.open(place)
+
+
+def size_of_store(sources: Sequence[str]) -> int | None:
+    """Return the long side of the frames of a single given frame store, px; None otherwise."""
+    if len(sources) != 1 or not is_store(Path(sources[0])):
+        return None
+    return max(FrameStore.open(sources[0]).network_hw)

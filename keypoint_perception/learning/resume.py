@@ -1,0 +1,42 @@
+"""The settings of a run: of a new one from file and command line, of an old one as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.config import from_values, read_config, to_values, TrainConfig
+from keypoint_perception.model.checkpoint import load_checkpoint
+
+# What may be changed when a run goes on.
+FREE = ('steps',)
+
+
+def settings_of_run(out: Path, path: Path | None, stated: dict, *, resume: bool) -> TrainConfig:
+    """
+    Return the settings of a run.
+
+    A resumed run has the settings that it began with; only the number of steps may change.
+
+    :param path: YAML file, or None
+    :param stated: values of the command line by name; None means not stated
+    :raises ConfigError: if a setting is unknown, out of range, or differs from the resumed run's
+    :raises ModelError: if there is no run to resume
+    """
+    if not resume:
+        return read_config(path, stated)
+    begun = from_values(load_checkpoint(out).state['config'])
+    wanted = {name: value for name, value in stated.items() if value is not None}
+    if path is not None:
+        wanted = to_values(read_config(path, stated))
+    before = to_values(begun)
+    changed = [name for name, value in wanted.items() if value != before[name]]
+    refused = [name for name in changed if name not in FREE]
+    if refused:
+        differences = ', '.join(f'{n} {before[n]!r} -> {wanted[n]!r}' for n in refused)
+        msg = (
+            f'The run in {str(out)!r} was begun with other settings ({differences}); resume it '
+            'without them, or train into another --out.'
+        )
+        raise ConfigError(msg)
+    return from_values(before, **{name: wanted[name] for name in changed})

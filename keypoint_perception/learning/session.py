@@ -1,0 +1,137 @@
+"""A training run at one moment: everything that a checkpoint must hold to go on exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.learning.config import to_values, TrainConfig
+from keypoint_perception.learning.learner import Average, Learner
+from keypoint_perception.learning.pairs import find_clips, mean_change, PairSampler
+from keypoint_perception.model.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_strictly,
+    save_checkpoint,
+)
+import numpy as np
+import torch
+from torch import Tensor
+
+PROBE_FRAMES = 64
+
+
+@dataclass
+class Session:
+    """
+    What changes while learning, beside what does not.
+
+    :param step: optimiser steps done
+    :param elapsed_s: time spent learning, over all runs, s
+    """
+
+    config: TrainConfig
+    store: FrameStore
+    sampler: PairSampler
+    learner: Learner
+    average: Average
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    elapsed_s: float = 0.0
+
+    def batch(self, count: int, share: slice) -> tuple[Tensor, Tensor]:
+        """
+        Draw the next batch and return this process's share of it.
+
+        :param count: pairs of the whole batch
+        :return: source and target frames, each (B, H, W, 3) uint8
+        """
+        source, target = self.sampler.draw(count)[:, share]
+        return self._take(source), self._take(target)
+
+    def probe(self, count: int = PROBE_FRAMES) -> Tensor:
+        """Return frames spread evenly over the recording, (N, H, W, 3) uint8."""
+        return self._take(np.linspace(0, len(self.store) - 1, count).round().astype(np.int64))
+
+    def save(self, out: Path, metrics: dict) -> None:
+        """Write a checkpoint of this moment."""
+        tensors = {f'learner.{n}': t for n, t in self.learner.state_dict().items()}
+        tensors |= _optimizer_tensors(self.optimizer) | {'random': torch.get_rng_state()}
+        state = {
+            'step': self.step,
+            'elapsed_s': self.elapsed_s,
+            'sampler': self.sampler.state(),
+            'change': self.learner.objective.change,
+            'config': to_values(self.config),
+            'sources': [dict(source) for source in self.store.sources],
+            'metrics': metrics,
+        }
+        frames = self.probe(16)
+        save_checkpoint(out, Checkpoint(self.average.network, tensors, state, frames))
+
+    def _take(self, indices: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self.store.images[indices]))
+
+
+def new_session(config: TrainConfig, store: FrameStore) -> Session:
+    """
+    Return a run at its first step.
+
+    :raises TrainingError: if the recording has no pairs, or nothing moves in it
+    """
+    torch.manual_seed(config.seed)
+    clips = find_clips(store.stamps_ns, store.source, store.camera)
+    gaps = {'min_gap_s': config.min_gap_s, 'max_gap_s': config.max_gap_s}
+    change = mean_change(store.images, PairSampler(store.stamps_ns, clips, seed=0, **gaps))
+    sampler = PairSampler(store.stamps_ns, clips, seed=config.seed, **gaps)
+    return _assemble(config, store, sampler, change)
+
+
+def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Session:
+    """
+    Return a run as its checkpoint left it.
+
+    :raises ModelError: if the checkpoint is missing, damaged or of another network
+    """
+    checkpoint = load_checkpoint(out)
+    state, tensors = checkpoint.state, checkpoint.tensors
+    clips = find_clips(store.stamps_ns, store.source, store.camera)
+    gaps = {'min_gap_s': config.min_gap_s, 'max_gap_s': config.max_gap_s}
+    sampler = PairSampler(store.stamps_ns, clips, seed=config.seed, **gaps)
+    sampler.restore(state['sampler'])
+    session = _assemble(config, store, sampler, state['change'])
+    learner = {n.removeprefix('learner.'): t for n, t in tensors.items() if n[:8] == 'learner.'}
+    load_strictly(session.learner, learner, str(out))
+    load_strictly(session.average.network, checkpoint.network.state_dict(), str(out))
+    _restore_optimizer(session.optimizer, tensors)
+    torch.set_rng_state(tensors['random'])
+    session.step, session.elapsed_s = state['step'], state['elapsed_s']
+    return session
+
+
+def _assemble(
+    config: TrainConfig, store: FrameStore, sampler: PairSampler, change: float
+) -> Session:
+    learner = Learner(config, tuple(store.network_hw), change)
+    learner.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(
+        learner.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    average = Average(learner.network, config.ema_decay)
+    return Session(config, store, sampler, learner, average, optimizer)
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    moments = optimizer.state_dict()['state']
+    return {f'optimizer.{i}.{name}': t for i, m in moments.items() for name, t in m.items()}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith('optimizer.'):
+            _, index, name = key.split('.')
+            moments.setdefault(int(index), {})[name] = tensor
+    groups = optimizer.state_dict()['param_groups']
+    optimizer.load_state_dict({'state': moments, 'param_groups': groups})

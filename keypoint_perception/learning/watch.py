@@ -1,0 +1,172 @@
+"""
+Looking at a run while it goes on: means, history, pictures, checkpoints, NaN and collapse.
+
+Only the first process writes; all of them take part in the means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import logging
+import math
+from pathlib import Path
+import resource
+from statistics import median
+
+from keypoint_perception.errors import TrainingError
+from keypoint_perception.learning.health import examine, Health
+from keypoint_perception.learning.journal import Journal
+from keypoint_perception.learning.session import Session
+from keypoint_perception.learning.stopping import Budget
+from lightning_fabric import Fabric
+import torch
+from torch import Tensor
+
+log = logging.getLogger('keypoint_perception')
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How far a run has come, for whoever shows it."""
+
+    step: int
+    done: float  # share of the budget
+    loss: float
+    pairs_per_s: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: why, after how many steps, and what was measured."""
+
+    reason: str
+    step: int
+    metrics: dict
+    complaint: str | None
+
+
+class Watch:
+    """Does what is due after a step, and ends a run."""
+
+    def __init__(
+        self,
+        session: Session,
+        fabric: Fabric,
+        out: Path,
+        budget: Budget,
+        report: Callable[[Moment], None],
+    ) -> None:
+        self._session, self._fabric, self._out = session, fabric, out
+        self._budget, self._report = budget, report
+        self._config = session.config
+        weights = self._config.term_weights()
+        self._meter = Meter(weights, session, fabric)
+        self._journal = None
+        if fabric.is_global_zero:
+            self._journal = Journal(out, tuple(weights), from_step=session.step)
+        self._last: dict[str, float] = {}
+        self._speeds: list[float] = []
+        self._picture_at_s = session.elapsed_s + self._config.picture_every_s
+        self._said: str | None = None
+
+    def after_step(self, rate: float, loss: Tensor, terms: dict[str, Tensor]) -> None:
+        """
+        Count a step and do what is due.
+
+        :param rate: the learning rate it was done at
+        """
+        session = self._session
+        self._meter.add(loss.detach(), terms)
+        if session.step % self._config.log_every == 0:
+            self._log(rate)
+            done = self._budget.done(session.step)
+            self._report(Moment(session.step, done, self._last['loss'], self._last['pairs_per_s']))
+        if self._journal is not None and session.elapsed_s >= self._picture_at_s:
+            self._picture_at_s = session.elapsed_s + self._config.picture_every_s
+            self._keep()
+
+    def finish(self, reason: str) -> Outcome:
+        """Write the last checkpoint and say how it went."""
+        health = self._keep()
+        if self._journal is not None:
+            self._journal.close()
+        return Outcome(reason, self._session.step, self._metrics(health), health.complaint)
+
+    def _log(self, rate: float) -> None:
+        values = self._meter.read()
+        if not math.isfinite(values['loss']):
+            raise TrainingError(self._nan_message(values['loss']))
+        self._last = values
+        self._speeds.append(values['pairs_per_s'])
+        if self._journal is not None:
+            row = {'elapsed_s': round(self._session.elapsed_s, 3), 'rate': rate} | values
+            self._journal.write(self._session.step, row)
+
+    def _keep(self) -> Health:
+        session = self._session
+        frames = session.probe().to(self._fabric.device)
+        health = examine(session.average.network, frames)
+        if not all(bool(p.isfinite().all()) for p in session.learner.parameters()):
+            raise TrainingError(self._nan_message(math.nan))
+        if self._journal is not None:
+            self._journal.picture(session.step, session.average.network, frames)
+            session.save(self._out, self._metrics(health))
+            if health.complaint and session.step > 10 * self._config.warmup_steps:
+                self._say(health.complaint)
+        return health
+
+    def _say(self, complaint: str) -> None:
+        kind = complaint.split('(')[0]
+        if kind != self._said:
+            log.warning('At step %d: %s', self._session.step, complaint)
+        self._said = kind
+
+    def _nan_message(self, loss: float) -> str:
+        return (
+            f'The loss became {loss} near step {self._session.step}; the last checkpoint before '
+            f'it is kept; lower learning_rate (it is {self._config.learning_rate:g}) or set '
+            'precision to 32, and train again.'
+        )
+
+    def _metrics(self, health: Health) -> dict:
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {
+            'steps': self._session.step,
+            'minutes': round(self._session.elapsed_s / 60, 3),
+            'terms': self._last,
+            'pairs_per_s': median(self._speeds) if self._speeds else None,
+            'peak_memory_mb': round(kilobytes / 1024),
+            'health': health.values(),
+            'complaint': health.complaint,
+        }
+
+
+class Meter:
+    """Means over an interval, without waiting for the device at every step."""
+
+    def __init__(self, weights: dict[str, float], session: Session, fabric: Fabric) -> None:
+        self._names = ('loss', *weights)
+        self._session, self._fabric = session, fabric
+        self._reset()
+
+    def add(self, loss: Tensor, terms: dict[str, Tensor]) -> None:
+        """Count one step."""
+        values = [loss, *(terms[name].detach().mean() for name in self._names[1:])]
+        self._sum = self._sum + torch.stack(values)
+        self._steps += 1
+
+    def read(self) -> dict[str, float]:
+        """Return the means since the last reading, and the pairs a second."""
+        mean = self._fabric.all_reduce(self._sum / max(1, self._steps), reduce_op='mean')
+        ways = 2 if getattr(self._session.learner.objective.config, 'both_ways', False) else 1
+        pairs = self._steps * self._session.config.batch_size * ways
+        seconds = self._session.elapsed_s - self._since_s
+        values = dict(zip(self._names, mean.tolist(), strict=True))
+        self._reset()
+        return values | {'pairs_per_s': pairs / max(seconds, 1e-9)}
+
+    def _reset(self) -> None:
+        self._sum = torch.zeros(len(self._names), device=self._fabric.device)
+        self._steps = 0
+        self._since_s = self._session.elapsed_s

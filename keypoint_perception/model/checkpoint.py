@@ -1,0 +1,173 @@
+"""
+Weights on disk, and nothing that runs code on loading.
+
+A checkpoint is a directory that appears and is replaced as a whole::
+
+    checkpoint/
+        network.safetensors    the network that is exported; its configuration in the header
+        training.safetensors   what --resume needs: live weights, optimiser moments
+        frames.safetensors     a few frames of the recording, for parity checks
+        training.json          step, schedule, random states, configuration, digests of the above
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+import json
+from pathlib import Path
+import shutil
+
+from keypoint_perception.errors import ModelError
+from keypoint_perception.manifest import file_digest
+from keypoint_perception.model.network import Keypointer, NetworkConfig
+from safetensors import safe_open, SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn, Tensor
+
+CHECKPOINT_NAME = 'checkpoint'
+NETWORK_FILE = 'network.safetensors'
+TRAINING_FILE = 'training.safetensors'
+FRAMES_FILE = 'frames.safetensors'
+STATE_FILE = 'training.json'
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """
+    Everything that training needs to go on as if it had never stopped.
+
+    :param network: the averaged network, the one that is exported
+    :param tensors: live weights and optimiser moments by name
+    :param state: step, random states, configuration; JSON values only
+    :param frames: a few frames in the network's size, (N, H, W, 3) uint8
+    """
+
+    network: Keypointer
+    tensors: dict[str, Tensor]
+    state: dict
+    frames: Tensor
+
+
+def save_checkpoint(model_dir: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint beside the old one, then put it in the old one's place."""
+    part = model_dir / f'{CHECKPOINT_NAME}.part'
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    config = json.dumps(asdict(checkpoint.network.config))
+    _save(checkpoint.network.state_dict(), part / NETWORK_FILE, {'config': config})
+    _save(checkpoint.tensors, part / TRAINING_FILE)
+    _save({'frames': checkpoint.frames}, part / FRAMES_FILE)
+    names = (NETWORK_FILE, TRAINING_FILE, FRAMES_FILE)
+    digests = {name: file_digest(part / name) for name in names}
+    (part / STATE_FILE).write_text(json.dumps(checkpoint.state | {'files': digests}, indent=1))
+    place, old = model_dir / CHECKPOINT_NAME, model_dir / f'{CHECKPOINT_NAME}.old'
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    part.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def has_checkpoint(model_dir: Path) -> bool:
+    """Say whether a model directory holds a checkpoint."""
+    return _find(model_dir) is not None
+
+
+def load_checkpoint(model_dir: Path) -> Checkpoint:
+    """
+    Read a checkpoint, checking every file against its digest.
+
+    :raises ModelError: if there is none, or a file is missing or changed
+    """
+    place = _require(model_dir)
+    try:
+        state = json.loads((place / STATE_FILE).read_text())
+        digests = dict(state.pop('files'))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(_damaged(place, STATE_FILE, error)) from error
+    for name, digest in digests.items():
+        if not (place / name).is_file() or file_digest(place / name) != digest:
+            raise ModelError(_damaged(place, name, 'it is missing or was changed'))
+    return Checkpoint(
+        network=load_network(model_dir),
+        tensors=_load(place / TRAINING_FILE),
+        state=state,
+        frames=_load(place / FRAMES_FILE)['frames'],
+    )
+
+
+def load_network(model_dir: Path) -> Keypointer:
+    """
+    Return the network of a model directory, ready to run.
+
+    :raises ModelError: if there is no checkpoint, or its weights do not fit the network
+    """
+    path = _require(model_dir) / NETWORK_FILE
+    tensors = _load(path)
+    try:
+        with safe_open(path, framework='pt') as stream:
+            values = json.loads(stream.metadata()['config'])
+        values['input_hw'] = tuple(values['input_hw'])
+        network = Keypointer(NetworkConfig(**values))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(_damaged(path.parent, path.name, error)) from error
+    load_strictly(network, tensors, str(path))
+    return network.eval()
+
+
+def load_strictly(module: nn.Module, tensors: dict[str, Tensor], place: str) -> None:
+    """
+    Load weights, refusing any that are missing or left over.
+
+    :raises ModelError: naming all of them
+    """
+    wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    missing = sorted(wanted.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - wanted.keys())
+    unfit = sorted(n for n in wanted.keys() & tensors.keys() if wanted[n] != tensors[n].shape)
+    if missing or unexpected or unfit:
+        msg = (
+            f'The weights in {place!r} do not fit the network: missing {missing}, unexpected '
+            f'{unexpected}, of another shape {unfit}; use the configuration they were made with.'
+        )
+        raise ModelError(msg)
+    module.load_state_dict(tensors)
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    # safetensors refuses views and other memory formats
+    plain = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
+    save_file(plain, path, metadata)
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(_damaged(path.parent, path.name, error)) from error
+
+
+def _find(model_dir: Path) -> Path | None:
+    # a stop between the two renames of save_checkpoint leaves the old one under its second name
+    for name in (CHECKPOINT_NAME, f'{CHECKPOINT_NAME}.old'):
+        if (Path(model_dir) / name / STATE_FILE).is_file():
+            return Path(model_dir) / name
+    return None
+
+
+def _require(model_dir: Path) -> Path:
+    place = _find(model_dir)
+    if place is None:
+        msg = (
+            f'{str(model_dir)!r} holds no checkpoint (expected {CHECKPOINT_NAME}/{STATE_FILE}); '
+            'name the directory that `train --out` wrote.'
+        )
+        raise ModelError(msg)
+    return place
+
+
+def _damaged(place: Path, name: str, why: object) -> str:
+    return (
+        f'Checkpoint {str(place)!r} cannot be read: {name}: {why}; copy the whole model '
+        'directory again or train anew.'
+    )

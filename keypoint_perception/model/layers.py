@@ -1,0 +1,80 @@
+"""The few layers that all networks here are made of."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+NORMS = ('group', 'instance', 'batch')
+
+
+def make_norm(kind: str, channels: int) -> nn.Module:
+    """
+    Return a normalisation layer.
+
+    The Transporter paper used batch norm; its authors' released code calls layer and instance
+    norm quite a lot more stable, and only those two do the same at batch size one on a robot.
+
+    :param kind: one of :data:`NORMS`
+    """
+    if kind == 'group':
+        return nn.GroupNorm(max(1, channels // 8), channels)
+    if kind == 'instance':
+        return nn.InstanceNorm2d(channels, affine=True)
+    if kind == 'batch':
+        return nn.BatchNorm2d(channels)
+    msg = f'Norm {kind!r} is not known; known: {", ".join(NORMS)}.'
+    raise ValueError(msg)
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution without bias, norm, ReLU: (B, in, h, w) -> (B, out, h / stride, w / stride)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        norm: str = 'group',
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
+            make_norm(norm, out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class SpaceToDepth(nn.Module):
+    """
+    Fold blocks of pixels into channels: (B, C, h, w) -> (B, C n^2, h / n, w / n).
+
+    Every pixel is kept and a cell's centre is the centre of its block, which is what
+    ``keypoints.cells_to_network`` says; a strided convolution with padding 1 is off by half a
+    pixel per halving. Channels are in the order (row, column, colour) of the block, unlike
+    ``pixel_unshuffle``: for images that lie in memory as they came, that is a single copy.
+    """
+
+    def __init__(self, block: int) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the folded map."""
+        n = self.block
+        batch, channels, height, width = image.shape
+        rows = image.permute(0, 2, 3, 1).reshape(batch, height // n, n, width // n, n * channels)
+        folded = rows.transpose(2, 3).reshape(batch, height // n, width // n, n * n * channels)
+        return folded.permute(0, 3, 1, 2)
+
+
+def upsample(features: Tensor, like: Tensor) -> Tensor:
+    """Return ``features`` enlarged to the height and width of ``like`` by nearest neighbours."""
+    return functional.interpolate(features, size=like.shape[-2:], mode='nearest')
+
+
+def normalise(image: Tensor) -> Tensor:
+    """Return uint8 RGB (B, H, W, 3) as float (B, 3, H, W) in [-1, 1]."""
+    return image.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1.0

@@ -1,0 +1,194 @@
+"""
+The one network: an image in, K points out.
+
+Every objective trains a :class:`Keypointer`; after the checkpoint nothing knows which one did.
+Two architectures can be selected by name: ``default`` sees far (a small U-Net over a quarter of
+the resolution), and ``paper`` is the plain twin of the Transporter paper's own network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.keypoints import cells_to_network
+from keypoint_perception.model.features import LocalFeatures, PaperFeatures
+from keypoint_perception.model.heatmaps import (
+    expectation,
+    separable_expectation,
+    softmax_2d,
+    windowed_expectation,
+)
+from keypoint_perception.model.layers import ConvBlock, normalise, NORMS, SpaceToDepth, upsample
+from keypoint_perception.model.refiner import PaperRefiner, Refiner
+import torch
+from torch import nn, Tensor
+
+NETWORKS = ('default', 'paper')
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """
+    What fixes the network's shape; stands in every checkpoint.
+
+    :param network: ``default`` or ``paper``
+    :param keypoints: K
+    :param input_hw: height and width of the network input, px, multiples of 8
+    :param width: channels at the heatmaps' resolution
+    :param norm: ``group``, ``instance`` or ``batch``
+    :param window: cells to each side of the largest one that the read-out uses
+    """
+
+    network: str = 'default'
+    keypoints: int = 16
+    input_hw: tuple[int, int] = (128, 128)
+    width: int = 32
+    norm: str = 'group'
+    window: int = 3
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            msg = f'network: {self.network!r} is not known; known: {", ".join(NETWORKS)}.'
+            raise ConfigError(msg)
+        if self.norm not in NORMS:
+            msg = f'norm: {self.norm!r} is not known; known: {", ".join(NORMS)}.'
+            raise ConfigError(msg)
+        for name in ('keypoints', 'width', 'window'):
+            if getattr(self, name) < 1:
+                msg = f'{name}: must be at least 1, got {getattr(self, name)}.'
+                raise ConfigError(msg)
+        if any(n < 16 or n % 8 for n in self.input_hw):
+            msg = (
+                f'input size: height and width must be multiples of 8 and at least 16, got '
+                f'{self.input_hw[0]} x {self.input_hw[1]}; choose another --size.'
+            )
+            raise ConfigError(msg)
+
+
+class Keypointer(nn.Module):
+    """
+    The network that is exported: uint8 images to keypoints.
+
+    Learning calls :meth:`logits` and :meth:`points`; engines call the module itself.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        make = {'default': UNet, 'paper': PaperKeypointNet}[config.network]
+        self.body = make(config)
+        self.stride = self.body.stride
+
+    @property
+    def map_hw(self) -> tuple[int, int]:
+        """Return the heatmaps' height and width, cells."""
+        height, width = self.config.input_hw
+        return height // self.stride, width // self.stride
+
+    def logits(self, image: Tensor) -> Tensor:
+        """Return the maps before the softmax, (B, 3, H, W) in [-1, 1] -> (B, K, h, w) float32."""
+        return self.body(image).float()
+
+    def points(self, logits: Tensor) -> Tensor:
+        """Return the points that learning moves, (B, K, h, w) -> (B, K, 2) cells."""
+        if self.config.network == 'paper':
+            return separable_expectation(logits)
+        return expectation(softmax_2d(logits))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """
+        Return what the robot reads.
+
+        :param image: RGB uint8, (B, H, W, 3)
+        :return: u, v in network px and confidence in [0, 1], (B, K, 3) float32
+        """
+        logits = self.logits(normalise(image))
+        xy, confidence = windowed_expectation(softmax_2d(logits), self.config.window)
+        if self.config.network == 'paper':
+            xy = separable_expectation(logits)
+        uv = cells_to_network(xy, self.stride)
+        return torch.cat([uv, confidence[..., None]], dim=-1)
+
+
+class UNet(nn.Module):
+    """
+    Keypoint net with a view of the whole scene, maps at a quarter of the resolution.
+
+    ::
+
+        px/4   stem -- w -------------------------- + -- K maps
+        px/8           '-- 2w ------------- + ------'
+        px/16               '-- 2w ------ + '
+        px/32                    '-- 2w --'
+
+    The paper's own net sees 15 to 27 px, which cannot tell a left finger from a right one.
+    """
+
+    stride = 4
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width, norm = config.width, config.norm
+        self.fold = SpaceToDepth(self.stride)
+        self.stem = nn.Sequential(
+            ConvBlock(3 * self.stride**2, width, norm=norm), ConvBlock(width, width, norm=norm)
+        )
+        self.down = nn.ModuleList()
+        channels = width
+        for _ in range(3):
+            self.down.append(
+                nn.Sequential(
+                    nn.MaxPool2d(2, ceil_mode=True),
+                    ConvBlock(channels, 2 * width, norm=norm),
+                    ConvBlock(2 * width, 2 * width, norm=norm),
+                )
+            )
+            channels = 2 * width
+        self.side = nn.ModuleList(
+            nn.Conv2d(c, 2 * width, 1) for c in (width, 2 * width, 2 * width)
+        )
+        self.up = nn.ModuleList(ConvBlock(2 * width, 2 * width, norm=norm) for _ in range(3))
+        self.head = nn.Conv2d(2 * width, config.keypoints, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the maps, (B, 3, H, W) -> (B, K, H / 4, W / 4)."""
+        level = self.stem(self.fold(image))
+        levels = [level]
+        for down in self.down:
+            level = down(level)
+            levels.append(level)
+        for side, up, skip in zip(
+            reversed(self.side), self.up, reversed(levels[:-1]), strict=True
+        ):
+            level = up(side(skip) + upsample(level, skip))
+        return self.head(level)
+
+
+class PaperKeypointNet(nn.Module):
+    """The paper's keypoint net: a second net of the feature net's shape and a 1 x 1 to K maps."""
+
+    stride = PaperFeatures.stride
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.features = PaperFeatures(config.norm)
+        self.head = nn.Conv2d(PaperFeatures.channels, config.keypoints, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the maps, (B, 3, H, W) -> (B, K, H / 4, W / 4)."""
+        return self.head(self.features(image))
+
+
+def make_features(config: NetworkConfig) -> nn.Module:
+    """Return the local feature net that goes with a keypoint net, at the same resolution."""
+    if config.network == 'paper':
+        return PaperFeatures(config.norm)
+    return LocalFeatures(config.width, config.norm)
+
+
+def make_refiner(config: NetworkConfig) -> nn.Module:
+    """Return the refinement net that goes with a feature net."""
+    if config.network == 'paper':
+        return PaperRefiner(config.norm)
+    return Refiner(config.width, config.norm)

@@ -1,0 +1,131 @@
+"""
+The network as every engine gets it: one ONNX file with everything inside.
+
+Input ``image`` uint8 (N, H, W, 3) RGB, output ``keypoints`` float32 (N, K, 3): u and v in
+network px and a confidence. Normalisation and read-out are part of the graph, so that every
+engine gives the same answer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+import warnings
+
+from keypoint_perception.errors import EngineError, ModelError
+from keypoint_perception.manifest import Manifest, MANIFEST_NAME, ONNX_NAME, write_manifest
+from keypoint_perception.model.checkpoint import Checkpoint, CHECKPOINT_NAME, load_checkpoint
+from keypoint_perception.model.network import Keypointer
+import numpy as np
+import torch
+
+OPSET = 17
+# Below this confidence the map is flat enough for its largest cell to be a matter of rounding.
+CONFIDENT = 0.3
+PARITY_PX = 0.05
+PARITY_CONFIDENCE = 1e-3
+
+
+def export_model(model_dir: Path) -> Manifest:
+    """
+    Build the ONNX file of a model directory from its checkpoint, check it and describe it.
+
+    :raises ModelError: if there is no checkpoint
+    :raises EngineError: if ONNX Runtime does not give what torch gives
+    """
+    model_dir = Path(model_dir)
+    checkpoint = load_checkpoint(model_dir)
+    part = model_dir / f'{ONNX_NAME}.part'
+    write_onnx(checkpoint.network, part)
+    parity = check_parity(checkpoint.network, part, checkpoint.frames.numpy())
+    part.replace(model_dir / ONNX_NAME)
+    return write_manifest(model_dir, describe(checkpoint, parity), files=_files(model_dir))
+
+
+def write_onnx(network: Keypointer, path: Path) -> None:
+    """Write a network as ONNX; the batch size is free."""
+    height, width = network.config.input_hw
+    image = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # The TorchScript exporter is said to be the old one; the new one needs one more package
+        # and both write the same operators for this network.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            network.eval(),
+            (image,),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=['image'],
+            output_names=['keypoints'],
+            dynamic_axes={'image': {0: 'N'}, 'keypoints': {0: 'N'}},
+        )
+
+
+def check_parity(network: Keypointer, path: Path, frames: np.ndarray) -> dict[str, float]:
+    """
+    Compare ONNX Runtime with torch on real frames.
+
+    Only confident keypoints are compared by position. Beside the largest difference the mean
+    one is reported with its sign: a bias of a hundredth of a pixel is a wrong formula, not noise.
+
+    :param frames: (N, H, W, 3) uint8
+    :return: ``frames``, ``largest_px``, ``bias_px``, ``largest_confidence``
+    :raises EngineError: if they differ by more than :data:`PARITY_PX`
+    """
+    with torch.no_grad():
+        expected = network(torch.from_numpy(frames)).cpu().numpy()
+    found = _run_onnx(path, frames)
+    if not np.isfinite(expected).all():
+        msg = 'The network gives NaN on its own training frames; train again at a lower rate.'
+        raise ModelError(msg)
+    confident = expected[..., 2] >= CONFIDENT
+    moved = (found - expected)[..., :2][confident]
+    parity = {
+        'frames': len(frames),
+        'largest_px': float(np.abs(moved).max(initial=0.0)),
+        'bias_px': float(np.abs(moved.mean(axis=0)).max()) if len(moved) else 0.0,
+        'largest_confidence': float(np.abs(found - expected)[..., 2].max(initial=0.0)),
+    }
+    if parity['largest_px'] > PARITY_PX or parity['largest_confidence'] > PARITY_CONFIDENCE:
+        msg = (
+            f'ONNX Runtime and torch differ on {len(frames)} training frames by '
+            f'{parity["largest_px"]:.3f} px and {parity["largest_confidence"]:.4f} in confidence '
+            f'(allowed: {PARITY_PX} px, {PARITY_CONFIDENCE}); nothing was exported; please report '
+            'this with the versions that `doctor` prints.'
+        )
+        raise EngineError(msg)
+    return parity
+
+
+def describe(checkpoint: Checkpoint, parity: dict[str, float]) -> Manifest:
+    """Return the manifest of a checkpoint's model, still without digests."""
+    config, state = checkpoint.network.config, checkpoint.state
+    return Manifest(
+        keypoint_names=tuple(f'kp{k}' for k in range(config.keypoints)),
+        input_hw=config.input_hw,
+        objective=state['config']['objective'],
+        network=config.network,
+        sources=tuple(state['sources']),
+        metrics=state['metrics'] | {'parity': parity},
+    )
+
+
+def _run_onnx(path: Path, frames: np.ndarray) -> np.ndarray:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        msg = (
+            'onnxruntime is not installed and an export is not written unchecked; install it '
+            "with `pip install 'keypoint_perception[onnx]'`."
+        )
+        raise EngineError(msg) from error
+    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    return session.run(['keypoints'], {'image': frames})[0]
+
+
+def _files(model_dir: Path) -> list[str]:
+    checkpoint = sorted((model_dir / CHECKPOINT_NAME).iterdir())
+    named = [f'{CHECKPOINT_NAME}/{path.name}' for path in checkpoint if path.is_file()]
+    extra = [name for name in ('report.html',) if (model_dir / name).is_file()]
+    assert MANIFEST_NAME not in named
+    return [ONNX_NAME, *extra, *named]
