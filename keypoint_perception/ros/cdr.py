@@ -1,0 +1,130 @@
+"""
+Images read from the wire without copying their pixels.
+
+rclpy turns an image into a message by copying it three times while nothing else in the process
+can run. A raw subscription hands over the serialised bytes instead (CDR, OMG DDSI-RTPS 10.2:
+numbers aligned to their size, strings and sequences behind their length), and the pixels stay
+where they are.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from keypoint_perception.errors import EncodingError
+
+# Representation identifiers: plain CDR and plain CDR2, each big- and little-endian. For types
+# whose largest number has four bytes the two are the same.
+BYTE_ORDERS = {0x0000: '>', 0x0001: '<', 0x0006: '>', 0x0007: '<'}
+ENCAPSULATION_BYTES = 4
+
+
+class ImageHeader(NamedTuple):
+    """The fields of ``std_msgs/Header``."""
+
+    sec: int
+    nanosec: int
+    frame_id: str
+
+    @property
+    def stamp_ns(self) -> int:
+        """Return the stamp in nanoseconds."""
+        return self.sec * 1_000_000_000 + self.nanosec
+
+
+class ReceivedImage(NamedTuple):
+    """The fields of ``sensor_msgs/Image``; ``data`` lies in the received bytes."""
+
+    header: ImageHeader
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: memoryview
+
+
+class ReceivedCompressedImage(NamedTuple):
+    """The fields of ``sensor_msgs/CompressedImage``; ``data`` lies in the received bytes."""
+
+    header: ImageHeader
+    format: str
+    data: memoryview
+
+
+def read_image(serialised: bytes) -> ReceivedImage:
+    """
+    Return the image that a raw subscription received.
+
+    :raises EncodingError: if the bytes end early or are no CDR
+    """
+    reader = _Reader(serialised)
+    header, height, width = reader.header(), reader.uint32(), reader.uint32()
+    encoding, is_bigendian, step = reader.string(), reader.uint8(), reader.uint32()
+    return ReceivedImage(header, height, width, encoding, is_bigendian, step, reader.octets())
+
+
+def read_compressed_image(serialised: bytes) -> ReceivedCompressedImage:
+    """
+    Return the compressed image that a raw subscription received.
+
+    :raises EncodingError: if the bytes end early or are no CDR
+    """
+    reader = _Reader(serialised)
+    return ReceivedCompressedImage(reader.header(), reader.string(), reader.octets())
+
+
+class _Reader:
+    """Reads one field after another, and never past the end."""
+
+    def __init__(self, serialised: bytes) -> None:
+        self._bytes = memoryview(serialised)
+        self._at = 0
+        (identifier,) = struct.unpack('>H', self._take(2))
+        if identifier not in BYTE_ORDERS:
+            msg = (
+                f'An image message starts with the representation 0x{identifier:04x}; expected '
+                'plain CDR; use another RMW implementation in the publisher.'
+            )
+            raise EncodingError(msg)
+        self._order = BYTE_ORDERS[identifier]
+        self._take(2)  # options, without meaning here
+
+    def _take(self, count: int) -> memoryview:
+        taken = self._bytes[self._at : self._at + count]
+        if len(taken) < count:
+            msg = (
+                f'An image message is cut short: it has {len(self._bytes)} bytes, expected at '
+                f'least {self._at + count}; check the publisher.'
+            )
+            raise EncodingError(msg)
+        self._at += count
+        return taken
+
+    def _number(self, code: str, size: int) -> int:
+        self._take(-(self._at - ENCAPSULATION_BYTES) % size)
+        return struct.unpack(self._order + code, self._take(size))[0]
+
+    def uint8(self) -> int:
+        return self._number('B', 1)
+
+    def uint32(self) -> int:
+        return self._number('I', 4)
+
+    def string(self) -> str:
+        octets = bytes(self._take(self.uint32()))
+        try:
+            return octets.removesuffix(b'\0').decode()
+        except UnicodeDecodeError as error:
+            msg = (
+                f'An image message has the text {octets[:40]!r}, which is not UTF-8; check the '
+                'publisher.'
+            )
+            raise EncodingError(msg) from error
+
+    def octets(self) -> memoryview:
+        return self._take(self.uint32())
+
+    def header(self) -> ImageHeader:
+        return ImageHeader(self._number('i', 4), self.uint32(), self.string())

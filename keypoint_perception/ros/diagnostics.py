@@ -1,0 +1,120 @@
+"""
+``/diagnostics``: what the node does, and the reason when it publishes nothing.
+
+One :class:`DiagnosticStatus` a second. Its message is a sentence for people, its values are for
+monitors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from keypoint_perception.ros.health import Snapshot
+from keypoint_perception.ros.installation import DDS_PROFILE, dds_profile_in_use, shipped_file
+from std_msgs.msg import Header
+
+# Longer than one image of a slow camera, shorter than a user's patience.
+SILENT_S = 2.0
+# Wireless links lose some images; a shared-memory segment that is too small loses most.
+LOST_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """
+    What stands beside the counts.
+
+    :param state: lifecycle state
+    :param not_loaded: why there is no engine; empty if there is one
+    :param engine: what runs the network
+    :param model: which network
+    :param topic: topic of the images; empty while inactive
+    :param publishers: publishers on it
+    :param obstacle: why no image can arrive; empty if nothing is known
+    """
+
+    state: str
+    not_loaded: str = ''
+    engine: str = ''
+    model: str = ''
+    topic: str = ''
+    publishers: int = 0
+    obstacle: str = ''
+
+
+def judge(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
+    """Return the level and the sentence: all is well, or why nothing or little is published."""
+    if circumstances.not_loaded:
+        return DiagnosticStatus.ERROR, circumstances.not_loaded
+    if circumstances.state != 'active':
+        return DiagnosticStatus.OK, f'{circumstances.state}: waiting for a lifecycle manager'
+    if counts.silent_s > SILENT_S:
+        return _why_silent(circumstances, counts)
+    if counts.recently_lost > LOST_SHARE:
+        return DiagnosticStatus.WARN, loss_sentence(circumstances.topic, counts.recently_lost)
+    if counts.recently_bad:
+        sentence = f'{counts.recently_bad} bad images in the last seconds; {counts.last_bad}'
+        return DiagnosticStatus.WARN, sentence
+    return DiagnosticStatus.OK, f'publishing at {counts.output_hz:.1f} Hz'
+
+
+def _why_silent(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
+    if counts.recently_bad:
+        return DiagnosticStatus.ERROR, f'nothing published: {counts.last_bad}'
+    if circumstances.obstacle:
+        return DiagnosticStatus.WARN, f'nothing published: {circumstances.obstacle}'
+    if counts.recently_lost > LOST_SHARE:
+        return DiagnosticStatus.ERROR, loss_sentence(circumstances.topic, counts.recently_lost)
+    if counts.input_hz:
+        sentence = f'nothing published: the engine has been busy for {counts.silent_s:.0f} s.'
+        return DiagnosticStatus.WARN, sentence
+    return DiagnosticStatus.WARN, (
+        f'nothing published: {circumstances.publishers} publisher(s) on {circumstances.topic}, '
+        f'but no image for {counts.silent_s:.0f} s; check the publisher, and for large images '
+        f'the DDS profile {shipped_file("config", DDS_PROFILE)}.'
+    )
+
+
+def loss_sentence(topic: str, share: float) -> str:
+    """Return what is known about images that never arrive, and what to do."""
+    own = dds_profile_in_use()
+    profile = own or shipped_file('config', DDS_PROFILE)
+    who = 'the publisher (this node has it already)' if own else 'the publisher and this node'
+    return (
+        f'{share:.0%} of the images on {topic} are lost on their way: images above 0.5 MB do not '
+        f'fit the shared memory that Fast DDS reserves by default; start {who} with '
+        f'FASTRTPS_DEFAULT_PROFILES_FILE={profile}.'
+    )
+
+
+def to_diagnostics(
+    header: Header, name: str, circumstances: Circumstances, counts: Snapshot
+) -> DiagnosticArray:
+    """Return the message."""
+    level, sentence = judge(circumstances, counts)
+    values = {
+        'state': circumstances.state,
+        'engine': circumstances.engine,
+        'model': circumstances.model,
+        'image topic': circumstances.topic,
+        'publishers': circumstances.publishers,
+        'input rate (Hz)': f'{counts.input_hz:.2f}',
+        'output rate (Hz)': f'{counts.output_hz:.2f}',
+        'images received': counts.received,
+        'keypoints published': counts.published,
+        'dropped for a newer image': counts.dropped,
+        'lost before arrival': counts.lost,
+        'bad images': sum(counts.bad.values()),
+    }
+    for kind, count in sorted(counts.bad.items()):
+        values[f'bad images: {kind}'] = count
+    values['last bad image'] = counts.last_bad
+    spread = {'latency stamp to publish': counts.latency_ms, 'engine time': counts.engine_ms}
+    for what, figures in spread.items():
+        for share, figure in zip(('p50', 'p95', 'p99'), figures, strict=True):
+            values[f'{what} {share} (ms)'] = f'{figure:.2f}'
+    status = DiagnosticStatus(level=level, name=f'{name}: keypoints', message=sentence)
+    status.hardware_id = circumstances.model
+    status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return DiagnosticArray(header=header, status=[status])

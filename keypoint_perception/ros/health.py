@@ -1,0 +1,154 @@
+"""What the node counts: images in, keypoints out, and what happened to the rest."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+import re
+import threading
+import time
+
+import numpy as np
+
+# Rates, latencies and shares speak of the last seconds, so that they follow what happens now.
+WINDOW_S = 5.0
+MAX_SAMPLES = 4096
+# Sentences that differ in numbers alone are one kind of complaint; a stream of ever new texts
+# must neither fill the log nor the memory.
+MAX_COMPLAINTS = 64
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """
+    The counts at one moment.
+
+    :param received: images that arrived
+    :param published: messages of keypoints
+    :param dropped: images that a newer one replaced before the engine was free
+    :param lost: images that were sent and never arrived
+    :param bad: images that could not be used, by reason
+    :param last_bad: sentence about the last of these
+    :param input_hz: images a second
+    :param output_hz: messages a second
+    :param latency_ms: p50, p95, p99 from the image's stamp to publication; NaN if unknown
+    :param engine_ms: p50, p95, p99 of one image's way through the engine; NaN if unknown
+    :param recently_bad: images of the last seconds that could not be used
+    :param recently_lost: share of the last seconds' images that never arrived
+    :param silent_s: seconds since the last message or since the start
+    """
+
+    received: int
+    published: int
+    dropped: int
+    lost: int
+    bad: dict[str, int]
+    last_bad: str
+    input_hz: float
+    output_hz: float
+    latency_ms: tuple[float, float, float]
+    engine_ms: tuple[float, float, float]
+    recently_bad: int
+    recently_lost: float
+    silent_s: float
+
+
+@dataclass
+class Recent:
+    """Values with the time at which they came; those older than the window are forgotten."""
+
+    samples: deque = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
+
+    def add(self, now: float, value: float = 1.0) -> None:
+        """Remember a value."""
+        self.samples.append((now, value))
+
+    def values(self, now: float) -> list[float]:
+        """Return the values of the window."""
+        while self.samples and self.samples[0][0] < now - WINDOW_S:
+            self.samples.popleft()
+        return [value for _, value in self.samples]
+
+
+class Health:
+    """Counts, from both threads of the node."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = Counter()
+        self._bad = Counter()
+        self._last_bad = ''
+        self._complaints: set[str] = set()
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new window; counts stay."""
+        with self._lock:
+            self._started = self._last_published = time.monotonic()
+            names = ('received', 'lost', 'bad', 'latency_ms', 'engine_ms')
+            self._recent = {name: Recent() for name in names}
+
+    def received(self) -> None:
+        """Count an image that arrived."""
+        with self._lock:
+            self._counts['received'] += 1
+            self._recent['received'].add(time.monotonic())
+
+    def dropped(self) -> None:
+        """Count an image that a newer one replaced."""
+        with self._lock:
+            self._counts['dropped'] += 1
+
+    def lost(self, count: int) -> None:
+        """Count images that never arrived."""
+        with self._lock:
+            self._counts['lost'] += count
+            self._recent['lost'].add(time.monotonic(), count)
+
+    def published(self, latency_ms: float, engine_ms: float) -> None:
+        """Count a message; the latency is NaN where the stamp is of another clock."""
+        with self._lock:
+            self._counts['published'] += 1
+            self._last_published = time.monotonic()
+            self._recent['latency_ms'].add(self._last_published, latency_ms)
+            self._recent['engine_ms'].add(self._last_published, engine_ms)
+
+    def refused(self, kind: str, sentence: str) -> bool:
+        """Count a bad image; return whether its sentence is new, apart from numbers."""
+        complaint = re.sub(r'\d+', '#', sentence)
+        with self._lock:
+            self._bad[kind] += 1
+            self._last_bad = sentence
+            self._recent['bad'].add(time.monotonic())
+            new = complaint not in self._complaints and len(self._complaints) < MAX_COMPLAINTS
+            if new:
+                self._complaints.add(complaint)
+        return new
+
+    def snapshot(self) -> Snapshot:
+        """Return the counts as they are now."""
+        with self._lock:
+            now = time.monotonic()
+            recent = {name: values.values(now) for name, values in self._recent.items()}
+            seconds = max(1.0, min(WINDOW_S, now - self._started))
+            received, lost = len(recent['received']), sum(recent['lost'])
+            return Snapshot(
+                **{n: self._counts[n] for n in ('received', 'published', 'dropped', 'lost')},
+                bad=dict(self._bad),
+                last_bad=self._last_bad,
+                input_hz=received / seconds,
+                output_hz=len(recent['engine_ms']) / seconds,
+                latency_ms=percentiles(recent['latency_ms']),
+                engine_ms=percentiles(recent['engine_ms']),
+                recently_bad=len(recent['bad']),
+                recently_lost=lost / max(1, lost + received),
+                silent_s=now - self._last_published,
+            )
+
+
+def percentiles(values: list[float]) -> tuple[float, float, float]:
+    """Return p50, p95 and p99 of the finite values; NaN if there are none."""
+    finite = [value for value in values if np.isfinite(value)]
+    if not finite:
+        return (float('nan'),) * 3
+    return tuple(float(p) for p in np.percentile(finite, (50, 95, 99)))

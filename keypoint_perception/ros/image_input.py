@@ -1,0 +1,147 @@
+"""The subscription to images, and what keeps them away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from keypoint_perception.ros.cdr import read_compressed_image, read_image
+from keypoint_perception.ros.health import Health
+from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import (
+    HistoryPolicy,
+    qos_check_compatible,
+    qos_policy_name_from_kind,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image
+
+TYPE_NAMES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
+MAX_TOPICS_NAMED = 6
+
+
+def newest_image() -> QoSProfile:
+    """Return what is asked of a camera: sensor data, and only the newest image."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
+    )
+
+
+class ImageInput:
+    """
+    Receives images as serialised bytes, for :mod:`keypoint_perception.ros.cdr` to read.
+
+    :param transport: ``raw`` for ``image``, ``compressed`` for ``image/compressed``
+    :param receive: called with every serialised message, in the executor's thread
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        transport: str,
+        receive: Callable[[bytes], None],
+        health: Health,
+    ) -> None:
+        self._node = node
+        self._transport = transport
+        self._health = health
+        self.read = {'raw': read_image, 'compressed': read_compressed_image}[transport]
+        self.topic = image_topic(node, transport)
+        self._qos = newest_image()
+        self._subscription = self._subscribe(receive)
+
+    def _subscribe(self, receive):
+        def create(events: SubscriptionEventCallbacks):
+            return self._node.create_subscription(
+                {'raw': Image, 'compressed': CompressedImage}[self._transport],
+                self.topic,
+                receive,
+                self._qos,
+                raw=True,
+                event_callbacks=events,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+
+        quiet = {'incompatible_qos': self._on_incompatible_qos}
+        try:
+            return create(SubscriptionEventCallbacks(message_lost=self._on_lost, **quiet))
+        except UnsupportedEventTypeError:
+            self._node.get_logger().info(
+                'this RMW implementation does not report lost messages; the count stays 0'
+            )
+            return create(SubscriptionEventCallbacks(**quiet))
+
+    def _on_lost(self, event) -> None:
+        self._health.lost(event.total_count_change)
+
+    def _on_incompatible_qos(self, event) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        self._node.get_logger().warning(self._qos_sentence(policy))
+
+    def _qos_sentence(self, policy: str) -> str:
+        return (
+            f'QoS incompatible on {self.topic}: a publisher does not offer the {policy} that this '
+            f'node asks for ({self._qos.reliability.name.lower()}); change '
+            f'qos_overrides.{self.topic}.subscription, or the publisher.'
+        )
+
+    def close(self) -> None:
+        """Receive no more."""
+        self._node.destroy_subscription(self._subscription)
+
+    @property
+    def publishers(self) -> int:
+        """Return the number of publishers on the topic, whether or not they can be heard."""
+        return self._node.count_publishers(self.topic)
+
+    def obstacle(self) -> str:
+        """Return why no image can arrive; empty if nothing is known that keeps them away."""
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        expected = TYPE_NAMES[self._transport]
+        if not publishers:
+            return f'no publisher on {self.topic} ({expected}); {self._where_images_are()}'
+        right = [p for p in publishers if p.topic_type == expected]
+        if not right:
+            return (
+                f'the publisher on {self.topic} sends {publishers[0].topic_type}, expected '
+                f'{expected}; {self._where_images_are()}'
+            )
+        for publisher in right:
+            compatibility, _ = qos_check_compatible(publisher.qos_profile, self._qos)
+            if compatibility != QoSCompatibility.ERROR:
+                return ''
+        return self._qos_sentence('RELIABILITY')
+
+    def _where_images_are(self) -> str:
+        """Return what to do about a topic without images."""
+        topics = self._node.get_topic_names_and_types()
+        found = {
+            transport: sorted(
+                name for name, types in topics if kind in types and self._heard(name)
+            )
+            for transport, kind in TYPE_NAMES.items()
+        }
+        base = image_topic(self._node, 'raw')
+        other = 'compressed' if self._transport == 'raw' else 'raw'
+        there = {'raw': base, 'compressed': f'{base}/compressed'}[other]
+        if there in found[other]:
+            return f'{there} has one: set image_transport:={other}.'
+        named = found['raw'] + found['compressed']
+        if not named:
+            return 'no image topic is published at all; start the camera, or check ROS_DOMAIN_ID.'
+        listed = ', '.join(named[:MAX_TOPICS_NAMED])
+        return f'image topics: {listed}; remap with `-r image:=TOPIC`.'
+
+    def _heard(self, topic: str) -> bool:
+        return self._node.count_publishers(topic) > 0 and not topic.startswith(
+            self._node.get_fully_qualified_name() + '/'
+        )
+
+
+def image_topic(node: LifecycleNode, transport: str) -> str:
+    """Return the full name of the topic; the base is remapped before the transport is added."""
+    base = node.resolve_topic_name('image')
+    return base if transport == 'raw' else f'{base}/compressed'

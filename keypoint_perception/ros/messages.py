@@ -1,0 +1,132 @@
+"""
+Keypoints and images as ROS messages.
+
+``~/keypoints`` is a ``sensor_msgs/PointCloud2`` of height 1 and width K: always all K points in
+their order, little-endian FLOAT32 fields ``x y z u v confidence``. x, y, z are metres in the
+optical frame, NaN where there is no depth; u, v are pixels of the image as received
+(:mod:`keypoint_perception.keypoints`). The header is the image's own.
+"""
+
+from __future__ import annotations
+
+import array
+
+from builtin_interfaces.msg import Time
+from keypoint_perception.errors import EncodingError
+from keypoint_perception.images import decode_compressed, decode_image
+from keypoint_perception.ros.cdr import ImageHeader
+import numpy as np
+from sensor_msgs.msg import Image, PointCloud2, PointField
+from std_msgs.msg import Header
+
+FIELD_NAMES = ('x', 'y', 'z', 'u', 'v', 'confidence')
+FIELD_BYTES = 4
+FIELDS = tuple(
+    PointField(name=name, offset=FIELD_BYTES * i, datatype=PointField.FLOAT32, count=1)
+    for i, name in enumerate(FIELD_NAMES)
+)
+
+
+def to_header(header: ImageHeader) -> Header:
+    """Return the message of a header that was read from the wire, unchanged."""
+    return Header(stamp=Time(sec=header.sec, nanosec=header.nanosec), frame_id=header.frame_id)
+
+
+def to_point_cloud(
+    header: Header, keypoints: np.ndarray, xyz: np.ndarray | None = None
+) -> PointCloud2:
+    """
+    Return keypoints as a message.
+
+    :param header: the image's header, copied verbatim
+    :param keypoints: u, v in px of the image and confidence, (K, 3)
+    :param xyz: positions in metres in the optical frame, (K, 3); NaN if not given
+    """
+    count = len(keypoints)
+    points = np.full((count, len(FIELD_NAMES)), np.nan, '<f4')
+    points[:, 3:] = keypoints
+    if xyz is not None:
+        points[:, :3] = xyz
+    message = PointCloud2(header=header, height=1, width=count, fields=list(FIELDS))
+    message.is_bigendian = False
+    message.point_step = FIELD_BYTES * len(FIELD_NAMES)
+    message.row_step = message.point_step * count
+    message.is_dense = False
+    message.data = _octets(points)
+    return message
+
+
+def from_point_cloud(message: PointCloud2) -> np.ndarray:
+    """
+    Return the keypoints of a message.
+
+    Fields are found by their names, so that clouds with further fields can be read too.
+
+    :return: (K,) records of float32 with the fields of :data:`FIELD_NAMES`, a copy:
+        ``points['u']`` is (K,)
+    :raises EncodingError: if the message is no cloud of keypoints
+    """
+    fields = {field.name: field for field in message.fields}
+    missing = [
+        name
+        for name in FIELD_NAMES
+        if name not in fields or fields[name].datatype != PointField.FLOAT32
+    ]
+    count = message.width * message.height
+    if missing or message.row_step < message.width * message.point_step or count == 0:
+        msg = (
+            f'A cloud of {message.width} x {message.height} points with the fields '
+            f'{", ".join(fields) or "none"} holds no keypoints; expected the FLOAT32 fields '
+            f'{", ".join(FIELD_NAMES)}; subscribe to ~/keypoints.'
+        )
+        raise EncodingError(msg)
+    kind = np.dtype(
+        {
+            'names': FIELD_NAMES,
+            'formats': ['>f4' if message.is_bigendian else '<f4'] * len(FIELD_NAMES),
+            'offsets': [fields[name].offset for name in FIELD_NAMES],
+            'itemsize': message.point_step,
+        }
+    )
+    shape, strides = (message.height, message.width), (message.row_step, message.point_step)
+    if len(message.data) < (message.height - 1) * strides[0] + message.width * strides[1]:
+        msg = f'A cloud of {count} points holds only {len(message.data)} bytes; it is cut short.'
+        raise EncodingError(msg)
+    points = np.ndarray(shape, kind, np.frombuffer(message.data, np.uint8), strides=strides)
+    return points.reshape(-1).astype([(name, np.float32) for name in FIELD_NAMES])
+
+
+def to_rgb(message) -> np.ndarray:
+    """
+    Return the picture of an image or a compressed image as RGB.
+
+    :param message: from ``sensor_msgs`` or from :mod:`keypoint_perception.ros.cdr`
+    :return: (H, W, 3) uint8; may share memory with the message and be read-only
+    :raises EncodingError: if it cannot be read
+    """
+    if hasattr(message, 'format'):
+        return decode_compressed(message.data, message.format)
+    return decode_image(
+        message.encoding,
+        message.data,
+        height=message.height,
+        width=message.width,
+        step=message.step,
+        is_bigendian=message.is_bigendian,
+    )
+
+
+def to_image(header: Header, rgb: np.ndarray) -> Image:
+    """Return an RGB picture (H, W, 3) uint8 as a message."""
+    height, width = rgb.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding='rgb8')
+    message.step = 3 * width
+    message.data = _octets(rgb)
+    return message
+
+
+def _octets(values: np.ndarray) -> array.array:
+    """Return the bytes as rclpy takes them fast; an ndarray would be copied item by item."""
+    octets = array.array('B')
+    octets.frombytes(memoryview(np.ascontiguousarray(values)).cast('B'))
+    return octets

@@ -1,0 +1,259 @@
+"""The lifecycle node: configure loads the engine, activate listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import logging
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticArray
+from keypoint_perception.errors import ConfigError, EncodingError, PerceptionError
+from keypoint_perception.inference.engine import Engine, load_engine
+from keypoint_perception.inference.estimator import Estimator
+from keypoint_perception.manifest import ONNX_NAME, read_manifest
+from keypoint_perception.ros.diagnostics import Circumstances, judge, to_diagnostics
+from keypoint_perception.ros.health import Health
+from keypoint_perception.ros.image_input import ImageInput
+from keypoint_perception.ros.parameters import (
+    BY_NAME,
+    declare_parameters,
+    NodeParameters,
+    read_parameters,
+)
+from keypoint_perception.ros.pipeline import Pipeline
+from keypoint_perception.ros.worker import Worker
+import numpy as np
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import Header
+
+NODE_NAME = 'perception_node'
+DIAGNOSTICS_PERIOD_S = 1.0
+WARM_UP_RUNS = 3
+# How long deactivation waits for the image that the engine has in work.
+STOP_TIMEOUT_S = 5.0
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class PerceptionNode(LifecycleNode):
+    """
+    Images in, keypoints out.
+
+    :param load: makes the engine; tests give one that makes a fake
+    """
+
+    def __init__(self, *, load: Callable[..., Engine] = load_engine) -> None:
+        super().__init__(NODE_NAME, automatically_declare_parameters_from_overrides=True)
+        declare_parameters(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        forward_logs(self)
+        self._load = load
+        self._health = Health()
+        self._engine: Engine | None = None
+        self._pipeline: Pipeline | None = None
+        self._input: ImageInput | None = None
+        self._worker: Worker | None = None
+        self._model = ''
+        self._not_loaded = ''
+        self._said = ''
+        self._state = 'unconfigured'
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
+        # Wall time goes on while a simulator's clock stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
+
+    @property
+    def parameters(self) -> NodeParameters:
+        """Return the parameters, checked."""
+        return read_parameters(self)
+
+    def start(self) -> bool:
+        """Configure and activate; return whether both succeeded."""
+        return self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS
+
+    def stop(self) -> None:
+        """Give everything back, whatever the state; for the end of the process."""
+        self._stop_listening()
+        self._unload()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the engine and warm it up."""
+        del state
+        try:
+            parameters = self.parameters
+            self._engine = self._load_engine(parameters)
+        except PerceptionError as error:
+            self._not_loaded = f'model not loaded: {error}'
+            self.get_logger().fatal(self._not_loaded)
+            return FAILURE
+        self._not_loaded = ''
+        self._pipeline = Pipeline(
+            self,
+            Estimator(self._engine),
+            self._health,
+            overlay_threshold=parameters.overlay_threshold,
+        )
+        self._state = 'inactive'
+        self.get_logger().info(f'loaded {self._model} into {self._engine.description}')
+        return SUCCESS
+
+    def _load_engine(self, parameters: NodeParameters) -> Engine:
+        self._model = parameters.model
+        if not parameters.model:
+            msg = (
+                'Parameter model is not set; set it to the directory that `train --out` wrote, '
+                'as in `--ros-args -p model:=DIR`.'
+            )
+            raise ConfigError(msg)
+        model_dir = Path(parameters.model).expanduser()
+        engine = self._load(model_dir, parameters.engine, threads=parameters.threads)
+        self._model = model_identity(model_dir)
+        black = np.zeros((1, *engine.input_hw, 3), np.uint8)
+        for _ in range(WARM_UP_RUNS):
+            engine.run(black)
+        return engine
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen to images."""
+        self._health.restart()
+        self._said = ''
+        self._worker = Worker(self._process)
+        transport = self.parameters.image_transport
+        self._input = ImageInput(self, transport, self._receive, self._health)
+        self._state = 'active'
+        self.get_logger().info(f'listening to {self._input.topic}')
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen no more; the image in work is still published."""
+        self._stop_listening()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give back the engine."""
+        self._unload()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop, from whatever state."""
+        self._stop_listening()
+        self._unload()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Go back to the beginning."""
+        self._stop_listening()
+        self._unload()
+        return super().on_error(state)
+
+    def _stop_listening(self) -> None:
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+            self._state = 'inactive'
+        if self._worker is not None:
+            if not self._worker.stop(STOP_TIMEOUT_S):
+                self.get_logger().warning(f'the engine is still busy after {STOP_TIMEOUT_S} s')
+            self._worker = None
+
+    def _unload(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+            self._state = 'unconfigured'
+
+    def _receive(self, serialised: bytes) -> None:
+        """Hand the newest image over, in the executor's thread."""
+        self._health.received()
+        if self._input is None or self._worker is None:
+            return  # taken before the subscription was destroyed
+        try:
+            image = self._input.read(serialised)
+        except EncodingError as error:
+            self._pipeline.refuse('broken message', str(error))
+            return
+        if self._worker.put(image):
+            self._health.dropped()
+
+    def _process(self, image) -> None:
+        """Process one image, in the inference thread."""
+        try:
+            self._pipeline.process(image)
+        except Exception:
+            if self.context.ok():
+                raise
+
+    def _on_set_parameters(self, parameters) -> SetParametersResult:
+        """Refuse bad values, and any change of what an engine was loaded with."""
+        for parameter in parameters:
+            if parameter.name not in BY_NAME:
+                continue
+            if self._engine is not None:
+                reason = (
+                    f'Parameter {parameter.name} cannot change in the state {self._state}; '
+                    'deactivate and clean up first.'
+                )
+                return SetParametersResult(successful=False, reason=reason)
+            try:
+                BY_NAME[parameter.name].check(parameter.value)
+            except ConfigError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _report(self) -> None:
+        """Publish the diagnostics; a long silence is logged too, each reason once."""
+        counts = self._health.snapshot()
+        circumstances = self._circumstances()
+        header = Header(stamp=self.get_clock().now().to_msg())
+        name = self.get_fully_qualified_name()
+        self._diagnostics.publish(to_diagnostics(header, name, circumstances, counts))
+        if circumstances.state != 'active':
+            return
+        _, sentence = judge(circumstances, counts)
+        silent = counts.silent_s > self.parameters.silence_timeout
+        worth_saying = silent or 'lost on their way' in sentence
+        gist = sentence.split(':')[0] if not silent else sentence.split(';')[0]
+        if worth_saying and gist != self._said:
+            self._said = gist
+            self.get_logger().warning(sentence)
+
+    def _circumstances(self) -> Circumstances:
+        listening = self._input
+        return Circumstances(
+            state=self._state,
+            not_loaded=self._not_loaded,
+            engine='' if self._engine is None else self._engine.description,
+            model=self._model,
+            topic='' if listening is None else listening.topic,
+            publishers=0 if listening is None else listening.publishers,
+            obstacle='' if listening is None else listening.obstacle(),
+        )
+
+
+def model_identity(model_dir: Path) -> str:
+    """Return what tells one model from another: its place, shape and the network's digest."""
+    manifest = read_manifest(model_dir)
+    height, width = manifest.input_hw
+    return (
+        f'{model_dir} ({manifest.keypoint_count} keypoints, {width}x{height} px, '
+        f'sha256 {manifest.files[ONNX_NAME][:12]})'
+    )
+
+
+def forward_logs(node: LifecycleNode) -> None:
+    """Let the package's Python log speak through the node."""
+    ros = node.get_logger()
+    say = {logging.INFO: ros.info, logging.WARNING: ros.warning, logging.ERROR: ros.error}
+
+    class Forward(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say.get(record.levelno, ros.debug)(record.getMessage())
+
+    logger = logging.getLogger('keypoint_perception')
+    logger.setLevel(logging.INFO)
+    logger.handlers = [Forward()]
+    logger.propagate = False

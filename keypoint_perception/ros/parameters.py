@@ -1,0 +1,218 @@
+"""
+The node's parameters, once: declared, checked, and printed for the README.
+
+``python -m keypoint_perception.ros.parameters`` prints the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+import difflib
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.inference.engine import ENGINE_NAMES
+
+TRANSPORTS = ('raw', 'compressed')
+KIND_NAMES = {bool: 'bool', int: 'int', float: 'double', str: 'string'}
+
+
+@dataclass(frozen=True)
+class NodeParameters:
+    """What the node was started with, checked; see :data:`PARAMETERS`."""
+
+    model: str
+    engine: str
+    threads: int
+    image_transport: str
+    autostart: bool
+    overlay_threshold: float
+    silence_timeout: float
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """
+    One parameter.
+
+    :param choices: the values that a string may have; any if empty
+    :param low: least number
+    :param high: largest number
+    """
+
+    name: str
+    default: bool | int | float | str
+    description: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def kind(self) -> type:
+        """Return the type of the values."""
+        return type(self.default)
+
+    @property
+    def expected(self) -> str:
+        """Return what values are good, in words."""
+        if self.choices:
+            return f'one of {", ".join(self.choices)}'
+        if self.kind in (int, float):
+            number = 'a whole number' if self.kind is int else 'a number'
+            return f'{number} from {self.low} to {self.high}'
+        return {bool: 'true or false', str: 'a text'}[self.kind]
+
+    def check(self, value: object) -> bool | int | float | str:
+        """
+        Return the value if it is good; whole numbers are good for doubles.
+
+        :raises ConfigError: if it is not
+        """
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        good = type(value) is self.kind
+        good = good and (not self.choices or value in self.choices)
+        if good and self.kind in (int, float):
+            good = self.low <= value <= self.high
+        if not good:
+            msg = f'Parameter {self.name}: must be {self.expected}, got {value!r}.'
+            raise ConfigError(msg)
+        return value
+
+
+PARAMETERS = (
+    Parameter('model', '', 'Model directory, as `train --out` wrote it. Required.'),
+    Parameter(
+        'engine',
+        'auto',
+        'Library that runs the network; `auto` logs what it chose and why.',
+        choices=ENGINE_NAMES,
+    ),
+    Parameter(
+        'threads',
+        0,
+        'CPU threads of one inference; 0 leaves it to the library.',
+        low=0,
+        high=256,
+    ),
+    Parameter(
+        'image_transport',
+        'raw',
+        'Subscribe to `image` (raw) or to `image/compressed`.',
+        choices=TRANSPORTS,
+    ),
+    Parameter(
+        'autostart',
+        True,
+        'Configure and activate at once; otherwise wait for a lifecycle manager.',
+    ),
+    Parameter(
+        'overlay_threshold',
+        0.5,
+        'Keypoints below this confidence are drawn as rings instead of discs.',
+        low=0.0,
+        high=1.0,
+    ),
+    Parameter(
+        'silence_timeout',
+        5.0,
+        'Seconds without a published message after which the log says why.',
+        low=0.1,
+        high=3600.0,
+    ),
+)
+BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
+
+
+def check_parameters(given: dict[str, object]) -> NodeParameters:
+    """
+    Return all parameters, those not given at their defaults.
+
+    :raises ConfigError: if a value is not good
+    """
+    values = {p.name: p.check(given.get(p.name, p.default)) for p in PARAMETERS}
+    return NodeParameters(**values)
+
+
+def check_names(given: list[str]) -> list[str]:
+    """
+    Return the names that mean nothing to the node: files for several nodes may hold such.
+
+    :raises ConfigError: if one looks like a misspelt parameter
+    """
+    unknown = sorted(set(given) - set(BY_NAME))
+    for name in unknown:
+        meant = difflib.get_close_matches(name, BY_NAME, n=1, cutoff=0.75)
+        if meant:
+            msg = (
+                f'Parameter {name!r} is not known, {meant[0]!r} is meant perhaps; known: '
+                f'{", ".join(BY_NAME)}.'
+            )
+            raise ConfigError(msg)
+    return unknown
+
+
+def declare_parameters(node) -> None:
+    """
+    Check what the node was given, and declare it with descriptions and ranges.
+
+    The node must have been made with ``automatically_declare_parameters_from_overrides``, by
+    which alone it can be asked for names that nobody declares.
+
+    :raises ConfigError: if a value is not good or a name looks misspelt
+    """
+    given = {n: p.value for n, p in node.get_parameters_by_prefix('').items()}
+    own = {n: v for n, v in given.items() if n not in ROS_OWN and not n.startswith(QOS_PREFIX)}
+    for name in check_names(list(own)):
+        known = ', '.join(BY_NAME)
+        node.get_logger().warning(f'Parameter {name!r} means nothing here; known: {known}.')
+    for name in given:
+        if name in BY_NAME or name.startswith(QOS_PREFIX):
+            node.undeclare_parameter(name)  # rclpy declares the latter again, by itself
+    values = check_parameters(own)
+    for parameter in PARAMETERS:
+        node.declare_parameter(
+            parameter.name,
+            getattr(values, parameter.name),
+            _descriptor(parameter),
+            ignore_override=True,
+        )
+
+
+ROS_OWN = ('use_sim_time', 'start_type_description_service')
+QOS_PREFIX = 'qos_overrides.'
+
+
+def read_parameters(node) -> NodeParameters:
+    """Return the node's parameters as they are now."""
+    return check_parameters({name: node.get_parameter(name).value for name in BY_NAME})
+
+
+def _descriptor(parameter: Parameter):
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+    descriptor = ParameterDescriptor(description=parameter.description)
+    if parameter.choices:
+        descriptor.additional_constraints = parameter.expected
+    if parameter.kind is int:
+        limits = IntegerRange(from_value=parameter.low, to_value=parameter.high)
+        descriptor.integer_range = [limits]
+    if parameter.kind is float:
+        limits = FloatingPointRange(from_value=parameter.low, to_value=parameter.high)
+        descriptor.floating_point_range = [limits]
+    return descriptor
+
+
+def table() -> str:
+    """Return the README's table of parameters."""
+    lines = ['| parameter | type | default | values | |', '| --- | --- | --- | --- | --- |']
+    for p in PARAMETERS:
+        default = str(p.default).lower() if p.kind is bool else p.default
+        shown = f'`{default}`' if default != '' else ''
+        kind = KIND_NAMES[p.kind]
+        lines.append(f'| `{p.name}` | {kind} | {shown} | {p.expected} | {p.description} |')
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    assert {f.name for f in fields(NodeParameters)} == set(BY_NAME)
+    print(table())
