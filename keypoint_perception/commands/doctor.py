@@ -1,5 +1,90 @@
 """``doctor``: what is installed, what will be used, what is missing and how to get it."""
 
+from __future__ import annotations
 
-def doctor() -> None:
+import json
+from pathlib import Path
+from typing import Annotated
+
+from keypoint_perception.errors import ModelError, PerceptionError
+import typer
+
+STYLES = {'ok': 'green', 'missing': 'yellow', 'warning': 'yellow', 'broken': 'red'}
+
+
+def doctor(
+    model: Annotated[Path | None, typer.Argument(help='Model directory to check as well.')] = None,
+    as_json: Annotated[
+        bool, typer.Option('--json', help='Print JSON instead of a table.')
+    ] = False,
+) -> None:
     """Say what is installed, what will be used, what is missing and how to get it."""
+    from keypoint_perception.commands.diagnosis import BROKEN, diagnose
+
+    findings = [*diagnose(), engine_choice()]
+    if model is not None:
+        findings.append(model_state(model))
+    broken = [finding for finding in findings if finding.state == BROKEN]
+    if as_json:
+        checks = [finding._asdict() for finding in findings]
+        print(json.dumps({'ok': not broken, 'checks': checks}, indent=2))
+    else:
+        _show(findings)
+    if broken:
+        faults = '; '.join(f'{f.name}: {", ".join(filter(None, f[3:]))}' for f in broken)
+        msg = f'What is needed or installed does not work: {faults}.'
+        raise PerceptionError(msg)
+
+
+def engine_choice():
+    """Return which engine ``auto`` stands for here, and why."""
+    from keypoint_perception.commands.diagnosis import Finding, is_installed, MISSING, OK
+    from keypoint_perception.inference.engine import choose_engine
+
+    name, reason = choose_engine()
+    found = f'auto is {name}, because {reason}'
+    if is_installed(name):
+        return Finding('will be used', 'engine', OK, found)
+    return Finding(
+        'will be used', 'engine', MISSING, f'{found}; not installed', f'`pip install {name}`'
+    )
+
+
+def model_state(model: Path):
+    """Return whether a model directory is whole."""
+    from keypoint_perception.commands.diagnosis import BROKEN, Finding, OK
+    from keypoint_perception.manifest import read_manifest
+
+    try:
+        manifest = read_manifest(model)
+    except ModelError as error:
+        return Finding('model', str(model), BROKEN, str(error).rstrip('.'))
+    height, width = manifest.input_hw
+    found = (
+        f'K={manifest.keypoint_count}, input {width}x{height}, {manifest.objective}, '
+        f'{len(manifest.files)} files as the manifest says'
+    )
+    return Finding('model', str(model), OK, found)
+
+
+def _show(findings: list) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_edge=False, pad_edge=False)
+    for heading in ('part', 'name', 'state'):
+        table.add_column(heading, no_wrap=True)
+    table.add_column('found, and what to do', overflow='fold')
+    part = None
+    for finding in findings:
+        if part is not None and finding.part != part:
+            table.add_section()
+        state = f'[{STYLES[finding.state]}]{finding.state}[/]'
+        first = finding.part if finding.part != part else ''
+        text = Text(finding.found)
+        if finding.remedy:
+            text.append(f'\n-> {finding.remedy}', style='bold')
+        table.add_row(first, finding.name, state, text)
+        part = finding.part
+    Console(highlight=False).print(table)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import errno
 import sys
+from types import UnionType
+from typing import Annotated, get_args, get_origin, get_type_hints, Union
 
 from keypoint_perception.commands.benchmark import benchmark
 from keypoint_perception.commands.detect import detect
@@ -45,13 +48,31 @@ app = typer.Typer(
 )
 
 
+def spell_out_optional(verb: Callable) -> Callable:
+    """
+    Return a verb whose ``X | None`` reads ``Optional[X]``.
+
+    Ubuntu 24.04 has Typer 0.9, which does not know the former.
+    """
+    hints = get_type_hints(verb, include_extras=True)
+    for name, hint in hints.items():
+        kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        if isinstance(kind, UnionType):
+            kind = Union[get_args(kind)]
+            hints[name] = Annotated[(kind, *notes)] if notes else kind
+    verb.__annotations__ = hints
+    return verb
+
+
 @app.callback()
 def program() -> None:
     """From an unlabelled rosbag to live keypoints on a robot."""
 
 
 for verb in VERBS:
-    app.command()(verb)
+    app.command()(spell_out_optional(verb))
+for command in benchmark.registered_commands:
+    spell_out_optional(command.callback)
 app.add_typer(benchmark, name='benchmark')
 
 

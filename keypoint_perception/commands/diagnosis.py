@@ -1,0 +1,235 @@
+"""
+What ``doctor`` looks at, one finding a line.
+
+Heavy libraries are asked in processes of their own: one that is installed but broken must not
+take the doctor with it, and the doctor stays as light as the base install.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib import metadata, util
+import json
+import os
+from pathlib import Path
+import platform
+import shutil
+import subprocess
+import sys
+from typing import NamedTuple
+
+OK, MISSING, WARNING, BROKEN = 'ok', 'missing', 'warning', 'broken'
+OLDEST_PYTHON = (3, 10)
+LEAST_SHM_BYTES = 256 << 20
+PROBE_PATIENCE_S = 120
+
+
+class Finding(NamedTuple):
+    """
+    One line of the diagnosis.
+
+    :param state: ``ok``, ``missing`` (an extra), ``warning`` or ``broken``
+    :param found: what is there
+    :param remedy: what to do; empty if nothing
+    """
+
+    part: str
+    name: str
+    state: str
+    found: str
+    remedy: str = ''
+
+
+class Library(NamedTuple):
+    """
+    A library and what it is for.
+
+    :param module: name to import
+    :param distribution: name by which package managers know it
+    :param probe: expression printed by a process that has imported it; empty = its version from
+        the package manager is enough
+    """
+
+    part: str
+    module: str
+    distribution: str
+    remedy: str
+    probe: str = ''
+
+
+ROS_REMEDY = (
+    '`source /opt/ros/jazzy/setup.bash`, or without ROS '
+    "`pip install 'ros-rclpy[fastrtps]==7.1.6' ros-jazzy-sensor-msgs ros-jazzy-diagnostic-msgs`"
+)
+# What `precision: auto` takes: see learning/train.py.
+TORCH_PROBE = (
+    "{'version': m.__version__, 'threads': m.get_num_threads(), "
+    "'device': 'cuda: ' + m.cuda.get_device_name(0) if m.cuda.is_available() else 'cpu', "
+    "'precision': ('bf16' if m.cuda.is_bf16_supported() else 'fp16') if m.cuda.is_available() "
+    "else 'bf16 (AMX)' if getattr(m.cpu, '_is_amx_tile_supported', lambda: False)() else 'fp32'}"
+)
+ONNXRUNTIME_PROBE = "{'version': m.__version__, 'device': ', '.join(m.get_available_providers())}"
+VERSION_PROBE = "{'version': m.__version__}"
+IMPORT_PROBE = '{}'
+
+LIBRARIES = (
+    Library('base', 'numpy', 'numpy', '`pip install numpy`', VERSION_PROBE),
+    Library('base', 'cv2', 'opencv-python-headless', '`pip install opencv-python-headless`',
+            VERSION_PROBE),
+    Library('base', 'yaml', 'pyyaml', '`pip install pyyaml`'),
+    Library('base', 'typer', 'typer', '`pip install typer`'),
+    Library('base', 'rich', 'rich', '`pip install rich`'),
+    Library('recordings', 'rosbags', 'rosbags', '`pip install rosbags`'),
+    Library('engine', 'onnxruntime', 'onnxruntime', '`pip install onnxruntime`',
+            ONNXRUNTIME_PROBE),
+    Library('engine', 'tensorrt', 'tensorrt', 'on a Jetson: JetPack; else `pip install tensorrt`',
+            VERSION_PROBE),
+    Library('training', 'torch', 'torch', '`pip install torch`', TORCH_PROBE),
+    Library('training', 'lightning_fabric', 'lightning-fabric', '`pip install lightning-fabric`'),
+    Library('training', 'kornia', 'kornia', '`pip install kornia`'),
+    Library('training', 'safetensors', 'safetensors', '`pip install safetensors`'),
+    Library('training', 'tensorboard', 'tensorboard', '`pip install tensorboard`'),
+    Library('training', 'onnx', 'onnx', '`pip install onnx`'),
+    Library('ros', 'rclpy', 'rclpy', ROS_REMEDY, IMPORT_PROBE),
+    Library('ros', 'sensor_msgs', 'sensor_msgs', ROS_REMEDY, IMPORT_PROBE),
+    Library('ros', 'diagnostic_msgs', 'diagnostic_msgs', ROS_REMEDY, IMPORT_PROBE),
+    Library('ros', 'lifecycle_msgs', 'lifecycle_msgs', ROS_REMEDY, IMPORT_PROBE),
+    Library('ros', 'launch_ros', 'launch_ros', 'only with a ROS installation: '
+            '`apt install ros-jazzy-ros2launch`'),
+)  # fmt: skip
+
+
+def diagnose() -> Iterator[Finding]:
+    """Yield all findings about this machine."""
+    yield python_version()
+    answers = probe([lib for lib in LIBRARIES if lib.probe and is_installed(lib.module)])
+    for library in LIBRARIES:
+        yield library_state(library, answers)
+    yield from middleware()
+    yield from shared_memory()
+    yield torch_device(answers.get('torch'))
+
+
+def python_version() -> Finding:
+    """Return whether Python is new enough."""
+    found = f'{platform.python_version()} at {sys.executable}'
+    if sys.version_info[:2] >= OLDEST_PYTHON:
+        return Finding('base', 'python', OK, found)
+    return Finding('base', 'python', BROKEN, found, 'install Python 3.10 or newer')
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a module can be found, without importing it."""
+    try:
+        return util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def probe(libraries: Sequence[Library]) -> dict[str, dict]:
+    """
+    Import libraries, each in a process of its own, all at once.
+
+    :return: what each said by its module's name; one that cannot be imported says ``error``
+    """
+    running = {
+        lib.module: subprocess.Popen(
+            [
+                sys.executable,
+                '-W',
+                'ignore',
+                '-c',
+                f'import json, {lib.module} as m; print(json.dumps({lib.probe}))',
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for lib in libraries
+    }
+    return {module: _answer(process) for module, process in running.items()}
+
+
+def _answer(process: subprocess.Popen) -> dict:
+    try:
+        said, complaint = process.communicate(timeout=PROBE_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return {'error': f'the import took longer than {PROBE_PATIENCE_S} s'}
+    if process.returncode:
+        lines = complaint.strip().splitlines() or [f'exit code {process.returncode}']
+        return {'error': lines[-1]}
+    return json.loads(said.splitlines()[-1])
+
+
+def library_state(library: Library, answers: dict[str, dict]) -> Finding:
+    """Return whether a library is there and works; all but the base are extras."""
+    if not is_installed(library.module):
+        state = BROKEN if library.part == 'base' else MISSING
+        return Finding(library.part, library.module, state, 'not installed', library.remedy)
+    answer = answers.get(library.module, {})
+    if 'error' in answer:
+        remedy = f'install it again: {library.remedy}'
+        return Finding(library.part, library.module, BROKEN, answer['error'], remedy)
+    try:
+        version = answer.get('version') or metadata.version(library.distribution)
+    except metadata.PackageNotFoundError:
+        version = 'installed'
+    return Finding(library.part, library.module, OK, version)
+
+
+def torch_device(answer: dict | None) -> Finding:
+    """Return on what training will run."""
+    if answer is None or 'error' in answer:
+        return Finding('will be used', 'training device', MISSING, 'none: no torch', '')
+    where = answer['device']
+    if where == 'cpu':
+        where = f'CPU with {answer["threads"]} threads, because torch sees no CUDA device'
+    return Finding('will be used', 'training device', OK, f'{where}; {answer["precision"]}')
+
+
+def middleware() -> Iterator[Finding]:
+    """Yield how ROS will find itself and carry images."""
+    prefix = os.environ.get('AMENT_PREFIX_PATH', '')
+    if prefix:
+        yield Finding('ros', 'AMENT_PREFIX_PATH', OK, prefix)
+    else:
+        remedy = 'source a ROS installation; with ROS from wheels the node sets it by itself'
+        yield Finding('ros', 'AMENT_PREFIX_PATH', WARNING, 'not set', remedy)
+    implementation = os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp (the default)')
+    yield Finding('ros', 'RMW_IMPLEMENTATION', OK, implementation)
+    if 'fastrtps' in implementation:
+        yield dds_profile()
+
+
+def dds_profile() -> Finding:
+    """Return whether Fast DDS has room for images in shared memory."""
+    from keypoint_perception.ros.installation import DDS_PROFILE, dds_profile_in_use, shipped_file
+
+    shipped = shipped_file('config', DDS_PROFILE)
+    remedy = (
+        f'`export FASTRTPS_DEFAULT_PROFILES_FILE={shipped.absolute()}` before starting the camera '
+        'and the node; without it images above 0.5 MB get lost'
+    )
+    in_use = dds_profile_in_use()
+    if not shipped.is_file() and not in_use:
+        return Finding('ros', 'DDS profile', MISSING, f'{shipped} not found', 'install again')
+    if not in_use:
+        return Finding('ros', 'DDS profile', WARNING, 'not set in this shell', remedy)
+    if not Path(in_use).is_file():
+        return Finding('ros', 'DDS profile', BROKEN, f'{in_use} does not exist', remedy)
+    return Finding('ros', 'DDS profile', OK, in_use)
+
+
+def shared_memory(place: str = '/dev/shm') -> Iterator[Finding]:
+    """Yield whether shared memory has room for images; nothing where there is none."""
+    if not Path(place).is_dir():
+        return
+    usage = shutil.disk_usage(place)
+    found = f'{usage.free / 2**20:.0f} MiB free of {usage.total / 2**20:.0f}'
+    if usage.free >= LEAST_SHM_BYTES:
+        yield Finding('ros', place, OK, found)
+        return
+    remedy = 'in Docker: `--shm-size=1g`, or `--ipc=host` to reach nodes outside'
+    yield Finding('ros', place, WARNING, found, remedy)
