@@ -45,6 +45,7 @@ class TrainConfig:
     :param max_gap_s: longest time between the frames of a pair, s
     :param seed: of weights and pairs
     :param precision: ``auto``, ``32``, ``bf16`` or ``16``
+    :param threads: CPU threads; 0 = one or all, whichever is measured to be faster
     :param log_every: steps between entries of the history
     :param picture_every_s: seconds between overlay pictures and checkpoints, s
     """
@@ -70,6 +71,7 @@ class TrainConfig:
     max_gap_s: float = 2.0
     seed: int = 0
     precision: str = 'auto'
+    threads: int = 0
     log_every: int = 10
     picture_every_s: float = 30.0
 
@@ -133,6 +135,7 @@ RANGES = {
     'min_gap_s': (0.0, 3600.0),
     'max_gap_s': (0.001, 3600.0),
     'seed': (0, 2**31 - 1),
+    'threads': (0, 1024),
     'log_every': (1, 100_000),
     'picture_every_s': (0.1, 86_400.0),
 }

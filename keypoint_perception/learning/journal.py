@@ -28,6 +28,7 @@ class Journal:
 
         self._out = out
         self._columns = ('step', 'elapsed_s', 'rate', 'pairs_per_s', 'loss', *terms)
+        out.mkdir(parents=True, exist_ok=True)
         self._path = out / HISTORY_NAME
         kept = [row for row in read_history(out) if int(row['step']) <= from_step]
         with self._path.open('w', newline='') as stream:

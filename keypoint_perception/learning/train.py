@@ -19,6 +19,7 @@ from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.session import new_session, resumed_session
 from keypoint_perception.learning.stopping import Budget, StopRequest
+from keypoint_perception.learning.threads import Threads
 from keypoint_perception.learning.watch import Moment, Outcome, Watch
 from lightning_fabric import Fabric
 import torch
@@ -49,7 +50,9 @@ def train(
     learner, optimizer = fabric.setup(session.learner, session.optimizer)
     session.average.network.to(fabric.device)
     weights, share = config.term_weights(), _share(config.batch_size, fabric)
-    watch = Watch(session, fabric, out, budget, report)
+    threads = Threads(session, fabric, config.threads)
+    watch = Watch(session, fabric, out, budget, report, threads)
+    threads.choose()
     budget.start(session.step)
     with StopRequest() as stop:
         while (reason := _agree(fabric, stop.reason or budget.reason(session.step))) is None:

@@ -19,6 +19,7 @@ from keypoint_perception.learning.health import examine, Health
 from keypoint_perception.learning.journal import Journal
 from keypoint_perception.learning.session import Session
 from keypoint_perception.learning.stopping import Budget
+from keypoint_perception.learning.threads import Threads
 from lightning_fabric import Fabric
 import torch
 from torch import Tensor
@@ -56,10 +57,11 @@ class Watch:
         out: Path,
         budget: Budget,
         report: Callable[[Moment], None],
+        threads: Threads,
     ) -> None:
         self._session, self._fabric, self._out = session, fabric, out
         self._budget, self._report = budget, report
-        self._config = session.config
+        self._config, self._threads = session.config, threads
         weights = self._config.term_weights()
         self._meter = Meter(weights, session, fabric)
         self._journal = None
@@ -82,8 +84,9 @@ class Watch:
             self._log(rate)
             done = self._budget.done(session.step)
             self._report(Moment(session.step, done, self._last['loss'], self._last['pairs_per_s']))
-        if self._journal is not None and session.elapsed_s >= self._picture_at_s:
+        if session.elapsed_s >= self._picture_at_s:
             self._picture_at_s = session.elapsed_s + self._config.picture_every_s
+            self._threads.watch(self._last.get('pairs_per_s', 0.0))
             self._keep()
 
     def finish(self, reason: str) -> Outcome:
