@@ -75,7 +75,8 @@ class Child:
         )
         if stderr is not None:
             stderr.close()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         for line in self.process.stdout:
@@ -93,8 +94,12 @@ class Child:
             try:
                 report = json.loads(self._lines.get(timeout=0.2))
             except queue.Empty:
-                for child in (self, *others):
-                    child.check_alive()
+                for child in others:
+                    child.check_running()
+                if self.process.poll() is not None:
+                    self._listener.join()
+                    if self._lines.empty():
+                        self.check_running()
             except json.JSONDecodeError:
                 continue  # a line that is no report
             else:
@@ -106,14 +111,14 @@ class Child:
         )
         raise DemoError(msg)
 
-    def check_alive(self) -> None:
+    def check_running(self) -> None:
         """
-        Check that the process is running or has ended well.
+        Check that the process is running.
 
-        :raises DemoError: with its own last words, if it failed
+        :raises DemoError: with its own last words, if it has ended
         """
         code = self.process.poll()
-        if code in (None, 0):
+        if code is None:
             return
         words = '' if self.log is None else ' '.join(last_lines(self.log))
         msg = f'{self.name} ended with exit code {code}: {words or "see above"}'
@@ -134,7 +139,9 @@ class Child:
                 self.process.wait(_PATIENCE_S)
             except subprocess.TimeoutExpired:
                 continue
+        self._listener.join()
         self.process.stdin.close()
+        self.process.stdout.close()
 
 
 class Children:
