@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from demo import children as children_module
 from demo.children import Children, DemoError
 from demo.measure import read_journey
 from keypoint_perception.frames.annotations import read_annotations
@@ -65,7 +66,8 @@ def test_a_child_reports_and_ends(script):
     assert child.process.poll() is not None
 
 
-def test_a_child_that_does_not_listen_ends_too(script):
+def test_a_child_that_does_not_listen_ends_too(script, monkeypatch):
+    monkeypatch.setattr(children_module, '_PATIENCE_S', 0.2)
     stubborn = script(
         'stubborn',
         'import signal\n'
