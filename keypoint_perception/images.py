@@ -29,6 +29,8 @@ from keypoint_perception.keypoints import Fit
 import numpy as np
 
 DEPTH_MM_PER_GREY = 16
+# Whole factors: for two, OpenCV is as fast; beyond 257, sums of bytes leave 16 bits.
+SUMMABLE_ROWS = range(3, 258)
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 
 
@@ -289,8 +291,20 @@ def fit_image(rgb: np.ndarray, fit: Fit, out: np.ndarray | None = None) -> np.nd
     if (height, width) == rgb.shape[:2]:
         resized = rgb
     else:
-        shrinks = height < rgb.shape[0] or width < rgb.shape[1]
-        way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        resized = cv2.resize(rgb, (width, height), interpolation=way)
+        resized = _resize(rgb, height, width)
     out[top : top + height, left : left + width] = resized
     return out
+
+
+def _resize(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
+    rows, columns = rgb.shape[0] / height, rgb.shape[1] / width
+    if max(rows, columns) <= 1:
+        return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+    if rows not in SUMMABLE_ROWS:
+        return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    # The same in half the time: NumPy adds whole rows faster than INTER_AREA, which has only
+    # the columns left to do.
+    sums = np.add.reduce(rgb.reshape(height, int(rows), -1), axis=1, dtype=np.uint16)
+    sums = sums.reshape(height, rgb.shape[1], 3)
+    sums = cv2.resize(sums, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.convertScaleAbs(sums, alpha=1 / rows)

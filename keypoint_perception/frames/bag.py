@@ -51,8 +51,13 @@ class Bag:
 
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
-        self.paths, listed = _files_of(path, name)
+        # what is odd about the directory; said when it is read, not whenever it is looked at
+        self._notices: list[str] = []
+        self.paths, listed = self._files(path)
         self.topics = listed if listed is not None else self._read_topics()
+        if not self.topics:
+            msg = f'Bag {name!r} is empty: it has no topics; expected images; record it again.'
+            raise SourceError(msg)
 
     def count(self, topics: Collection[str]) -> int | None:
         """Return how many images the topics have, None if only reading them would tell."""
@@ -61,6 +66,8 @@ class Bag:
 
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
         """Yield the images of some topics in the order of recording."""
+        for notice in self._notices:
+            log.warning(notice)
         for path in self.paths:
             with _unpacked_file(path, self._name_of(path)) as storage:
                 if storage.path.stat().st_size == 0:
@@ -88,9 +95,45 @@ class Bag:
                 topics[topic] = Topic(msgtype, total)
         if errors and len(errors) == len(self.paths):
             raise errors[0]
-        for error in errors:
-            log.warning('%s', error)
         return topics
+
+    def _files(self, path: Path) -> tuple[list[Path], dict[str, Topic] | None]:
+        """Return the storage files in order and, where the metadata can be trusted, the topics."""
+        if not path.is_dir():
+            return [path], None
+        present = _storage_paths(path)
+        names, topics = self._metadata(path / METADATA_NAME)
+        listed = [path / name for name in names if (path / name).is_file()]
+        missing = ', '.join(name for name in names if not (path / name).is_file())
+        unlisted = [p for p in present if p not in listed]
+        if not present:
+            msg = (
+                f'Bag {self.name!r} lacks its storage ({missing or "a .mcap or .db3 file"}); copy '
+                'the whole directory again.'
+            )
+            raise SourceError(msg)
+        if missing:
+            self._notices.append(f'Bag {self.name!r} lacks {missing}: its images are lost.')
+        if names and unlisted:
+            self._notices.append(
+                f'Bag {self.name!r} holds files that its {METADATA_NAME} does not name, as after '
+                f'a crash of the recorder; they are read too: '
+                f'{", ".join(p.name for p in unlisted)}.'
+            )
+        return listed + unlisted, None if missing or unlisted else topics
+
+    def _metadata(self, path: Path) -> tuple[list[str], dict[str, Topic] | None]:
+        """Return the names of the files and the topics; nothing, noted, if it makes no sense."""
+        try:
+            return _read_metadata(path)
+        except FileNotFoundError:
+            problem = f'has no {METADATA_NAME}, as after a crash of the recorder'
+        # the YAML library's own errors, and whatever a text that is no metadata leads to
+        except Exception as error:
+            reason = ' '.join(str(error).split())[:120]
+            problem = f'has a {METADATA_NAME} that cannot be used ({reason})'
+        self._notices.append(f'Bag {self.name!r} {problem}: its storage files are read without.')
+        return [], None
 
 
 def _encoded(message: Message) -> EncodedFrame:
@@ -112,66 +155,17 @@ def _storage_paths(directory: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
-def _files_of(path: Path, name: str) -> tuple[list[Path], dict[str, Topic] | None]:
-    """Return a bag's files in order and, where the metadata can be trusted, its topics."""
-    if not path.is_dir():
-        return [path], None
-    present = _storage_paths(path)
-    if not (path / METADATA_NAME).is_file():
-        log.warning(
-            '%r has no %s, as after a crash of the recorder: its %d storage files are read.',
-            name,
-            METADATA_NAME,
-            len(present),
-        )
-        return present, None
-    metadata = _read_metadata(path / METADATA_NAME, name)
-    if metadata is None and present:
-        return present, None
-    names, topics = metadata if metadata is not None else ([], {})
-    listed = [path / name for name in names if (path / name).is_file()]
-    missing = [name for name in names if not (path / name).is_file()]
-    if not present:
-        wanted = ', '.join(missing) or 'a .mcap or .db3 file'
-        msg = f'Bag {name!r} lacks its storage ({wanted}); copy the whole directory again.'
-        raise SourceError(msg)
-    if missing:
-        log.warning('Bag %r lacks %s: its images are lost.', name, ', '.join(missing))
-    unlisted = [p for p in present if p not in listed]
-    if unlisted:
-        log.warning(
-            'Bag %r holds files that its %s does not name, as after a crash of the recorder; '
-            'they are read too: %s.',
-            name,
-            METADATA_NAME,
-            ', '.join(p.name for p in unlisted),
-        )
-    return listed + unlisted, None if missing or unlisted else topics
-
-
-def _read_metadata(path: Path, name: str) -> tuple[list[str], dict[str, Topic]] | None:
-    """Return the names of a bag's files and its topics; None, said, if it makes no sense."""
+def _read_metadata(path: Path) -> tuple[list[str], dict[str, Topic]]:
     from ruamel.yaml import YAML
 
-    try:
-        values = YAML(typ='safe').load(path.read_text())['rosbag2_bagfile_information']
-        names = [Path(str(name)).name for name in values['relative_file_paths']]
-        topics = {
-            entry['topic_metadata']['name']: Topic(
-                normal_type(entry['topic_metadata']['type']), int(entry['message_count'])
-            )
-            for entry in values['topics_with_message_count']
-        }
-    # the YAML library's own errors, and whatever a text that is no metadata leads to
-    except Exception as error:
-        reason = ' '.join(str(error).split())[:120]
-        log.warning(
-            'The %s of %r cannot be used (%s): its storage files are read without it.',
-            METADATA_NAME,
-            name,
-            reason,
+    values = YAML(typ='safe').load(path.read_text())['rosbag2_bagfile_information']
+    names = [Path(str(name)).name for name in values['relative_file_paths']]
+    topics = {
+        entry['topic_metadata']['name']: Topic(
+            normal_type(entry['topic_metadata']['type']), int(entry['message_count'])
         )
-        return None
+        for entry in values['topics_with_message_count']
+    }
     return names, topics
 
 

@@ -44,14 +44,10 @@ class Folder:
             )
             raise SourceError(msg)
         self.paths = sorted(found, key=lambda path: natural_key(path.name))
-        self.stamps_ns = _stamps_from_names(self.paths)
-        if self.stamps_ns is None:
-            log.warning(
-                'The names of the images in %r are no stamps in ns: %d Hz is assumed.',
-                name,
-                ASSUMED_HZ,
-            )
-            self.stamps_ns = [index * 10**9 // ASSUMED_HZ for index in range(len(self.paths))]
+        stamps_ns = _stamps_from_names(self.paths)
+        self.is_timed = stamps_ns is not None
+        count = len(self.paths)
+        self.stamps_ns = stamps_ns or [index * 10**9 // ASSUMED_HZ for index in range(count)]
 
     def count(self, topics: Collection[str]) -> int:
         """Return how many images there are."""
@@ -59,6 +55,12 @@ class Folder:
 
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
         """Yield the images in the order of their names."""
+        if not self.is_timed:
+            log.warning(
+                'The names of the images in %r are no stamps in ns: %d Hz is assumed.',
+                self.name,
+                ASSUMED_HZ,
+            )
         for stamp_ns, path in zip(self.stamps_ns, self.paths, strict=True):
             yield EncodedFrame(stamp_ns, '', lambda path=path: _read(path))
 

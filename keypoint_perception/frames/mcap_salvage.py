@@ -20,10 +20,12 @@ from keypoint_perception.frames.message import Message, normal_type
 from keypoint_perception.frames.partial_decompression import decompress_prefix
 
 MAGIC = b'\x89MCAP0\r\n'
-SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END = 0x03, 0x04, 0x05, 0x06, 0x0F
+FOOTER_BYTES = 37  # with its magic
+FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END = 0x02, 0x03, 0x04, 0x05, 0x06, 0x0F
 KNOWN_KINDS = range(0x01, 0x10)
 RECORD_HEAD = 9
 LARGEST_EXPANSION = 1 << 31  # of one chunk, bytes
+LARGEST_SUMMARY = 1 << 24  # of which its schemas and channels come first, bytes
 
 
 class _Channel(NamedTuple):
@@ -54,11 +56,25 @@ class McapSalvage:
             if stream.read(len(MAGIC)) != MAGIC:
                 self._report(0, self.size, 'it does not begin as an MCAP file does')
                 return
+            self._read_summary(stream)
+            stream.seek(len(MAGIC))
             while (yield from self._next_record(stream)):
                 pass
 
     def _report(self, offset: int, lost: int, reason: str) -> None:
         self.damages.append(Damage(byte_place(offset), lost, reason))
+
+    def _read_summary(self, stream: BinaryIO) -> None:
+        """Learn the channels from the end of the file too: their own chunk may be damaged."""
+        stream.seek(max(0, self.size - FOOTER_BYTES))
+        footer = stream.read()
+        if len(footer) < FOOTER_BYTES or footer[0] != FOOTER or footer[-len(MAGIC) :] != MAGIC:
+            return
+        (start,) = struct.unpack_from('<Q', footer, RECORD_HEAD)
+        if start and start < self.size:
+            stream.seek(start)
+            self._records(stream.read(min(self.size - start, LARGEST_SUMMARY)), start)
+            self.damages.clear()
 
     def _next_record(self, stream: BinaryIO) -> Iterator[Message]:
         """Yield the messages of one record; return whether another may follow."""

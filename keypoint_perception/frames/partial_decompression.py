@@ -5,7 +5,8 @@ from __future__ import annotations
 import bz2
 import sys
 
-PIECE = 1 << 16  # small, because what a piece gave before it failed is lost
+# What a piece gave before it failed is lost: a damaged stream is read again in small ones.
+PIECE, SMALL_PIECE = 1 << 16, 64
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 
 
@@ -41,11 +42,18 @@ def decompress_prefix(data: bytes, compression: str, limit: int) -> tuple[bytes,
     """
     if compression in ('', 'none'):
         return data[:limit], ''
+    whole, wrong = _decompress(data, compression, limit, PIECE)
+    if wrong:
+        whole, wrong = _decompress(data, compression, limit, SMALL_PIECE)
+    return whole, wrong
+
+
+def _decompress(data: bytes, compression: str, limit: int, size: int) -> tuple[bytes, str]:
     whole = bytearray()
     try:
         decompressor = _decompressor(compression)
-        for start in range(0, len(data), PIECE):
-            piece = data[start : start + PIECE]
+        for start in range(0, len(data), size):
+            piece = data[start : start + size]
             while not decompressor.eof and len(whole) < limit:
                 whole += decompressor.decompress(piece, limit - len(whole))
                 piece = b''
@@ -54,4 +62,5 @@ def decompress_prefix(data: bytes, compression: str, limit: int) -> tuple[bytes,
     # each library has its own: ZstdError, RuntimeError (lz4), OSError and EOFError (bz2)
     except Exception as error:
         return bytes(whole), f'{compression} data is broken: {error}'
-    return bytes(whole), '' if decompressor.eof else f'{compression} data ends too soon'
+    enough = decompressor.eof or len(whole) >= limit
+    return bytes(whole), '' if enough else f'{compression} data ends too soon'

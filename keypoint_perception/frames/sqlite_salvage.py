@@ -48,7 +48,10 @@ class SqliteSalvage:
         log = self.path.with_name(self.path.name + '-wal')
         immutable = '' if log.is_file() and log.stat().st_size else '&immutable=1'
         address = f'file:{quote(str(self.path.resolve()))}?mode=ro{immutable}'
-        return sqlite3.connect(address, uri=True)
+        connection = sqlite3.connect(address, uri=True)
+        # Without it SQLite refuses every page of a file that is shorter than its first page says.
+        connection.execute('PRAGMA writable_schema = ON')
+        return connection
 
     def _read_topics(self, connection: sqlite3.Connection) -> dict[int, tuple[str, str]]:
         try:
@@ -59,8 +62,12 @@ class SqliteSalvage:
                 Damage('byte 0', size, f'its table of topics cannot be read: {error}')
             )
             return {}
-        topics = {key: (str(name), normal_type(str(kind))) for key, name, kind in rows}
-        self.topics.update(topics.values())
+        topics = {
+            key: (name, normal_type(kind))
+            for key, name, kind in rows
+            if isinstance(name, str) and isinstance(kind, str)
+        }
+        self.topics = dict(topics.values())
         return topics
 
     def _rows(self, connection: sqlite3.Connection, topics: dict) -> Iterator[Message]:
@@ -69,6 +76,8 @@ class SqliteSalvage:
         while True:
             try:
                 for key, topic_id, time_ns, data in connection.execute(query, (last,)):
+                    if key <= last:  # a broken tree can lead in circles
+                        return
                     last, missed = key, 0
                     if topic_id in topics and isinstance(data, bytes):
                         yield Message(*topics[topic_id], 'cdr', int(time_ns), data)

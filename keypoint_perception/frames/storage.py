@@ -67,7 +67,9 @@ class StorageFile:
             raise SourceError(msg)
         try:
             with self._open_reader() as reader:
-                return _topics_of(reader.connections)
+                topics = _topics_of(reader.connections)
+            if topics:
+                return topics
         # rosbags raises whatever its parsing meets: struct.error, KeyError, AssertionError ...
         except Exception as error:
             log.debug('rosbags cannot open %s: %r', self.name, error)

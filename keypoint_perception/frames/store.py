@@ -29,7 +29,7 @@ from keypoint_perception.keypoints import Fit
 
 __all__ = ['FrameStore', 'extract_frames', 'working_size']
 
-BLOCK_FRAMES = 256  # frames lost at most when extraction is killed
+BLOCK_FRAMES = 512  # frames lost at most when extraction is killed
 SMALLEST_SIZE, LARGEST_SIZE = 16, 4096
 
 Progress = Callable[[int, int | None], None]
@@ -90,7 +90,7 @@ def extract_frames(
     except OSError as error:
         msg = f'Frame store {str(out)!r} cannot be written ({error.strerror or error}).'
         raise SourceError(msg) from error
-    return FrameStore.open(out)
+    return FrameStore(Path(out), extraction.header)
 
 
 class _Extraction:

@@ -14,6 +14,7 @@ import numpy as np
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.gif')
 ASSUMED_HZ = 30.0
+HIGHEST_HZ = 10_000  # of a frame rate that makes sense
 
 log = logging.getLogger('keypoint_perception')
 
@@ -41,9 +42,6 @@ class Video:
                 raise SourceError(msg)
             self.hz = capture.get(cv2.CAP_PROP_FPS)
             self.announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if not 0 < self.hz < 10_000:
-            log.warning('Video %r states no frame rate: %g Hz is assumed.', name, ASSUMED_HZ)
-            self.hz = ASSUMED_HZ
 
     def count(self, topics: Collection[str]) -> int | None:
         """Return how many frames the file announces, None if it does not."""
@@ -51,12 +49,16 @@ class Video:
 
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
         """Yield the frames; each must be decoded before the next is asked for, or not at all."""
+        hz = self.hz
+        if not 0 < hz < HIGHEST_HZ:
+            hz = ASSUMED_HZ
+            log.warning('Video %r states no frame rate: %g Hz is assumed.', self.name, hz)
         with self._capture() as capture:
             index, last_ns = 0, -1
             while capture.grab():
                 stamp_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
                 if stamp_ns <= last_ns:  # some containers and backends keep no times
-                    stamp_ns = max(last_ns + 1, round(index / self.hz * 1e9))
+                    stamp_ns = max(last_ns + 1, round(index / hz * 1e9))
                 yield EncodedFrame(stamp_ns, '', lambda: _retrieve(capture))
                 index, last_ns = index + 1, stamp_ns
         if index < 0.9 * self.announced:
