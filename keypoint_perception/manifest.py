@@ -108,7 +108,7 @@ def _parse_manifest(model_dir: Path) -> Manifest:
     except (ValueError, KeyError, TypeError) as error:
         msg = f'{str(path)!r} is not a manifest ({error}); copy the model directory again.'
         raise ModelError(msg) from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         msg = (
             f'Model {str(model_dir)!r} has format {version!r}, this package reads up to '
             f'{FORMAT_VERSION}; install a keypoint_perception newer than {__version__}.'
@@ -129,6 +129,10 @@ def _from_values(path: Path, values: dict) -> Manifest:
         raise ModelError(msg) from error
     if not names or ONNX_NAME not in files:
         msg = f'{str(path)!r} names no keypoints or no {ONNX_NAME}; export the model again.'
+        raise ModelError(msg)
+    outside = [name for name in files if Path(name).is_absolute() or '..' in Path(name).parts]
+    if outside:
+        msg = f'{str(path)!r} names files outside the model: {", ".join(outside)}; do not use it.'
         raise ModelError(msg)
     values = {f.name: getattr(manifest, f.name) for f in fields(Manifest)}
     values |= {'keypoint_names': names, 'input_hw': (height, width), 'files': files}

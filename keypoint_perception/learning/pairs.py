@@ -14,6 +14,8 @@ import numpy as np
 # A pause ends a clip when it is this many times the usual time between frames, and this long.
 PAUSE_FRAMES = 10
 PAUSE_NS = 1_000_000_000
+# Rounds of drawing before giving up on finding enough pairs.
+TRIES = 200
 # Two frames of a recording in which nothing moves differ by sensor noise, about this much (in
 # squared units of [-1, 1]): a noise of 1.5 grey levels in either frame.
 STILL = 2 * (1.5 / 127.5) ** 2
@@ -55,8 +57,9 @@ class PairSampler:
         offsets = np.r_[0.0, np.cumsum(lengths + 2 * max_gap_s + 1.0)[:-1]]
         clip_of = np.repeat(np.arange(len(starts)), ends - starts)
         self._time = seconds - seconds[starts][clip_of] + offsets[clip_of]
+        within = np.diff(seconds)[np.diff(self._clips) == 0]
+        self._period_s = float(np.median(within)) if len(within) else 0.0
         self._gaps = (np.log(max(min_gap_s, 1e-3)), np.log(max_gap_s))
-        self._min_gap_s = min_gap_s
         self._rng = np.random.default_rng(seed)
         long_enough = lengths >= min_gap_s if min_gap_s > 0 else ends - starts > 1
         if not ((ends - starts > 1) & long_enough).any():
@@ -69,11 +72,21 @@ class PairSampler:
         self._usable = np.flatnonzero(((ends - starts > 1) & long_enough)[clip_of])
 
     def draw(self, count: int) -> np.ndarray:
-        """Return frame indices of source and target, (2, count) int64."""
+        """
+        Return frame indices of source and target, (2, count) int64.
+
+        :raises TrainingError: if the stamps are so uneven that no partner is found
+        """
         pairs = np.empty((2, 0), np.int64)
-        while pairs.shape[1] < count:
+        for _ in range(TRIES):
             pairs = np.concatenate([pairs, self._try(2 * count)], axis=1)
-        return pairs[:, :count]
+            if pairs.shape[1] >= count:
+                return pairs[:, :count]
+        msg = (
+            f'Almost no frames are {np.exp(self._gaps[0]):g} to {np.exp(self._gaps[1]):g} s apart '
+            f'(usual is {self._period_s:g} s); set min_gap_s and max_gap_s to suit the recording.'
+        )
+        raise TrainingError(msg)
 
     def state(self) -> dict:
         """Return the random state as JSON values."""
@@ -85,16 +98,16 @@ class PairSampler:
 
     def _try(self, count: int) -> np.ndarray:
         source = self._rng.choice(self._usable, count)
-        gap = np.exp(self._rng.uniform(*self._gaps, count)) * self._rng.choice((-1.0, 1.0), count)
+        gap = np.exp(self._rng.uniform(*self._gaps, count))
+        # a recording slower than the gaps asked for has its neighbours as partners
+        gap = np.maximum(gap, self._period_s) * self._rng.choice((-1.0, 1.0), count)
         wanted = self._time[source] + gap
         target = np.searchsorted(self._time, wanted).clip(1, len(self._time) - 1)
         nearer = wanted - self._time[target - 1] < self._time[target] - wanted
         target = target - nearer
-        apart = np.abs(self._time[target] - self._time[source])
-        same_clip = self._clips[source] == self._clips[target]
-        # The nearest frame may lie nearer than the shortest gap; half of it is the tolerance, so
-        # that recordings slower than min_gap_s still have pairs.
-        good = same_clip & (source != target) & (apart >= self._min_gap_s / 2)
+        # beyond the end of a clip the nearest frame is its last one, and much too near
+        close = np.abs(self._time[target] - wanted) <= self._period_s
+        good = close & (self._clips[source] == self._clips[target]) & (source != target)
         return self._frames[np.stack([source[good], target[good]])]
 
 

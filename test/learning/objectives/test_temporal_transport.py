@@ -1,0 +1,156 @@
+"""The temporal transport objective says what the paper says."""
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.objectives.temporal_transport import (
+    TemporalTransport,
+    TemporalTransportConfig,
+    transport,
+)
+from keypoint_perception.model.network import Keypointer, NetworkConfig
+import pytest
+import torch
+
+NETWORK = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return Keypointer(NETWORK)
+
+
+def objective(*, both_ways=True, change=1.0, sigma=0.1):
+    torch.manual_seed(1)
+    config = TemporalTransportConfig(sigma=sigma, both_ways=both_ways)
+    return TemporalTransport(config, NETWORK, change=change)
+
+
+class Answer(torch.nn.Module):
+    """A refinement net with a fixed answer."""
+
+    def __init__(self, image):
+        super().__init__()
+        self.image = image
+
+    def forward(self, features):
+        return self.image
+
+
+def images(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(2, 3, 32, 48, generator=generator) * 2 - 1
+
+
+def test_a_perfect_reconstruction_has_no_error(network):
+    image = images(1)
+    terms = objective()
+    terms.refine = Answer(image)
+    found = terms(network, image, image)
+    torch.testing.assert_close(found['pixel'], torch.zeros(2))
+
+
+def test_the_error_is_in_units_of_the_recordings_change(network):
+    # the refinement answers 0 and both images are 0.6 throughout: 0.36 / 0.09
+    image = torch.full((2, 3, 32, 48), 0.6)
+    terms = objective(change=0.09)
+    terms.refine = Answer(torch.zeros_like(image))
+    torch.testing.assert_close(terms(network, image, image)['pixel'], torch.full((2,), 4.0))
+
+
+def test_the_target_is_rebuilt_and_not_the_source(network):
+    source, target = images(1), images(2)
+    terms = objective(both_ways=False)
+    terms.refine = Answer(target)
+    torch.testing.assert_close(terms(network, source, target)['pixel'], torch.zeros(2))
+    assert (terms(network, target, source)['pixel'] > 0.1).all()
+
+
+def test_transport_by_hand():
+    # source features 2, target features 5; cells: neither, source only, target only, both
+    source = torch.tensor([[[[0.0, 1.0, 0.0, 1.0]]]])
+    target = torch.tensor([[[[0.0, 0.0, 1.0, 1.0]]]])
+    moved = transport(source, target, torch.full((1, 1, 1, 4), 2.0), torch.full((1, 1, 1, 4), 5.0))
+    torch.testing.assert_close(moved, torch.tensor([[[[2.0, 0.0, 5.0, 5.0]]]]))
+    # half way: (1 - 0.5)(1 - 0.5) * 2 + 0.5 * 5
+    half = torch.full((1, 1, 1, 1), 0.5)
+    moved = transport(half, half, torch.full((1, 1, 1, 1), 2.0), torch.full((1, 1, 1, 1), 5.0))
+    torch.testing.assert_close(moved.item(), 3.0)
+
+
+def test_nothing_flows_back_into_the_source():
+    terms = objective()
+    source = torch.rand(1, 1, 8, 12, requires_grad=True)
+    target = torch.rand(1, 1, 8, 12, requires_grad=True)
+    features_s = torch.rand(1, 8, 8, 12, requires_grad=True)
+    features_t = torch.rand(1, 8, 8, 12, requires_grad=True)
+    terms.reconstruct(source, target, features_s, features_t).square().sum().backward()
+    assert source.grad is None and features_s.grad is None
+    assert target.grad.abs().sum() > 0 and features_t.grad.abs().sum() > 0
+
+
+def test_keypoint_net_feature_net_and_refinement_all_learn(network):
+    terms = objective()
+    found = terms(network, images(1), images(2))
+    assert found['pixel'].shape == found['spread'].shape == (2,)
+    found['pixel'].sum().backward()
+    for part in (network, terms.features, terms.refine):
+        for name, parameter in part.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_one_way_gives_the_source_no_gradient_at_all():
+    network, terms = Keypointer(NETWORK), objective(both_ways=False)
+    source = images(1).requires_grad_()
+    terms(network, source, images(2))['pixel'].sum().backward()
+    assert source.grad is None or not source.grad.any()
+
+
+def test_columns_are_not_rows(network):
+    """A bump drawn at (x, y) must be seen at column x, row y of a map that is not square."""
+    seen = {}
+    terms = objective(both_ways=False)
+
+    def remember(source, target, features_s, features_t):
+        seen['target'] = target
+        return torch.zeros(2, 3, 32, 48)
+
+    terms.reconstruct = remember
+    network.points = lambda logits: torch.tensor([[10.0, 2.0]]).expand(len(logits), 3, 2)
+    terms(network, images(1), images(2))
+    assert seen['target'].shape == (2, 1, 8, 12)
+    assert int(seen['target'][0, 0].argmax()) == 2 * 12 + 10
+
+
+def test_sigma_is_in_half_image_sides(network):
+    # half the longer side of a 8 x 12 map is 6 cells: sigma 0.5 is 3 cells
+    seen = {}
+    terms = objective(both_ways=False, sigma=0.5)
+
+    def remember(source, target, features_s, features_t):
+        seen['target'] = target
+        return torch.zeros(2, 3, 32, 48)
+
+    terms.reconstruct = remember
+    network.points = lambda logits: torch.tensor([[4.0, 4.0]]).expand(len(logits), 1, 2)
+    terms(network, images(1), images(2))
+    torch.testing.assert_close(seen['target'][0, 0, 4, 7], torch.tensor(-1.0).exp())
+
+
+def test_spread_weighs_in_as_far_as_transport_explains(network):
+    image = images(1)
+    terms = objective(change=1.0)
+    terms.refine = Answer(torch.full_like(image, 9.0))  # far worse than the source
+    assert (terms(network, image, image)['spread'] == 0).all()
+    terms.refine = Answer(image)
+    spread = terms(network, image, image)['spread']
+    # flat maps of 8 x 12 cells: variances (64 - 1) / 12 + (144 - 1) / 12, half a side is 6
+    network.logits = lambda image: torch.zeros(len(image), 3, 8, 12)
+    flat = terms(network, image, image)['spread']
+    torch.testing.assert_close(flat, torch.full((2,), (63 / 12 + 143 / 12) / 36))
+    assert (spread <= flat + 1e-3).all()
+
+
+@pytest.mark.parametrize('sigma', [0.0, -0.1, 1.5])
+def test_sigma_must_make_sense(sigma):
+    with pytest.raises(ConfigError, match=f'sigma: must be above 0 and at most 1, got {sigma}'):
+        TemporalTransportConfig(sigma=sigma)

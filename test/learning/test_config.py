@@ -1,0 +1,76 @@
+"""Settings: what is stated counts, what is unknown is refused with the known ones."""
+
+from pathlib import Path
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.config import from_values, read_config, to_values, TrainConfig
+import pytest
+
+SHIPPED = sorted((Path(__file__).parents[2] / 'config' / 'train').glob('*.yaml'))
+
+
+def written(tmp_path, text):
+    path = tmp_path / 'train.yaml'
+    path.write_text(text)
+    return path
+
+
+def test_command_line_goes_before_file_before_default(tmp_path):
+    path = written(tmp_path, 'keypoints: 5\nseed: 3\nlearning_rate: 1e-3\n')
+    config = read_config(path, {'seed': 9, 'size': None})
+    assert (config.keypoints, config.seed, config.size) == (5, 9, TrainConfig().size)
+    # YAML takes 1e-3 for text; a number is meant
+    assert config.learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ('text', 'sentence'),
+    [
+        ('learning_rat: 1', r"train\.yaml has no 'learning_rat'; known: batch_size, ema_decay"),
+        ('objective_settings: {sigm: 1}', "objective_settings has no 'sigm'; known: both_ways, s"),
+        ('weights: {pixels: 1}', "weights of temporal_transport has no 'pixels'; known: pixel, s"),
+        ('weights: {pixel: -1}', r'weights\.pixel: must be a number that is not negative, got -1'),
+        ('objective: magic', "objective: 'magic' is not known; known: temporal_transport"),
+        ('keypoints: 0', 'keypoints: must be between 1 and 256, got 0'),
+        ('keypoints: 1.5', r'keypoints: must be a whole number, got 1\.5'),
+        ('keypoints: many', "keypoints: must be a whole number, got 'many'"),
+        ('learning_rate: fast', "learning_rate: must be a number, got 'fast'"),
+        ('learning_rate: .nan', 'learning_rate: must be between 1e-07 and 1, got nan'),
+        ('weights: 3', 'weights: must be a mapping of names to values, got 3'),
+        ('objective_settings: {both_ways: 3}', 'both_ways: must be true or false, got 3'),
+        ('objective_settings: {sigma: 0}', r'sigma: must be above 0 and at most 1, got 0\.0'),
+        ('min_gap_s: 3', 'min_gap_s: must not be above max_gap_s, got 3 and 2'),
+        ('- a list', r'must hold "name: value" lines, found \[.a list.\]'),
+        ('a: [1', 'is not YAML: '),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, sentence):
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError, match=sentence) as raised:
+        read_config(path, {})
+    assert 'train.yaml' in str(raised.value)
+    assert '\n' not in str(raised.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"'.*nowhere\.yaml' cannot be read \(No such file"):
+        read_config(tmp_path / 'nowhere.yaml', {})
+
+
+def test_weights_not_stated_keep_the_objectives_own():
+    assert TrainConfig(weights={'spread': 0.0}).term_weights() == {'pixel': 1.0, 'spread': 0.0}
+
+
+def test_a_checkpoint_keeps_every_setting():
+    config = TrainConfig(keypoints=3, weights={'spread': 0.2}, objective_settings={'sigma': 0.2})
+    assert from_values(to_values(config)) == config
+    assert from_values(to_values(config), steps=7).steps == 7
+
+
+@pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.stem)
+def test_shipped_files_load(path):
+    read_config(path, {})
+
+
+def test_there_are_shipped_files():
+    assert {path.stem for path in SHIPPED} >= {'temporal_transport', 'paper'}

@@ -1,0 +1,124 @@
+"""Pairs: some time apart, both ways, never across a pause."""
+
+from keypoint_perception.errors import TrainingError
+from keypoint_perception.learning.pairs import find_clips, mean_change, PairSampler
+import numpy as np
+import pytest
+
+SECOND = 1_000_000_000
+
+
+def sampler(stamps_ns, clips=None, *, min_gap_s=0.2, max_gap_s=2.0, seed=0):
+    clips = np.zeros(len(stamps_ns), int) if clips is None else clips
+    gaps = {'min_gap_s': min_gap_s, 'max_gap_s': max_gap_s}
+    return PairSampler(np.asarray(stamps_ns), clips, seed=seed, **gaps)
+
+
+def test_gaps_are_in_range_and_go_both_ways():
+    stamps = np.arange(600) * SECOND // 30
+    source, target = sampler(stamps).draw(4000)
+    gap_s = (stamps[target] - stamps[source]) / 1e9
+    assert np.abs(gap_s).min() >= 0.2 - 0.5 / 30
+    assert np.abs(gap_s).max() <= 2.0 + 0.5 / 30
+    # both directions in about equal number: 5 standard deviations of a fair coin are 158
+    assert abs((gap_s > 0).sum() - 2000) < 158
+    # log-uniform: half of the gaps lie below the geometric mean, sqrt(0.2 * 2) = 0.632 s
+    assert abs((np.abs(gap_s) < 0.632).sum() - 2000) < 300
+
+
+def test_gaps_below_the_time_between_frames_take_the_neighbours():
+    stamps = np.arange(50) * SECOND
+    source, target = sampler(stamps, min_gap_s=0.01, max_gap_s=0.1).draw(200)
+    assert (np.abs(source - target) == 1).all()
+
+
+def test_stamps_too_uneven_for_the_gaps_are_said():
+    # frames in twos, 0.01 s apart, every 0.5 s: nothing lies 0.2 to 0.3 s apart
+    stamps = (np.repeat(np.arange(20) * 0.5, 2) + np.tile([0, 0.01], 20)) * 1e9
+    with pytest.raises(TrainingError, match=r'Almost no frames are 0\.2 to 0\.3 s apart'):
+        sampler(stamps.astype(np.int64), min_gap_s=0.2, max_gap_s=0.3).draw(10)
+
+
+def test_every_frame_has_its_turn():
+    stamps = np.arange(90) * SECOND // 30
+    source, target = sampler(stamps).draw(5000)
+    assert set(source) == set(range(90)) == set(target)
+
+
+def test_pairs_do_not_reach_across_clips_or_cameras():
+    # two cameras with the same stamps, interleaved as a recording has them
+    stamps = np.repeat(np.arange(100) * SECOND // 30, 2)
+    camera = np.tile([0, 1], 100)
+    clips = find_clips(stamps, np.zeros(200, int), camera)
+    source, target = sampler(stamps, clips).draw(2000)
+    assert (camera[source] == camera[target]).all()
+    assert (source != target).all()
+
+
+def test_a_slow_recording_still_has_pairs():
+    # one image a second, asked for 0.2 to 0.6 s: the neighbour is the nearest there is
+    stamps = np.arange(50) * SECOND
+    source, target = sampler(stamps, min_gap_s=0.6, max_gap_s=0.9).draw(200)
+    assert (np.abs(stamps[target] - stamps[source]) == SECOND).all()
+
+
+def test_same_seed_same_pairs_and_restoring_goes_on():
+    stamps = np.arange(300) * SECOND // 30
+    first, second = sampler(stamps, seed=3), sampler(stamps, seed=3)
+    np.testing.assert_array_equal(first.draw(64), second.draw(64))
+    state = first.state()
+    expected = first.draw(64)
+    later = sampler(stamps, seed=99)
+    later.restore(state)
+    np.testing.assert_array_equal(later.draw(64), expected)
+    assert (sampler(stamps, seed=4).draw(64) != sampler(stamps, seed=3).draw(64)).any()
+
+
+def test_a_pause_of_twenty_seconds_ends_a_clip():
+    stamps = np.r_[np.arange(30), 630 + np.arange(30)] * SECOND // 30
+    clips = find_clips(stamps, np.zeros(60, int), np.zeros(60, int))
+    assert list(np.unique(clips[:30])) == [0]
+    assert list(np.unique(clips[30:])) == [1]
+
+
+def test_two_recordings_are_two_clips_though_their_times_overlap():
+    stamps = np.r_[np.arange(30), np.arange(30)] * SECOND // 30
+    clips = find_clips(stamps, np.repeat([0, 1], 30), np.zeros(60, int))
+    assert (np.bincount(clips) == [30, 30]).all()
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_a_recording_shorter_than_the_shortest_gap_is_refused(count):
+    with pytest.raises(
+        TrainingError, match=r'lasts \d\.\d\d s, min_gap_s is 0\.2 s; give a longer'
+    ):
+        sampler(np.arange(count) * SECOND // 30)
+
+
+def test_change_is_the_mean_squared_difference():
+    # grey 100 and 151 by turns: 51 / 127.5 = 0.4, squared 0.16, in half of the pairs
+    images = np.empty((100, 8, 8, 3), np.uint8)
+    images[0::2], images[1::2] = 100, 151
+    drawn = sampler(np.arange(100) * SECOND // 30)
+    source, target = sampler(np.arange(100) * SECOND // 30).draw(256)
+    share = ((source + target) % 2 == 1).mean()
+    np.testing.assert_allclose(mean_change(images, drawn), 0.16 * share, rtol=1e-5)
+
+
+def noisy(frames=60):
+    rng = np.random.default_rng(0)
+    still = rng.integers(0, 200, (32, 32, 3))
+    noise = rng.normal(0, 1.2, (frames, 32, 32, 3))
+    return (still + noise).clip(0, 255).astype(np.uint8)
+
+
+def test_a_still_recording_is_refused():
+    with pytest.raises(TrainingError, match=r'Nothing moves in the recording: .* grey levels'):
+        mean_change(noisy(), sampler(np.arange(60) * SECOND // 30))
+
+
+def test_a_small_mover_is_enough():
+    images = noisy()
+    for i, image in enumerate(images):
+        image[10:14, i % 28 : i % 28 + 4] = 255
+    assert mean_change(images, sampler(np.arange(60) * SECOND // 30)) > 0

@@ -1,0 +1,95 @@
+"""Maps and points, on maps whose answer can be seen."""
+
+from keypoint_perception.model.heatmaps import (
+    expectation,
+    gaussian_maps,
+    separable_expectation,
+    softmax_2d,
+    union,
+    variance,
+    windowed_expectation,
+)
+import torch
+
+
+def one_map(rows):
+    return torch.tensor(rows, dtype=torch.float32)[None, None]
+
+
+def test_expectation_gives_column_then_row():
+    # all mass in row 1, column 2
+    maps = one_map([[0, 0, 0, 0], [0, 0, 1, 0]])
+    torch.testing.assert_close(expectation(maps), torch.tensor([[[2.0, 1.0]]]))
+    halves = one_map([[0, 0], [0.5, 0.5]])
+    torch.testing.assert_close(expectation(halves), torch.tensor([[[0.5, 1.0]]]))
+
+
+def test_variance_is_the_mean_squared_distance():
+    # half the mass one cell to the left, half one to the right: 1 along x, 0 along y
+    maps = one_map([[0.5, 0, 0.5], [0, 0, 0]])
+    torch.testing.assert_close(variance(maps, expectation(maps)), torch.tensor([[1.0]]))
+    # about a point one cell below it is one more
+    below = torch.tensor([[[1.0, 1.0]]])
+    torch.testing.assert_close(variance(maps, below), torch.tensor([[2.0]]))
+
+
+def test_softmax_is_over_both_axes():
+    maps = softmax_2d(torch.zeros(2, 3, 4, 5))
+    torch.testing.assert_close(maps, torch.full((2, 3, 4, 5), 1 / 20))
+
+
+def test_separable_read_out_averages_logits_first():
+    # one cell of 8 in a 2 x 2 map: each axis sees a mean of 4 against 0
+    logits = one_map([[0.0, 8.0], [0.0, 0.0]])
+    along = torch.tensor([0.0, 4.0]).softmax(0)[1].item()
+    found = separable_expectation(logits)
+    torch.testing.assert_close(found, torch.tensor([[[along, 1 - along]]]))
+
+
+def test_window_does_not_see_far_mass():
+    maps = torch.zeros(1, 1, 8, 12)
+    maps[0, 0, 2, 9], maps[0, 0, 3, 9], maps[0, 0, 7, 0] = 0.4, 0.2, 0.4 - 1e-4
+    xy, mass = windowed_expectation(maps, radius=1)
+    # (0.4 * 2 + 0.2 * 3) / 0.6 rows down
+    torch.testing.assert_close(xy, torch.tensor([[[9.0, 1.4 / 0.6]]]))
+    torch.testing.assert_close(mass, torch.tensor([[0.6]]))
+    assert expectation(maps)[0, 0, 0] < 6
+
+
+def test_window_at_the_border_is_cut_off_not_wrapped():
+    maps = torch.zeros(1, 1, 4, 4)
+    maps[0, 0, 0, 3], maps[0, 0, 1, 0] = 0.9, 0.1
+    xy, mass = windowed_expectation(maps, radius=1)
+    torch.testing.assert_close(xy, torch.tensor([[[3.0, 0.0]]]))
+    torch.testing.assert_close(mass, torch.tensor([[0.9]]))
+
+
+def test_nan_maps_stay_nan():
+    xy, _ = windowed_expectation(torch.full((1, 1, 4, 4), torch.nan), radius=1)
+    assert xy.isnan().all()
+
+
+def test_bump_is_one_at_its_point_and_1_over_e_at_sigma():
+    maps = gaussian_maps(torch.tensor([[[5.0, 2.0]]]), height=6, width=9, sigma=3.0)
+    assert maps[0, 0, 2, 5] == 1.0
+    torch.testing.assert_close(maps[0, 0, 2, 8], torch.tensor(-1.0).exp())
+    # (2, 1) away: exp(-(4 + 1) / 9)
+    torch.testing.assert_close(maps[0, 0, 3, 7], torch.tensor(-5 / 9).exp())
+
+
+def test_half_width_of_the_papers_bump():
+    # sigma 0.1 of half a side of 128 cells is 6.4; half the height at sigma * sqrt(ln 2) = 5.33,
+    # which is 0.0833 of half a side
+    maps = gaussian_maps(torch.tensor([[[0.0, 0.0]]]), height=1, width=128, sigma=6.4)
+    assert maps[0, 0, 0, 5] > 0.5 > maps[0, 0, 0, 6]
+
+
+def test_union_is_bounded_and_does_not_know_the_order():
+    points = torch.rand(4, 7, 2, generator=torch.Generator().manual_seed(0)) * 8
+    maps = gaussian_maps(points, 8, 8, sigma=3.0)
+    joined = union(maps)
+    assert joined.shape == (4, 1, 8, 8)
+    assert joined.min() >= 0 and joined.max() <= 1
+    torch.testing.assert_close(union(maps[:, torch.randperm(7)]), joined)
+    # two maps of one half: 1 - 0.5 * 0.5
+    torch.testing.assert_close(union(torch.full((1, 2, 1, 1), 0.5)).item(), 0.75)

@@ -1,0 +1,81 @@
+"""A model directory is what its manifest says, or it is refused by name."""
+
+import json
+
+from keypoint_perception.errors import ModelError
+from keypoint_perception.manifest import Manifest, read_manifest, write_manifest
+import pytest
+
+
+@pytest.fixture
+def model_dir(tmp_path):
+    directory = tmp_path / 'model'
+    (directory / 'checkpoint').mkdir(parents=True)
+    (directory / 'keypointer.onnx').write_bytes(b'network')
+    (directory / 'checkpoint' / 'network.safetensors').write_bytes(b'weights')
+    manifest = Manifest(('kp0', 'kp1'), (96, 128), 'temporal_transport', 'default')
+    names = ['keypointer.onnx', 'checkpoint/network.safetensors']
+    write_manifest(directory, manifest, files=names)
+    return directory
+
+
+def change(model_dir, **values):
+    path = model_dir / 'manifest.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_what_was_written_is_read(model_dir):
+    manifest = read_manifest(model_dir)
+    assert manifest.keypoint_names == ('kp0', 'kp1')
+    assert manifest.keypoint_count == 2
+    assert manifest.input_hw == (96, 128)
+    # printf network | sha256sum
+    expected = '3009be769fb8f956e8413ee9f3e0836e34968bc40457d0a10c549d2edcf00cc1'
+    assert manifest.files['keypointer.onnx'] == expected
+
+
+def test_a_changed_byte_is_named(model_dir):
+    (model_dir / 'checkpoint' / 'network.safetensors').write_bytes(b'weighty')
+    with pytest.raises(ModelError, match=r'contents of checkpoint/network.safetensors do not'):
+        read_manifest(model_dir)
+
+
+def test_missing_files_are_all_named(model_dir):
+    (model_dir / 'keypointer.onnx').unlink()
+    (model_dir / 'checkpoint' / 'network.safetensors').unlink()
+    with pytest.raises(ModelError, match=r'lacks checkpoint/network.safetensors, keypointer.onnx'):
+        read_manifest(model_dir)
+
+
+def test_a_newer_format_is_refused(model_dir):
+    change(model_dir, format_version=99)
+    with pytest.raises(ModelError, match='has format 99, this package reads up to 1; install'):
+        read_manifest(model_dir)
+
+
+@pytest.mark.parametrize('version', [None, '1', 1.5, True, 0])
+def test_a_nonsense_format_is_refused(model_dir, version):
+    change(model_dir, format_version=version)
+    with pytest.raises(ModelError, match='has format '):
+        read_manifest(model_dir)
+
+
+def test_a_directory_without_manifest_is_no_model(tmp_path):
+    with pytest.raises(ModelError, match=r'is not a model directory \(it has no manifest.json\)'):
+        read_manifest(tmp_path)
+    with pytest.raises(ModelError, match=r'is not a model directory \(no such directory\)'):
+        read_manifest(tmp_path / 'nowhere')
+
+
+@pytest.mark.parametrize('text', ['', '[1, 2]', '{"a": 1}', '"text"', '{"format_version": 1}'])
+def test_another_file_of_that_name_is_no_manifest(model_dir, text):
+    (model_dir / 'manifest.json').write_text(text)
+    with pytest.raises(ModelError, match='manifest'):
+        read_manifest(model_dir)
+
+
+def test_files_outside_the_model_are_refused(model_dir):
+    files = json.loads((model_dir / 'manifest.json').read_text())['files']
+    change(model_dir, files=files | {'../elsewhere': '0' * 64})
+    with pytest.raises(ModelError, match=r'names files outside the model: \.\./elsewhere'):
+        read_manifest(model_dir)
