@@ -37,7 +37,10 @@ ROS = [
 ]
 # TensorRT comes with JetPack; elsewhere from its wheels.
 GPU = ['cuda-python>=12.6', 'tensorrt>=10.3,<12']
+# colcon runs pytest where the extra of this name asks for it, and unittest where none does.
+TEST = ['pytest>=7']
 DEV = [
+    *TEST,
     'colcon-bash',
     'colcon-core',
     'colcon-defaults',
@@ -53,7 +56,6 @@ DEV = [
     'colcon-test-result',
     'empy<4',
     'psutil',
-    'pytest>=7',
     'pytest-timeout',
     'ruff',
     'setuptools<80',
@@ -102,6 +104,7 @@ setup(
         'ros': ROS,
         'gpu': GPU,
         'dev': DEV,
+        'test': TEST,
     },
     entry_points={
         'console_scripts': [

@@ -118,6 +118,11 @@ def test_scripts_of_ros_stay_off_the_path_of_pip():
     ]
 
 
+def test_colcon_will_run_pytest():
+    # without this extra colcon runs unittest, finds no test, and is content
+    assert "'test': TEST," in (ROOT / 'setup.py').read_text(encoding='utf-8')
+
+
 def test_markers_and_licence_are_there():
     for name in ('resource/keypoint_perception', 'LICENSE', 'CHANGELOG.rst', 'README.md'):
         assert (ROOT / name).is_file(), f'{name} is missing'
