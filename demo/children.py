@@ -131,6 +131,7 @@ class Child:
 
     def end(self) -> None:
         """End the process: kindly, then firmly."""
+        self.process.stdin.close()
         for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             if self.process.poll() is not None:
                 break
@@ -140,7 +141,6 @@ class Child:
             except subprocess.TimeoutExpired:
                 continue
         self._listener.join()
-        self.process.stdin.close()
         self.process.stdout.close()
 
 
