@@ -1,0 +1,108 @@
+"""Labels and keypoints survive a round trip, and a wrong line is named."""
+
+from keypoint_perception.errors import SourceError
+from keypoint_perception.frames.annotations import (
+    KeypointWriter,
+    read_annotations,
+    read_keypoints,
+)
+import numpy as np
+import pytest
+
+
+def write(tmp_path, *lines):
+    path = tmp_path / 'labels.csv'
+    path.write_text('\n'.join(lines) + '\n')
+    return path
+
+
+def test_annotations_are_sorted_by_stamp_and_missing_ones_are_nan(tmp_path):
+    path = write(
+        tmp_path,
+        'stamp_ns,keypoint,u,v',
+        '1700000000000000002,hand,10.5,20',
+        '1700000000000000002,elbow,,',
+        '1700000000000000001,elbow,3,-4.25',
+    )
+    names, stamps_ns, uv = read_annotations(path)
+    assert names == ('hand', 'elbow')
+    assert stamps_ns.dtype == np.int64
+    assert stamps_ns.tolist() == [1700000000000000001, 1700000000000000002]
+    nan = np.nan
+    expected = np.array([[[nan, nan], [3, -4.25]], [[10.5, 20], [nan, nan]]], np.float32)
+    np.testing.assert_array_equal(uv, expected)
+    assert uv.dtype == np.float32
+
+
+def test_spreadsheets_byte_order_mark_and_blank_lines_are_no_matter(tmp_path):
+    path = write(tmp_path, '\ufeffstamp_ns, keypoint, u, v', '', '5, hand, 1, 2')
+    assert read_annotations(path).uv.tolist() == [[[1.0, 2.0]]]
+
+
+@pytest.mark.parametrize(
+    ('line', 'sentence'),
+    [
+        ('5,hand,1', 'line 3 has 3 fields; expected 4: stamp_ns,keypoint,u,v'),
+        ('5.5,hand,1,2', "line 3 has the stamp '5.5'; expected an integer in ns"),
+        ('5,,1,2', 'line 3 has no keypoint name'),
+        ('5,hand,left,2', "line 3 has u 'left'; expected a number"),
+        ('5,hand,1,', "line 3 has v ''; expected a number"),
+        ('5,hand,nan,2', 'line 3 has u,v of nan,2; expected numbers, or both empty'),
+        ('1,hand,1,2', "line 3 labels 'hand' at 1 again; keep one row"),
+    ],
+)
+def test_wrong_line_is_named(tmp_path, line, sentence):
+    path = write(tmp_path, 'stamp_ns,keypoint,u,v', '1,hand,1,2', line)
+    with pytest.raises(SourceError, match=sentence):
+        read_annotations(path)
+
+
+def test_wrong_file_is_refused(tmp_path):
+    with pytest.raises(SourceError, match=r"line 1 is 'time,x'; expected the header stamp_ns,key"):
+        read_annotations(write(tmp_path, 'time,x', '1,2'))
+    with pytest.raises(SourceError, match='has a header but no rows'):
+        read_annotations(write(tmp_path, 'stamp_ns,keypoint,u,v'))
+    with pytest.raises(SourceError, match=r"nowhere.csv' cannot be read \(No such file"):
+        read_annotations(tmp_path / 'nowhere.csv')
+    (tmp_path / 'binary.csv').write_bytes(b'\xff\xfe\x00\x80')
+    with pytest.raises(SourceError, match='is no CSV text'):
+        read_annotations(tmp_path / 'binary.csv')
+
+
+def test_keypoints_survive_a_round_trip(tmp_path):
+    path = tmp_path / 'keypoints.csv'
+    points = np.array([[[1.25, -2.5, 0.5], [3, 4, 1]], [[np.nan, np.nan, 0], [7, 8, 0.25]]])
+    with KeypointWriter(path) as writer:
+        for stamp_ns, topic, keypoints in zip((7, 7), ('/left', '/right'), points, strict=True):
+            writer.write(stamp_ns, topic, ['kp0', 'kp1'], keypoints)
+    assert path.read_text().splitlines()[:2] == [
+        'stamp_ns,topic,keypoint,u,v,confidence',
+        '7,/left,kp0,1.250,-2.500,0.5000',
+    ]
+    names, stamps_ns, topics, keypoints = read_keypoints(path)
+    assert names == ('kp0', 'kp1')
+    assert stamps_ns.tolist() == [7, 7]
+    assert topics == ('/left', '/right')
+    np.testing.assert_array_equal(keypoints, points.astype(np.float32))
+
+
+def test_interrupted_keypoint_file_is_not_taken_for_whole(tmp_path):
+    path = tmp_path / 'keypoints.csv'
+    with pytest.raises(KeyboardInterrupt, match='now'), KeypointWriter(path) as writer:
+        writer.write(1, '', ['kp0'], np.zeros((1, 3)))
+        raise KeyboardInterrupt('now')
+    assert not path.exists()
+
+
+def test_keypoint_file_in_no_place_is_refused(tmp_path):
+    with (
+        pytest.raises(SourceError, match=r'cannot be written \(No such file or directory\); name'),
+        KeypointWriter(tmp_path / 'nowhere' / 'keypoints.csv'),
+    ):
+        pass
+
+
+def test_wrong_keypoint_line_is_named(tmp_path):
+    path = write(tmp_path, 'stamp_ns,topic,keypoint,u,v,confidence', '1,/c,kp0,1,2,high')
+    with pytest.raises(SourceError, match="line 2 has confidence 'high'; expected a number"):
+        read_keypoints(path)

@@ -1,0 +1,309 @@
+"""A frame store holds what was extracted, can be added to, and half is never taken for whole."""
+
+import json
+import subprocess
+import sys
+
+from keypoint_perception.errors import ConfigError, EncodingError, SourceError
+from keypoint_perception.frames import store as store_module
+from keypoint_perception.frames.source import DecodingTally
+from keypoint_perception.frames.store import extract_frames, FrameStore, working_size
+from keypoint_perception.images import fit_image
+from keypoint_perception.keypoints import Fit
+import numpy as np
+import pytest
+
+TOPIC = '/camera/image_raw'
+SIZE = {'size': 32}
+
+
+@pytest.fixture
+def bag(tmp_path, recordings):
+    return recordings.write_bag(tmp_path / 'bag', recordings.camera_rows(20, height=60, width=80))
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Return a list that grows by one with each image decoded."""
+    calls = []
+    decode = DecodingTally.decode
+
+    def counting(tally, encoded):
+        calls.append(encoded.stamp_ns)
+        return decode(tally, encoded)
+
+    monkeypatch.setattr(DecodingTally, 'decode', counting)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ('image_hw', 'size', 'expected'),
+    [
+        ((480, 640), 128, (96, 128)),
+        ((240, 320), 128, (96, 128)),
+        ((128, 128), 128, (128, 128)),
+        ((210, 160), 128, (128, 104)),  # 97.5 up to a multiple of 8
+        ((720, 1280), 128, (72, 128)),
+        ((100, 100), 100, (100, 100)),  # never more than size
+        ((1, 1000), 128, (8, 128)),
+    ],
+)
+def test_working_size_follows_the_first_image(image_hw, size, expected):
+    assert working_size(image_hw, size) == expected
+
+
+def test_store_holds_frames_stamps_and_where_they_came_from(tmp_path, recordings, bag):
+    store = extract_frames([bag], [TOPIC], tmp_path / 'store', **SIZE)
+    store = FrameStore.open(tmp_path / 'store')
+    assert len(store) == 20
+    assert store.network_hw == (24, 32)
+    assert isinstance(store.images, np.memmap)
+    assert store.images.shape == (20, 24, 32, 3)
+    assert not store.images.flags.writeable
+    fit = Fit((60, 80), (24, 32))
+    for index in range(20):
+        expected = fit_image(recordings.picture_number(index, 60, 80), fit)
+        np.testing.assert_array_equal(store.images[index], expected)
+    stamps = recordings.START_NS + np.arange(20) * recordings.PERIOD_NS
+    np.testing.assert_array_equal(store.stamps_ns, stamps)
+    assert store.stamps_ns.dtype == np.int64
+    assert store.cameras == (TOPIC,)
+    assert store.camera.tolist() == [0] * 20
+    assert store.source.tolist() == [0] * 20
+    assert store.image_hw.tolist() == [[60, 80]] * 20
+    (source,) = store.sources
+    assert (source['name'], source['topics'], source['frames']) == (str(bag), [TOPIC], 20)
+    assert len(source['digest']) == 64
+
+
+def test_digest_is_of_the_content_wherever_it_lies(tmp_path, recordings, bag):
+    first = extract_frames([bag], [], tmp_path / 'store0', **SIZE).sources[0]['digest']
+    moved = bag.rename(tmp_path / 'moved')
+    assert extract_frames([moved], [], tmp_path / 'store1', **SIZE).sources[0]['digest'] == first
+    path = recordings.storage_file(moved)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert extract_frames([moved], [], tmp_path / 'store2', **SIZE).sources[0]['digest'] != first
+
+
+def test_several_cameras_lie_in_order_of_time(tmp_path, recordings):
+    rows = recordings.camera_rows(3, '/left') + recordings.camera_rows(3, '/right')
+    bag = recordings.write_bag(tmp_path / 'bag', sorted(rows, key=lambda row: row[1]))
+    store = extract_frames([bag], ['/right', '/left'], tmp_path / 'store', **SIZE)
+    assert store.cameras == ('/left', '/right')
+    assert store.camera.tolist() == [0, 1] * 3
+    assert (np.diff(store.stamps_ns) >= 0).all()
+
+
+def test_store_can_be_added_to(tmp_path, recordings, bag, decoded):
+    extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    other = recordings.write_bag(tmp_path / 'other', recordings.camera_rows(3, '/other'))
+    decoded.clear()
+    store = extract_frames([bag, other], [TOPIC, '/other'], tmp_path / 'store', **SIZE)
+    assert len(decoded) == 3
+    assert len(FrameStore.open(tmp_path / 'store')) == len(store) == 23
+    assert store.source.tolist() == [0] * 20 + [1] * 3
+    assert store.cameras == (TOPIC, '/other')
+
+
+def test_another_working_size_is_refused(tmp_path, bag):
+    extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    with pytest.raises(
+        SourceError, match='has a working size of 32x24, asked for was a long side of 64 px; name'
+    ):
+        extract_frames([bag], [], tmp_path / 'store', size=64)
+    with pytest.raises(SourceError, match='has a working size of 32x24, asked for was 40x24 px;'):
+        extract_frames([bag], [], tmp_path / 'store', network_hw=(24, 40))
+
+
+@pytest.mark.parametrize('size', [0, 8, 5000])
+def test_size_out_of_range_is_refused(tmp_path, bag, size):
+    with pytest.raises(ConfigError, match=rf'size must be between 16 and 4096 px, got \({size},'):
+        extract_frames([bag], [], tmp_path / 'store', size=size)
+
+
+def test_foreign_directory_is_left_alone(tmp_path, bag):
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'thesis.tex').write_text('years of work')
+    with pytest.raises(SourceError, match=r"is not empty and not a frame store \(it holds 'thes"):
+        extract_frames([bag], [], tmp_path / 'mine', **SIZE)
+    with pytest.raises(SourceError, match='is a file; expected a directory'):
+        extract_frames([bag], [], tmp_path / 'mine' / 'thesis.tex', **SIZE)
+    assert (tmp_path / 'mine' / 'thesis.tex').read_text() == 'years of work'
+
+
+def test_failed_extraction_leaves_nothing_behind(tmp_path, recordings):
+    message = recordings.raw_message(recordings.picture_number(0), 1, encoding='wrong')
+    bag = recordings.write_bag(tmp_path / 'bag', [(TOPIC, 1, message)])
+    with pytest.raises(EncodingError, match="Encoding 'wrong' is not supported"):
+        extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    assert not (tmp_path / 'store').exists()
+
+
+def test_interrupted_extraction_goes_on_where_it_stopped(tmp_path, bag, decoded, monkeypatch):
+    whole = extract_frames([bag], [], tmp_path / 'whole', **SIZE)
+    decoded.clear()
+
+    def interrupt(done, total):
+        assert total == 20
+        if done == 13:
+            raise KeyboardInterrupt('by the user')
+
+    with pytest.raises(KeyboardInterrupt, match='by the user'):
+        extract_frames([bag], [], tmp_path / 'store', progress=interrupt, **SIZE)
+    with pytest.raises(
+        SourceError, match=r'is half-written \(13 frames, interrupted in .*bag\); run the same'
+    ):
+        FrameStore.open(tmp_path / 'store')
+    assert len(decoded) == 13
+    store = extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    assert len(decoded) == 20
+    np.testing.assert_array_equal(store.images, whole.images)
+    np.testing.assert_array_equal(store.stamps_ns, whole.stamps_ns)
+
+
+def test_half_written_store_is_finished_before_anything_is_added(tmp_path, recordings, bag):
+    def interrupt(done, total):
+        raise KeyboardInterrupt('by the user')
+
+    with pytest.raises(KeyboardInterrupt, match='by the user'):
+        extract_frames([bag], [], tmp_path / 'store', progress=interrupt, **SIZE)
+    other = recordings.write_bag(tmp_path / 'other', recordings.camera_rows())
+    with pytest.raises(SourceError, match=r"is half-written: '.*bag' was interrupted and is not"):
+        extract_frames([other], [], tmp_path / 'store', **SIZE)
+
+
+# Kills its own process at one point of the second commit: before the data is on disk, between
+# data and header, and between the new header and its taking the name.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from keypoint_perception.frames import store, store_files
+
+point, bag, out = sys.argv[1:]
+store.BLOCK_FRAMES = 4
+writer = store_files.StoreWriter
+commits = 0
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Killed(writer):
+    def append(self, image, record):
+        super().append(image, record)
+        if point == 'data' and self.header.frames and self.uncommitted == 3:
+            self._images.flush()
+            die()
+
+    def _write_header(self):
+        if point == 'header' and self.header.frames == 8:
+            die()
+        if point == 'rename' and self.header.frames == 8:
+            Path.replace = lambda *_: die()
+        super()._write_header()
+
+store.StoreWriter = Killed
+store.extract_frames([bag], [], out, size=32)
+"""
+
+
+@pytest.mark.parametrize('point', ['data', 'header', 'rename'])
+def test_killed_extraction_is_not_taken_for_whole_and_goes_on(tmp_path, bag, decoded, point):
+    out = tmp_path / 'store'
+    killed = subprocess.run([sys.executable, '-c', KILLED, point, str(bag), str(out)], check=False)
+    assert killed.returncode == -9
+    with pytest.raises(SourceError, match=r'is half-written \(4 frames, interrupted in'):
+        FrameStore.open(out)
+    store = extract_frames([bag], [], out, **SIZE)
+    assert len(decoded) == 16
+    whole = extract_frames([bag], [], tmp_path / 'whole', **SIZE)
+    np.testing.assert_array_equal(FrameStore.open(out).images, whole.images)
+    np.testing.assert_array_equal(store.stamps_ns, whole.stamps_ns)
+
+
+@pytest.mark.parametrize('name', ['images.bin', 'index.bin'])
+@pytest.mark.parametrize('damage', ['change', 'cut', 'delete'])
+def test_changed_store_is_refused(tmp_path, bag, name, damage, monkeypatch):
+    monkeypatch.setattr(store_module, 'BLOCK_FRAMES', 8)
+    extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    path = tmp_path / 'store' / name
+    content = bytearray(path.read_bytes())
+    if damage == 'change':
+        content[len(content) // 2] ^= 1
+    elif damage == 'cut':
+        del content[-1]
+    path.write_bytes(content)
+    if damage == 'delete':
+        path.unlink()
+    sentence = rf'does not match its store.json \({name} .*; delete the store and extract'
+    with pytest.raises(SourceError, match=sentence):
+        FrameStore.open(tmp_path / 'store')
+    with pytest.raises(SourceError, match=sentence):
+        extract_frames([bag], [], tmp_path / 'store', **SIZE)
+
+
+@pytest.mark.parametrize('text', ['', '{', '{}', '[]', '{"format_version": 1}'])
+def test_damaged_header_is_refused(tmp_path, bag, text):
+    extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    (tmp_path / 'store' / 'store.json').write_text(text)
+    with pytest.raises(SourceError, match=r'has a damaged store.json \(.*; delete the store and'):
+        FrameStore.open(tmp_path / 'store')
+
+
+def test_newer_format_and_other_directories_are_refused(tmp_path, bag):
+    extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    header = tmp_path / 'store' / 'store.json'
+    header.write_text(json.dumps(json.loads(header.read_text()) | {'format_version': 2}))
+    with pytest.raises(SourceError, match='has format 2, this package reads 1; extract it again'):
+        FrameStore.open(tmp_path / 'store')
+    with pytest.raises(SourceError, match=r'is not a frame store \(it has no store.json\)'):
+        FrameStore.open(bag)
+
+
+def test_frames_that_change_size_are_fitted_each_on_its_own(tmp_path, recordings, caplog):
+    rows = recordings.camera_rows(4, height=60, width=80)
+    for index in (2, 3):
+        topic, stamp_ns, _ = rows[index]
+        picture = recordings.picture_number(index, 40, 40)
+        rows[index] = (topic, stamp_ns, recordings.raw_message(picture, stamp_ns))
+    bag = recordings.write_bag(tmp_path / 'bag', rows)
+    store = extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    assert store.image_hw.tolist() == [[60, 80]] * 2 + [[40, 40]] * 2
+    expected = fit_image(recordings.picture_number(3, 40, 40), Fit((40, 40), (24, 32)))
+    np.testing.assert_array_equal(store.images[3], expected)
+    assert not store.images[3][:, :4].any()  # the black border
+    (record,) = caplog.records
+    stamp_ns = recordings.START_NS + 2 * recordings.PERIOD_NS
+    assert (
+        f"2 images of '{bag}' on {TOPIC} are not 80x60 as the first but another size (40x40 at "
+        f'stamp {stamp_ns}): each is fitted into 32x24 on its own.'
+    ) == record.message
+
+
+def test_images_left_out_are_counted_over_an_interruption(tmp_path, recordings, caplog):
+    rows = recordings.camera_rows(6)
+    rows[1] = (*rows[1][:2], recordings.raw_message(recordings.picture_number(1), 1, step=1))
+    bag = recordings.write_bag(tmp_path / 'bag', rows)
+
+    def interrupt(done, total):
+        if done == 4:
+            raise KeyboardInterrupt('by the user')
+
+    with pytest.raises(KeyboardInterrupt, match='by the user'):
+        extract_frames([bag], [], tmp_path / 'store', progress=interrupt, **SIZE)
+    store = extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    assert store.stamps_ns.tolist() == [
+        recordings.START_NS + index * recordings.PERIOD_NS for index in (0, 2, 3, 4, 5)
+    ]
+    assert '1 of 6 images' in caplog.text
+
+
+def test_half_written_store_is_no_source(tmp_path, bag):
+    def interrupt(done, total):
+        raise KeyboardInterrupt('by the user')
+
+    with pytest.raises(KeyboardInterrupt, match='by the user'):
+        extract_frames([bag], [], tmp_path / 'store', progress=interrupt, **SIZE)
+    with pytest.raises(SourceError, match='is half-written'):
+        extract_frames([tmp_path / 'store'], [], tmp_path / 'other', **SIZE)
