@@ -65,7 +65,11 @@ def train(
             loss = sum(weight * terms[name].mean() for name, weight in weights.items())
             optimizer.zero_grad()
             fabric.backward(loss)
-            fabric.clip_gradients(learner, optimizer, max_norm=config.gradient_clip)
+            # NaN is looked for at intervals, by the watch: a look at every step would wait for
+            # the device
+            fabric.clip_gradients(
+                learner, optimizer, max_norm=config.gradient_clip, error_if_nonfinite=False
+            )
             optimizer.step()
             session.average.update(session.learner.network, session.step)
             session.step += 1

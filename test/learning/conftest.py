@@ -39,3 +39,8 @@ def square_store(square_folder, tmp_path_factory):
     return extract_frames(
         [square_folder], [], tmp_path_factory.mktemp('store') / 'frames', size=64
     )
+
+
+@pytest.fixture(scope='session')
+def square_centres():
+    return moving_square()[1]

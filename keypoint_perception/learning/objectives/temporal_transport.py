@@ -110,7 +110,7 @@ class TemporalTransport(nn.Module):
             with torch.no_grad():
                 features0 = self.features(image0)
             pixel = self._pixel(covered0, covered1, features0, self.features(image1), image1)
-        explained = (1 - pixel.detach()).clamp(min=0)
+        explained = (1 - 2 * pixel.detach()).clamp(min=0)
         return {'pixel': pixel, 'spread': explained * (spread0 + spread1) / 2}
 
     def reconstruct(

@@ -1,0 +1,50 @@
+"""Budgets of steps and of minutes."""
+
+import os
+import signal
+
+from keypoint_perception.learning import stopping
+from keypoint_perception.learning.stopping import Budget, StopRequest
+import pytest
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(stopping.time, 'monotonic', lambda: now[0])
+    return now
+
+
+def test_steps_count_from_the_beginning_of_the_run():
+    budget = Budget(steps=10, minutes=None)
+    budget.start(4)
+    assert (budget.done(4), budget.reason(9)) == (0.4, None)
+    assert budget.reason(10) == '10 steps are done'
+
+
+def test_minutes_count_from_the_start_of_learning(clock):
+    budget = Budget(steps=None, minutes=2)
+    clock[0] = 500.0
+    budget.start(0)
+    clock[0] = 530.0
+    assert (budget.done(7), budget.reason(7)) == (0.25, None)
+    clock[0] = 620.0
+    assert budget.reason(7) == '2 minutes are over'
+
+
+def test_what_is_used_up_first_ends_the_run(clock):
+    budget = Budget(steps=10, minutes=1)
+    budget.start(0)
+    clock[0] += 30
+    assert (budget.done(2), budget.done(8)) == (0.5, 0.8)
+
+
+def test_a_signal_asks_and_a_second_one_interrupts():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        assert stop.reason is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.reason == 'SIGTERM asked for a stop'
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,0 +1,189 @@
+"""Training: it learns, it goes on exactly, it stops cleanly, it says when it failed."""
+
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+
+from keypoint_perception.errors import ConfigError, ModelError, TrainingError
+from keypoint_perception.learning import train as learning
+from keypoint_perception.learning import watch
+from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.health import Health
+from keypoint_perception.learning.journal import read_history
+from keypoint_perception.learning.resume import settings_of_run
+from keypoint_perception.learning.stopping import Budget
+from keypoint_perception.model.checkpoint import load_checkpoint
+import pytest
+import torch
+
+SMALL = {
+    'keypoints': 3,
+    'size': 64,
+    'width': 8,
+    'batch_size': 4,
+    'warmup_steps': 2,
+    'precision': '32',
+    'threads': 1,
+    'log_every': 1,
+}
+ROOT = Path(__file__).parents[2]
+
+
+def run(store, out, *, steps, resume=False, report=lambda moment: None, **changes):
+    config = TrainConfig(**SMALL | {'steps': steps} | changes)
+    fabric = learning.make_fabric(config)
+    budget = Budget(steps=steps, minutes=None)
+    return learning.train(fabric, config, store, out, budget=budget, resume=resume, report=report)
+
+
+def losses(out):
+    return [float(row['loss']) for row in read_history(out)]
+
+
+def test_it_finds_the_square(square_store, square_centres, tmp_path):
+    """After a short run, points follow the square to within a cell."""
+    run(square_store, tmp_path, steps=350, batch_size=8, learning_rate=4e-3)
+    history = losses(tmp_path)
+    assert history[-1] < 0.35 < history[0]
+    with torch.no_grad():
+        found = load_checkpoint(tmp_path).network(torch.from_numpy(square_store.images[:]))
+    centres = torch.from_numpy(square_centres).float()
+    offset = found[..., :2] - centres[:, None]
+    # what is left of the motion of the best point after its constant offset, px of 64
+    left = (offset - offset.mean(dim=0)).norm(dim=-1).mean(dim=0)
+    assert left.min() < 4.0
+
+
+def test_resuming_gives_the_same_losses(square_store, tmp_path):
+    run(square_store, tmp_path / 'whole', steps=8)
+
+    def stop_at_three(moment):
+        if moment.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    first = run(square_store, tmp_path / 'parts', steps=8, report=stop_at_three)
+    assert (first.step, first.reason) == (3, 'SIGINT asked for a stop')
+    run(square_store, tmp_path / 'parts', steps=8, resume=True)
+    assert losses(tmp_path / 'parts') == losses(tmp_path / 'whole')
+    whole, parts = (load_checkpoint(tmp_path / name) for name in ('whole', 'parts'))
+    torch.testing.assert_close(parts.tensors, whole.tensors, rtol=0, atol=0)
+    state = whole.network.state_dict()
+    torch.testing.assert_close(parts.network.state_dict(), state, rtol=0, atol=0)
+
+
+def test_rows_behind_the_checkpoint_are_dropped_on_resuming(square_store, tmp_path):
+    run(square_store, tmp_path, steps=3)
+    with (tmp_path / 'history.csv').open('a') as stream:
+        stream.write('4,0,0,0,9.9,0,0\n')
+    run(square_store, tmp_path, steps=5, resume=True)
+    assert [int(row['step']) for row in read_history(tmp_path)] == [1, 2, 3, 4, 5]
+    assert 9.9 not in losses(tmp_path)
+
+
+def test_seeds_differ_and_repeat(square_store, tmp_path):
+    for name, seed in (('a', 1), ('b', 1), ('c', 2)):
+        run(square_store, tmp_path / name, steps=2, seed=seed)
+    assert losses(tmp_path / 'a') == losses(tmp_path / 'b') != losses(tmp_path / 'c')
+
+
+def test_a_nan_ends_the_run_and_keeps_the_last_checkpoint(square_store, tmp_path):
+    run(square_store, tmp_path, steps=2)
+    with pytest.raises(TrainingError, match='The loss became inf near step 3; the last checkp'):
+        # beyond what float32 holds
+        run(square_store, tmp_path, steps=9, resume=True, weights={'pixel': 1e39})
+    assert load_checkpoint(tmp_path).state['step'] == 2
+
+
+def test_collapse_is_said(square_store, tmp_path, monkeypatch, caplog):
+    collapsed = Health(extent=0.001, moving=3, confidence=0.9, keypoints=3)
+    monkeypatch.setattr(watch, 'examine', lambda network, frames: collapsed)
+    outcome = run(square_store, tmp_path, steps=30, picture_every_s=0.1)
+    assert outcome.complaint.startswith('All 3 keypoints lie in one place')
+    assert load_checkpoint(tmp_path).state['metrics']['complaint'] == outcome.complaint
+    # said while it happens, and once
+    assert caplog.text.count('keypoints lie in one place') == 1
+
+
+def test_settings_of_a_resumed_run_hold(square_store, tmp_path):
+    run(square_store, tmp_path, steps=2)
+    kept = settings_of_run(tmp_path, None, {'steps': 9, 'keypoints': None}, resume=True)
+    assert (kept.steps, kept.keypoints, kept.width) == (9, 3, 8)
+    with pytest.raises(ConfigError, match=r'begun with other settings \(keypoints 3 -> 5\)'):
+        settings_of_run(tmp_path, None, {'keypoints': 5}, resume=True)
+
+
+def test_there_must_be_something_to_resume(tmp_path):
+    with pytest.raises(ModelError, match='holds no checkpoint'):
+        settings_of_run(tmp_path, None, {}, resume=True)
+
+
+def test_pictures_and_tensorboard_are_left(square_store, tmp_path):
+    run(square_store, tmp_path, steps=2)
+    assert (tmp_path / 'overlays' / 'step_0000002.png').stat().st_size > 1000
+    assert list((tmp_path / 'tensorboard').iterdir())
+
+
+@pytest.mark.parametrize('network', ['default', 'paper'])
+@pytest.mark.parametrize('norm', ['group', 'instance', 'batch'])
+def test_every_network_takes_a_step(square_store, tmp_path, network, norm):
+    run(square_store, tmp_path, steps=1, network=network, norm=norm)
+    assert load_checkpoint(tmp_path).network.config.norm == norm
+
+
+def test_bfloat16_learns_too(square_store, tmp_path):
+    run(square_store, tmp_path, steps=3, precision='bf16')
+    assert all(0 < loss < 100 for loss in losses(tmp_path))
+
+
+DISTRIBUTED = """
+import sys
+from pathlib import Path
+from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.learning import train as learning, watch
+from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.stopping import Budget
+config = TrainConfig(**{settings!r})
+fabric = learning.make_fabric(config)
+budget = Budget(steps=config.steps, minutes=None)
+store = FrameStore.open({store!r})
+outcome = learning.train(fabric, config, store, Path({out!r}), budget=budget)
+print('rank', fabric.global_rank, 'of', fabric.world_size, 'step', outcome.step)
+"""
+
+
+def test_two_processes_learn_what_one_learns(square_store, tmp_path):
+    run(square_store, tmp_path / 'one', steps=4)
+    settings = SMALL | {'steps': 4}
+    script = tmp_path / 'two.py'
+    script.write_text(
+        DISTRIBUTED.format(
+            settings=settings, store=str(square_store.path), out=str(tmp_path / 'two')
+        )
+    )
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+    done = subprocess.run(
+        [*command, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'rank 0 of 2 step 4' in done.stdout and 'rank 1 of 2 step 4' in done.stdout
+    torch.testing.assert_close(
+        torch.tensor(losses(tmp_path / 'two')),
+        torch.tensor(losses(tmp_path / 'one')),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    class TwoProcesses:
+        world_size, global_rank = 2, 0
+
+    with pytest.raises(TrainingError, match='batch_size: 5 cannot be divided among 2 processes'):
+        learning._share(5, TwoProcesses())
