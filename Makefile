@@ -37,7 +37,7 @@ demo: $(READY)
 # content with no result at all: so it is removed first, and both have to succeed.
 test: $(READY)
 	@echo '== colcon build'
-	@rm -rf build/keypoint_perception
+	@rm -rf build/keypoint_perception install/keypoint_perception
 	@$(BIN)/colcon build --event-handlers console_direct+
 	@echo '== colcon test'
 	@code=0; \

@@ -10,7 +10,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = 'keypoint_perception'
-ROOT = Path(__file__).parent
+# `colcon build --symlink-install` runs a link to this file, from a folder without the README.
+ROOT = Path(__file__).resolve().parent
 
 # What reads recordings without ROS.
 BAGS = ['rosbags>=0.10']

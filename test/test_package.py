@@ -88,6 +88,31 @@ def test_colcon_takes_it_for_a_ros_package():
     assert (name, kind) == ('keypoint_perception', '(ros.ament_python)')
 
 
+@pytest.mark.parametrize('options', [[], ['--symlink-install']], ids=['copied', 'linked'])
+def test_colcon_installs_executables_and_files(tmp_path, options):
+    colcon = shutil.which('colcon')
+    if colcon is None:
+        pytest.skip('colcon is not installed')
+    places = [f'--{place}-base={tmp_path / place}' for place in ('build', 'install')]
+    done = subprocess.run(
+        [colcon, '--log-base', os.devnull, 'build', '--base-paths', str(ROOT), *places, *options],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    prefix = tmp_path / 'install' / 'keypoint_perception'
+    executables = {path.name for path in (prefix / 'lib' / 'keypoint_perception').iterdir()}
+    assert executables == VERB_NAMES | {'keypoint_perception', 'perception_node'}
+    share = prefix / 'share'
+    assert (share / 'ament_index/resource_index/packages/keypoint_perception').is_file()
+    for folder in ('launch', 'config'):
+        shipped = {path.name for path in (ROOT / folder).iterdir() if path.is_file()}
+        installed = {path.name for path in (share / 'keypoint_perception' / folder).iterdir()}
+        assert shipped == installed
+
+
 def test_every_verb_is_an_executable_of_the_ros_package():
     scripts = {path.name: path for path in (ROOT / 'scripts').iterdir() if path.is_file()}
     assert set(scripts) == VERB_NAMES
