@@ -81,6 +81,20 @@ def test_our_own_faults_are_not_hidden(main):
         main(['work', 'x'], FileNotFoundError(errno.ENOENT, 'No such file', 'x'))
 
 
+def test_an_extra_that_is_not_installed_is_one_sentence(main, capsys):
+    absent = ModuleNotFoundError("No module named 'torch.nn'", name='torch.nn')
+    assert main(['work', 'x'], absent) == 2
+    said = capsys.readouterr().err
+    assert said.startswith('error: torch is not installed, which this verb needs for training')
+    assert '`pip install torch`' in said
+    assert said.count('\n') == 1
+
+
+def test_a_module_of_ours_that_is_not_there_is_not_hidden(main):
+    with pytest.raises(ModuleNotFoundError, match='keypoint_perception.gone'):
+        main(['work', 'x'], ModuleNotFoundError('No keypoint_perception.gone', name='gone'))
+
+
 def test_ctrl_c_is_130(main, capsys):
     assert main(['work', 'x'], KeyboardInterrupt()) == 130
     assert 'Ctrl-C' in capsys.readouterr().err

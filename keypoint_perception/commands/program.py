@@ -89,6 +89,8 @@ def main(arguments: list[str] | None = None) -> None:
         stop(str(error), error)
     except CommandLineError as error:
         stop(usage_sentence(error), error)
+    except ModuleNotFoundError as error:
+        stop(missing_sentence(error), error)
     except OSError as error:
         if error.errno not in MENDABLE_ERRNOS:
             raise
@@ -105,6 +107,24 @@ def stop(sentence: str, cause: Exception) -> None:
     """Print one sentence and exit with 2."""
     print(f'error: {sentence}', file=sys.stderr)
     raise SystemExit(2) from cause
+
+
+def missing_sentence(error: ModuleNotFoundError) -> str:
+    """
+    Return which extra is not installed and how to get it.
+
+    :raises ModuleNotFoundError: the same again, if it is none of them but a fault of ours
+    """
+    from keypoint_perception.commands.diagnosis import LIBRARIES
+
+    name = (error.name or '').split('.')[0]
+    for library in LIBRARIES:
+        if library.module == name:
+            return (
+                f'{name} is not installed, which this verb needs for {library.part}: '
+                f'{library.remedy}; `{NAME} doctor` lists all that is missing.'
+            )
+    raise error
 
 
 def usage_sentence(error: CommandLineError) -> str:
