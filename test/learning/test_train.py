@@ -48,7 +48,7 @@ def test_it_finds_the_square(square_store, square_centres, tmp_path):
     history = losses(tmp_path)
     assert history[-1] < 0.35 < history[0]
     with torch.no_grad():
-        found = load_checkpoint(tmp_path).network(torch.from_numpy(square_store.images[:]))
+        found = load_checkpoint(tmp_path).network(torch.tensor(square_store.images[:]))
     centres = torch.from_numpy(square_centres).float()
     offset = found[..., :2] - centres[:, None]
     # what is left of the motion of the best point after its constant offset, px of 64

@@ -27,8 +27,9 @@ Departures, each with its reason:
 - A second term, ``spread``, is the variance of each map about its point, in half image sides
   squared. The robot reads a window round the peak and not the mean of the whole map; the two agree
   only for maps with one peak, which the pixel error alone does not ask for. It weighs in only as
-  far as the reconstruction beats answering with the source, max(0, 1 - sg pixel): asked for from
-  the start it freezes points before they have found what moves.
+  far as keypoints explain the motion, max(0, 1 - 2 sg pixel): asked for from the start it freezes
+  points before they have found what moves, and an error of one half is had without any keypoint,
+  by wiping out whatever might move.
 """
 
 from __future__ import annotations

@@ -141,13 +141,19 @@ def test_spread_weighs_in_as_far_as_transport_explains(network):
     terms = objective(change=1.0)
     terms.refine = Answer(torch.full_like(image, 9.0))  # far worse than the source
     assert (terms(network, image, image)['spread'] == 0).all()
-    terms.refine = Answer(image)
+    # 0.25 / 0.5: an error of one half is had without keypoints
+    terms.refine, terms.change = Answer(image + 0.5), 0.5
+    assert (terms(network, image, image)['spread'] < 1e-6).all()
+    terms.refine, terms.change = Answer(image), 1.0
     spread = terms(network, image, image)['spread']
     # flat maps of 8 x 12 cells: variances (64 - 1) / 12 + (144 - 1) / 12, half a side is 6
     network.logits = lambda image: torch.zeros(len(image), 3, 8, 12)
     flat = terms(network, image, image)['spread']
     torch.testing.assert_close(flat, torch.full((2,), (63 / 12 + 143 / 12) / 36))
     assert (spread <= flat + 1e-3).all()
+    # 0.25 / 1: half way between one half and nothing
+    terms.refine = Answer(image + 0.5)
+    torch.testing.assert_close(terms(network, image, image)['spread'], flat / 2)
 
 
 @pytest.mark.parametrize('sigma', [0.0, -0.1, 1.5])
