@@ -110,7 +110,7 @@ def choose_topics(recordings: Sequence[Recording], topics: Iterable[str]) -> lis
         elif not wanted:
             chosen.append((_only_topic(recording),))
         else:
-            chosen.append(_given_topics(recording, wanted, alone=len(recordings) == 1))
+            chosen.append(_given_topics(recording, wanted))
     if wanted and all(topics == ('',) for topics in chosen):
         log.warning('The sources have no topics: --topic %s is not used.', ' '.join(wanted))
         return chosen
@@ -135,13 +135,13 @@ def _only_topic(recording: Recording) -> str:
     raise SourceError(msg)
 
 
-def _given_topics(recording: Recording, wanted: tuple[str, ...], alone: bool) -> tuple[str, ...]:
+def _given_topics(recording: Recording, wanted: tuple[str, ...]) -> tuple[str, ...]:
     there = tuple(topic for topic in wanted if topic in recording.topics)
     for topic in there:
         if not recording.topics[topic].is_image:
             _refuse_topic(recording, topic)
-    if not there or (alone and len(there) < len(wanted)):
-        _refuse_topic(recording, next(topic for topic in wanted if topic not in there))
+    if not there:
+        _refuse_topic(recording, wanted[0])
     return there
 
 
