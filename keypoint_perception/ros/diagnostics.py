@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 
 # Longer than one image of a slow camera, shorter than a user's patience.
 SILENT_S = 2.0
+SILENCE = 'nothing published'
 # Wireless links lose some images; a shared-memory segment that is too small loses most.
 LOST_SHARE = 0.1
 
@@ -61,16 +62,16 @@ def judge(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
 
 def _why_silent(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
     if counts.recently_bad:
-        return DiagnosticStatus.ERROR, f'nothing published: {counts.last_bad}'
+        return DiagnosticStatus.ERROR, f'{SILENCE}: {counts.last_bad}'
     if circumstances.obstacle:
-        return DiagnosticStatus.WARN, f'nothing published: {circumstances.obstacle}'
+        return DiagnosticStatus.WARN, f'{SILENCE}: {circumstances.obstacle}'
     if counts.recently_lost > LOST_SHARE:
         return DiagnosticStatus.ERROR, loss_sentence(circumstances.topic, counts.recently_lost)
     if counts.input_hz:
-        sentence = f'nothing published: the engine has been busy for {counts.silent_s:.0f} s.'
+        sentence = f'{SILENCE}: the engine has been busy for {counts.silent_s:.0f} s.'
         return DiagnosticStatus.WARN, sentence
     return DiagnosticStatus.WARN, (
-        f'nothing published: {circumstances.publishers} publisher(s) on {circumstances.topic}, '
+        f'{SILENCE}: {circumstances.publishers} publisher(s) on {circumstances.topic}, '
         f'but no image for {counts.silent_s:.0f} s; check the publisher, and for large images '
         f'the DDS profile {shipped_file("config", DDS_PROFILE)}.'
     )

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 import logging
 from pathlib import Path
+import re
 
 from diagnostic_msgs.msg import DiagnosticArray
 from keypoint_perception.errors import ConfigError, EncodingError, PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
 from keypoint_perception.inference.estimator import Estimator
 from keypoint_perception.manifest import ONNX_NAME, read_manifest
-from keypoint_perception.ros.diagnostics import Circumstances, judge, to_diagnostics
-from keypoint_perception.ros.health import Health
+from keypoint_perception.ros.diagnostics import (
+    Circumstances,
+    judge,
+    LOST_SHARE,
+    SILENCE,
+    SILENT_S,
+    to_diagnostics,
+)
+from keypoint_perception.ros.health import Health, Snapshot
 from keypoint_perception.ros.image_input import ImageInput
 from keypoint_perception.ros.parameters import (
     BY_NAME,
@@ -31,8 +39,10 @@ from std_msgs.msg import Header
 NODE_NAME = 'perception_node'
 DIAGNOSTICS_PERIOD_S = 1.0
 WARM_UP_RUNS = 3
-# How long deactivation waits for the image that the engine has in work.
-STOP_TIMEOUT_S = 5.0
+# How long deactivation waits for the image that the engine has in work, and the end of the process
+# does: whoever ends it may kill it soon.
+DEACTIVATE_TIMEOUT_S = 5.0
+END_TIMEOUT_S = 1.0
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -56,7 +66,7 @@ class PerceptionNode(LifecycleNode):
         self._worker: Worker | None = None
         self._model = ''
         self._not_loaded = ''
-        self._said = ''
+        self._said: set[str] = set()
         self._state = 'unconfigured'
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         # Wall time goes on while a simulator's clock stands still.
@@ -74,7 +84,7 @@ class PerceptionNode(LifecycleNode):
 
     def stop(self) -> None:
         """Give everything back, whatever the state; for the end of the process."""
-        self._stop_listening()
+        self._stop_listening(END_TIMEOUT_S)
         self._unload()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -117,8 +127,8 @@ class PerceptionNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to images."""
         self._health.restart()
-        self._said = ''
-        self._worker = Worker(self._process)
+        self._said.clear()
+        self._worker = Worker(self._pipeline.process)
         transport = self.parameters.image_transport
         self._input = ImageInput(self, transport, self._receive, self._health)
         self._state = 'active'
@@ -147,14 +157,14 @@ class PerceptionNode(LifecycleNode):
         self._unload()
         return super().on_error(state)
 
-    def _stop_listening(self) -> None:
+    def _stop_listening(self, timeout_s: float = DEACTIVATE_TIMEOUT_S) -> None:
         if self._input is not None:
             self._input.close()
             self._input = None
             self._state = 'inactive'
         if self._worker is not None:
-            if not self._worker.stop(STOP_TIMEOUT_S):
-                self.get_logger().warning(f'the engine is still busy after {STOP_TIMEOUT_S} s')
+            if not self._worker.stop(timeout_s):
+                self.get_logger().warning(f'the engine is still busy after {timeout_s:.0f} s')
             self._worker = None
 
     def _unload(self) -> None:
@@ -178,14 +188,6 @@ class PerceptionNode(LifecycleNode):
             return
         if self._worker.put(image):
             self._health.dropped()
-
-    def _process(self, image) -> None:
-        """Process one image, in the inference thread."""
-        try:
-            self._pipeline.process(image)
-        except Exception:
-            if self.context.ok():
-                raise
 
     def _on_set_parameters(self, parameters) -> SetParametersResult:
         """Refuse bad values, and any change of what an engine was loaded with."""
@@ -211,15 +213,19 @@ class PerceptionNode(LifecycleNode):
         header = Header(stamp=self.get_clock().now().to_msg())
         name = self.get_fully_qualified_name()
         self._diagnostics.publish(to_diagnostics(header, name, circumstances, counts))
-        if circumstances.state != 'active':
-            return
-        _, sentence = judge(circumstances, counts)
-        silent = counts.silent_s > self.parameters.silence_timeout
-        worth_saying = silent or 'lost on their way' in sentence
-        gist = sentence.split(':')[0] if not silent else sentence.split(';')[0]
-        if worth_saying and gist != self._said:
-            self._said = gist
-            self.get_logger().warning(sentence)
+        if circumstances.state == 'active':
+            self._say_what_is_wrong(circumstances, counts)
+
+    def _say_what_is_wrong(self, circumstances: Circumstances, counts: Snapshot) -> None:
+        silent = counts.silent_s > max(SILENT_S, self.parameters.silence_timeout)
+        if not silent:  # the next silence is news again, a lossy network is not
+            self._said = {said for said in self._said if not said.startswith(SILENCE)}
+        if silent or counts.recently_lost > LOST_SHARE:
+            _, sentence = judge(circumstances, counts)
+            reason = re.sub(r'\d+', '#', sentence)  # its numbers change, it stays the same
+            if reason not in self._said:
+                self._said.add(reason)
+                self.get_logger().warning(sentence)
 
     def _circumstances(self) -> Circumstances:
         listening = self._input

@@ -56,11 +56,15 @@ def run(arguments: list[str], load: Callable[..., Engine]) -> int:
         node = PerceptionNode(load=load)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        if node.parameters.autostart and not node.start():
+        if node.parameters.autostart and not node.start() and rclpy.ok():
             return 2
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        # A signal ends ROS at whatever line the node is; what fails for that reason is no error.
+        if rclpy.ok():
+            raise
     finally:
         if node is not None:
             node.stop()

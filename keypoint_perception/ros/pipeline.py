@@ -41,30 +41,29 @@ class Pipeline:
         self._estimator = estimator
         self._health = health
         self._overlay_threshold = overlay_threshold
+        self._closed = False
         create = node.create_lifecycle_publisher
         self._clouds = create(PointCloud2, '~/keypoints', KEYPOINTS_QOS)
         self._overlays = create(Image, '~/overlay', OVERLAY_QOS)
 
     def process(self, image: ReceivedImage | ReceivedCompressedImage) -> None:
         """Publish the keypoints of an image; one that cannot be used is counted instead."""
-        started = time.perf_counter()
         try:
-            rgb = to_rgb(image)
-            decoded = time.perf_counter()
-            keypoints = self._estimator.estimate(rgb)
+            self._answer(image)
         except (EncodingError, EngineError) as error:
             self.refuse(kind_of(image, error), str(error))
-            return
         except Exception as error:  # a library's own: the node lives on without this image
-            self.refuse('unexpected error', f'{type(error).__name__}: {error}')
-            return
-        engine_ms = (time.perf_counter() - decoded) * 1e3
+            if not self._closed and self._node.context.ok():
+                self.refuse('unexpected error', f'{type(error).__name__}: {error}')
+
+    def _answer(self, image: ReceivedImage | ReceivedCompressedImage) -> None:
+        rgb = to_rgb(image)
+        started = time.perf_counter()
+        keypoints = self._estimator.estimate(rgb)
+        engine_ms = (time.perf_counter() - started) * 1e3
         header = to_header(image.header)
         self._clouds.publish(to_point_cloud(header, keypoints))
         self._health.published(self._latency_ms(image), engine_ms)
-        self._node.get_logger().debug(
-            f'decoded in {(decoded - started) * 1e3:.2f} ms, engine {engine_ms:.2f} ms'
-        )
         if self._overlays.get_subscription_count():
             drawn = draw_keypoints(rgb, keypoints, threshold=self._overlay_threshold)
             self._overlays.publish(to_image(header, drawn))
@@ -82,7 +81,8 @@ class Pipeline:
         return age_ms if abs(age_ms) < SAME_CLOCK_MS else float('nan')
 
     def close(self) -> None:
-        """Give back the publishers."""
+        """Give back the publishers; an image that is still in work is not answered."""
+        self._closed = True
         self._node.destroy_lifecycle_publisher(self._clouds)
         self._node.destroy_lifecycle_publisher(self._overlays)
 

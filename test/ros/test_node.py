@@ -21,13 +21,12 @@ def node(start_node, model_dir):
 
 def answer(peer, publisher, image, clouds, node):
     """Publish an image and return its keypoints' message."""
-    publisher.publish(image)
     sec = image.header.stamp.sec
 
     def arrived():
         return [c for c in clouds if c.header.stamp.sec == sec]
 
-    peer.spin_until(arrived, f'keypoints of image {sec}', node)
+    peer.publish_until(arrived, publisher, image, f'keypoints of image {sec}', node)
     return arrived()[0]
 
 
@@ -99,8 +98,9 @@ def test_bad_image_is_said_once_and_counted(peer, node, make_image, kind):
     fields, sentence = BAD_IMAGES[kind]
     publisher, clouds = listen(peer, node)
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
-    publisher.publish(make_image(20, **fields))
-    node.wait_for(f'image left out \\({kind}\\): {sentence}')
+    said = f'image left out \\({kind}\\): {sentence}'
+    bad = make_image(20, **fields)
+    peer.publish_until(lambda: node.count(said), publisher, bad, 'the sentence', node)
 
     def counted_again():
         publisher.publish(make_image(21, **fields))
@@ -116,8 +116,9 @@ def test_bad_image_is_said_once_and_counted(peer, node, make_image, kind):
 def test_message_cut_short_is_said(peer, node, make_image):
     publisher, clouds = listen(peer, node)
     data = array.array('B', bytes(100))
-    publisher.publish(make_image(30, data=data))
-    node.wait_for(r'An image holds 100 bytes, but 64x48 in rgb8 with a step of 192 takes 9216')
+    said = 'An image holds 100 bytes, but 64x48 in rgb8 with a step of 192 takes 9216'
+    bad = make_image(30, data=data)
+    peer.publish_until(lambda: node.count(said), publisher, bad, 'the sentence', node)
     answer(peer, publisher, make_image(31), clouds, node)
 
 

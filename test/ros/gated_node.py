@@ -1,0 +1,33 @@
+"""
+The node with a fake engine that a test holds busy.
+
+Each image prints ``busy`` and waits for a line on standard input: ``go`` answers, ``nan`` answers
+NaN, ``fail`` raises what a library would raise.
+"""
+
+import sys
+
+from keypoint_perception.inference.fake_engine import FakeEngine
+from keypoint_perception.ros import node
+from keypoint_perception.ros.perception_node import main
+import numpy as np
+
+runs = iter(range(10_000))
+
+
+def answer(images):
+    keypoints = np.full((len(images), 3, 3), 0.5, np.float32)
+    if next(runs) < node.WARM_UP_RUNS:
+        return keypoints
+    print('busy', flush=True)
+    what = sys.stdin.readline().strip()
+    if what == 'fail':
+        raise RuntimeError('the library broke')
+    if what == 'nan':
+        keypoints[:, 1] = np.nan
+    return keypoints
+
+
+if __name__ == '__main__':
+    node.model_identity = lambda model_dir: f'{model_dir} (fake)'
+    sys.exit(main(load=lambda model_dir, name, *, threads: FakeEngine(answer)))

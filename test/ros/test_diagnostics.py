@@ -1,0 +1,153 @@
+"""Diagnostics say the reason, most useful first."""
+
+import math
+
+import pytest
+
+pytest.importorskip('diagnostic_msgs', reason='diagnostic_msgs is not installed')
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from keypoint_perception.ros import health as health_module
+from keypoint_perception.ros.diagnostics import Circumstances, judge, to_diagnostics
+from keypoint_perception.ros.health import Health, percentiles
+from std_msgs.msg import Header
+
+ACTIVE = Circumstances(state='active', topic='/cam/image', publishers=1)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a clock that stands still until it is set."""
+
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(health_module, 'time', clock)
+    return clock
+
+
+def test_rates_speak_of_the_last_seconds(clock):
+    health = Health()
+    for _ in range(100):
+        clock.now += 0.1
+        health.received()
+        health.published(4.0, 2.0)
+    counts = health.snapshot()
+    assert counts.input_hz == pytest.approx(10, abs=0.3)
+    assert counts.output_hz == pytest.approx(10, abs=0.3)
+    assert counts.received == counts.published == 100
+    assert counts.latency_ms == (4, 4, 4)
+    clock.now += 100
+    counts = health.snapshot()
+    assert (counts.input_hz, counts.received, counts.silent_s) == (0, 100, 100)
+    assert all(math.isnan(p) for p in counts.latency_ms)
+
+
+def test_percentiles_leave_out_what_is_unknown():
+    values = [float('nan'), *range(1, 101)]
+    assert percentiles(values) == pytest.approx((50.5, 95.05, 99.01))
+
+
+def test_each_kind_of_complaint_is_new_once():
+    health = Health()
+    assert health.refused('step', 'a step of 5 bytes')
+    assert not health.refused('step', 'a step of 6 bytes')
+    assert health.refused('step', 'an image holds 6 bytes')
+    counts = health.snapshot()
+    assert counts.bad == {'step': 3}
+    assert counts.last_bad == 'an image holds 6 bytes'
+
+
+def test_ever_new_complaints_do_not_fill_the_log():
+    health = Health()
+    new = [health.refused('encoding', f'encoding {"x" * i!r}') for i in range(500)]
+    assert sum(new) == health_module.MAX_COMPLAINTS
+    assert health.snapshot().bad == {'encoding': 500}
+
+
+def test_model_that_is_not_loaded_comes_first(clock):
+    circumstances = Circumstances(state='unconfigured', not_loaded='model not loaded: x')
+    assert judge(circumstances, Health().snapshot()) == (
+        DiagnosticStatus.ERROR,
+        'model not loaded: x',
+    )
+
+
+def test_waiting_for_a_manager_is_no_fault(clock):
+    level, sentence = judge(Circumstances(state='inactive'), Health().snapshot())
+    assert level == DiagnosticStatus.OK
+    assert sentence == 'inactive: waiting for a lifecycle manager'
+
+
+def test_first_seconds_are_no_silence(clock):
+    health = Health()
+    clock.now += 1
+    assert judge(ACTIVE, health.snapshot())[0] == DiagnosticStatus.OK
+
+
+def silent(clock, health):
+    clock.now += 3
+    return judge(ACTIVE, health.snapshot())
+
+
+def test_silence_by_bad_images(clock):
+    health = Health()
+    health.refused('encoding', "Encoding 'x' is not supported.")
+    level, sentence = silent(clock, health)
+    assert level == DiagnosticStatus.ERROR
+    assert sentence == "nothing published: Encoding 'x' is not supported."
+
+
+def test_silence_by_a_busy_engine(clock):
+    health = Health()
+    health.received()
+    assert 'the engine has been busy for 3 s' in silent(clock, health)[1]
+
+
+def test_silence_without_images(clock):
+    _, sentence = silent(clock, Health())
+    assert '1 publisher(s) on /cam/image, but no image for 3 s' in sentence
+    assert 'fastdds_large_images.xml' in sentence
+
+
+@pytest.mark.parametrize('own', [None, '/my/profile.xml'])
+def test_losses_are_explained(clock, monkeypatch, own):
+    for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
+        monkeypatch.delenv(name, raising=False)
+    if own:
+        monkeypatch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', own)
+    health = Health()
+    for _ in range(20):
+        health.received()
+        health.published(1.0, 1.0)
+    health.lost(2)
+    assert judge(ACTIVE, health.snapshot())[0] == DiagnosticStatus.OK
+    health.lost(58)
+    level, sentence = judge(ACTIVE, health.snapshot())
+    assert level == DiagnosticStatus.WARN
+    assert sentence.startswith('75% of the images on /cam/image are lost on their way')
+    if own:
+        assert 'start the publisher (this node has it already) with' in sentence
+        assert 'FASTRTPS_DEFAULT_PROFILES_FILE=/my/profile.xml' in sentence
+    else:
+        assert 'start the publisher and this node with' in sentence
+        assert sentence.endswith('config/fastdds_large_images.xml.')
+
+
+def test_message_has_level_sentence_and_values(clock):
+    health = Health()
+    health.refused('no pixels', 'An image has no pixels.')
+    health.dropped()
+    header = Header(frame_id='')
+    message = to_diagnostics(header, '/arm/node', ACTIVE, health.snapshot())
+    (status,) = message.status
+    values = {pair.key: pair.value for pair in status.values}
+    assert status.name == '/arm/node: keypoints'
+    assert status.level == DiagnosticStatus.WARN
+    assert values['bad images: no pixels'] == '1'
+    assert values['dropped for a newer image'] == '1'
+    assert values['state'] == 'active'

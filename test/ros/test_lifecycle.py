@@ -1,0 +1,76 @@
+"""Without autostart, a lifecycle manager leads the node through its states."""
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from sensor_msgs.msg import Image, PointCloud2
+
+NODE = '/perception_node'
+
+
+@pytest.fixture(scope='module')
+def node(start_node):
+    return start_node(autostart=False, model='/nowhere', remaps={'image': '/cam/image'})
+
+
+def change(peer, transition: int) -> tuple[bool, str]:
+    """Return whether a transition succeeded, and the state afterwards."""
+    request = ChangeState.Request(transition=Transition(id=transition))
+    success = peer.call(ChangeState, f'{NODE}/change_state', request).success
+    state = peer.call(GetState, f'{NODE}/get_state', GetState.Request()).current_state.label
+    return success, state
+
+
+def set_parameter(peer, name: str, **value) -> str:
+    """Return why a parameter was refused, or nothing."""
+    parameter = Parameter(name=name, value=ParameterValue(**value))
+    request = SetParameters.Request(parameters=[parameter])
+    (result,) = peer.call(SetParameters, f'{NODE}/set_parameters', request).results
+    return '' if result.successful else result.reason
+
+
+def test_failed_configure_leaves_the_node_alive(peer, node):
+    diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
+    peer.diagnosed('unconfigured: waiting for a lifecycle manager', diagnoses, node)
+    assert change(peer, Transition.TRANSITION_CONFIGURE) == (False, 'unconfigured')
+    assert node.count("model not loaded: '/nowhere' is not a model directory") == 1
+    peer.diagnosed("model not loaded: '/nowhere' is not", diagnoses, node)
+
+
+def test_bad_values_are_refused_while_running(peer, node):
+    text = {'type': 4, 'string_value': 'onnx'}
+    assert 'engine: must be one of auto' in set_parameter(peer, 'engine', **text)
+
+
+def test_whole_life(peer, node, model_dir, make_image):
+    text = {'type': 4, 'string_value': str(model_dir)}
+    assert set_parameter(peer, 'model', **text) == ''
+    clouds = peer.collect(PointCloud2, f'{NODE}/keypoints')
+    publisher = peer.publisher(Image, '/cam/image', matched=False)
+    heard = publisher.get_subscription_count
+    count = peer.node.count_publishers
+
+    assert change(peer, Transition.TRANSITION_CONFIGURE) == (True, 'inactive')
+    assert heard() == 0
+    for sec in (1, 2):  # twice, as a manager does after a fault
+        assert change(peer, Transition.TRANSITION_ACTIVATE) == (True, 'active')
+        peer.spin_until(lambda: heard() == 1, 'a subscription', node)
+        peer.spin_until(lambda: count(f'{NODE}/keypoints'), 'a publisher of clouds', node)
+        clouds.clear()
+        peer.publish_until(lambda: clouds, publisher, make_image(sec), 'keypoints', node)
+        assert clouds[0].header.stamp.sec == sec
+        assert change(peer, Transition.TRANSITION_DEACTIVATE) == (True, 'inactive')
+        peer.spin_until(lambda: heard() == 0, 'the end of the subscription', node)
+    assert change(peer, Transition.TRANSITION_CLEANUP) == (True, 'unconfigured')
+    assert set_parameter(peer, 'threads', type=2, integer_value=1) == ''
+    assert change(peer, Transition.TRANSITION_CONFIGURE) == (True, 'inactive')
+    assert node.count(r'CPUExecutionProvider, 1 threads') == 1
+    assert change(peer, Transition.TRANSITION_INACTIVE_SHUTDOWN) == (True, 'finalized')
+    assert node.stop() == 0
+    assert 'Traceback' not in node.output

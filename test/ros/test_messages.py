@@ -1,0 +1,98 @@
+"""Keypoints keep their contract as messages, and come back as they were."""
+
+import array
+
+import pytest
+
+pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
+
+from builtin_interfaces.msg import Time
+import cv2
+from keypoint_perception.errors import EncodingError
+from keypoint_perception.ros.messages import from_point_cloud, to_image, to_point_cloud, to_rgb
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
+from std_msgs.msg import Header
+
+HEADER = Header(stamp=Time(sec=-3, nanosec=7), frame_id='cam_optical')
+KEYPOINTS = np.array([[1.5, 2.25, 0.5], [-0.5, 639.5, 0.125]], np.float32)
+
+
+def test_layout_is_the_contract():
+    cloud = to_point_cloud(HEADER, KEYPOINTS)
+    assert cloud.header == HEADER
+    assert (cloud.height, cloud.width) == (1, 2)
+    assert (cloud.point_step, cloud.row_step) == (24, 48)
+    assert not cloud.is_bigendian
+    assert not cloud.is_dense
+    assert [(f.name, f.offset, f.datatype, f.count) for f in cloud.fields] == [
+        (name, 4 * i, PointField.FLOAT32, 1)
+        for i, name in enumerate(['x', 'y', 'z', 'u', 'v', 'confidence'])
+    ]
+    values = np.frombuffer(cloud.data, '<f4').reshape(2, 6)
+    assert np.isnan(values[:, :3]).all()
+    np.testing.assert_array_equal(values[:, 3:], KEYPOINTS)
+
+
+def test_round_trip_with_depth():
+    xyz = np.array([[0.1, 0.2, 1.0], [np.nan, np.nan, np.nan]], np.float32)
+    points = from_point_cloud(to_point_cloud(HEADER, KEYPOINTS, xyz))
+    assert points.dtype.names == ('x', 'y', 'z', 'u', 'v', 'confidence')
+    np.testing.assert_array_equal(points['z'], xyz[:, 2])
+    np.testing.assert_array_equal(points['u'], KEYPOINTS[:, 0])
+    np.testing.assert_array_equal(points['v'], KEYPOINTS[:, 1])
+    np.testing.assert_array_equal(points['confidence'], KEYPOINTS[:, 2])
+
+
+def test_fields_are_found_by_name():
+    # another order, a gap, another byte order, rows with padding
+    names = ['confidence', 'extra', 'v', 'u', 'z', 'y', 'x']
+    values = np.arange(14, dtype='>f4').reshape(2, 7)
+    rows = b''.join(row.tobytes() + b'----' for row in values)
+    cloud = PointCloud2(height=2, width=1, is_bigendian=True, point_step=28, row_step=32)
+    cloud.fields = [
+        PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+        for i, n in enumerate(names)
+    ]
+    cloud.data = array.array('B', rows)
+    points = from_point_cloud(cloud)
+    assert points.dtype['u'] == np.float32
+    np.testing.assert_array_equal(points['u'], [3, 10])
+    np.testing.assert_array_equal(points['confidence'], [0, 7])
+
+
+def test_other_clouds_are_refused():
+    cloud = to_point_cloud(HEADER, KEYPOINTS)
+    cloud.fields = cloud.fields[:3]
+    with pytest.raises(EncodingError, match='fields x, y, z holds no keypoints; expected the FLO'):
+        from_point_cloud(cloud)
+
+
+def test_cloud_cut_short_is_refused():
+    cloud = to_point_cloud(HEADER, KEYPOINTS)
+    cloud.data = cloud.data[:-1]
+    with pytest.raises(EncodingError, match='2 points holds only 47 bytes; it is cut short'):
+        from_point_cloud(cloud)
+
+
+def test_images_there_and_back():
+    rgb = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    message = to_image(HEADER, rgb)
+    assert message.header == HEADER
+    assert (message.encoding, message.step, message.is_bigendian) == ('rgb8', 9, 0)
+    np.testing.assert_array_equal(to_rgb(message), rgb)
+    np.testing.assert_array_equal(to_rgb(to_image(HEADER, rgb[:, ::-1])), rgb[:, ::-1])
+
+
+def test_image_fields_reach_the_decoder():
+    message = Image(height=1, width=2, encoding='mono16', is_bigendian=1, step=6)
+    message.data = array.array('B', [200, 0, 100, 255, 9, 9])
+    np.testing.assert_array_equal(to_rgb(message)[0, :, 0], [200, 100])
+
+
+def test_compressed_images_are_decoded():
+    rgb = np.zeros((8, 6, 3), np.uint8)
+    rgb[..., 0] = 250
+    png = cv2.imencode('.png', rgb[..., ::-1])[1]
+    message = CompressedImage(format='rgb8; png compressed bgr8', data=png.tobytes())
+    np.testing.assert_array_equal(to_rgb(message), rgb)

@@ -1,0 +1,154 @@
+"""The node starts with good parameters only, and says what keeps images away."""
+
+import os
+import signal
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+import cv2
+from diagnostic_msgs.msg import DiagnosticArray
+from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.manifest import ONNX_NAME
+from keypoint_perception.ros.messages import from_point_cloud
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'sentence'),
+    [
+        ({}, 'Parameter model is not set; set it to the directory that `train --out` wrote'),
+        ({'model': '/nowhere'}, "'/nowhere' is not a model directory .no such directory"),
+        ({'model': '/x', 'threads': 'many'}, "threads: must be a whole number .* got 'many'"),
+        ({'model': '/x', 'image_transport': 'h264'}, 'image_transport: must be one of raw, com'),
+        ({'modle': '/x'}, "'modle' is not known, 'model' is meant perhaps"),
+    ],
+)
+def test_wrong_parameters_are_refused_with_a_sentence(start_node, parameters, sentence):
+    node = start_node(**parameters)
+    assert node.wait() == 2
+    assert node.count(sentence) == 1, node.output
+    assert 'Traceback' not in node.output
+
+
+@pytest.mark.parametrize(
+    ('command', 'sentence'),
+    [
+        (['--model', 'x'], "'--model x' means nothing to perception_node; expected parameters"),
+        (['--ros-args', '-x'], 'error: ROS cannot use the command line: .*-x'),
+        (['--ros-args', '--params-file', '/nowhere.yaml'], 'cannot use .* /nowhere.yaml'),
+    ],
+)
+def test_wrong_command_lines_are_refused_with_a_sentence(start, command, sentence):
+    node = start('-m', 'keypoint_perception.ros.perception_node', *command)
+    assert node.wait() == 2
+    assert node.count(sentence) == 1, node.output
+    assert 'Traceback' not in node.output
+
+
+def change_a_byte(model):
+    content = bytearray((model / ONNX_NAME).read_bytes())
+    content[100] ^= 1
+    (model / ONNX_NAME).write_bytes(content)
+
+
+def remove_the_network(model):
+    (model / ONNX_NAME).unlink()
+
+
+def make_newer(model):
+    text = (model / 'manifest.json').read_text()
+    (model / 'manifest.json').write_text(
+        text.replace('"format_version": 1', '"format_version": 9')
+    )
+
+
+@pytest.mark.parametrize(
+    ('damage', 'sentence'),
+    [
+        (change_a_byte, f'model not loaded: In model .* contents of {ONNX_NAME} do not match'),
+        (remove_the_network, f'model not loaded: Model .* lacks {ONNX_NAME}, which its manifest'),
+        (make_newer, 'model not loaded: Model .* has format 9, this package reads up to 1'),
+    ],
+)
+def test_damaged_models_are_refused_with_a_sentence(start_node, tmp_path, damage, sentence):
+    write_stand_in(tmp_path / 'model')
+    damage(tmp_path / 'model')
+    node = start_node(model=tmp_path / 'model')
+    assert node.wait() == 2
+    assert node.count(sentence) == 1, node.output
+    assert 'Traceback' not in node.output
+
+
+def test_help_shows_the_parameters(start):
+    node = start('-m', 'keypoint_perception.ros.perception_node', '--help')
+    assert node.wait() == 0
+    assert node.count(r'\| `image_transport` \| string \|') == 1
+
+
+def test_starts_from_the_wheels_without_a_sourced_prefix(start_node, model_dir, monkeypatch):
+    if 'opt/ros' in os.environ.get('AMENT_PREFIX_PATH', ''):
+        pytest.skip('ROS is installed here and has to be sourced')
+    monkeypatch.delenv('AMENT_PREFIX_PATH')
+    node = start_node(model=model_dir)
+    node.wait_for('listening to /image')
+    assert node.stop(signal.SIGTERM) == 0
+    assert 'Traceback' not in node.output
+
+
+def test_silence_names_the_topic_that_has_no_publisher(peer, start_node, model_dir, make_image):
+    node = start_node(model=model_dir, remaps={'image': '/a/image'}, silence_timeout=0.1)
+    diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
+    told = 'nothing published: no publisher on /a/image .*; no image topic is published at all'
+    peer.diagnosed(told, diagnoses, node)
+    node.wait_for(told)
+    peer.publisher(Image, '/b/image', matched=False)
+    told = r'no publisher on /a/image .*image topics: /b/image; remap with `-r image:=TOPIC`'
+    peer.diagnosed(told, diagnoses, node)
+    peer.publisher(CompressedImage, '/a/image/compressed', matched=False)
+    told = '/a/image/compressed has one: set image_transport:=compressed'
+    peer.diagnosed(told, diagnoses, node)
+    peer.publisher(CompressedImage, '/a/image', matched=False)
+    told = 'the publisher on /a/image sends sensor_msgs/msg/CompressedImage, expected sensor_msgs'
+    peer.diagnosed(told, diagnoses, node)
+    # each reason is logged once, however long it lasts
+    assert node.count('image topics: /b/image') <= 1
+    assert node.stop() == 0
+
+
+def test_incompatible_qos_is_explained(peer, start_node, model_dir):
+    override = 'qos_overrides./q/image.subscription.reliability'
+    node = start_node(model=model_dir, remaps={'image': '/q/image'}, **{override: 'reliable'})
+    diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
+    peer.publisher(Image, '/q/image', matched=False, best_effort=True)
+    told = r'QoS incompatible on /q/image: .* RELIABILITY that this node asks for \(reliable\)'
+    node.wait_for(told)
+    peer.diagnosed('nothing published: ' + told, diagnoses, node)
+    assert node.stop() == 0
+
+
+def test_compressed_images_and_a_namespace(peer, start_node, model_dir):
+    remaps = {'image': '/cam/image', '__ns': '/left_arm'}
+    node = start_node(
+        model=model_dir, remaps=remaps, image_transport='compressed', silence_timeout=1.0
+    )
+    clouds = peer.collect(PointCloud2, '/left_arm/perception_node/keypoints')
+    publisher = peer.publisher(CompressedImage, '/cam/image/compressed')
+    rgb = np.zeros((48, 64, 3), np.uint8)
+    rgb[30, 20] = 255
+    good = CompressedImage(format='rgb8; png compressed bgr8')
+    good.data = cv2.imencode('.png', rgb)[1].tobytes()
+    good.header.frame_id = 'left_optical'
+    count = peer.node.count_publishers
+    topic = '/left_arm/perception_node/keypoints'
+    peer.spin_until(lambda: count(topic), 'a publisher of clouds', node)
+    said = r'image left out \(broken compressed image\): A compressed image of 10 bytes'
+    bad = CompressedImage(format='jpeg', data=b'no picture')
+    peer.publish_until(lambda: node.count(said), publisher, bad, 'the sentence', node)
+    peer.publish_until(lambda: clouds, publisher, good, 'keypoints', node)
+    assert clouds[0].header == good.header
+    points = from_point_cloud(clouds[0])
+    assert (points['u'][0], points['v'][0]) == (20, 30)
+    assert node.stop() == 0
