@@ -1,0 +1,203 @@
+"""``train`` and ``export`` as a user runs them: a model comes out, or one sentence."""
+
+import json
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+import sys
+
+import cv2
+from keypoint_perception.commands.program import main
+from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.inference.engine import load_engine
+from keypoint_perception.manifest import read_manifest
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+QUICK = 'width: 8\nbatch_size: 4\nlog_every: 1\nthreads: 1\nprecision: "32"\n'
+
+
+def write_images(folder, images):
+    folder.mkdir()
+    for i, image in enumerate(images):
+        cv2.imwrite(str(folder / f'{10**18 + i * 33_333_333}.png'), image)
+    return folder
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """A square that goes round, 40 frames of 64 x 48."""
+    images = np.full((40, 48, 64, 3), 60, np.uint8)
+    for i, image in enumerate(images):
+        u, v = 28 + round(18 * np.cos(i / 4)), 20 + round(12 * np.sin(i / 4))
+        image[v : v + 9, u : u + 9] = (30, 60, 240)
+    return write_images(tmp_path / 'recording', images)
+
+
+@pytest.fixture
+def quick(tmp_path):
+    path = tmp_path / 'quick.yaml'
+    path.write_text(QUICK)
+    return path
+
+
+def run(capsys, *arguments):
+    """Run a command line in this process; return exit code, stdout and stderr."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return stopped.value.code, captured.out, captured.err
+
+
+def train(capsys, recording, out, quick, *more):
+    size = ('--size', '64', '--keypoints', '3')
+    return run(capsys, 'train', recording, '--out', out, *size, '--config', quick, *more)
+
+
+def sentence(stderr):
+    """Return the last line, which must be the only one that is an error, and no traceback."""
+    assert 'Traceback' not in stderr
+    lines = [line for line in stderr.splitlines() if line.startswith('error: ')]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_folder_becomes_a_model(capsys, recording, quick, tmp_path):
+    out = tmp_path / 'model'
+    code, stdout, stderr = train(capsys, recording, out, quick, '--steps', '3', '--seed', '5')
+    assert code == 0, stderr
+    assert 'stopped at step 3: 3 steps are done' in stdout
+    assert '3 keypoints learned from 40 frames' in stdout
+    manifest = read_manifest(out)
+    assert (manifest.keypoint_count, manifest.input_hw) == (3, (48, 64))
+    assert manifest.sources[0]['frames'] == 40
+    assert manifest.metrics['steps'] == 3
+    assert manifest.metrics['parity']['largest_px'] < 0.05
+    state = json.loads((out / 'checkpoint' / 'training.json').read_text())
+    assert state['config']['seed'] == 5
+    page = (out / 'report.html').read_text()
+    assert 'data:image/png;base64,' in page and '<polyline' in page
+    assert 'http' not in page.replace('http://www.w3.org', '')
+    found = load_engine(out, 'onnxruntime').run(FrameStore.open(out / 'frames').images[:2])
+    assert found.shape == (2, 3, 3)
+    code, stdout, _ = run(capsys, 'export', out)
+    assert code == 0
+    assert 'px on 16 frames of its training recording' in stdout
+
+
+def test_going_on_from_a_model(capsys, recording, quick, tmp_path):
+    out = tmp_path / 'model'
+    train(capsys, recording, out, quick, '--steps', '2')
+    code, _, stderr = train(capsys, recording, out, quick, '--steps', '4')
+    assert code == 2
+    assert 'already holds a model; go on with --resume, or name another' in sentence(stderr)
+    code, stdout, _ = train(capsys, recording, out, quick, '--steps', '4', '--resume')
+    assert code == 0
+    assert 'stopped at step 4' in stdout
+    assert read_manifest(out).metrics['steps'] == 4
+    code, _, stderr = run(capsys, 'train', recording, '--out', out, '--resume', '--keypoints', '9')
+    assert code == 2
+    assert 'begun with other settings (keypoints 3 -> 9)' in sentence(stderr)
+
+
+def test_a_frame_store_is_used_where_it_lies(capsys, recording, quick, tmp_path):
+    store = tmp_path / 'store'
+    assert run(capsys, 'extract', recording, '--out', store, '--size', '64')[0] == 0
+    out = tmp_path / 'model'
+    assert train(capsys, store, out, quick, '--steps', '1')[0] == 0
+    assert not (out / 'frames').exists()
+    code, _, stderr = run(
+        capsys, 'train', store, '--out', tmp_path / 'other', '--size', '96', '--config', quick
+    )
+    assert code == 2
+    assert 'holds frames of 64x48, not of a long side of 96 px; use --size 64' in sentence(stderr)
+
+
+def test_ctrl_c_leaves_a_usable_model(recording, quick, tmp_path):
+    out = tmp_path / 'model'
+    command = [sys.executable, '-m', 'keypoint_perception', 'train', str(recording)]
+    command += ['--out', str(out), '--size', '64', '--config', str(quick), '--steps', '1000000']
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
+    )
+    history = out / 'history.csv'
+    while process.poll() is None:  # until it has learned something
+        if history.is_file() and len(history.read_text().splitlines()) > 3:
+            process.send_signal(signal.SIGINT)
+            break
+    stdout, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert 'SIGINT asked for a stop' in stdout
+    assert read_manifest(out).metrics['steps'] >= 3
+
+
+def test_minutes_end_a_run(capsys, recording, quick, tmp_path):
+    code, stdout, _ = train(capsys, recording, tmp_path / 'model', quick, '--minutes', '0.02')
+    assert code == 0
+    assert '0.02 minutes are over' in stdout
+
+
+def still(tmp_path):
+    return write_images(tmp_path / 'still', np.full((40, 48, 64, 3), 90, np.uint8))
+
+
+def test_nothing_to_learn_from(capsys, quick, tmp_path):
+    code, _, stderr = train(capsys, still(tmp_path), tmp_path / 'model', quick)
+    assert code == 2
+    assert 'Nothing moves in the recording' in sentence(stderr)
+
+
+def test_too_short_a_recording(capsys, recording, quick, tmp_path):
+    for path in sorted(recording.iterdir())[2:]:
+        path.unlink()
+    code, _, stderr = train(capsys, recording, tmp_path / 'model', quick)
+    assert code == 2
+    assert 'No clip of the 2 frames is long enough for a pair' in sentence(stderr)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        (['--objective', 'magic'], "objective: 'magic' is not known; known: temporal_transport"),
+        (['--keypoints', '0'], 'keypoints: must be between 1 and 256, got 0'),
+        (['--size', '100'], 'multiples of 8 and at least 16'),
+        (['--config', 'nowhere.yaml'], "'nowhere.yaml' cannot be read"),
+        (['--resume'], 'holds no checkpoint'),
+    ],
+)
+def test_mistakes(capsys, recording, tmp_path, arguments, expected):
+    code, _, stderr = run(
+        capsys, 'train', recording, '--out', tmp_path / 'model', '--steps', '1', *arguments
+    )
+    assert code == 2
+    assert expected in sentence(stderr)
+
+
+def test_an_unknown_key_lists_the_known_ones(capsys, recording, tmp_path):
+    path = tmp_path / 'wrong.yaml'
+    path.write_text('learning_rat: 1\n')
+    code, _, stderr = run(
+        capsys, 'train', recording, '--out', tmp_path / 'model', '--config', path
+    )
+    assert code == 2
+    assert "has no 'learning_rat'; known: batch_size, ema_decay" in sentence(stderr)
+
+
+def test_what_export_cannot_do_yet_is_said(capsys, recording, quick, tmp_path):
+    out = tmp_path / 'model'
+    train(capsys, recording, out, quick, '--steps', '1')
+    for arguments, expected in (
+        (['--precision', 'fp16'], '--precision fp16 --engine onnxruntime is not built in this'),
+        (['--engine', 'tensorrt'], '--precision fp32 --engine tensorrt is not built in this'),
+        (['--precision', 'fp8'], "--precision 'fp8' is not known; known: fp32, fp16, int8"),
+        (['--engine', 'tpu'], "--engine 'tpu' is not known; known: onnxruntime, tensorrt"),
+    ):
+        code, _, stderr = run(capsys, 'export', out, *arguments)
+        assert code == 2
+        assert expected in sentence(stderr)
+    shutil.rmtree(out / 'checkpoint')
+    code, _, stderr = run(capsys, 'export', out)
+    assert code == 2
+    assert 'holds no checkpoint' in sentence(stderr)
