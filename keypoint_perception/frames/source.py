@@ -58,6 +58,20 @@ def open_recording(source: Source) -> Recording:
         raise SourceError(msg) from error
 
 
+def open_recordings(sources: Sequence[Source] | Source) -> list[Recording]:
+    """
+    Open sources; a single one need not be in a list.
+
+    :raises SourceError: as :func:`open_recording`, or if there is none
+    """
+    if isinstance(sources, str | Path):
+        sources = [sources]
+    if not sources:
+        msg = 'No source was given; expected at least one recording.'
+        raise SourceError(msg)
+    return [open_recording(source) for source in sources]
+
+
 def _open(path: Path, name: str) -> Recording:
     if not path.exists():
         msg = f'{name!r} does not exist; expected a bag, video, folder of images or frame store.'
@@ -162,7 +176,7 @@ def count_frames(sources: Sequence[Source], topics: Iterable[str] = ()) -> int |
 
     :raises SourceError: as :func:`read_frames`
     """
-    recordings = [open_recording(source) for source in sources]
+    recordings = open_recordings(sources)
     chosen = choose_topics(recordings, topics)
     counts = [r.count(names) for r, names in zip(recordings, chosen, strict=True)]
     return None if None in counts else sum(counts)
@@ -179,9 +193,7 @@ def read_frames(sources: Sequence[Source], topics: Iterable[str] = ()) -> Iterat
     :raises SourceError: if a source cannot be read, gives no image, or the topics are wrong
     :raises EncodingError: if no image of a source can be decoded
     """
-    if isinstance(sources, str | Path):
-        sources = [sources]
-    recordings = [open_recording(source) for source in sources]
+    recordings = open_recordings(sources)
     chosen = choose_topics(recordings, topics)
     return _read(recordings, chosen)
 

@@ -13,7 +13,7 @@ from keypoint_perception.frames.frame_store import check_contents, FrameStore
 from keypoint_perception.frames.source import (
     choose_topics,
     DecodingTally,
-    open_recording,
+    open_recordings,
     Recording,
     Source,
 )
@@ -79,9 +79,7 @@ def extract_frames(
     if not all(SMALLEST_SIZE <= length <= LARGEST_SIZE for length in lengths):
         msg = f'size must be between {SMALLEST_SIZE} and {LARGEST_SIZE} px, got {lengths}.'
         raise ConfigError(msg)
-    if isinstance(sources, str | Path):
-        sources = [sources]
-    recordings = [open_recording(source) for source in sources]
+    recordings = open_recordings(sources)
     chosen = choose_topics(recordings, topics)
     extraction = _Extraction(Path(out), size, network_hw, progress)
     try:

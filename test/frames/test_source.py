@@ -310,3 +310,9 @@ def test_bag_of_unusable_images_says_why(tmp_path, recordings, changes, sentence
         EncodingError, match=f'None of the 2 images of .* on {TOPIC} can be used: {sentence}'
     ):
         list(read_frames([bag]))
+
+
+def test_one_source_needs_no_list_and_none_is_refused(camera_bag):
+    assert count_frames(camera_bag) == len(list(read_frames(str(camera_bag)))) == 3
+    with pytest.raises(SourceError, match=r'No source was given; expected at least one'):
+        read_frames([])
