@@ -95,9 +95,10 @@ def start_node(context):
     """Start the node with the file's parameters, and over them those of the command line."""
     given = {name: LaunchConfiguration(name).perform(context) for name in PARAMETER_ARGUMENTS}
     given = {name: value for name, value in given.items() if value}
-    # A model directory may be named 7 and still be text.
-    kinds = {'autostart': bool}
-    given = {name: ParameterValue(v, value_type=kinds.get(name, str)) for name, v in given.items()}
+    # A model directory may be named 7 and is text all the same.
+    given = {name: ParameterValue(value, value_type=str) for name, value in given.items()}
+    if 'autostart' in given:
+        given['autostart'] = given['autostart'].value == 'true'
     return [
         Node(
             package='keypoint_perception',

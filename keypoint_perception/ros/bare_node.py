@@ -1,0 +1,38 @@
+"""
+The least a ROS node in Python can do: receive an image, publish an empty cloud.
+
+What a node with a network needs on top of this is its own doing; the benchmark measures both.
+Run it as ``python -m keypoint_perception.ros.bare_node --ros-args -r image:=/cam/image``.
+"""
+
+from __future__ import annotations
+
+from keypoint_perception.ros.installation import find_ros
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image, PointCloud2
+
+
+def main() -> None:
+    """Answer images until told to stop."""
+    find_ros()
+    rclpy.init()
+    node = rclpy.create_node('bare_node')
+    clouds = node.create_publisher(PointCloud2, '~/keypoints', 10)
+    node.create_subscription(
+        Image,
+        'image',
+        lambda image: clouds.publish(PointCloud2(header=image.header)),
+        QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+    )
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    main()

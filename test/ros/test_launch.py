@@ -1,0 +1,120 @@
+"""The launch file starts the node as `ros2 launch` does."""
+
+import os
+from pathlib import Path
+import sys
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+# What `ros2 launch` does with a launch file and its arguments.
+LAUNCH = """
+import sys
+from launch import LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import AnyLaunchDescriptionSource
+service = LaunchService(argv=sys.argv[2:])
+arguments = [tuple(a.split(':=', 1)) for a in sys.argv[2:]]
+source = AnyLaunchDescriptionSource(sys.argv[1])
+service.include_launch_description(
+    IncludeLaunchDescription(source, launch_arguments=arguments)
+)
+sys.exit(service.run())
+"""
+PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+
+
+def test_dds_profile_has_room_for_images():
+    profile = ElementTree.parse(ROOT / 'config' / 'fastdds_large_images.xml').getroot()
+    name = '{http://www.eprosima.com}'
+    sizes = [int(e.text) for e in profile.iter(f'{name}segment_size')]
+    assert sizes == [64 * 1024 * 1024]
+    assert [e.text for e in profile.iter(f'{name}type')] == ['SHM', 'UDPv4']
+
+
+def test_rviz_shows_the_topics_of_the_node():
+    rviz = yaml.safe_load((ROOT / 'config' / 'perception.rviz').read_text())
+    displays = rviz['Visualization Manager']['Displays']
+    topics = {d['Class'].split('/')[1]: d['Topic']['Value'] for d in displays}
+    assert topics == {
+        'Image': '/perception_node/overlay',
+        'PointCloud2': '/perception_node/keypoints',
+    }
+
+
+@pytest.fixture(scope='module')
+def prefix(tmp_path_factory, ros_domain):
+    """Return an ament prefix with this package as a build would install it."""
+    pytest.importorskip('launch_ros', reason='launch_ros is not installed: no ROS installation')
+    prefix = tmp_path_factory.mktemp('prefix')
+    marker = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
+    marker.mkdir(parents=True)
+    (marker / 'keypoint_perception').touch()
+    share = prefix / 'share' / 'keypoint_perception'
+    share.mkdir()
+    for folder in ('launch', 'config'):
+        (share / folder).symlink_to(ROOT / folder)
+    program = prefix / 'lib' / 'keypoint_perception' / 'perception_node'
+    program.parent.mkdir(parents=True)
+    program.write_text(
+        f'#!{sys.executable}\nimport sys\n'
+        'from keypoint_perception.ros.perception_node import main\nsys.exit(main())\n'
+    )
+    program.chmod(0o755)
+    return prefix
+
+
+@pytest.fixture
+def launch(prefix, start, monkeypatch):
+    """Start the launch file with arguments: ``launch('model:=...')``."""
+    before = os.environ['AMENT_PREFIX_PATH']
+    monkeypatch.setenv('AMENT_PREFIX_PATH', f'{prefix}{os.pathsep}{before}')
+    for variable in PROFILE_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    path = prefix / 'share' / 'keypoint_perception' / 'launch' / 'perception.launch.py'
+    return lambda *arguments: start('-c', LAUNCH, str(path), *arguments)
+
+
+def test_launched_node_publishes_keypoints(peer, launch, model_dir, make_image):
+    from sensor_msgs.msg import Image, PointCloud2
+
+    launched = launch(f'model:={model_dir}', 'image:=/cam/image', 'namespace:=arm')
+    launched.wait_for('DDS profile: .*config/fastdds_large_images.xml')
+    launched.wait_for('listening to /cam/image')
+    clouds = peer.collect(PointCloud2, '/arm/perception_node/keypoints')
+    publisher = peer.publisher(Image, '/cam/image')
+    peer.publish_until(lambda: clouds, publisher, make_image(5), 'keypoints', launched)
+    assert clouds[0].header.stamp.sec == 5
+    assert launched.stop() == 0
+    launched.wait_for('process has finished cleanly')
+
+
+def test_own_dds_profile_stays(launch, monkeypatch):
+    own = str(ROOT / 'config' / 'fastdds_large_images.xml')
+    monkeypatch.setenv(PROFILE_VARIABLES[0], own)
+    launched = launch('model:=/nowhere', 'dds_profile:=/other.xml')
+    launched.wait_for(f'DDS profile: {PROFILE_VARIABLES[0]}={own} is set and stays')
+    launched.wait_for(r'process has died \[pid \d+, exit code 2')
+    launched.wait()
+
+
+def test_arguments_win_over_the_file(launch, tmp_path):
+    path = tmp_path / 'own.yaml'
+    path.write_text('/**:\n  ros__parameters:\n    model: /in_file\n    threads: 1000\n')
+    launched = launch(f'params_file:={path}', 'model:=7', 'dds_profile:=')
+    launched.wait_for('DDS profile: none')
+    launched.wait_for('Parameter threads: must be a whole number from 0 to 256, got 1000')
+    path.write_text('/**:\n  ros__parameters:\n    model: /in_file\n')
+    launched = launch(f'params_file:={path}', 'model:=7', 'autostart:=true')
+    launched.wait_for("model not loaded: '7' is not a model directory")
+    launched = launch(f'params_file:={path}')
+    launched.wait_for("model not loaded: '/in_file' is not a model directory")
+    launched.wait()
+
+
+def test_missing_dds_profile_is_said(launch):
+    launched = launch('model:=/nowhere', 'dds_profile:=/nowhere.xml')
+    launched.wait_for("dds_profile: '/nowhere.xml' is no file; give a Fast DDS profile")
+    launched.wait()
