@@ -218,6 +218,7 @@ def child(module: str, arguments: tuple, environment: dict[str, str]) -> Iterato
     try:
         yield Child(module, process)
     finally:
+        process.stdin.close()  # the publisher waits for it, and ROS keeps signals to itself
         process.terminate()
         try:
             process.wait(timeout=10)
@@ -225,4 +226,3 @@ def child(module: str, arguments: tuple, environment: dict[str, str]) -> Iterato
             process.kill()
             process.wait()
         process.stdout.close()
-        process.stdin.close()
