@@ -24,7 +24,7 @@ class TorchEngine:
         except ImportError as error:
             msg = (
                 f'Engine torch is not installed ({error}); install it with '
-                '`pip install keypoint_perception[train]`, or choose engine onnxruntime.'
+                '`pip install torch safetensors`, or choose engine onnxruntime.'
             )
             raise EngineError(msg) from error
         from keypoint_perception.model.checkpoint import load_network

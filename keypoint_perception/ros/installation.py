@@ -29,8 +29,8 @@ def find_ros() -> None:
     if found is None or found.origin is None:
         msg = (
             f'ROS 2 (rclpy) is not found by {sys.executable}; source a ROS 2 installation '
-            '(`source /opt/ros/jazzy/setup.bash`), or install its wheels with '
-            '`pip install keypoint_perception[ros]`.'
+            '(`source /opt/ros/jazzy/setup.bash`), or install its wheels with this package and '
+            "its extra: `pip install -e '.[ros]'`."
         )
         raise ConfigError(msg)
     prefix = Path(sys.prefix)

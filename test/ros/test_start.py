@@ -1,6 +1,8 @@
 """The node starts with good parameters only, and says what keeps images away."""
 
+import array
 import os
+import re
 import signal
 
 import pytest
@@ -11,6 +13,7 @@ import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from keypoint_perception.inference.stand_in import write_stand_in
 from keypoint_perception.manifest import ONNX_NAME
+from keypoint_perception.ros.installation import DDS_PROFILE_VARIABLES
 from keypoint_perception.ros.messages import from_point_cloud
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
@@ -132,8 +135,9 @@ def test_incompatible_qos_is_explained(peer, start_node, model_dir):
 def test_compressed_images_and_a_namespace(peer, start_node, model_dir):
     remaps = {'image': '/cam/image', '__ns': '/left_arm'}
     node = start_node(
-        model=model_dir, remaps=remaps, image_transport='compressed', silence_timeout=1.0
+        model=model_dir, remaps=remaps, image_transport='compressed', robot_name='Ada'
     )
+    node.wait_for("Parameter 'robot_name' means nothing here; known: model, engine")
     clouds = peer.collect(PointCloud2, '/left_arm/perception_node/keypoints')
     publisher = peer.publisher(CompressedImage, '/cam/image/compressed')
     rgb = np.zeros((48, 64, 3), np.uint8)
@@ -151,4 +155,27 @@ def test_compressed_images_and_a_namespace(peer, start_node, model_dir):
     assert clouds[0].header == good.header
     points = from_point_cloud(clouds[0])
     assert (points['u'][0], points['v'][0]) == (20, 30)
+    assert node.stop() == 0
+
+
+def test_images_lost_in_shared_memory_are_explained(peer, start_node, model_dir, monkeypatch):
+    from rclpy.utilities import get_rmw_implementation_identifier
+
+    if 'fastrtps' not in get_rmw_implementation_identifier():
+        pytest.skip('only Fast DDS loses large images in shared memory')
+    if any(os.environ.get(variable) for variable in DDS_PROFILE_VARIABLES):
+        pytest.skip('this process has a DDS profile already')
+    node = start_node(model=model_dir, remaps={'image': '/large/image'})
+    diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
+    publisher = peer.publisher(Image, '/large/image', best_effort=True)
+    image = Image(height=480, width=640, encoding='rgb8', step=3 * 640)
+    image.data = array.array('B', bytes(480 * 640 * 3))
+    told = r'% of the images on /large/image are lost on their way: images above 0\.5 MB'
+
+    def explained():
+        publisher.publish(image)
+        return [d for d in diagnoses if re.search(told, d.status[0].message)]
+
+    peer.spin_until(explained, 'an explanation of the loss', node)
+    node.wait_for(told + r'.*start the publisher and this node with FASTRTPS_DEFAULT_PROFILES_FIL')
     assert node.stop() == 0
