@@ -11,8 +11,8 @@ VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := train,onnx,ros,dev
-# Further arguments for pip. PyPI's own torch for Linux brings CUDA, which is gigabytes; without
-# a GPU: make demo PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
+# Further arguments for pip. PyPI's own torch for Linux brings CUDA, which is gigabytes; PyTorch's
+# installation page names the index of its CPU builds, for PIP_ARGS='--extra-index-url ...'
 PIP_ARGS ?=
 
 # The user's own recording, for `make demo BAG=... TOPIC=...`, and where the results go.
