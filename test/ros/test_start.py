@@ -101,6 +101,33 @@ def test_starts_from_the_wheels_without_a_sourced_prefix(start_node, model_dir, 
     assert 'Traceback' not in node.output
 
 
+# A signal that comes while the engine is being loaded: ROS is gone when configuring goes on.
+STOPPED_WHILE_LOADING = """
+import os, signal, sys, time
+import numpy as np
+from keypoint_perception.inference.fake_engine import FakeEngine
+from keypoint_perception.ros import node
+from keypoint_perception.ros.perception_node import main
+import rclpy
+node.model_identity = str
+def load(model_dir, name, *, threads):
+    os.kill(os.getpid(), signal.{name})
+    while rclpy.ok():
+        time.sleep(0.01)
+    return FakeEngine(lambda images: np.zeros((1, 3, 3), np.float32))
+sys.exit(main(load=load))
+"""
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
+def test_signal_while_loading_is_a_clean_end(start, name):
+    node = start(
+        '-c', STOPPED_WHILE_LOADING.replace('{name}', name), '--ros-args', '-p', 'model:=x'
+    )
+    assert node.wait() == 0, node.output
+    assert 'Traceback' not in node.output
+
+
 def test_silence_names_the_topic_that_has_no_publisher(peer, start_node, model_dir, make_image):
     node = start_node(model=model_dir, remaps={'image': '/a/image'}, silence_timeout=0.1)
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
