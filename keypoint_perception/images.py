@@ -288,10 +288,7 @@ def fit_image(rgb: np.ndarray, fit: Fit, out: np.ndarray | None = None) -> np.nd
         out = np.zeros((*fit.network_hw, 3), np.uint8)
     elif (height, width) != tuple(fit.network_hw):
         out[...] = 0
-    if (height, width) == rgb.shape[:2]:
-        resized = rgb
-    else:
-        resized = _resize(rgb, height, width)
+    resized = rgb if (height, width) == rgb.shape[:2] else _resize(rgb, height, width)
     out[top : top + height, left : left + width] = resized
     return out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import errno
+import logging
 import sys
 from types import UnionType
 from typing import Annotated, get_args, get_origin, get_type_hints, Union
@@ -83,6 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     :param arguments: command line without the program's name, by default the process's own
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    show_log()
     try:
         code = app(args=arguments or ['--help'], prog_name=NAME, standalone_mode=False)
     except PerceptionError as error:
@@ -101,6 +103,23 @@ def main(arguments: list[str] | None = None) -> None:
     if code == STOPPED_BY_CTRL_C:
         print('stopped by Ctrl-C', file=sys.stderr)
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def show_log() -> None:
+    """Print what the rooms have to say (what was chosen and why, what was lost) on stderr."""
+    log = logging.getLogger(NAME)
+    if not log.handlers:
+        log.addHandler(StderrHandler())
+        log.setLevel(logging.INFO)
+
+
+class StderrHandler(logging.Handler):
+    """Writes to whatever stderr is at the moment; a progress bar puts itself in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        level = '' if record.levelno < logging.WARNING else f'{record.levelname.lower()}: '
+        print(f'{level}{record.getMessage()}', file=sys.stderr)
 
 
 def stop(sentence: str, cause: Exception) -> None:

@@ -54,7 +54,7 @@ class TrainConfig:
     objective_settings: dict = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
     network: str = 'default'
-    keypoints: int = 16
+    keypoints: int = 20
     size: int = 128
     width: int = 32
     norm: str = 'group'

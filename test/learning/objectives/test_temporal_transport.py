@@ -19,9 +19,9 @@ def network():
     return Keypointer(NETWORK)
 
 
-def objective(*, both_ways=True, change=1.0, sigma=0.1):
+def objective(*, both_ways=True, change=1.0, sigma=0.1, still_weight=1.0):
     torch.manual_seed(1)
-    config = TemporalTransportConfig(sigma=sigma, both_ways=both_ways)
+    config = TemporalTransportConfig(sigma, both_ways, still_weight)
     return TemporalTransport(config, NETWORK, change=change)
 
 
@@ -63,6 +63,26 @@ def test_the_target_is_rebuilt_and_not_the_source(network):
     terms.refine = Answer(target)
     torch.testing.assert_close(terms(network, source, target)['pixel'], torch.zeros(2))
     assert (terms(network, target, source)['pixel'] > 0.1).all()
+
+
+def test_pixels_that_differ_count_more():
+    # the right half differs by 0.2 in all colours, the left half is the same
+    image0 = torch.zeros(1, 3, 32, 48)
+    image1 = image0.clone()
+    image1[..., 24:] = 0.2
+    weight = objective(still_weight=0.4)._weight(image0, image1)[0, 0]
+    # far from the edge the blur changes nothing: 0.4 + 0.6 * 0.2 / (0.2 + 0.05)
+    torch.testing.assert_close(weight[16, 40], torch.tensor(0.88))
+    torch.testing.assert_close(weight[16, 5], torch.tensor(0.4))
+    assert (objective()._weight(image0, image1) == 1).all()
+
+
+def test_the_weight_multiplies_the_error(network):
+    image0 = torch.zeros(1, 3, 32, 48)
+    terms = objective(still_weight=0.25)
+    terms.refine = Answer(image0 + 0.6)
+    # both frames are the same, so everything stands still: 0.25 * 0.36
+    torch.testing.assert_close(terms(network, image0, image0)['pixel'], torch.tensor([0.09]))
 
 
 def test_transport_by_hand():
@@ -160,3 +180,10 @@ def test_spread_weighs_in_as_far_as_transport_explains(network):
 def test_sigma_must_make_sense(sigma):
     with pytest.raises(ConfigError, match=f'sigma: must be above 0 and at most 1, got {sigma}'):
         TemporalTransportConfig(sigma=sigma)
+
+
+@pytest.mark.parametrize('weight', [-0.1, 1.5])
+def test_still_weight_must_make_sense(weight):
+    sentence = f'still_weight: must be between 0 and 1, got {weight}'
+    with pytest.raises(ConfigError, match=sentence):
+        TemporalTransportConfig(still_weight=weight)
