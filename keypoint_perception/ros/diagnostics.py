@@ -19,6 +19,8 @@ SILENT_S = 2.0
 SILENCE = 'nothing published'
 # Wireless links lose some images; a shared-memory segment that is too small loses most.
 LOST_SHARE = 0.1
+# A segment of 512 KiB also holds the data of other topics.
+LARGE_BYTES = 400_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def judge(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
     if counts.silent_s > SILENT_S:
         return _why_silent(circumstances, counts)
     if counts.recently_lost > LOST_SHARE:
-        return DiagnosticStatus.WARN, loss_sentence(circumstances.topic, counts.recently_lost)
+        return DiagnosticStatus.WARN, loss_sentence(circumstances.topic, counts)
     if counts.recently_bad:
         sentence = f'{counts.recently_bad} bad images in the last seconds; {counts.last_bad}'
         return DiagnosticStatus.WARN, sentence
@@ -66,7 +68,7 @@ def _why_silent(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, 
     if circumstances.obstacle:
         return DiagnosticStatus.WARN, f'{SILENCE}: {circumstances.obstacle}'
     if counts.recently_lost > LOST_SHARE:
-        return DiagnosticStatus.ERROR, loss_sentence(circumstances.topic, counts.recently_lost)
+        return DiagnosticStatus.ERROR, loss_sentence(circumstances.topic, counts)
     if counts.input_hz:
         sentence = f'{SILENCE}: the engine has been busy for {counts.silent_s:.0f} s.'
         return DiagnosticStatus.WARN, sentence
@@ -77,15 +79,17 @@ def _why_silent(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, 
     )
 
 
-def loss_sentence(topic: str, share: float) -> str:
+def loss_sentence(topic: str, counts: Snapshot) -> str:
     """Return what is known about images that never arrive, and what to do."""
+    lost = f'{counts.recently_lost:.0%} of the images on {topic} are lost on their way'
+    if 0 < counts.image_bytes < LARGE_BYTES:
+        return f'{lost}: check the network and the load of this machine, or send compressed ones.'
     own = dds_profile_in_use()
     profile = own or shipped_file('config', DDS_PROFILE)
     who = 'the publisher (this node has it already)' if own else 'the publisher and this node'
     return (
-        f'{share:.0%} of the images on {topic} are lost on their way: images above 0.5 MB do not '
-        f'fit the shared memory that Fast DDS reserves by default; start {who} with '
-        f'FASTRTPS_DEFAULT_PROFILES_FILE={profile}.'
+        f'{lost}: images above 0.5 MB do not fit the shared memory that Fast DDS reserves by '
+        f'default; start {who} with FASTRTPS_DEFAULT_PROFILES_FILE={profile}.'
     )
 
 

@@ -35,6 +35,7 @@ class Snapshot:
     :param engine_ms: p50, p95, p99 of one image's way through the engine; NaN if unknown
     :param recently_bad: images of the last seconds that could not be used
     :param recently_lost: share of the last seconds' images that never arrived
+    :param image_bytes: size of the last image as it was sent
     :param silent_s: seconds since the last message or since the start
     """
 
@@ -50,6 +51,7 @@ class Snapshot:
     engine_ms: tuple[float, float, float]
     recently_bad: int
     recently_lost: float
+    image_bytes: int
     silent_s: float
 
 
@@ -78,6 +80,7 @@ class Health:
         self._counts = Counter()
         self._bad = Counter()
         self._last_bad = ''
+        self._image_bytes = 0
         self._complaints: set[str] = set()
         self.restart()
 
@@ -88,9 +91,10 @@ class Health:
             names = ('received', 'lost', 'bad', 'latency_ms', 'engine_ms')
             self._recent = {name: Recent() for name in names}
 
-    def received(self) -> None:
-        """Count an image that arrived."""
+    def received(self, size: int) -> None:
+        """Count an image of so many bytes that arrived."""
         with self._lock:
+            self._image_bytes = size
             self._counts['received'] += 1
             self._recent['received'].add(time.monotonic())
 
@@ -142,6 +146,7 @@ class Health:
                 engine_ms=percentiles(recent['engine_ms']),
                 recently_bad=len(recent['bad']),
                 recently_lost=lost / max(1, lost + received),
+                image_bytes=self._image_bytes,
                 silent_s=now - self._last_published,
             )
 

@@ -178,7 +178,7 @@ class PerceptionNode(LifecycleNode):
 
     def _receive(self, serialised: bytes) -> None:
         """Hand the newest image over, in the executor's thread."""
-        self._health.received()
+        self._health.received(len(serialised))
         if self._input is None or self._worker is None:
             return  # taken before the subscription was destroyed
         try:

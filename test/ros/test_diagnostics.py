@@ -34,7 +34,7 @@ def test_rates_speak_of_the_last_seconds(clock):
     health = Health()
     for _ in range(100):
         clock.now += 0.1
-        health.received()
+        health.received(921_648)
         health.published(4.0, 2.0)
     counts = health.snapshot()
     assert counts.input_hz == pytest.approx(10, abs=0.3)
@@ -104,7 +104,7 @@ def test_silence_by_bad_images(clock):
 
 def test_silence_by_a_busy_engine(clock):
     health = Health()
-    health.received()
+    health.received(921_648)
     assert 'the engine has been busy for 3 s' in silent(clock, health)[1]
 
 
@@ -122,7 +122,7 @@ def test_losses_are_explained(clock, monkeypatch, own):
         monkeypatch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', own)
     health = Health()
     for _ in range(20):
-        health.received()
+        health.received(921_648)
         health.published(1.0, 1.0)
     health.lost(2)
     assert judge(ACTIVE, health.snapshot())[0] == DiagnosticStatus.OK
@@ -136,6 +136,18 @@ def test_losses_are_explained(clock, monkeypatch, own):
     else:
         assert 'start the publisher and this node with' in sentence
         assert sentence.endswith('config/fastdds_large_images.xml.')
+
+
+def test_losses_of_small_images_are_not_blamed_on_shared_memory(clock):
+    health = Health()
+    health.received(30_000)
+    health.published(1.0, 1.0)
+    health.lost(1)
+    _, sentence = judge(ACTIVE, health.snapshot())
+    assert sentence.startswith(
+        '50% of the images on /cam/image are lost on their way: check the n'
+    )
+    assert 'Fast DDS' not in sentence
 
 
 def test_message_has_level_sentence_and_values(clock):
