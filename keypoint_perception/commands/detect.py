@@ -7,6 +7,7 @@ from pathlib import Path
 import time
 from typing import Annotated
 
+from keypoint_perception.commands.outputs import check_file, check_outputs
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.errors import SourceError
 import typer
@@ -30,10 +31,14 @@ def detect(
     ] = None,
     engine: Annotated[str, typer.Option(help='auto, onnxruntime, tensorrt or torch.')] = 'auto',
     threads: Annotated[
-        int, typer.Option(min=0, help='CPU threads of the engine; 0: its own choice.')
+        int, typer.Option(min=0, max=1024, help='CPU threads of the engine; 0: its own choice.')
     ] = 0,
 ) -> None:
     """Run a model over a recording."""
+    check_file('--out', out)
+    # a bag that exists is refused by its writer
+    new_bag = bag if bag is not None and not bag.exists() else None
+    check_outputs({'--out': out, '--video': video, '--bag': new_bag}, {'the recording': source})
     from keypoint_perception.evaluation.detections import detect_frames, Track
     from keypoint_perception.evaluation.video import OverlayVideos
     from keypoint_perception.frames.annotations import KeypointWriter

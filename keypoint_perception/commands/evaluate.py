@@ -6,6 +6,7 @@ from pathlib import Path
 import time
 from typing import Annotated
 
+from keypoint_perception.commands.outputs import check_file, check_outputs
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.errors import SourceError
 import typer
@@ -28,10 +29,13 @@ def evaluate(
     ] = None,
     engine: Annotated[str, typer.Option(help='auto, onnxruntime, tensorrt or torch.')] = 'auto',
     threads: Annotated[
-        int, typer.Option(min=0, help='CPU threads of the engine; 0: its own choice.')
+        int, typer.Option(min=0, max=1024, help='CPU threads of the engine; 0: its own choice.')
     ] = 0,
 ) -> None:
     """Score a model against labels."""
+    check_file('--out', out)
+    read = {'the recording': source, 'the labels': annotations}
+    check_outputs({'--out': out, '--video': video}, read)
     from keypoint_perception.evaluation import report
     from keypoint_perception.frames.annotations import read_annotations
     from keypoint_perception.inference.engine import load_engine

@@ -31,7 +31,9 @@ CommandLineError = UsageError.__base__
 MENDABLE_ERRNOS = {
     errno.EACCES,
     errno.EDQUOT,
+    errno.EEXIST,  # a file where a directory is needed
     errno.EISDIR,
+    errno.ENAMETOOLONG,
     errno.ENOSPC,
     errno.ENOTDIR,
     errno.EPERM,
