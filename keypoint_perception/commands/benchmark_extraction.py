@@ -10,7 +10,7 @@ import platform
 import tempfile
 from typing import Annotated
 
-from keypoint_perception.commands.extraction_progress import extraction_progress
+from keypoint_perception.commands.progress import extraction_progress
 import typer
 
 

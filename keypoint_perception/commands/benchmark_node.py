@@ -35,7 +35,7 @@ def node(
     ] = False,
 ) -> None:
     """Measure the node's latency, losses and CPU time beside a bare rclpy node's, in one run."""
-    from keypoint_perception.commands.extraction_progress import extraction_progress
+    from keypoint_perception.commands.progress import extraction_progress
     from keypoint_perception.inference.engine import load_engine
     from keypoint_perception.inference.stand_in import write_stand_in
     from keypoint_perception.ros.installation import DDS_PROFILE, shipped_file

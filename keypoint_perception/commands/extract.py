@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from keypoint_perception.commands.extraction_progress import extraction_progress
+from keypoint_perception.commands.progress import extraction_progress
 import typer
 
 

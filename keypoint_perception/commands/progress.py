@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -17,53 +17,20 @@ def show_progress(
 
     :param total: number of items, None if it is not known
     """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn('{task.fields[rate]}'),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total, rate='')
-        for item in items:
+    with _progress() as progress:
+        task = progress.add_task(title, total=total, text='')
+        for done, item in enumerate(items, start=1):
             yield item
-            progress.advance(task)
             speed = progress.tasks[0].speed
-            progress.update(task, rate='' if speed is None else f'{speed:.0f}/s')
+            rate = '' if speed is None else f' {speed:.0f}/s'
+            progress.update(task, completed=done, text=_count(done, total) + rate)
 
 
-class TrainingProgress:
-    """Shows extraction, then learning with its loss and its speed."""
-
-    def __init__(self, progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, int] = {}
-
-    def frames(self, done: int, total: int | None) -> None:
-        """Show how many frames are extracted."""
-        self._show('extracting frames', done, total, f'{done}' + (f'/{total}' if total else ''))
-
-    def moment(self, moment) -> None:
-        """Show a :class:`keypoint_perception.learning.watch.Moment`."""
-        text = f'step {moment.step}  loss {moment.loss:.4f}  {moment.pairs_per_s:.0f} pairs/s'
-        self._show('learning', moment.done, 1.0, text)
-
-    def _show(self, title: str, done: float, total: float | None, text: str) -> None:
-        if title not in self._tasks:
-            self._tasks[title] = self._progress.add_task(title, total=total, text=text)
-        self._progress.update(self._tasks[title], completed=done, total=total, text=text)
+@contextmanager
+def extraction_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a progress bar, and give the function to call with what is done and the total."""
+    with _progress() as progress:
+        yield Bars(progress).counter(title)
 
 
 @contextmanager
@@ -73,6 +40,46 @@ def training_progress(*, quiet: bool) -> Iterator[TrainingProgress]:
 
     :param quiet: show nothing, as all processes but the first do
     """
+    with _progress(quiet=quiet) as progress:
+        yield TrainingProgress(Bars(progress))
+
+
+class Bars:
+    """Progress bars by their title, each made when it is first shown."""
+
+    def __init__(self, progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, int] = {}
+
+    def show(self, title: str, done: float, total: float | None, text: str) -> None:
+        """Show how far one thing has come."""
+        if title not in self._tasks:
+            self._tasks[title] = self._progress.add_task(title, total=total, text=text)
+        self._progress.update(self._tasks[title], completed=done, total=total, text=text)
+
+    def counter(self, title: str) -> Callable[[int, int | None], None]:
+        """Return the function to call with what is done and the total."""
+        return lambda done, total: self.show(title, done, total, _count(done, total))
+
+
+class TrainingProgress:
+    """Shows extraction, then learning with its loss and its speed."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self.frames = bars.counter('extracting frames')
+
+    def moment(self, moment) -> None:
+        """Show a :class:`keypoint_perception.learning.watch.Moment`."""
+        text = f'step {moment.step}  loss {moment.loss:.4f}  {moment.pairs_per_s:.0f} pairs/s'
+        self._bars.show('learning', moment.done, 1.0, text)
+
+
+def _count(done: int, total: int | None) -> str:
+    return f'{done}/{total}' if total else str(done)
+
+
+def _progress(*, quiet: bool = False):
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -91,5 +98,4 @@ def training_progress(*, quiet: bool) -> Iterator[TrainingProgress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        yield TrainingProgress(progress)
+    return Progress(*columns, console=Console(stderr=True), disable=quiet)
