@@ -59,7 +59,13 @@ def train(
     fabric = learning.make_fabric(settings)
     with training_progress(quiet=not fabric.is_global_zero) as show:
         store = prepare_frames(
-            fabric, source, topic or [], out, size=settings.size, progress=show.frames
+            fabric,
+            source,
+            topic or [],
+            out,
+            size=settings.size,
+            resume=resume,
+            progress=show.frames,
         )
         budget = Budget(steps=limit, minutes=minutes)
         outcome = learning.train(

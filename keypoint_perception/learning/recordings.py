@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.frames.digest import source_digest
 from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.frames.store_files import is_store
+from keypoint_perception.frames.store_files import is_store, read_header
 from lightning_fabric import Fabric
 
 STORE_NAME = 'frames'
@@ -20,6 +21,7 @@ def prepare_frames(
     out: Path,
     *,
     size: int,
+    resume: bool,
     progress: Callable[[int, int | None], None],
 ) -> FrameStore:
     """
@@ -28,7 +30,9 @@ def prepare_frames(
     A single source that is a frame store is used where it lies. With several processes the
     first one extracts and the others wait.
 
+    :param resume: whether the run was begun before, so that its recordings are all there
     :raises SourceError: if a recording cannot be used
+    :raises ConfigError: if ``out/frames`` holds the frames of other recordings
     """
     if len(sources) == 1 and is_store(Path(sources[0])):
         store = FrameStore.open(sources[0])
@@ -42,6 +46,8 @@ def prepare_frames(
         return store
     place = out / STORE_NAME
     if fabric.is_global_zero:
+        if is_store(place):
+            _check_recordings(place, sources, topics, complete=resume)
         # reading recordings loads rosbags, which learning from a store does not need
         from keypoint_perception.frames.store import extract_frames
 
@@ -55,3 +61,27 @@ def size_of_store(sources: Sequence[str]) -> int | None:
     if len(sources) != 1 or not is_store(Path(sources[0])):
         return None
     return max(FrameStore.open(sources[0]).network_hw)
+
+
+def _check_recordings(
+    place: Path, sources: Sequence[str], topics: Sequence[str], *, complete: bool
+) -> None:
+    """Refuse to mix these recordings with those of another run."""
+    from keypoint_perception.frames.source import choose_topics, open_recordings
+
+    chosen = choose_topics(open_recordings(sources), topics)
+    given = [(source_digest(Path(s)), list(t)) for s, t in zip(sources, chosen, strict=True)]
+    begun = read_header(place).sources
+    held = [(source['digest'], source['topics']) for source in begun]
+    others = [source for source in held if source not in given]
+    added = [source for source in given if source not in held]
+    if others or (complete and added):
+        msg = (
+            f'{str(place)!r} holds the frames of {_names(begun)}, not those asked for; name the '
+            'same recordings and topics as before, or train into another --out.'
+        )
+        raise ConfigError(msg)
+
+
+def _names(sources: Sequence[dict]) -> str:
+    return ', '.join(' '.join([s['name'], *filter(None, s['topics'])]) for s in sources)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from keypoint_perception.errors import TrainingError
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.learner import Average, Learner
@@ -93,9 +94,11 @@ def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Sessio
     Return a run as its checkpoint left it.
 
     :raises ModelError: if the checkpoint is missing, damaged or of another network
+    :raises TrainingError: if the run was begun on other frames
     """
     checkpoint = load_checkpoint(out)
     state, tensors = checkpoint.state, checkpoint.tensors
+    _check_frames(out, store, state['sources'])
     clips = find_clips(store.stamps_ns, store.source, store.camera)
     gaps = {'min_gap_s': config.min_gap_s, 'max_gap_s': config.max_gap_s}
     sampler = PairSampler(store.stamps_ns, clips, seed=config.seed, **gaps)
@@ -108,6 +111,21 @@ def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Sessio
     torch.set_rng_state(tensors['random'])
     session.step, session.elapsed_s = state['step'], state['elapsed_s']
     return session
+
+
+def _check_frames(out: Path, store: FrameStore, begun: list[dict]) -> None:
+    # another order, or other cameras, would draw other pairs
+    before, now = (
+        [(source['digest'], source['topics'], source['frames']) for source in sources]
+        for sources in (begun, store.sources)
+    )
+    if before != now:
+        names = ', '.join(f'{source["name"]} ({source["frames"]} frames)' for source in begun)
+        msg = (
+            f'The run in {str(out)!r} was begun on other frames, those of {names}; resume it '
+            'with the same recordings and topics, or train into another --out.'
+        )
+        raise TrainingError(msg)
 
 
 def _assemble(

@@ -149,6 +149,33 @@ def test_nothing_to_learn_from(capsys, quick, tmp_path):
     assert 'Nothing moves in the recording' in sentence(stderr)
 
 
+def test_frames_of_a_failed_run_are_not_mixed_in(capsys, recording, quick, tmp_path):
+    still = write_images(tmp_path / 'still', [np.full((48, 64, 3), 90, np.uint8)] * 40)
+    out = tmp_path / 'model'
+    assert train(capsys, still, out, quick, '--steps', '2')[0] == 2
+    code, _, stderr = train(capsys, recording, out, quick, '--steps', '2')
+    assert code == 2
+    assert f'holds the frames of {still}, not those asked for; name the same' in sentence(stderr)
+    assert [s['name'] for s in FrameStore.open(out / 'frames').sources] == [str(still)]
+
+
+def test_a_run_goes_on_with_its_own_frames_only(capsys, recording, quick, tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), np.uint8)
+    other = write_images(tmp_path / 'other', images)
+    store, out = tmp_path / 'store', tmp_path / 'model'
+    assert run(capsys, 'extract', other, '--out', store, '--size', '64')[0] == 0
+    assert train(capsys, recording, out, quick, '--steps', '2')[0] == 0
+    resume = ('train', '--out', out, '--resume', '--steps', '4')
+    for sources in ([other], [recording, other]):
+        code, _, stderr = run(capsys, *resume, *sources)
+        assert code == 2
+        assert f'holds the frames of {recording}, not those asked for' in sentence(stderr)
+    code, _, stderr = run(capsys, *resume, store)
+    assert code == 2
+    assert f'was begun on other frames, those of {recording} (40 frames)' in sentence(stderr)
+    assert run(capsys, *resume, recording)[0] == 0
+
+
 def test_too_short_a_recording(capsys, recording, quick, tmp_path):
     for path in sorted(recording.iterdir())[2:]:
         path.unlink()
