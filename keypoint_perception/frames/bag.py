@@ -68,13 +68,28 @@ class Bag:
         """Yield the images of some topics in the order of recording."""
         for notice in self._notices:
             log.warning(notice)
+        given, told = 0, False
         for path in self.paths:
             with _unpacked_file(path, self._name_of(path)) as storage:
                 if storage.path.stat().st_size == 0:
                     log.warning('%r is empty (0 bytes): no image comes from it.', storage.name)
+                    told = True
                     continue
                 for message in storage.messages(topics):
+                    given += 1
                     yield _encoded(message)
+                told = told or storage.damaged
+        announced = self.count(topics)
+        # records that a damage turned into others can be missing without any reader complaining
+        if announced is not None and given < announced and not told:
+            log.warning(
+                '%r announces %d images on %s, only %d of them are there: %d are lost.',
+                self.name,
+                announced,
+                ', '.join(topics),
+                given,
+                announced - given,
+            )
 
     def _name_of(self, path: Path) -> str:
         return self.name if self.name.endswith(path.name) else str(Path(self.name) / path.name)

@@ -33,6 +33,6 @@ def damage_sentence(file: str, damages: list[Damage], images: int) -> str:
     """
     first, lost = damages[0], sum(damage.lost for damage in damages)
     more = f'; damaged places: {len(damages)}' if len(damages) > 1 else ''
-    cost = f'about {lost:,} bytes are lost' if lost else 'no whole message is known to be lost'
+    cost = f'about {lost:,} bytes are lost' if lost else 'how much is lost is not known'
     gain = f'the {images} images that could be read are used' if images else 'no image is left'
     return f'{file!r} is damaged at {first.place} ({first.reason}{more}): {cost}, {gain}.'

@@ -50,11 +50,13 @@ class StorageFile:
 
     :param path: the file; its suffix tells the format
     :param name: what to call it in messages
+    :param damaged: whether a damage was warned of
     """
 
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
         self.name = name
+        self.damaged = False
 
     def topics(self) -> dict[str, Topic]:
         """
@@ -122,7 +124,8 @@ class StorageFile:
                 continue
             count += 1
             yield message._replace(data=_unpacked(message.data, message.serialization))
-        if salvage.damages:
+        self.damaged = bool(salvage.damages)
+        if self.damaged:
             log.warning(damage_sentence(self.name, salvage.damages, count))
 
     @contextmanager

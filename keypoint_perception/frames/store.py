@@ -77,9 +77,13 @@ def extract_frames(
     """
     lengths = network_hw if network_hw is not None else (size,)
     if not all(SMALLEST_SIZE <= length <= LARGEST_SIZE for length in lengths):
-        msg = f'size must be between {SMALLEST_SIZE} and {LARGEST_SIZE} px, got {lengths}.'
+        got = ' x '.join(str(length) for length in lengths)
+        msg = f'size must be between {SMALLEST_SIZE} and {LARGEST_SIZE} px, got {got}.'
         raise ConfigError(msg)
     recordings = open_recordings(sources)
+    if any(Path(recording.name).resolve() == Path(out).resolve() for recording in recordings):
+        msg = f'Frame store {str(out)!r} cannot be added to itself; name another directory.'
+        raise SourceError(msg)
     chosen = choose_topics(recordings, topics)
     extraction = _Extraction(Path(out), size, network_hw, progress)
     try:

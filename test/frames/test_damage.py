@@ -300,3 +300,14 @@ def test_decompression_goes_as_far_as_the_damage(compression):
         found, clause = decompress_prefix(wrong, compression, len(data))
         assert found[: len(data) // 3] == data[: len(data) // 3]
         assert clause.startswith(f'{compression} {sentence}')
+
+
+def test_images_that_go_missing_without_a_trace_are_counted(tmp_path, recordings, caplog):
+    bag = recordings.write_bag(tmp_path / 'bag', recordings.camera_rows(FRAMES))
+    metadata = bag / 'metadata.yaml'
+    text = metadata.read_text()
+    assert f'message_count: {FRAMES}' in text
+    metadata.write_text(text.replace(f'message_count: {FRAMES}', 'message_count: 70'))
+    assert numbers(list(read_frames([bag])), recordings) == list(range(FRAMES))
+    (warning,) = warnings_of(caplog)
+    assert 'announces 70 images on /camera/image_raw, only 30 of them are there' in warning

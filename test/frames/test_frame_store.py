@@ -119,7 +119,7 @@ def test_another_working_size_is_refused(tmp_path, bag):
 
 @pytest.mark.parametrize('size', [0, 8, 5000])
 def test_size_out_of_range_is_refused(tmp_path, bag, size):
-    with pytest.raises(ConfigError, match=rf'size must be between 16 and 4096 px, got \({size},'):
+    with pytest.raises(ConfigError, match=rf'size must be between 16 and 4096 px, got {size}\.'):
         extract_frames([bag], [], tmp_path / 'store', size=size)
 
 
@@ -307,3 +307,10 @@ def test_half_written_store_is_no_source(tmp_path, bag):
         extract_frames([bag], [], tmp_path / 'store', progress=interrupt, **SIZE)
     with pytest.raises(SourceError, match='is half-written'):
         extract_frames([tmp_path / 'store'], [], tmp_path / 'other', **SIZE)
+
+
+def test_a_store_is_not_added_to_itself(tmp_path, bag):
+    extract_frames([bag], [], tmp_path / 'store', size=32)
+    with pytest.raises(SourceError, match='cannot be added to itself; name another directory'):
+        extract_frames([tmp_path / 'store'], [], tmp_path / 'store', size=32)
+    assert len(FrameStore.open(tmp_path / 'store').sources) == 1
