@@ -93,6 +93,10 @@ class TrainConfig:
             if not low <= value <= high:
                 msg = f'{name}: must be between {low:g} and {high:g}, got {value:g}.'
                 raise ConfigError(msg)
+        if self.size % 8:
+            # the network halves its input three times
+            msg = f'size: must be a multiple of 8, got {self.size}.'
+            raise ConfigError(msg)
         if self.min_gap_s > self.max_gap_s:
             msg = (
                 f'min_gap_s: must not be above max_gap_s, got {self.min_gap_s:g} and '
@@ -155,7 +159,8 @@ def read_config(path: Path | None, overrides: dict) -> TrainConfig:
     try:
         return _build(TrainConfig, values, where)
     except ConfigError as error:
-        if path is None:
+        setting = str(error).partition(':')[0]
+        if path is None or overrides.get(setting) is not None:
             raise
         msg = f'{path}: {error}'
         raise ConfigError(msg) from error

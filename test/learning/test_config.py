@@ -32,6 +32,7 @@ def test_command_line_goes_before_file_before_default(tmp_path):
         ('weights: {pixel: -1}', r'weights\.pixel: must be a number that is not negative, got -1'),
         ('objective: magic', "objective: 'magic' is not known; known: temporal_transport"),
         ('keypoints: 0', 'keypoints: must be between 1 and 256, got 0'),
+        ('size: 100', 'size: must be a multiple of 8, got 100'),
         ('keypoints: 1.5', r'keypoints: must be a whole number, got 1\.5'),
         ('keypoints: many', "keypoints: must be a whole number, got 'many'"),
         ('learning_rate: fast', "learning_rate: must be a number, got 'fast'"),
@@ -50,6 +51,11 @@ def test_mistakes_are_named(tmp_path, text, sentence):
         read_config(path, {})
     assert 'train.yaml' in str(raised.value)
     assert '\n' not in str(raised.value)
+
+
+def test_the_command_lines_mistakes_are_not_the_files(tmp_path):
+    with pytest.raises(ConfigError, match='^keypoints: must be between 1 and 256, got 0'):
+        read_config(written(tmp_path, 'width: 8'), {'keypoints': 0})
 
 
 def test_a_missing_file_is_named(tmp_path):
