@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -51,30 +52,33 @@ def train(
     from keypoint_perception.learning.resume import settings_of_run
     from keypoint_perception.learning.stopping import Budget
     from keypoint_perception.model.onnx_export import export_model
+    from keypoint_perception.sole_writer import sole_writer
 
     if size is None and config is None and not resume:
         stated['size'] = size_of_store(source)
     settings = settings_of_run(out, config, stated, resume=resume)
     limit = None if minutes is not None and steps is None else settings.steps
     fabric = learning.make_fabric(settings)
-    with training_progress(quiet=not fabric.is_global_zero) as show:
-        store = prepare_frames(
-            fabric,
-            source,
-            topic or [],
-            out,
-            size=settings.size,
-            resume=resume,
-            progress=show.frames,
-        )
-        budget = Budget(steps=limit, minutes=minutes)
-        outcome = learning.train(
-            fabric, settings, store, out, budget=budget, resume=resume, report=show.moment
-        )
-    if not fabric.is_global_zero:
-        return
-    write_training_page(out)
-    manifest = export_model(out)
+    # the first process writes, whatever their number
+    with sole_writer(out) if fabric.is_global_zero else nullcontext():
+        with training_progress(quiet=not fabric.is_global_zero) as show:
+            store = prepare_frames(
+                fabric,
+                source,
+                topic or [],
+                out,
+                size=settings.size,
+                resume=resume,
+                progress=show.frames,
+            )
+            budget = Budget(steps=limit, minutes=minutes)
+            outcome = learning.train(
+                fabric, settings, store, out, budget=budget, resume=resume, report=show.moment
+            )
+        if not fabric.is_global_zero:
+            return
+        write_training_page(out)
+        manifest = export_model(out)
     print(f'stopped at step {outcome.step}: {outcome.reason}')
     if outcome.complaint:
         print(f'warning: {outcome.complaint}')

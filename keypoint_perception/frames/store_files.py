@@ -12,6 +12,7 @@ cut off before anything is appended. A source is marked complete with its last b
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 import json
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 import zlib
 
 from keypoint_perception.errors import SourceError
+from keypoint_perception.sole_writer import sole_writer
 import numpy as np
 
 FORMAT_VERSION = 1
@@ -113,12 +115,20 @@ class StoreWriter:
 
     :param path: the store's directory
     :param header: what it holds so far
+    :raises PerceptionError: if another process writes there, or has done so in the meantime
     """
 
     def __init__(self, path: Path, header: StoreHeader) -> None:
         self.path = path
         self.header = header
         path.mkdir(parents=True, exist_ok=True)
+        self._lock = ExitStack()
+        self._lock.enter_context(sole_writer(path))
+        # what another process has added since the header was read would be cut off here
+        if (read_header(path).blocks if is_store(path) else []) != header.blocks:
+            self._lock.close()
+            msg = f'Frame store {str(path)!r} was changed by another process; run this again.'
+            raise SourceError(msg)
         self._images = (path / IMAGES_NAME).open('ab')
         self._index = (path / INDEX_NAME).open('ab')
         self._images.truncate(header.frames * header.frame_bytes)
@@ -172,3 +182,4 @@ class StoreWriter:
         """Close the files; what was not committed will be cut off."""
         self._images.close()
         self._index.close()
+        self._lock.close()

@@ -12,6 +12,7 @@ from keypoint_perception.commands.program import main
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.inference.engine import load_engine
 from keypoint_perception.manifest import read_manifest
+from keypoint_perception.sole_writer import sole_writer
 import numpy as np
 import pytest
 
@@ -176,6 +177,16 @@ def test_a_run_goes_on_with_its_own_frames_only(capsys, recording, quick, tmp_pa
     assert run(capsys, *resume, recording)[0] == 0
 
 
+def test_two_runs_into_one_directory_are_refused(capsys, recording, quick, tmp_path):
+    out = tmp_path / 'model'
+    out.mkdir()
+    with sole_writer(out):
+        code, _, stderr = train(capsys, recording, out, quick, '--steps', '2')
+    assert code == 2
+    assert f"'{out}' is being written by another process; wait for its end" in sentence(stderr)
+    assert not list(out.iterdir())
+
+
 def test_too_short_a_recording(capsys, recording, quick, tmp_path):
     for path in sorted(recording.iterdir())[2:]:
         path.unlink()
@@ -189,7 +200,7 @@ def test_too_short_a_recording(capsys, recording, quick, tmp_path):
     [
         (['--objective', 'magic'], "objective: 'magic' is not known; known: temporal_transport"),
         (['--keypoints', '0'], 'keypoints: must be between 1 and 256, got 0'),
-        (['--size', '100'], 'multiples of 8 and at least 16'),
+        (['--size', '100'], 'size: must be a multiple of 8, got 100'),
         (['--config', 'nowhere.yaml'], "'nowhere.yaml' cannot be read"),
         (['--resume'], 'holds no checkpoint'),
     ],

@@ -4,10 +4,11 @@ import json
 import subprocess
 import sys
 
-from keypoint_perception.errors import ConfigError, EncodingError, SourceError
+from keypoint_perception.errors import ConfigError, EncodingError, PerceptionError, SourceError
 from keypoint_perception.frames import store as store_module
 from keypoint_perception.frames.source import DecodingTally
 from keypoint_perception.frames.store import extract_frames, FrameStore, working_size
+from keypoint_perception.frames.store_files import StoreHeader, StoreWriter
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
 import numpy as np
@@ -314,3 +315,17 @@ def test_a_store_is_not_added_to_itself(tmp_path, bag):
     with pytest.raises(SourceError, match='cannot be added to itself; name another directory'):
         extract_frames([tmp_path / 'store'], [], tmp_path / 'store', size=32)
     assert len(FrameStore.open(tmp_path / 'store').sources) == 1
+
+
+def test_two_extractions_into_one_store_do_not_mix(tmp_path, bag):
+    out = tmp_path / 'store'
+
+    def extract_again(_done, _total):
+        with pytest.raises(PerceptionError, match='is being written by another process; wait'):
+            extract_frames([bag], [], out, **SIZE)
+
+    extract_frames([bag], [], out, **SIZE, progress=extract_again)
+    late = StoreHeader(FrameStore.open(out).network_hw)
+    with pytest.raises(SourceError, match='was changed by another process; run this again'):
+        StoreWriter(out, late)
+    FrameStore.open(out)

@@ -54,7 +54,7 @@ def test_mistakes_are_named(tmp_path, text, sentence):
 
 
 def test_the_command_lines_mistakes_are_not_the_files(tmp_path):
-    with pytest.raises(ConfigError, match='^keypoints: must be between 1 and 256, got 0'):
+    with pytest.raises(ConfigError, match=r'^keypoints: must be between 1 and 256, got 0'):
         read_config(written(tmp_path, 'width: 8'), {'keypoints': 0})
 
 
