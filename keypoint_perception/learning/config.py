@@ -179,7 +179,7 @@ def from_values(values: dict, **changes) -> TrainConfig:
 def _build(kind: type, values: dict, where: str):
     _refuse_unknown(values, [f.name for f in fields(kind)], where)
     defaults = {f.name: f.type for f in fields(kind)}
-    # YAML reads 2 where 2.0 is meant and 1e-3 as text
+    # YAML reads 2 where 2.0 is meant, 1e-3 as text and the precision 16 as a number
     return kind(**{name: _number(value, defaults[name], name) for name, value in values.items()})
 
 
@@ -190,6 +190,8 @@ def _number(value, kind: str, name: str):
         except (TypeError, ValueError) as error:
             msg = f'{name}: must be a number, got {value!r}.'
             raise ConfigError(msg) from error
+    if kind == 'str' and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     if kind == 'int' and (isinstance(value, bool) or not isinstance(value, int)):
         msg = f'{name}: must be a whole number, got {value!r}.'
         raise ConfigError(msg)

@@ -58,6 +58,11 @@ def test_the_command_lines_mistakes_are_not_the_files(tmp_path):
         read_config(written(tmp_path, 'width: 8'), {'keypoints': 0})
 
 
+@pytest.mark.parametrize('text', ['precision: 16', 'precision: "16"'])
+def test_a_precision_may_stand_without_quotes(tmp_path, text):
+    assert read_config(written(tmp_path, text), {}).precision == '16'
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"'.*nowhere\.yaml' cannot be read \(No such file"):
         read_config(tmp_path / 'nowhere.yaml', {})
