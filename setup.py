@@ -20,7 +20,6 @@ ONNX = ['onnxruntime>=1.17']
 TRAIN = [
     *BAGS,
     *ONNX,
-    'kornia>=0.7',
     'lightning-fabric>=2.2',
     'onnx>=1.16',
     'safetensors>=0.4',
@@ -56,7 +55,6 @@ DEV = [
     'colcon-ros',
     'colcon-test-result',
     'empy<4',
-    'psutil',
     'pytest-timeout',
     'ruff',
     'setuptools<80',

@@ -86,7 +86,6 @@ LIBRARIES = (
             VERSION_PROBE),
     Library('training', 'torch', 'torch', '`pip install torch`', TORCH_PROBE),
     Library('training', 'lightning_fabric', 'lightning-fabric', '`pip install lightning-fabric`'),
-    Library('training', 'kornia', 'kornia', '`pip install kornia`'),
     Library('training', 'safetensors', 'safetensors', '`pip install safetensors`'),
     Library('training', 'tensorboard', 'tensorboard', '`pip install tensorboard`'),
     Library('training', 'onnx', 'onnx', '`pip install onnx`'),
