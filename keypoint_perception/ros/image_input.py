@@ -79,12 +79,12 @@ class ImageInput:
 
     def _on_incompatible_qos(self, event) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
-        self._node.get_logger().warning(self._qos_sentence(policy))
+        reason = f'a publisher does not offer the {policy} that this node asks for'
+        self._node.get_logger().warning(self._qos_sentence(reason))
 
-    def _qos_sentence(self, policy: str) -> str:
+    def _qos_sentence(self, reason: str) -> str:
         return (
-            f'QoS incompatible on {self.topic}: a publisher does not offer the {policy} that this '
-            f'node asks for ({self._qos.reliability.name.lower()}); change '
+            f'QoS incompatible on {self.topic}: {reason}; change '
             f'qos_overrides.{self.topic}.subscription, or the publisher.'
         )
 
@@ -109,11 +109,13 @@ class ImageInput:
                 f'the publisher on {self.topic} sends {publishers[0].topic_type}, expected '
                 f'{expected}; {self._where_images_are()}'
             )
+        reasons = []
         for publisher in right:
-            compatibility, _ = qos_check_compatible(publisher.qos_profile, self._qos)
+            compatibility, reason = qos_check_compatible(publisher.qos_profile, self._qos)
             if compatibility != QoSCompatibility.ERROR:
                 return ''
-        return self._qos_sentence('RELIABILITY')
+            reasons.append(qos_errors(reason))
+        return self._qos_sentence(reasons[0])
 
     def _where_images_are(self) -> str:
         """Return what to do about a topic without images."""
@@ -139,6 +141,19 @@ class ImageInput:
         return self._node.count_publishers(topic) > 0 and not topic.startswith(
             self._node.get_fully_qualified_name() + '/'
         )
+
+
+def qos_errors(reason: str) -> str:
+    """
+    Return what two profiles fail in, without the warnings beside it.
+
+    :param reason: as ``qos_check_compatible`` gives it: ``ERROR: Best effort publisher and
+        reliable subscription;WARNING: ...;``
+    """
+    parts = [part.strip() for part in reason.split(';')]
+    errors = [part.removeprefix('ERROR: ') for part in parts if part.startswith('ERROR: ')]
+    named = ', '.join(error[:1].lower() + error[1:] for error in errors)
+    return named or 'the publisher does not offer what this node asks for'
 
 
 def image_topic(node: LifecycleNode, transport: str) -> str:

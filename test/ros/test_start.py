@@ -153,8 +153,8 @@ def test_incompatible_qos_is_explained(peer, start_node, model_dir):
     node = start_node(model=model_dir, remaps={'image': '/q/image'}, **{override: 'reliable'})
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
     peer.publisher(Image, '/q/image', matched=False, best_effort=True)
-    told = r'QoS incompatible on /q/image: .* RELIABILITY that this node asks for \(reliable\)'
-    node.wait_for(told)
+    node.wait_for('QoS incompatible on /q/image: .* RELIABILITY that this node asks for')
+    told = 'QoS incompatible on /q/image: best effort publisher and reliable subscription; change'
     peer.diagnosed('nothing published: ' + told, diagnoses, node)
     assert node.stop() == 0
 
