@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 import json
-import os
 from pathlib import Path
-import platform
 import tempfile
 from typing import Annotated
 
@@ -26,6 +23,7 @@ def extraction(
     size: Annotated[int, typer.Option(help='Long side of the extracted frames, px.')] = 128,
 ) -> None:
     """Measure the rate of extraction beside rosbags alone, on one core and in one run."""
+    from keypoint_perception.evaluation.report import describe_machine, now
     from keypoint_perception.frames.extraction_benchmark import (
         measure_extraction,
         write_camera_bag,
@@ -38,25 +36,16 @@ def extraction(
             write_camera_bag(bag, frames)
         with extraction_progress('measuring') as progress:
             measured = measure_extraction(bag, topic, size=size, progress=progress)
-    machine = {
-        'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        'machine': f'{processor_name()}, {os.cpu_count()} cores, {platform.platform()}',
+    machine = describe_machine()
+    provenance = {
+        'date': now(),
+        'machine': machine,
         'source': 'generated' if source is None else str(source),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(machine | measured, indent=2) + '\n')
-    print(f'{measured["images"]} images, one core of {machine["machine"]}')
+    out.write_text(json.dumps(provenance | measured, indent=2) + '\n')
+    print(f'{measured["images"]} images, one core of {machine["processor"]}')
     print(f'  rosbags alone  {measured["rosbags_images_per_s"]:8.1f} images/s')
     print(f'  extraction     {measured["extraction_images_per_s"]:8.1f} images/s')
     print(f'  ratio          {measured["ratio"]:8.3f}')
     print(f'wrote {out}')
-
-
-def processor_name() -> str:
-    """Return the processor's model where the system tells it, else its architecture."""
-    cpuinfo = Path('/proc/cpuinfo')
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith('model name'):
-                return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()

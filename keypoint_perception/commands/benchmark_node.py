@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 import json
-import os
 from pathlib import Path
-import platform
 import tempfile
 from typing import Annotated
 
-from keypoint_perception.commands.benchmark_extraction import processor_name
 from keypoint_perception.errors import ConfigError
 import typer
 
@@ -36,6 +32,7 @@ def node(
 ) -> None:
     """Measure the node's latency, losses and CPU time beside a bare rclpy node's, in one run."""
     from keypoint_perception.commands.progress import extraction_progress
+    from keypoint_perception.evaluation.report import describe_machine, now
     from keypoint_perception.inference.engine import load_engine
     from keypoint_perception.inference.stand_in import write_stand_in
     from keypoint_perception.ros.installation import DDS_PROFILE, shipped_file
@@ -59,20 +56,22 @@ def node(
                 dds_profile=profile,
                 progress=progress,
             )
-    machine = {
-        'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        'machine': f'{processor_name()}, {os.cpu_count()} cores, {platform.platform()}',
+    provenance = {
+        'date': now(),
+        'machine': describe_machine(),
         'model': 'stand-in' if model is None else str(model),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(machine | measured, indent=2) + '\n')
-    show(machine | measured)
+    out.write_text(json.dumps(provenance | measured, indent=2) + '\n')
+    show(provenance | measured)
     print(f'wrote {out}')
 
 
 def show(measured: dict) -> None:
     """Print the table."""
-    print(f'{measured["image"]} at {measured["hz"]:g} Hz, {measured["machine"]}')
+    machine = measured['machine']
+    where = f'{machine["processor"]}, {machine["cores"]} cores'
+    print(f'{measured["image"]} at {measured["hz"]:g} Hz, {where}')
     print(f'model: {measured["model"]}, DDS profile: {measured["dds_profile"] or "none"}')
     print(f'{"":12}{"received":>12}{"p50 ms":>9}{"p95 ms":>9}{"p99 ms":>9}{"CPU s":>8}')
     for name in ('bare', 'perception'):

@@ -3,6 +3,7 @@
 import json
 
 from keypoint_perception.commands.program import main
+from keypoint_perception.evaluation.report import describe_machine
 from keypoint_perception.frames.store import FrameStore
 import pytest
 
@@ -41,6 +42,7 @@ def test_benchmark_writes_both_rates_with_machine_and_date(tmp_path, capsys):
     assert figures['rosbags_images_per_s'] > 0
     assert figures['extraction_images_per_s'] > 0
     assert {'date', 'machine', 'source', 'ratio', 'peak_memory_mb'} <= figures.keys()
+    assert figures['machine'] == describe_machine()
     assert 'rosbags alone' in capsys.readouterr().out
 
 
