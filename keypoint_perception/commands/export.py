@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -30,9 +31,12 @@ def export(
             '--precision fp32 --engine onnxruntime, which every ONNX Runtime runs.'
         )
         raise EngineError(msg)
+    from keypoint_perception.model.checkpoint import has_checkpoint
     from keypoint_perception.model.onnx_export import export_model
+    from keypoint_perception.sole_writer import sole_writer
 
-    manifest = export_model(model)
+    with sole_writer(model) if has_checkpoint(model) else nullcontext():
+        manifest = export_model(model)
     parity = manifest.metrics['parity']
     print(
         f'wrote {model / "keypointer.onnx"}; it differs from torch by at most '

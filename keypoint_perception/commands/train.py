@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
+from keypoint_perception.commands.outputs import check_outputs
 from keypoint_perception.errors import ConfigError, TrainingError
 import typer
 
@@ -20,7 +21,9 @@ def train(
     ] = None,
     objective: Annotated[str | None, typer.Option(help='How to learn, by name.')] = None,
     keypoints: Annotated[int | None, typer.Option(help='Number of keypoints, K.')] = None,
-    steps: Annotated[int | None, typer.Option(help='Optimiser steps of the whole run.')] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help='Optimiser steps of the whole run.')
+    ] = None,
     size: Annotated[
         int | None, typer.Option(help='Long side of the network input, px; a multiple of 8.')
     ] = None,
@@ -44,20 +47,30 @@ def train(
         'size': size,
         'seed': seed,
     }
-    _check_out(out, resume)
+    recordings = {f'recording {i}': Path(name) for i, name in enumerate(source, start=1)}
+    check_outputs({'--out': out}, recordings)
     from keypoint_perception.commands.progress import training_progress
     from keypoint_perception.evaluation.training_page import write_training_page
     from keypoint_perception.learning import train as learning
-    from keypoint_perception.learning.recordings import prepare_frames, size_of_store
+    from keypoint_perception.learning.config import USUAL_STEPS
+    from keypoint_perception.learning.recordings import prepare_frames, settings_of_store
     from keypoint_perception.learning.resume import settings_of_run
     from keypoint_perception.learning.stopping import Budget
+    from keypoint_perception.model.checkpoint import has_checkpoint
     from keypoint_perception.model.onnx_export import export_model
     from keypoint_perception.sole_writer import sole_writer
 
-    if size is None and config is None and not resume:
-        stated['size'] = size_of_store(source)
-    settings = settings_of_run(out, config, stated, resume=resume)
-    limit = None if minutes is not None and steps is None else settings.steps
+    if has_checkpoint(out) and not resume:
+        msg = (
+            f'{str(out)!r} already holds a model; go on with --resume, or name another '
+            'directory with --out.'
+        )
+        raise TrainingError(msg)
+    settings = settings_of_run(
+        out, config, stated, resume=resume, defaults=settings_of_store(source)
+    )
+    limit = settings.steps or (USUAL_STEPS if minutes is None else None)
+    _make_directory(out)
     fabric = learning.make_fabric(settings)
     # the first process writes, whatever their number
     with sole_writer(out) if fabric.is_global_zero else nullcontext():
@@ -92,13 +105,7 @@ def train(
         print(f'  {out / name}')
 
 
-def _check_out(out: Path, resume: bool) -> None:
-    if (out / 'checkpoint').exists() and not resume:
-        msg = (
-            f'{str(out)!r} already holds a model; go on with --resume, or name another '
-            'directory with --out.'
-        )
-        raise TrainingError(msg)
+def _make_directory(out: Path) -> None:
     if out.exists() and not out.is_dir():
         msg = f'--out {str(out)!r} is a file; name a directory.'
         raise ConfigError(msg)

@@ -8,14 +8,16 @@ command line what differs from the file; an unknown key is an error that lists t
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
+import math
 from pathlib import Path
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.objectives import OBJECTIVES
 from keypoint_perception.model.layers import NORMS
-from keypoint_perception.model.network import NETWORKS
+from keypoint_perception.model.network import NetworkConfig, NETWORKS
 import yaml
 
+USUAL_STEPS = 6000
 PRECISIONS = ('auto', '32', 'bf16', '16')
 
 
@@ -33,7 +35,8 @@ class TrainConfig:
     :param width: channels at the heatmaps' resolution (default network)
     :param norm: ``group``, ``instance`` or ``batch``
     :param window: cells to each side of the largest one that the robot's read-out uses
-    :param steps: optimiser steps
+    :param steps: optimiser steps of the whole run; 0 = not stated, which is
+        :data:`USUAL_STEPS`, or no limit where minutes are given
     :param batch_size: pairs a step, over all processes
     :param learning_rate: at its highest, after the warm-up
     :param warmup_steps: steps over which the rate rises from zero
@@ -53,13 +56,13 @@ class TrainConfig:
     objective: str = 'temporal_transport'
     objective_settings: dict = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
-    network: str = 'default'
-    keypoints: int = 20
+    network: str = NetworkConfig.network
+    keypoints: int = NetworkConfig.keypoints
     size: int = 128
-    width: int = 32
-    norm: str = 'group'
-    window: int = 3
-    steps: int = 6000
+    width: int = NetworkConfig.width
+    norm: str = NetworkConfig.norm
+    window: int = NetworkConfig.window
+    steps: int = 0
     batch_size: int = 16
     learning_rate: float = 2e-3
     warmup_steps: int = 50
@@ -117,7 +120,8 @@ class TrainConfig:
         known = OBJECTIVES[self.objective].weights
         _refuse_unknown(self.weights, known, f'weights of {self.objective}')
         for name, value in self.weights.items():
-            if not isinstance(value, (int, float)) or value < 0:
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number or not math.isfinite(value) or value < 0:
                 msg = f'weights.{name}: must be a number that is not negative, got {value!r}.'
                 raise ConfigError(msg)
         return {name: float(self.weights.get(name, value)) for name, value in known.items()}
@@ -128,7 +132,7 @@ RANGES = {
     'size': (32, 1024),
     'width': (8, 256),
     'window': (1, 32),
-    'steps': (1, 100_000_000),
+    'steps': (0, 100_000_000),
     'batch_size': (1, 4096),
     'learning_rate': (1e-7, 1.0),
     'warmup_steps': (0, 1_000_000),
@@ -145,25 +149,25 @@ RANGES = {
 }
 
 
-def read_config(path: Path | None, overrides: dict) -> TrainConfig:
+def read_config(path: Path | None, overrides: dict, defaults: dict | None = None) -> TrainConfig:
     """
     Return the settings of a YAML file, changed by what the command line states.
 
-    :param path: YAML file, or None for the defaults
+    :param path: YAML file, or None
     :param overrides: values by name; None means not stated
+    :param defaults: values for what neither states, where the package's own do not suit
     :raises ConfigError: naming the key and the known ones
     """
-    values = {} if path is None else _read_yaml(Path(path))
-    where = 'the configuration' if path is None else str(path)
-    values |= {name: value for name, value in overrides.items() if value is not None}
-    try:
-        return _build(TrainConfig, values, where)
-    except ConfigError as error:
-        setting = str(error).partition(':')[0]
-        if path is None or overrides.get(setting) is not None:
-            raise
-        msg = f'{path}: {error}'
-        raise ConfigError(msg) from error
+    from_file = {} if path is None else _read_yaml(Path(path))
+    if path is not None:
+        try:  # alone, so that mistakes in the file are told from those on the command line
+            _build(TrainConfig, from_file, 'the file')
+        except ConfigError as error:
+            msg = f'{path}: {error}'
+            raise ConfigError(msg) from error
+    stated = {name: value for name, value in overrides.items() if value is not None}
+    values = (defaults or {}) | from_file | stated
+    return _build(TrainConfig, values, 'the configuration')
 
 
 def to_values(config: TrainConfig) -> dict:
@@ -217,7 +221,7 @@ def _read_yaml(path: Path) -> dict:
     except OSError as error:
         msg = f'Configuration {str(path)!r} cannot be read ({error.strerror}).'
         raise ConfigError(msg) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         msg = f'Configuration {str(path)!r} is not YAML: {" ".join(str(error).split())}.'
         raise ConfigError(msg) from error
     if values is None:

@@ -56,11 +56,11 @@ def prepare_frames(
     return FrameStore.open(place)
 
 
-def size_of_store(sources: Sequence[str]) -> int | None:
-    """Return the long side of the frames of a single given frame store, px; None otherwise."""
+def settings_of_store(sources: Sequence[str]) -> dict:
+    """Return the settings that follow from a single given frame store: its size; or none."""
     if len(sources) != 1 or not is_store(Path(sources[0])):
-        return None
-    return max(FrameStore.open(sources[0]).network_hw)
+        return {}
+    return {'size': max(FrameStore.open(sources[0]).network_hw)}
 
 
 def _check_recordings(

@@ -12,7 +12,14 @@ from keypoint_perception.model.checkpoint import load_checkpoint
 FREE = ('steps',)
 
 
-def settings_of_run(out: Path, path: Path | None, stated: dict, *, resume: bool) -> TrainConfig:
+def settings_of_run(
+    out: Path,
+    path: Path | None,
+    stated: dict,
+    *,
+    resume: bool,
+    defaults: dict | None = None,
+) -> TrainConfig:
     """
     Return the settings of a run.
 
@@ -20,11 +27,12 @@ def settings_of_run(out: Path, path: Path | None, stated: dict, *, resume: bool)
 
     :param path: YAML file, or None
     :param stated: values of the command line by name; None means not stated
+    :param defaults: values of a new run for what neither states
     :raises ConfigError: if a setting is unknown, out of range, or differs from the resumed run's
     :raises ModelError: if there is no run to resume
     """
     if not resume:
-        return read_config(path, stated)
+        return read_config(path, stated, defaults)
     begun = from_values(load_checkpoint(out).state['config'])
     wanted = {name: value for name, value in stated.items() if value is not None}
     if path is not None:

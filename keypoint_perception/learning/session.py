@@ -1,4 +1,9 @@
-"""A training run at one moment: everything that a checkpoint must hold to go on exactly."""
+"""
+A training run at one moment: everything that a checkpoint must hold to go on exactly.
+
+Not held is the loss scale of float16 training, which a resumed run finds anew within some steps;
+float32 and bfloat16, on CPUs and GPUs, have none.
+"""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ class Budget:
         self._seconds = None if minutes is None else 60.0 * minutes
         self._began_s = time.monotonic()
 
-    def start(self, step: int) -> None:
-        """Start the clock; ``step`` steps were done before."""
+    def start(self) -> None:
+        """Start the clock."""
         self._began_s = time.monotonic()
 
     def done(self, step: int) -> float:

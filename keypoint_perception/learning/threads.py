@@ -48,7 +48,8 @@ class Threads:
         seconds = {count: _seconds(step, count) for count in (1, self._most)}
         chosen = min(seconds, key=seconds.get)
         torch.set_num_threads(chosen)
-        log.info('Learning on %d of %d threads: %s s a step.', chosen, self._most, seconds)
+        measured = ', '.join(f'{s:.3f} s a step on {count}' for count, s in seconds.items())
+        log.info('Threads %d of %d: %s.', chosen, self._most, measured)
 
     def watch(self, speed: float) -> None:
         """
@@ -80,4 +81,4 @@ def _seconds(step: Callable[[], None], threads: int) -> float:
     began = time.perf_counter()
     for _ in range(TRIALS):
         step()
-    return round((time.perf_counter() - began) / TRIALS, 4)
+    return (time.perf_counter() - began) / TRIALS

@@ -53,7 +53,7 @@ def train(
     threads = Threads(session, fabric, config.threads)
     watch = Watch(session, fabric, out, budget, report, threads)
     threads.choose()
-    budget.start(session.step)
+    budget.start()
     with StopRequest() as stop:
         while (reason := _agree(fabric, stop.reason or budget.reason(session.step))) is None:
             began = time.perf_counter()

@@ -20,6 +20,7 @@ from keypoint_perception.learning.journal import Journal
 from keypoint_perception.learning.session import Session
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.threads import Threads
+from keypoint_perception.model.checkpoint import has_checkpoint
 from lightning_fabric import Fabric
 import torch
 from torch import Tensor
@@ -126,10 +127,11 @@ class Watch:
         self._said = kind
 
     def _nan_message(self, loss: float) -> str:
+        kept = 'the last checkpoint before it is kept' if has_checkpoint(self._out) else 'no model'
         return (
-            f'The loss became {loss} near step {self._session.step}; the last checkpoint before '
-            f'it is kept; lower learning_rate (it is {self._config.learning_rate:g}) or set '
-            'precision to 32, and train again.'
+            f'The loss became {loss} near step {self._session.step}; {kept}; lower '
+            f'learning_rate (it is {self._config.learning_rate:g}) or set precision to 32, and '
+            'train again.'
         )
 
     def _metrics(self, health: Health) -> dict:
@@ -162,8 +164,7 @@ class Meter:
     def read(self) -> dict[str, float]:
         """Return the means since the last reading, and the pairs a second."""
         mean = self._fabric.all_reduce(self._sum / max(1, self._steps), reduce_op='mean')
-        ways = 2 if getattr(self._session.learner.objective.config, 'both_ways', False) else 1
-        pairs = self._steps * self._session.config.batch_size * ways
+        pairs = self._steps * self._session.config.batch_size
         seconds = self._session.elapsed_s - self._since_s
         values = dict(zip(self._names, mean.tolist(), strict=True))
         self._reset()

@@ -7,12 +7,13 @@ A checkpoint is a directory that appears and is replaced as a whole::
         network.safetensors    the network that is exported; its configuration in the header
         training.safetensors   what --resume needs: live weights, optimiser moments
         frames.safetensors     a few frames of the recording, for parity checks
-        training.json          step, schedule, random states, configuration, digests of the above
+        training.json          step, random states, configuration, digests of the above
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+import hashlib
 import json
 from pathlib import Path
 import shutil
@@ -37,7 +38,7 @@ class Checkpoint:
     Everything that training needs to go on as if it had never stopped.
 
     :param network: the averaged network, the one that is exported
-    :param tensors: live weights and optimiser moments by name
+    :param tensors: live weights, optimiser moments and torch's random state, by name
     :param state: step, random states, configuration; JSON values only
     :param frames: a few frames in the network's size, (N, H, W, 3) uint8
     """
@@ -59,7 +60,9 @@ def save_checkpoint(model_dir: Path, checkpoint: Checkpoint) -> None:
     _save({'frames': checkpoint.frames}, part / FRAMES_FILE)
     names = (NETWORK_FILE, TRAINING_FILE, FRAMES_FILE)
     digests = {name: file_digest(part / name) for name in names}
-    (part / STATE_FILE).write_text(json.dumps(checkpoint.state | {'files': digests}, indent=1))
+    state = checkpoint.state | {'files': digests}
+    state['sha256'] = _digest(state)
+    (part / STATE_FILE).write_text(json.dumps(state, indent=1))
     place, old = model_dir / CHECKPOINT_NAME, model_dir / f'{CHECKPOINT_NAME}.old'
     shutil.rmtree(old, ignore_errors=True)
     if place.exists():
@@ -79,12 +82,16 @@ def load_checkpoint(model_dir: Path) -> Checkpoint:
 
     :raises ModelError: if there is none, or a file is missing or changed
     """
-    place = _require(model_dir)
+    place = _put_back(model_dir)
     try:
         state = json.loads((place / STATE_FILE).read_text())
+        digest = state.pop('sha256')
+        unchanged = digest == _digest(state)
         digests = dict(state.pop('files'))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(_damaged(place, STATE_FILE, error)) from error
+    if not unchanged:
+        raise ModelError(_damaged(place, STATE_FILE, 'it was changed'))
     for name, digest in digests.items():
         if not (place / name).is_file() or file_digest(place / name) != digest:
             raise ModelError(_damaged(place, name, 'it is missing or was changed'))
@@ -147,12 +154,21 @@ def _load(path: Path) -> dict[str, Tensor]:
         raise ModelError(_damaged(path.parent, path.name, error)) from error
 
 
+def _digest(state: dict) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
 def _find(model_dir: Path) -> Path | None:
     # a stop between the two renames of save_checkpoint leaves the old one under its second name
     for name in (CHECKPOINT_NAME, f'{CHECKPOINT_NAME}.old'):
         if (Path(model_dir) / name / STATE_FILE).is_file():
             return Path(model_dir) / name
     return None
+
+
+def _put_back(model_dir: Path) -> Path:
+    place = _require(model_dir)
+    return place if place.name == CHECKPOINT_NAME else place.rename(model_dir / CHECKPOINT_NAME)
 
 
 def _require(model_dir: Path) -> Path:

@@ -41,7 +41,7 @@ class NetworkConfig:
     """
 
     network: str = 'default'
-    keypoints: int = 16
+    keypoints: int = 20
     input_hw: tuple[int, int] = (128, 128)
     width: int = 32
     norm: str = 'group'
@@ -79,12 +79,6 @@ class Keypointer(nn.Module):
         make = {'default': UNet, 'paper': PaperKeypointNet}[config.network]
         self.body = make(config)
         self.stride = self.body.stride
-
-    @property
-    def map_hw(self) -> tuple[int, int]:
-        """Return the heatmaps' height and width, cells."""
-        height, width = self.config.input_hw
-        return height // self.stride, width // self.stride
 
     def logits(self, image: Tensor) -> Tensor:
         """Return the maps before the softmax, (B, 3, H, W) in [-1, 1] -> (B, K, h, w) float32."""

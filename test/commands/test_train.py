@@ -199,6 +199,7 @@ def test_too_short_a_recording(capsys, recording, quick, tmp_path):
     ('arguments', 'expected'),
     [
         (['--objective', 'magic'], "objective: 'magic' is not known; known: temporal_transport"),
+        (['--steps', '0'], '--steps'),
         (['--keypoints', '0'], 'keypoints: must be between 1 and 256, got 0'),
         (['--size', '100'], 'size: must be a multiple of 8, got 100'),
         (['--config', 'nowhere.yaml'], "'nowhere.yaml' cannot be read"),
@@ -220,7 +221,7 @@ def test_an_unknown_key_lists_the_known_ones(capsys, recording, tmp_path):
         capsys, 'train', recording, '--out', tmp_path / 'model', '--config', path
     )
     assert code == 2
-    assert "has no 'learning_rat'; known: batch_size, ema_decay" in sentence(stderr)
+    assert "the file has no 'learning_rat'; known: batch_size, ema_decay" in sentence(stderr)
 
 
 def test_what_export_cannot_do_yet_is_said(capsys, recording, quick, tmp_path):
@@ -239,3 +240,23 @@ def test_what_export_cannot_do_yet_is_said(capsys, recording, quick, tmp_path):
     code, _, stderr = run(capsys, 'export', out)
     assert code == 2
     assert 'holds no checkpoint' in sentence(stderr)
+
+
+def test_steps_of_the_file_hold_beside_minutes(capsys, recording, quick, tmp_path):
+    quick.write_text(QUICK + 'steps: 2\n')
+    code, stdout, _ = train(capsys, recording, tmp_path / 'model', quick, '--minutes', '1')
+    assert code == 0
+    assert 'stopped at step 2: 2 steps are done' in stdout
+
+
+def test_a_recording_is_not_written_into(capsys, recording, quick):
+    for out in (recording, recording / 'model'):
+        code, _, stderr = train(capsys, recording, out, quick, '--steps', '1')
+        assert code == 2
+        assert 'would overwrite or change recording 1' in sentence(stderr)
+
+
+def test_a_mistake_leaves_no_directory(capsys, recording, tmp_path):
+    code, _, _ = run(capsys, 'train', recording, '--out', tmp_path / 'model', '--keypoints', '0')
+    assert code == 2
+    assert not (tmp_path / 'model').exists()

@@ -26,10 +26,21 @@ def test_command_line_goes_before_file_before_default(tmp_path):
 @pytest.mark.parametrize(
     ('text', 'sentence'),
     [
-        ('learning_rat: 1', r"train\.yaml has no 'learning_rat'; known: batch_size, ema_decay"),
+        (
+            'learning_rat: 1',
+            r"train\.yaml: the file has no 'learning_rat'; known: batch_size, ema_decay",
+        ),
         ('objective_settings: {sigm: 1}', "objective_settings has no 'sigm'; known: both_ways, s"),
         ('weights: {pixels: 1}', "weights of temporal_transport has no 'pixels'; known: pixel, s"),
         ('weights: {pixel: -1}', r'weights\.pixel: must be a number that is not negative, got -1'),
+        (
+            'weights: {pixel: .nan}',
+            r'weights\.pixel: must be a number that is not negative, got n',
+        ),
+        (
+            'weights: {pixel: true}',
+            r'weights\.pixel: must be a number that is not negative, got T',
+        ),
         ('objective: magic', "objective: 'magic' is not known; known: temporal_transport"),
         ('keypoints: 0', 'keypoints: must be between 1 and 256, got 0'),
         ('size: 100', 'size: must be a multiple of 8, got 100'),
@@ -61,6 +72,20 @@ def test_the_command_lines_mistakes_are_not_the_files(tmp_path):
 @pytest.mark.parametrize('text', ['precision: 16', 'precision: "16"'])
 def test_a_precision_may_stand_without_quotes(tmp_path, text):
     assert read_config(written(tmp_path, text), {}).precision == '16'
+
+
+def test_a_file_that_is_no_text_is_said(tmp_path):
+    path = tmp_path / 'train.yaml'
+    path.write_bytes(b'seed: \xff\xfe')
+    with pytest.raises(ConfigError, match=r'train\.yaml. is not YAML: .*utf-8'):
+        read_config(path, {})
+
+
+def test_what_follows_from_a_frame_store_goes_behind_the_file(tmp_path):
+    path = written(tmp_path, 'size: 64\n')
+    assert read_config(path, {}, {'size': 96}).size == 64
+    assert read_config(None, {}, {'size': 96}).size == 96
+    assert read_config(None, {'size': 32}, {'size': 96}).size == 32
 
 
 def test_a_missing_file_is_named(tmp_path):

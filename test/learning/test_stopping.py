@@ -17,7 +17,7 @@ def clock(monkeypatch):
 
 def test_steps_count_from_the_beginning_of_the_run():
     budget = Budget(steps=10, minutes=None)
-    budget.start(4)
+    budget.start()
     assert (budget.done(4), budget.reason(9)) == (0.4, None)
     assert budget.reason(10) == '10 steps are done'
 
@@ -25,7 +25,7 @@ def test_steps_count_from_the_beginning_of_the_run():
 def test_minutes_count_from_the_start_of_learning(clock):
     budget = Budget(steps=None, minutes=2)
     clock[0] = 500.0
-    budget.start(0)
+    budget.start()
     clock[0] = 530.0
     assert (budget.done(7), budget.reason(7)) == (0.25, None)
     clock[0] = 620.0
@@ -34,7 +34,7 @@ def test_minutes_count_from_the_start_of_learning(clock):
 
 def test_what_is_used_up_first_ends_the_run(clock):
     budget = Budget(steps=10, minutes=1)
-    budget.start(0)
+    budget.start()
     clock[0] += 30
     assert (budget.done(2), budget.done(8)) == (0.5, 0.8)
 

@@ -14,9 +14,11 @@ from keypoint_perception.learning.health import Health
 from keypoint_perception.learning.journal import read_history
 from keypoint_perception.learning.resume import settings_of_run
 from keypoint_perception.learning.stopping import Budget
+from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model.checkpoint import load_checkpoint
 import pytest
 import torch
+import yaml
 
 SMALL = {
     'keypoints': 3,
@@ -137,42 +139,28 @@ def test_bfloat16_learns_too(square_store, tmp_path):
     assert all(0 < loss < 100 for loss in losses(tmp_path))
 
 
-DISTRIBUTED = """
-import sys
-from pathlib import Path
-from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.learning import train as learning, watch
-from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.stopping import Budget
-config = TrainConfig(**{settings!r})
-fabric = learning.make_fabric(config)
-budget = Budget(steps=config.steps, minutes=None)
-store = FrameStore.open({store!r})
-outcome = learning.train(fabric, config, store, Path({out!r}), budget=budget)
-print('rank', fabric.global_rank, 'of', fabric.world_size, 'step', outcome.step)
-"""
-
-
-def test_two_processes_learn_what_one_learns(square_store, tmp_path):
-    run(square_store, tmp_path / 'one', steps=4)
-    settings = SMALL | {'steps': 4}
-    script = tmp_path / 'two.py'
-    script.write_text(
-        DISTRIBUTED.format(
-            settings=settings, store=str(square_store.path), out=str(tmp_path / 'two')
+def test_two_processes_learn_what_one_learns(square_folder, tmp_path):
+    """The command of the training guide, on two processes and on one."""
+    settings = tmp_path / 'small.yaml'
+    settings.write_text(yaml.safe_dump(SMALL | {'steps': 4}))
+    processes = {'one': 1, 'two': 2}
+    for name, count in processes.items():
+        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+        command += [f'--nproc-per-node={count}', '-m', 'keypoint_perception', 'train']
+        command += [str(square_folder), '--out', str(tmp_path / name), '--config', str(settings)]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            env=os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
         )
-    )
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
-    done = subprocess.run(
-        [*command, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert 'rank 0 of 2 step 4' in done.stdout and 'rank 1 of 2 step 4' in done.stdout
+        assert done.returncode == 0, done.stderr[-3000:]
+        # only the first process reports
+        assert done.stdout.count('stopped at step 4') == 1
+        assert f'Starting with {count} processes' in done.stderr or count == 1
+        assert read_manifest(tmp_path / name).metrics['steps'] == 4
     torch.testing.assert_close(
         torch.tensor(losses(tmp_path / 'two')),
         torch.tensor(losses(tmp_path / 'one')),

@@ -52,6 +52,13 @@ def test_a_state_that_is_no_json_is_named(model_dir):
         load_checkpoint(model_dir)
 
 
+def test_a_changed_setting_is_noticed(model_dir):
+    path = model_dir / 'checkpoint' / 'training.json'
+    path.write_text(path.read_text().replace('"step": 7', '"step": 8'))
+    with pytest.raises(ModelError, match=r'cannot be read: training\.json: it was changed'):
+        load_checkpoint(model_dir)
+
+
 def test_no_checkpoint_is_said(tmp_path):
     assert not has_checkpoint(tmp_path)
     with pytest.raises(ModelError, match='holds no checkpoint'):
@@ -60,7 +67,9 @@ def test_no_checkpoint_is_said(tmp_path):
 
 def test_a_stop_between_the_two_renames_loses_nothing(model_dir, checkpoint):
     (model_dir / 'checkpoint').rename(model_dir / 'checkpoint.old')
+    assert has_checkpoint(model_dir)
     assert load_checkpoint(model_dir).state['step'] == 7
+    assert (model_dir / 'checkpoint').is_dir()
     save_checkpoint(model_dir, checkpoint)
     assert not (model_dir / 'checkpoint.old').exists()
 

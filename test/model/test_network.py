@@ -25,7 +25,7 @@ def test_shapes(network, input_hw):
         features = make_features(config).eval()(normalise(images))
         rebuilt = make_refiner(config).eval()(features)
         found = keypointer(images)
-    assert logits.shape == (2, 5, *keypointer.map_hw)
+    assert logits.shape == (2, 5, input_hw[0] // 4, input_hw[1] // 4)
     assert features.shape[-2:] == logits.shape[-2:]
     assert rebuilt.shape == (2, 3, *input_hw)
     assert found.shape == (2, 5, 3)
@@ -37,7 +37,7 @@ def peak_at(keypointer, row, column):
     """Return a network whose map has one peak, wherever it looks."""
 
     def logits(image):
-        maps = torch.zeros(len(image), keypointer.config.keypoints, *keypointer.map_hw)
+        maps = torch.zeros(len(image), keypointer.config.keypoints, 12, 16)
         maps[..., row, column] = 50.0
         return maps
 

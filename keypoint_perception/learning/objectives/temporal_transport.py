@@ -52,7 +52,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-# A pixel has moved where the frames differ, on average over this many pixels, by more than noise:
+# A pixel has moved where the frames differ, averaged over BLUR x BLUR pixels, by more than noise:
 # six grey levels, in units of [-1, 1].
 BLUR = 5
 NOISE = 0.05
