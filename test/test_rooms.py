@@ -76,8 +76,6 @@ ROOMS = {
 FILES = {
     '__main__.py': row('root commands'),
     'inference/torch_engine.py': row('root model', 'torch'),
-    'ros/recorder.py': row('root inference frames', 'ros'),
-    'commands/record.py': row('root frames ros', 'ros'),
 }
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob('*.py'))
 
