@@ -1,6 +1,7 @@
 # make demo    the whole way, from a recording without labels to live keypoints
 # make test    the whole suite, through colcon
 # make lint    ruff
+# make clean   remove build/, install/, log/ and out/; .venv/ stays
 #
 # Needs Python 3.11 with venv, make and a package registry; no ROS and no GPU. All that is made
 # goes to .venv/, build/, install/, log/ and out/, which git ignores.
@@ -15,9 +16,11 @@ EXTRAS := train,onnx,ros,dev
 # installation page names the index of its CPU builds, for PIP_ARGS='--extra-index-url ...'
 PIP_ARGS ?=
 
-# The user's own recording, for `make demo BAG=... TOPIC=...`, and where the results go.
+# The user's own recording, for `make demo BAG=... TOPIC=...`, labels to score the model against
+# (a CSV: stamp_ns,keypoint,u,v; none are needed), and where the results go.
 BAG ?=
 TOPIC ?=
+ANNOTATIONS ?=
 MINUTES ?= 4
 OUT ?= out/demo
 

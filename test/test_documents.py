@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 import re
 
-from keypoint_perception.commands.program import VERBS
+from keypoint_perception.commands.program import app
 from keypoint_perception.ros.parameters import PARAMETERS
 import pytest
+from typer.main import get_command
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -25,6 +26,11 @@ def test_links_lead_somewhere(document):
     assert lost == []
 
 
+@pytest.mark.parametrize('document', ['README.md', 'CONTRIBUTING.md'])
+def test_the_objectives_can_be_found(document):
+    assert '](docs/objectives.md)' in (ROOT / document).read_text(encoding='utf-8')
+
+
 def test_readme_names_every_parameter_with_its_default():
     rows = [line for line in README.splitlines() if line.startswith('| `')]
     for parameter in PARAMETERS:
@@ -35,8 +41,41 @@ def test_readme_names_every_parameter_with_its_default():
 
 
 def test_readme_names_every_verb():
-    for verb in VERBS:
-        assert f'| `{verb.__name__}' in README
+    verbs = set(get_command(app).commands)
+    rows = re.findall(r'^\| `(\w+)[^|]*` \| ', README, re.MULTILINE)
+    assert verbs - set(rows) == set()
+    assert 'benchmark' in verbs
+
+
+def options_of(command) -> set[str]:
+    """Return the options of a verb, those of its own verbs included."""
+    own = {option for parameter in command.params for option in parameter.opts}
+    return own.union(*(options_of(c) for c in getattr(command, 'commands', {}).values()))
+
+
+def shown_options(text: str) -> list[tuple[str, str]]:
+    """Return verb and option wherever a command line shows one."""
+    blocks = re.findall(r'```bash\n(.*?)```', text, re.DOTALL)
+    spans = re.findall(r'`([^`\n]+)`', re.sub(r'```.*?```', '', text, flags=re.DOTALL))
+    verb = rf'({"|".join(get_command(app).commands)})\b([^#\n]*)'
+    # in a block a verb follows the program, because `export` is a word of the shell too
+    lines = re.findall(rf'keypoint_perception {verb}', '\n'.join(blocks + spans))
+    lines += re.findall(rf'^{verb}', '\n'.join(spans), re.MULTILINE)
+    return [(name, o) for name, rest in lines for o in re.findall(r'(?<![\w-])--[\w-]+', rest)]
+
+
+@pytest.mark.parametrize('document', ['README.md', 'CONTRIBUTING.md', 'docs/objectives.md'])
+def test_options_that_are_shown_exist(document):
+    shown = shown_options((ROOT / document).read_text(encoding='utf-8'))
+    commands = get_command(app).commands
+    assert [(v, o) for v, o in shown if o not in options_of(commands[v]) | {'--help'}] == []
+    if document == 'README.md':
+        assert {('train', '--minutes'), ('detect', '--bag')} <= set(shown)
+
+
+def test_an_option_is_seen_in_spans_and_blocks():
+    text = 'Say `detect M --lost`.\n```bash\nx -m keypoint_perception train a --no-such 2\n```\n'
+    assert shown_options(text) == [('train', '--no-such'), ('detect', '--lost')]
 
 
 def test_python_in_the_readme_is_python():
