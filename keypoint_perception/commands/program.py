@@ -34,7 +34,6 @@ MENDABLE_ERRNOS = {
     errno.EEXIST,  # a file where a directory is needed
     errno.EISDIR,
     errno.ENAMETOOLONG,
-    errno.ENOENT,
     errno.ENOSPC,
     errno.ENOTDIR,
     errno.EPERM,
