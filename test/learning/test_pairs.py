@@ -62,6 +62,14 @@ def test_a_slow_recording_still_has_pairs():
     assert (np.abs(stamps[target] - stamps[source]) == SECOND).all()
 
 
+def test_slow_clips_are_not_joined_either():
+    # ten seconds between frames is more than what lies between two clips on the sampler's axis
+    stamps = np.arange(10) * 10 * SECOND
+    clips = np.repeat([0, 1], 5)
+    source, target = sampler(stamps, clips).draw(500)
+    assert (clips[source] == clips[target]).all()
+
+
 def test_same_seed_same_pairs_and_restoring_goes_on():
     stamps = np.arange(300) * SECOND // 30
     first, second = sampler(stamps, seed=3), sampler(stamps, seed=3)

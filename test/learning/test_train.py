@@ -169,6 +169,20 @@ def test_two_processes_learn_what_one_learns(square_folder, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ('step', 'done', 'expected'),
+    [
+        (0, 0.0, 0.1),  # the first of ten warm-up steps
+        (9, 0.0, 1.0),
+        (500, 0.5, 0.55),  # half way down the cosine from 1 to 0.1
+        (999, 1.0, 0.1),
+    ],
+)
+def test_the_rate_warms_up_and_follows_a_cosine(step, done, expected):
+    config = TrainConfig(learning_rate=1.0, warmup_steps=10, final_rate=0.1)
+    assert learning._rate(config, step, done) == pytest.approx(expected)
+
+
 def test_a_batch_that_cannot_be_shared_is_refused():
     class TwoProcesses:
         world_size, global_rank = 2, 0

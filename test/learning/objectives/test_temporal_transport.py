@@ -65,6 +65,15 @@ def test_the_target_is_rebuilt_and_not_the_source(network):
     assert (terms(network, target, source)['pixel'] > 0.1).all()
 
 
+def test_both_ways_rebuild_each_from_the_other(network):
+    # the answer is always image0: right for the way back, wrong by 0.5 for the way forth
+    image0 = torch.zeros(2, 3, 32, 48)
+    terms = objective(both_ways=True)
+    terms.refine = Answer(image0)
+    found = terms(network, image0, image0 + 0.5)['pixel']
+    torch.testing.assert_close(found, torch.full((2,), 0.25 / 2))
+
+
 def test_pixels_that_differ_count_more():
     # the right half differs by 0.2 in all colours, the left half is the same
     image0 = torch.zeros(1, 3, 32, 48)

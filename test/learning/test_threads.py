@@ -1,0 +1,60 @@
+"""Learning uses as many threads as were measured to be fastest."""
+
+from types import SimpleNamespace
+
+from keypoint_perception.learning import threads
+from keypoint_perception.learning.threads import Threads
+import pytest
+import torch
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Two cores, and seconds a step by number of threads that a test may change."""
+    seconds = {1: 0.2, 2: 0.1}
+    chosen = []
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: chosen[-1] if chosen else 2)
+    monkeypatch.setattr(torch, 'set_num_threads', chosen.append)
+    monkeypatch.setattr(threads, '_seconds', lambda step, count: seconds[count])
+    monkeypatch.setattr(Threads, '_trial_step', lambda self: None)
+    return SimpleNamespace(seconds=seconds, chosen=chosen)
+
+
+def make(count=0, world_size=1):
+    fabric = SimpleNamespace(device=torch.device('cpu'), world_size=world_size)
+    return Threads(None, fabric, count)
+
+
+def test_the_faster_number_is_taken(measured):
+    make().choose()
+    assert measured.chosen[-1] == 2
+    measured.chosen.clear()
+    measured.seconds[2] = 0.9  # a neighbour holds a core
+    make().choose()
+    assert measured.chosen[-1] == 1
+
+
+def test_a_slowed_down_run_measures_again(measured):
+    chooser = make()
+    chooser.choose()
+    chooser.watch(100.0)
+    measured.seconds[2] = 0.9
+    chooser.watch(80.0)
+    assert measured.chosen[-1] == 2  # not slow enough to ask
+    chooser.watch(40.0)
+    assert measured.chosen[-1] == 1
+    measured.seconds[2] = 0.1
+    chooser.watch(45.0)  # one thread of two: asked every time
+    assert measured.chosen[-1] == 2
+
+
+def test_a_stated_number_is_kept(measured):
+    chooser = make(count=1)
+    chooser.choose()
+    chooser.watch(1.0)
+    assert measured.chosen == [1]
+
+
+def test_several_processes_have_their_threads_from_outside(measured):
+    make(world_size=2).choose()
+    assert measured.chosen == []
