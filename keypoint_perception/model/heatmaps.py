@@ -86,8 +86,8 @@ def windowed_expectation(maps: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     along_x, along_y = window.sum(dim=-2), window.sum(dim=-1)
     mass = along_x.sum(dim=-1)
     xy = torch.stack([(along_x * x).sum(-1), (along_y * y).sum(-1)], dim=-1)
-    # a map of NaN must stay NaN, so the guard may not clamp
-    return xy / mass[..., None], mass
+    # a map of NaN must stay NaN, so the divisor has no guard; rounding may bring the mass past one
+    return xy / mass[..., None], mass.clamp(max=1.0)
 
 
 def gaussian_maps(xy: Tensor, height: int, width: int, sigma: float) -> Tensor:

@@ -64,6 +64,14 @@ def test_window_at_the_border_is_cut_off_not_wrapped():
     torch.testing.assert_close(mass, torch.tensor([[0.9]]))
 
 
+def test_rounding_does_not_bring_the_confidence_past_one():
+    maps = torch.zeros(1, 1, 4, 4)
+    maps[0, 0, 1, 1], maps[0, 0, 1, 2] = 0.6, 0.400001
+    xy, mass = windowed_expectation(maps, radius=1)
+    assert mass.item() == 1.0
+    torch.testing.assert_close(xy, torch.tensor([[[1.4, 1.0]]]))
+
+
 def test_nan_maps_stay_nan():
     xy, _ = windowed_expectation(torch.full((1, 1, 4, 4), torch.nan), radius=1)
     assert xy.isnan().all()
