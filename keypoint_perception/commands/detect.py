@@ -7,6 +7,13 @@ from pathlib import Path
 import time
 from typing import Annotated
 
+from keypoint_perception.commands.options import (
+    EngineName,
+    Model,
+    Recording,
+    Threads,
+    Video,
+)
 from keypoint_perception.commands.outputs import check_file, check_outputs
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.errors import SourceError
@@ -14,25 +21,20 @@ import typer
 
 
 def detect(
-    model: Annotated[Path, typer.Argument(help='Model directory, as `train` wrote it.')],
-    source: Annotated[Path, typer.Argument(help='Bag, video, folder of images or frame store.')],
+    model: Model,
+    source: Recording,
     out: Annotated[Path, typer.Option(help='Keypoint CSV to write.')],
     topic: Annotated[
         list[str] | None,
         typer.Option(help='Image topic; may be repeated, one per camera.'),
     ] = None,
-    video: Annotated[
-        Path | None,
-        typer.Option(help='Overlay video (MP4) to write, with a contact sheet (PNG) beside it.'),
-    ] = None,
+    video: Video = None,
     bag: Annotated[
         Path | None,
         typer.Option(help='rosbag2 directory to write, with the keypoints as PointCloud2.'),
     ] = None,
-    engine: Annotated[str, typer.Option(help='auto, onnxruntime, tensorrt or torch.')] = 'auto',
-    threads: Annotated[
-        int, typer.Option(min=0, max=1024, help='CPU threads of the engine; 0: its own choice.')
-    ] = 0,
+    engine: EngineName = 'auto',
+    threads: Threads = 0,
 ) -> None:
     """Run a model over a recording."""
     check_file('--out', out)

@@ -6,6 +6,13 @@ from pathlib import Path
 import time
 from typing import Annotated
 
+from keypoint_perception.commands.options import (
+    EngineName,
+    Model,
+    Recording,
+    Threads,
+    Video,
+)
 from keypoint_perception.commands.outputs import check_file, check_outputs
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.errors import SourceError
@@ -13,8 +20,8 @@ import typer
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help='Model directory, as `train` wrote it.')],
-    source: Annotated[Path, typer.Argument(help='Bag, video, folder of images or frame store.')],
+    model: Model,
+    source: Recording,
     out: Annotated[Path, typer.Option(help='JSON report to write.')],
     topic: Annotated[
         str | None, typer.Option(help='Image topic; may be left out where there is one.')
@@ -23,14 +30,9 @@ def evaluate(
         Path | None,
         typer.Option(help='Labels: CSV stamp_ns,keypoint,u,v. Without: label-free measures only.'),
     ] = None,
-    video: Annotated[
-        Path | None,
-        typer.Option(help='Overlay video (MP4) to write, with a contact sheet (PNG) beside it.'),
-    ] = None,
-    engine: Annotated[str, typer.Option(help='auto, onnxruntime, tensorrt or torch.')] = 'auto',
-    threads: Annotated[
-        int, typer.Option(min=0, max=1024, help='CPU threads of the engine; 0: its own choice.')
-    ] = 0,
+    video: Video = None,
+    engine: EngineName = 'auto',
+    threads: Threads = 0,
 ) -> None:
     """Score a model against labels."""
     check_file('--out', out)

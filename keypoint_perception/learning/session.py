@@ -87,11 +87,8 @@ def new_session(config: TrainConfig, store: FrameStore) -> Session:
     :raises TrainingError: if the recording has no pairs, or nothing moves in it
     """
     torch.manual_seed(config.seed)
-    clips = find_clips(store.stamps_ns, store.source, store.camera)
-    gaps = {'min_gap_s': config.min_gap_s, 'max_gap_s': config.max_gap_s}
-    change = mean_change(store.images, PairSampler(store.stamps_ns, clips, seed=0, **gaps))
-    sampler = PairSampler(store.stamps_ns, clips, seed=config.seed, **gaps)
-    return _assemble(config, store, sampler, change)
+    change = mean_change(store.images, _sampler(config, store, seed=0))
+    return _assemble(config, store, _sampler(config, store, seed=config.seed), change)
 
 
 def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Session:
@@ -104,9 +101,7 @@ def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Sessio
     checkpoint = load_checkpoint(out)
     state, tensors = checkpoint.state, checkpoint.tensors
     _check_frames(out, store, state['sources'])
-    clips = find_clips(store.stamps_ns, store.source, store.camera)
-    gaps = {'min_gap_s': config.min_gap_s, 'max_gap_s': config.max_gap_s}
-    sampler = PairSampler(store.stamps_ns, clips, seed=config.seed, **gaps)
+    sampler = _sampler(config, store, seed=config.seed)
     sampler.restore(state['sampler'])
     session = _assemble(config, store, sampler, state['change'])
     learner = {n.removeprefix('learner.'): t for n, t in tensors.items() if n[:8] == 'learner.'}
@@ -131,6 +126,16 @@ def _check_frames(out: Path, store: FrameStore, begun: list[dict]) -> None:
             'with the same recordings and topics, or train into another --out.'
         )
         raise TrainingError(msg)
+
+
+def _sampler(config: TrainConfig, store: FrameStore, *, seed: int) -> PairSampler:
+    return PairSampler(
+        store.stamps_ns,
+        find_clips(store.stamps_ns, store.source, store.camera),
+        min_gap_s=config.min_gap_s,
+        max_gap_s=config.max_gap_s,
+        seed=seed,
+    )
 
 
 def _assemble(
