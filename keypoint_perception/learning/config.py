@@ -7,12 +7,12 @@ command line what differs from the file; an unknown key is an error that lists t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
-import math
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.objectives import OBJECTIVES
+from keypoint_perception.learning.combination import Part, read_parts, total_weights
+from keypoint_perception.learning.values import build
 from keypoint_perception.model.layers import NORMS
 from keypoint_perception.model.network import NetworkConfig, NETWORKS
 import yaml
@@ -26,9 +26,10 @@ class TrainConfig:
     """
     Settings of one training run.
 
-    :param objective: name in ``OBJECTIVES``
-    :param objective_settings: settings of that objective, by its ``Config``
-    :param weights: weight of each of the objective's terms; terms not named keep their own
+    :param objective: what to learn by: a name of ``OBJECTIVES``, names joined by ``+``, or a list
+        of them with their weights and settings, as :mod:`.combination` reads it
+    :param objective_settings: settings of a single objective, by its ``Config``
+    :param weights: weights of a single objective's terms; terms not named keep their own
     :param network: ``default`` or ``paper``
     :param keypoints: K
     :param size: long side of the network input, px
@@ -53,7 +54,7 @@ class TrainConfig:
     :param picture_every_s: seconds between overlay pictures and checkpoints, s
     """
 
-    objective: str = 'temporal_transport'
+    objective: str | list = 'temporal_transport'
     objective_settings: dict = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
     network: str = NetworkConfig.network
@@ -80,7 +81,6 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, known in (
-            ('objective', tuple(OBJECTIVES)),
             ('network', NETWORKS),
             ('norm', NORMS),
             ('precision', PRECISIONS),
@@ -106,25 +106,21 @@ class TrainConfig:
                 f'{self.max_gap_s:g}.'
             )
             raise ConfigError(msg)
-        self.objective_config()
         self.term_weights()
 
-    def objective_config(self):
-        """Return the objective's own checked settings."""
-        return _build(
-            OBJECTIVES[self.objective].Config, self.objective_settings, 'objective_settings'
-        )
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Return the objectives with their checked settings and weights."""
+        return read_parts(self.objective, self.objective_settings, self.weights)
+
+    @property
+    def title(self) -> str:
+        """Return the names of the objectives, joined by ``+``."""
+        return '+'.join(part.name for part in self.parts)
 
     def term_weights(self) -> dict[str, float]:
-        """Return the weight of each of the objective's terms."""
-        known = OBJECTIVES[self.objective].weights
-        _refuse_unknown(self.weights, known, f'weights of {self.objective}')
-        for name, value in self.weights.items():
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not is_number or not math.isfinite(value) or value < 0:
-                msg = f'weights.{name}: must be a number that is not negative, got {value!r}.'
-                raise ConfigError(msg)
-        return {name: float(self.weights.get(name, value)) for name, value in known.items()}
+        """Return the weight of each term of the loss."""
+        return total_weights(self.parts)
 
 
 RANGES = {
@@ -161,13 +157,13 @@ def read_config(path: Path | None, overrides: dict, defaults: dict | None = None
     from_file = {} if path is None else _read_yaml(Path(path))
     if path is not None:
         try:  # alone, so that mistakes in the file are told from those on the command line
-            _build(TrainConfig, from_file, 'the file')
+            build(TrainConfig, from_file, 'the file')
         except ConfigError as error:
             msg = f'{path}: {error}'
             raise ConfigError(msg) from error
     stated = {name: value for name, value in overrides.items() if value is not None}
     values = (defaults or {}) | from_file | stated
-    return _build(TrainConfig, values, 'the configuration')
+    return build(TrainConfig, values, 'the configuration')
 
 
 def to_values(config: TrainConfig) -> dict:
@@ -177,42 +173,7 @@ def to_values(config: TrainConfig) -> dict:
 
 def from_values(values: dict, **changes) -> TrainConfig:
     """Return the settings that a checkpoint holds, with some of them changed."""
-    return replace(_build(TrainConfig, values, 'the checkpoint'), **changes)
-
-
-def _build(kind: type, values: dict, where: str):
-    _refuse_unknown(values, [f.name for f in fields(kind)], where)
-    defaults = {f.name: f.type for f in fields(kind)}
-    # YAML reads 2 where 2.0 is meant, 1e-3 as text and the precision 16 as a number
-    return kind(**{name: _number(value, defaults[name], name) for name, value in values.items()})
-
-
-def _number(value, kind: str, name: str):
-    if kind == 'float' and not isinstance(value, bool):
-        try:
-            return float(value)
-        except (TypeError, ValueError) as error:
-            msg = f'{name}: must be a number, got {value!r}.'
-            raise ConfigError(msg) from error
-    if kind == 'str' and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if kind == 'int' and (isinstance(value, bool) or not isinstance(value, int)):
-        msg = f'{name}: must be a whole number, got {value!r}.'
-        raise ConfigError(msg)
-    if kind == 'bool' and not isinstance(value, bool):
-        msg = f'{name}: must be true or false, got {value!r}.'
-        raise ConfigError(msg)
-    if kind.startswith('dict') and not isinstance(value, dict):
-        msg = f'{name}: must be a mapping of names to values, got {value!r}.'
-        raise ConfigError(msg)
-    return value
-
-
-def _refuse_unknown(values: dict, known, where: str) -> None:
-    unknown = sorted(str(name) for name in values if name not in known)
-    if unknown:
-        msg = f'{where} has no {", ".join(map(repr, unknown))}; known: {", ".join(sorted(known))}.'
-        raise ConfigError(msg)
+    return replace(build(TrainConfig, values, 'the checkpoint'), **changes)
 
 
 def _read_yaml(path: Path) -> dict:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 
+from keypoint_perception.learning.combination import Combination
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.objectives import OBJECTIVES
+from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.layers import normalise
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import torch
@@ -19,7 +20,7 @@ class Learner(nn.Module):
     Holds what is trained: ``network`` (exported) and ``objective`` (with its own parts).
     """
 
-    def __init__(self, config: TrainConfig, input_hw: tuple[int, int], change: float) -> None:
+    def __init__(self, config: TrainConfig, input_hw: tuple[int, int], facts: Facts) -> None:
         super().__init__()
         network = NetworkConfig(
             network=config.network,
@@ -30,17 +31,19 @@ class Learner(nn.Module):
             window=config.window,
         )
         self.network = Keypointer(network)
-        objective = OBJECTIVES[config.objective]
-        self.objective = objective(config.objective_config(), network, change=change)
+        self.objective = Combination(config.parts, network, facts)
 
-    def forward(self, images0: Tensor, images1: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, images0: Tensor, images1: Tensor, extra: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """
-        Return the objective's per-sample terms, each (B,).
+        Return the objectives' per-sample terms, each (B,).
 
         :param images0: RGB uint8, (B, H, W, 3)
         :param images1: RGB uint8, (B, H, W, 3)
+        :param extra: what the objectives need besides, by name
         """
-        return self.objective(self.network, normalise(images0), normalise(images1))
+        return self.objective(Views(self.network, normalise(images0), normalise(images1), extra))
 
 
 class Average:

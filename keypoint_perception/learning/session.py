@@ -7,14 +7,17 @@ float32 and bfloat16, on CPUs and GPUs, have none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.learning.combination import needs
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.learner import Average, Learner
 from keypoint_perception.learning.pairs import find_clips, mean_change, PairSampler
+from keypoint_perception.learning.supplies import SUPPLIES, Supply
+from keypoint_perception.learning.views import Facts
 from keypoint_perception.model.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -43,18 +46,23 @@ class Session:
     learner: Learner
     average: Average
     optimizer: torch.optim.Optimizer
+    facts: Facts
+    supplies: list[Supply]
     step: int = 0
     elapsed_s: float = 0.0
 
-    def batch(self, count: int, share: slice) -> tuple[Tensor, Tensor]:
+    def batch(self, count: int, share: slice) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """
         Draw the next batch and return this process's share of it.
 
         :param count: pairs of the whole batch
-        :return: source and target frames, each (B, H, W, 3) uint8
+        :return: first and second frames, each (B, H, W, 3) uint8, and what goes with them
         """
-        source, target = self.sampler.draw(count)[:, share]
-        return self._take(source), self._take(target)
+        frames = self.sampler.draw(count)[:, share]
+        extra = {}
+        for supply in self.supplies:
+            extra |= supply.take(frames)
+        return self._take(frames[0]), self._take(frames[1]), extra
 
     def probe(self, count: int = PROBE_FRAMES) -> Tensor:
         """Return frames spread evenly over the recording, (N, H, W, 3) uint8."""
@@ -68,7 +76,8 @@ class Session:
             'step': self.step,
             'elapsed_s': self.elapsed_s,
             'sampler': self.sampler.state(),
-            'change': self.learner.objective.change,
+            'facts': asdict(self.facts),
+            'objective': self.config.title,
             'config': to_values(self.config),
             'sources': [dict(source) for source in self.store.sources],
             'metrics': metrics,
@@ -88,7 +97,7 @@ def new_session(config: TrainConfig, store: FrameStore) -> Session:
     """
     torch.manual_seed(config.seed)
     change = mean_change(store.images, _sampler(config, store, seed=0))
-    return _assemble(config, store, _sampler(config, store, seed=config.seed), change)
+    return _assemble(config, store, _sampler(config, store, seed=config.seed), Facts(change))
 
 
 def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Session:
@@ -103,7 +112,7 @@ def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Sessio
     _check_frames(out, store, state['sources'])
     sampler = _sampler(config, store, seed=config.seed)
     sampler.restore(state['sampler'])
-    session = _assemble(config, store, sampler, state['change'])
+    session = _assemble(config, store, sampler, Facts(**state['facts']))
     learner = {n.removeprefix('learner.'): t for n, t in tensors.items() if n[:8] == 'learner.'}
     load_strictly(session.learner, learner, str(out))
     load_strictly(session.average.network, checkpoint.network.state_dict(), str(out))
@@ -139,15 +148,16 @@ def _sampler(config: TrainConfig, store: FrameStore, *, seed: int) -> PairSample
 
 
 def _assemble(
-    config: TrainConfig, store: FrameStore, sampler: PairSampler, change: float
+    config: TrainConfig, store: FrameStore, sampler: PairSampler, facts: Facts
 ) -> Session:
-    learner = Learner(config, tuple(store.network_hw), change)
+    learner = Learner(config, tuple(store.network_hw), facts)
     learner.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         learner.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     average = Average(learner.network, config.ema_decay)
-    return Session(config, store, sampler, learner, average, optimizer)
+    supplies = [SUPPLIES[name](store, config) for name in needs(config.parts)]
+    return Session(config, store, sampler, learner, average, optimizer, facts, supplies)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

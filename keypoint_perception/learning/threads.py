@@ -65,11 +65,14 @@ class Threads:
     def _trial_step(self) -> Callable[[], None]:
         # a copy, so that no statistics of the run and no random state are touched
         learner = copy.deepcopy(self._session.learner)
-        images = self._session.probe(self._session.config.batch_size)
+        count = self._session.config.batch_size
+        drawn = self._session.sampler.state()
+        batch = self._session.batch(count, slice(count))
+        self._session.sampler.restore(drawn)
 
         def step() -> None:
             with self._fabric.autocast():
-                terms = learner(images, images.flip(0))
+                terms = learner(*batch)
             sum(term.mean() for term in terms.values()).backward()
 
         return step

@@ -60,8 +60,7 @@ def train(
             rate = _rate(config, session.step, budget.done(session.step))
             for group in optimizer.param_groups:
                 group['lr'] = rate
-            images0, images1 = session.batch(config.batch_size, share)
-            terms = learner(images0.to(fabric.device), images1.to(fabric.device))
+            terms = learner(*fabric.to_device(session.batch(config.batch_size, share)))
             loss = sum(weight * terms[name].mean() for name, weight in weights.items())
             optimizer.zero_grad()
             fabric.backward(loss)

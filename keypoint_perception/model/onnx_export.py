@@ -103,7 +103,7 @@ def describe(checkpoint: Checkpoint, parity: dict[str, float]) -> Manifest:
     return Manifest(
         keypoint_names=tuple(f'kp{k}' for k in range(config.keypoints)),
         input_hw=config.input_hw,
-        objective=state['config']['objective'],
+        objective=state['objective'],
         network=config.network,
         sources=tuple(state['sources']),
         metrics=state['metrics'] | {'parity': parity},

@@ -13,6 +13,7 @@ def checkpoint():
     network = Keypointer(NetworkConfig(keypoints=3, input_hw=(48, 64), width=8)).eval()
     state = {
         'step': 7,
+        'objective': 'temporal_transport',
         'config': to_values(TrainConfig(keypoints=3)),
         'sources': [{'name': 'bag', 'digest': 'd', 'topics': ['/camera'], 'frames': 4}],
         'metrics': {'steps': 7},

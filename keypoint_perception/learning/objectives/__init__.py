@@ -2,7 +2,7 @@
 The objectives, one file and one paper each.
 
 To add one: write ``objectives/NAME.py`` with a class that has ``Config``, ``weights`` and
-``forward(network, image0, image1) -> {term: (B,)}``; name it here; give it
+``forward(views) -> {term: (B,)}``; name it here; give it
 ``config/train/NAME.yaml``, ``test/learning/objectives/test_NAME.py`` and a paragraph in
 ``docs/objectives.md``. A test walks this list.
 """

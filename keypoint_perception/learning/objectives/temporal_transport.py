@@ -41,13 +41,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.model.heatmaps import gaussian_maps, softmax_2d, union, variance
-from keypoint_perception.model.network import (
-    Keypointer,
-    make_features,
-    make_refiner,
-    NetworkConfig,
-)
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.model.heatmaps import gaussian_maps, union, variance
+from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -89,38 +85,26 @@ class TemporalTransport(nn.Module):
     weights = {'pixel': 1.0, 'spread': 0.4}  # noqa: RUF012 a constant, overridden by configuration
 
     def __init__(
-        self, config: TemporalTransportConfig, network: NetworkConfig, *, change: float
+        self, config: TemporalTransportConfig, network: NetworkConfig, facts: Facts
     ) -> None:
-        """
-        Make the parts that are not exported: feature net and refinement net.
-
-        :param change: mean squared difference of two frames in [-1, 1]
-        """
+        """Make the parts that are not exported: feature net and refinement net."""
         super().__init__()
         self.config = config
-        self.change = change
+        self.change = facts.change
         self.features = make_features(network)
         self.refine = make_refiner(network)
 
-    def forward(self, network: Keypointer, image0: Tensor, image1: Tensor) -> dict[str, Tensor]:
-        """
-        Return the per-sample terms, each (B,).
-
-        :param network: the network that learns
-        :param image0: source frames in [-1, 1], (B, 3, H, W)
-        :param image1: target frames in [-1, 1], (B, 3, H, W)
-        """
-        logits = network.logits(torch.cat([image0, image1]))
-        xy = network.points(logits)  # (2B, K, 2) cells
-        height, width = logits.shape[-2:]
-        half_side = max(height, width) / 2
-        covered = union(gaussian_maps(xy, height, width, self.config.sigma * half_side))
-        covered0, covered1 = covered.chunk(2)
-        spread = (variance(softmax_2d(logits), xy) / half_side**2).mean(dim=-1)
+    def forward(self, views: Views) -> dict[str, Tensor]:
+        """Return the per-sample terms, each (B,); the first frames are the sources."""
+        image0, image1 = views.image0, views.image1
+        height, width = views.logits.shape[-2:]
+        sigma = self.config.sigma * views.half_side
+        covered0, covered1 = union(gaussian_maps(views.points, height, width, sigma)).chunk(2)
+        spread = (variance(views.maps, views.points) / views.half_side**2).mean(dim=-1)
         spread0, spread1 = spread.chunk(2)
         weight = self._weight(image0, image1)
         if self.config.both_ways:
-            features0, features1 = self.features(torch.cat([image0, image1])).chunk(2)
+            features0, features1 = self.features(views.images).chunk(2)
             forth = self._pixel(covered0, covered1, features0, features1, image1, weight)
             back = self._pixel(covered1, covered0, features1, features0, image0, weight)
             pixel = (forth + back) / 2

@@ -6,6 +6,7 @@ from keypoint_perception.learning.objectives.temporal_transport import (
     TemporalTransportConfig,
     transport,
 )
+from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -22,7 +23,7 @@ def network():
 def objective(*, both_ways=True, change=1.0, sigma=0.1, still_weight=1.0):
     torch.manual_seed(1)
     config = TemporalTransportConfig(sigma, both_ways, still_weight)
-    return TemporalTransport(config, NETWORK, change=change)
+    return TemporalTransport(config, NETWORK, Facts(change))
 
 
 class Answer(torch.nn.Module):
@@ -45,7 +46,7 @@ def test_a_perfect_reconstruction_has_no_error(network):
     image = images(1)
     terms = objective()
     terms.refine = Answer(image)
-    found = terms(network, image, image)
+    found = terms(Views(network, image, image))
     torch.testing.assert_close(found['pixel'], torch.zeros(2))
 
 
@@ -54,15 +55,15 @@ def test_the_error_is_in_units_of_the_recordings_change(network):
     image = torch.full((2, 3, 32, 48), 0.6)
     terms = objective(change=0.09)
     terms.refine = Answer(torch.zeros_like(image))
-    torch.testing.assert_close(terms(network, image, image)['pixel'], torch.full((2,), 4.0))
+    torch.testing.assert_close(terms(Views(network, image, image))['pixel'], torch.full((2,), 4.0))
 
 
 def test_the_target_is_rebuilt_and_not_the_source(network):
     source, target = images(1), images(2)
     terms = objective(both_ways=False)
     terms.refine = Answer(target)
-    torch.testing.assert_close(terms(network, source, target)['pixel'], torch.zeros(2))
-    assert (terms(network, target, source)['pixel'] > 0.1).all()
+    torch.testing.assert_close(terms(Views(network, source, target))['pixel'], torch.zeros(2))
+    assert (terms(Views(network, target, source))['pixel'] > 0.1).all()
 
 
 def test_both_ways_rebuild_each_from_the_other(network):
@@ -70,7 +71,7 @@ def test_both_ways_rebuild_each_from_the_other(network):
     image0 = torch.zeros(2, 3, 32, 48)
     terms = objective(both_ways=True)
     terms.refine = Answer(image0)
-    found = terms(network, image0, image0 + 0.5)['pixel']
+    found = terms(Views(network, image0, image0 + 0.5))['pixel']
     torch.testing.assert_close(found, torch.full((2,), 0.25 / 2))
 
 
@@ -91,7 +92,9 @@ def test_the_weight_multiplies_the_error(network):
     terms = objective(still_weight=0.25)
     terms.refine = Answer(image0 + 0.6)
     # both frames are the same, so everything stands still: 0.25 * 0.36
-    torch.testing.assert_close(terms(network, image0, image0)['pixel'], torch.tensor([0.09]))
+    torch.testing.assert_close(
+        terms(Views(network, image0, image0))['pixel'], torch.tensor([0.09])
+    )
 
 
 def test_transport_by_hand():
@@ -119,7 +122,7 @@ def test_nothing_flows_back_into_the_source():
 
 def test_keypoint_net_feature_net_and_refinement_all_learn(network):
     terms = objective()
-    found = terms(network, images(1), images(2))
+    found = terms(Views(network, images(1), images(2)))
     assert found['pixel'].shape == found['spread'].shape == (2,)
     found['pixel'].sum().backward()
     for part in (network, terms.features, terms.refine):
@@ -130,7 +133,7 @@ def test_keypoint_net_feature_net_and_refinement_all_learn(network):
 def test_one_way_gives_the_source_no_gradient_at_all():
     network, terms = Keypointer(NETWORK), objective(both_ways=False)
     source = images(1).requires_grad_()
-    terms(network, source, images(2))['pixel'].sum().backward()
+    terms(Views(network, source, images(2)))['pixel'].sum().backward()
     assert source.grad is None or not source.grad.any()
 
 
@@ -145,7 +148,7 @@ def test_columns_are_not_rows(network):
 
     terms.reconstruct = remember
     network.points = lambda logits: torch.tensor([[10.0, 2.0]]).expand(len(logits), 3, 2)
-    terms(network, images(1), images(2))
+    terms(Views(network, images(1), images(2)))
     assert seen['target'].shape == (2, 1, 8, 12)
     assert int(seen['target'][0, 0].argmax()) == 2 * 12 + 10
 
@@ -161,7 +164,7 @@ def test_sigma_is_in_half_image_sides(network):
 
     terms.reconstruct = remember
     network.points = lambda logits: torch.tensor([[4.0, 4.0]]).expand(len(logits), 1, 2)
-    terms(network, images(1), images(2))
+    terms(Views(network, images(1), images(2)))
     torch.testing.assert_close(seen['target'][0, 0, 4, 7], torch.tensor(-1.0).exp())
 
 
@@ -169,20 +172,20 @@ def test_spread_weighs_in_as_far_as_transport_explains(network):
     image = images(1)
     terms = objective(change=1.0)
     terms.refine = Answer(torch.full_like(image, 9.0))  # far worse than the source
-    assert (terms(network, image, image)['spread'] == 0).all()
+    assert (terms(Views(network, image, image))['spread'] == 0).all()
     # 0.25 / 0.5: an error of one half is had without keypoints
     terms.refine, terms.change = Answer(image + 0.5), 0.5
-    assert (terms(network, image, image)['spread'] < 1e-6).all()
+    assert (terms(Views(network, image, image))['spread'] < 1e-6).all()
     terms.refine, terms.change = Answer(image), 1.0
-    spread = terms(network, image, image)['spread']
+    spread = terms(Views(network, image, image))['spread']
     # flat maps of 8 x 12 cells: variances (64 - 1) / 12 + (144 - 1) / 12, half a side is 6
     network.logits = lambda image: torch.zeros(len(image), 3, 8, 12)
-    flat = terms(network, image, image)['spread']
+    flat = terms(Views(network, image, image))['spread']
     torch.testing.assert_close(flat, torch.full((2,), (63 / 12 + 143 / 12) / 36))
     assert (spread <= flat + 1e-3).all()
     # 0.25 / 1: half way between one half and nothing
     terms.refine = Answer(image + 0.5)
-    torch.testing.assert_close(terms(network, image, image)['spread'], flat / 2)
+    torch.testing.assert_close(terms(Views(network, image, image))['spread'], flat / 2)
 
 
 @pytest.mark.parametrize('sigma', [0.0, -0.1, 1.5])

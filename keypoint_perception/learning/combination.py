@@ -1,0 +1,130 @@
+"""
+Objectives by name, one or several learned together, each with its weight and settings.
+
+``objective`` in the configuration is a name, names joined by ``+``, or a list::
+
+    objective:
+      - temporal_transport
+      - {name: equivariance, weight: 0.5, settings: {angle: 20}, weights: {diversity: 0}}
+
+Alone an objective's terms have their own names, together they are ``NAME.term``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.objectives import OBJECTIVES
+from keypoint_perception.learning.values import build, refuse_unknown
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.model.network import NetworkConfig
+from torch import nn, Tensor
+
+
+@dataclass(frozen=True)
+class Part:
+    """
+    One objective of a run.
+
+    :param weight: of all its terms together
+    :param settings: its checked settings, an instance of its ``Config``
+    :param weights: weight of each of its terms
+    """
+
+    name: str
+    weight: float
+    settings: object
+    weights: dict[str, float]
+
+
+def read_parts(objective: str | list, settings: dict, weights: dict) -> tuple[Part, ...]:
+    """
+    Return the objectives that a configuration names.
+
+    :param objective: a name, names joined by ``+``, or a list of names and mappings
+    :param settings: ``objective_settings``, for an objective that is alone
+    :param weights: ``weights``, for an objective that is alone
+    :raises ConfigError: naming what is not known
+    """
+    entries = objective.split('+') if isinstance(objective, str) else objective
+    entries = [{'name': e.strip()} if isinstance(e, str) else e for e in entries]
+    if not entries or not all(isinstance(entry, dict) for entry in entries):
+        msg = f'objective: must be a name or a list of names and mappings, got {objective!r}.'
+        raise ConfigError(msg)
+    if len(entries) == 1:
+        entries = [{'settings': settings, 'weights': weights} | entries[0]]
+    elif settings or weights:
+        msg = (
+            'objective_settings and weights are for a single objective; with several, give each '
+            'its own: "- {name: ..., settings: {...}, weights: {...}}".'
+        )
+        raise ConfigError(msg)
+    parts = tuple(_read_part(entry) for entry in entries)
+    names = [part.name for part in parts]
+    if len(set(names)) < len(names):
+        msg = f'objective: names one twice, {", ".join(names)}; name each once.'
+        raise ConfigError(msg)
+    return parts
+
+
+def _read_part(entry: dict) -> Part:
+    refuse_unknown(entry, ('name', 'weight', 'settings', 'weights'), 'an entry of objective')
+    name = entry.get('name')
+    if name not in OBJECTIVES:
+        msg = f'objective: {name!r} is not known; known: {", ".join(OBJECTIVES)}.'
+        raise ConfigError(msg)
+    kind = OBJECTIVES[name]
+    own = entry.get('weights', {})
+    refuse_unknown(own, kind.weights, f'weights of {name}')
+    weights = {term: _weight(own.get(term, value), term) for term, value in kind.weights.items()}
+    settings = build(kind.Config, entry.get('settings', {}), 'objective_settings')
+    return Part(name, _weight(entry.get('weight', 1.0), name), settings, weights)
+
+
+def _weight(value, name: str) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value < 0:
+        msg = f'weights.{name}: must be a number that is not negative, got {value!r}.'
+        raise ConfigError(msg)
+    return float(value)
+
+
+def total_weights(parts: tuple[Part, ...]) -> dict[str, float]:
+    """Return the weight of each term by the name it has in the history."""
+    return {
+        _term(parts, part, term): part.weight * weight
+        for part in parts
+        for term, weight in part.weights.items()
+    }
+
+
+def needs(parts: tuple[Part, ...]) -> tuple[str, ...]:
+    """Return the names of the supplies that the objectives ask for."""
+    return tuple(
+        sorted({n for part in parts for n in getattr(OBJECTIVES[part.name], 'needs', ())})
+    )
+
+
+class Combination(nn.Module):
+    """The objectives of a run as one: they see the same views."""
+
+    def __init__(self, parts: tuple[Part, ...], network: NetworkConfig, facts: Facts) -> None:
+        super().__init__()
+        self._parts = parts
+        self.objectives = nn.ModuleDict(
+            {part.name: OBJECTIVES[part.name](part.settings, network, facts) for part in parts}
+        )
+
+    def forward(self, views: Views) -> dict[str, Tensor]:
+        """Return the per-sample terms of all objectives, each (B,)."""
+        return {
+            _term(self._parts, part, term): value
+            for part in self._parts
+            for term, value in self.objectives[part.name](views).items()
+        }
+
+
+def _term(parts: tuple[Part, ...], part: Part, term: str) -> str:
+    return term if len(parts) == 1 else f'{part.name}.{term}'
