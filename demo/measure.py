@@ -7,10 +7,14 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from keypoint_perception.evaluation.labels import match_labels
 from keypoint_perception.evaluation.regression import RegressionScore, score_regression
 from keypoint_perception.evaluation.video import OverlayVideo
-from keypoint_perception.frames.annotations import Keypoints, read_annotations, read_keypoints
+from keypoint_perception.frames.annotations import (
+    Keypoints,
+    match_labels,
+    read_annotations,
+    read_keypoints,
+)
 from keypoint_perception.frames.frame import Frame
 from keypoint_perception.keypoints import diagonal_px
 import numpy as np

@@ -96,10 +96,10 @@ def _run(source, topic, estimator, video):
 
 def _score(track, labels, path) -> dict:
     """Return the figures that need labels."""
-    from keypoint_perception.evaluation.labels import match_labels
     from keypoint_perception.evaluation.regression import score_regression
     from keypoint_perception.evaluation.report import describe_regression, describe_tracking
     from keypoint_perception.evaluation.tracking import score_tracking
+    from keypoint_perception.frames.annotations import match_labels
 
     track = track.in_stamp_order()
     stamps_ns, keypoints, diagonal = track.stamps_ns, track.keypoints, track.diagonal_px
