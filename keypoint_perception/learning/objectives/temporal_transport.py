@@ -41,8 +41,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.terms import concentration
 from keypoint_perception.learning.views import Facts, Views
-from keypoint_perception.model.heatmaps import gaussian_maps, union, variance
+from keypoint_perception.model.heatmaps import gaussian_maps, union
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch
 from torch import nn, Tensor
@@ -100,7 +101,7 @@ class TemporalTransport(nn.Module):
         height, width = views.logits.shape[-2:]
         sigma = self.config.sigma * views.half_side
         covered0, covered1 = union(gaussian_maps(views.points, height, width, sigma)).chunk(2)
-        spread = (variance(views.maps, views.points) / views.half_side**2).mean(dim=-1)
+        spread = concentration(views.maps, views.points, views.half_side)
         spread0, spread1 = spread.chunk(2)
         weight = self._weight(image0, image1)
         if self.config.both_ways:

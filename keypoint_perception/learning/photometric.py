@@ -1,0 +1,73 @@
+"""
+Random colours: another light and another camera, with everything at its place.
+
+Brightness, contrast, saturation and hue are linear in RGB once the hue is turned about the grey
+axis, so each image needs one 3 x 3 matrix and one offset, and a whole batch is one product. Why
+not Kornia's jitter (0.9.0): it goes through HSV, which takes 60 ms for 32 images of 128 x 128 on
+one core, a third of a step of learning, and this 3 ms.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# Rec. 601, as OpenCV and most cameras have it.
+LUMA = (0.299, 0.587, 0.114)
+# Hue at strength one, either way.
+MAX_HUE_RAD = math.pi / 2
+
+
+def jitter_colours(
+    images: Tensor, strength: float, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """
+    Return images in random colours, each image in its own.
+
+    :param images: in [-1, 1], (B, 3, H, W)
+    :param strength: 0 changes nothing; brightness is shifted by up to this share of half the
+        range, contrast and saturation are multiplied by up to 1 + this or divided by it, the hue
+        is turned by up to this share of 90 degrees; all drawn evenly
+    :param generator: where to draw from; torch's own by default
+    :return: in [-1, 1], (B, 3, H, W)
+    """
+    if strength == 0:
+        return images
+    drawn = 2 * torch.rand(len(images), 4, generator=generator) - 1
+    factors = torch.exp(math.log1p(strength) * drawn[:, 1:3])
+    matrix = colour_matrix(factors[:, 0], factors[:, 1], MAX_HUE_RAD * strength * drawn[:, 3])
+    return apply_colours(images, matrix, strength * drawn[:, 0])
+
+
+def colour_matrix(contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
+    """
+    Return what multiplies RGB about mid-grey, (B, 3, 3).
+
+    :param contrast: factor about mid-grey, (B,)
+    :param saturation: factor about the grey of the same luma, (B,)
+    :param hue: turn about the grey axis, red towards green, (B,) rad
+    """
+    identity = torch.eye(3)
+    grey = torch.tensor(LUMA).expand(3, 3)
+    # Rodrigues' formula about the axis (1, 1, 1)
+    mean = torch.full((3, 3), 1 / 3)
+    across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    cos, sin = hue.cos()[:, None, None], hue.sin()[:, None, None]
+    turned = mean + cos * (identity - mean) + sin * across
+    saturated = grey + saturation[:, None, None] * (identity - grey)
+    return contrast[:, None, None] * saturated @ turned
+
+
+def apply_colours(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """
+    Return images (B, 3, H, W) with their colours multiplied and shifted, held in [-1, 1].
+
+    :param matrix: (B, 3, 3)
+    :param offset: (B,)
+    """
+    matrix, offset = matrix.to(images.device), offset.to(images.device)
+    with torch.autocast(images.device.type, enabled=False):
+        changed = torch.baddbmm(offset[:, None, None], matrix, images.float().flatten(2))
+    return changed.clamp_(-1, 1).view(images.shape)

@@ -1,0 +1,57 @@
+"""Colours change as asked, and nothing else does."""
+
+import math
+
+from keypoint_perception.learning.photometric import apply_colours, colour_matrix, jitter_colours
+import pytest
+import torch
+
+RED = torch.tensor([0.5, -0.25, -0.5])
+
+
+def changed(colour, *, contrast=1.0, saturation=1.0, hue=0.0, offset=0.0):
+    """Return one colour after a change."""
+    values = [torch.tensor([value]) for value in (contrast, saturation, hue, offset)]
+    image = colour[None, :, None, None].expand(1, 3, 2, 3)
+    return apply_colours(image, colour_matrix(*values[:3]), values[3])[0, :, 1, 2]
+
+
+def test_nothing_asked_nothing_changed():
+    torch.testing.assert_close(changed(RED), RED)
+    images = torch.rand(2, 3, 4, 5)
+    assert jitter_colours(images, 0.0) is images
+
+
+def test_each_change_by_hand():
+    torch.testing.assert_close(changed(RED, contrast=1.5), 1.5 * RED)
+    torch.testing.assert_close(changed(RED, offset=0.25), RED + 0.25)
+    # the luma of RED is 0.299 * 0.5 - 0.587 * 0.25 - 0.114 * 0.5 = -0.05425
+    torch.testing.assert_close(changed(RED, saturation=0.0), torch.full((3,), -0.05425))
+    # a third of a turn takes red to green, green to blue and blue to red
+    torch.testing.assert_close(changed(RED, hue=2 * math.pi / 3), RED[[2, 0, 1]])
+    torch.testing.assert_close(changed(torch.full((3,), 0.3), hue=1.0), torch.full((3,), 0.3))
+
+
+def test_colours_stay_in_range():
+    assert changed(RED, contrast=3.0).tolist() == pytest.approx([1.0, -0.75, -1.0])
+
+
+def test_each_image_has_its_own_colours_and_stays_in_place():
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(3, 4, 6, generator=generator) - 0.5
+    images = image.expand(5, 3, 4, 6)
+    found = jitter_colours(images, 0.3, generator=generator)
+    assert found.shape == images.shape and not torch.equal(found[0], found[1])
+    # colours that are alike stay alike: the map of each image is the same at every place
+    alone = jitter_colours(
+        image[:, 2:3, 5:6].expand(5, 3, 1, 1), 0.3, generator=torch.Generator().manual_seed(7)
+    )
+    whole = jitter_colours(images, 0.3, generator=torch.Generator().manual_seed(7))
+    torch.testing.assert_close(whole[:, :, 2:3, 5:6], alone)
+
+
+def test_strength_bounds_the_change():
+    images = torch.zeros(200, 3, 1, 1)
+    found = jitter_colours(images, 0.2, generator=torch.Generator().manual_seed(1))
+    # mid-grey is moved by the brightness alone
+    assert 0.15 < found.abs().max() <= 0.2
