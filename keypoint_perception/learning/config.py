@@ -30,12 +30,13 @@ class TrainConfig:
         of them with their weights and settings, as :mod:`.combination` reads it
     :param objective_settings: settings of a single objective, by its ``Config``
     :param weights: weights of a single objective's terms; terms not named keep their own
-    :param network: ``default`` or ``paper``
+    :param network: ``default``, ``paper`` or ``hourglass``
     :param keypoints: K
     :param size: long side of the network input, px
     :param width: channels at the heatmaps' resolution (default network)
     :param norm: ``group``, ``instance`` or ``batch``
     :param window: cells to each side of the largest one that the robot's read-out uses
+    :param stacks: hourglasses one behind another (hourglass network)
     :param steps: optimiser steps of the whole run; 0 = not stated, which is
         :data:`USUAL_STEPS`, or no limit where minutes are given
     :param batch_size: pairs a step, over all processes
@@ -63,6 +64,7 @@ class TrainConfig:
     width: int = NetworkConfig.width
     norm: str = NetworkConfig.norm
     window: int = NetworkConfig.window
+    stacks: int = NetworkConfig.stacks
     steps: int = 0
     batch_size: int = 16
     learning_rate: float = 2e-3
@@ -128,6 +130,7 @@ RANGES = {
     'size': (32, 1024),
     'width': (8, 256),
     'window': (1, 32),
+    'stacks': (1, 8),
     'steps': (0, 100_000_000),
     'batch_size': (1, 4096),
     'learning_rate': (1e-7, 1.0),

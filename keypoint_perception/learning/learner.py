@@ -29,6 +29,7 @@ class Learner(nn.Module):
             width=config.width,
             norm=config.norm,
             window=config.window,
+            stacks=config.stacks,
         )
         self.network = Keypointer(network)
         self.objective = Combination(config.parts, network, facts)

@@ -58,7 +58,12 @@ class Views:
     @cached_property
     def logits(self) -> Tensor:
         """The network's maps before the softmax, (2B, K, h, w)."""
-        return self.network.logits(self.images)
+        return self.stacks[-1]
+
+    @cached_property
+    def stacks(self) -> list[Tensor]:
+        """The maps of each of the network's stacks, the last one's being the logits."""
+        return self.network.stacks(self.images)
 
     @cached_property
     def maps(self) -> Tensor:

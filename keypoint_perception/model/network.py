@@ -2,8 +2,9 @@
 The one network: an image in, K points out.
 
 Every objective trains a :class:`Keypointer`; after the checkpoint nothing knows which one did.
-Two architectures can be selected by name: ``default`` sees far (a small U-Net over a quarter of
-the resolution), and ``paper`` is the plain twin of the Transporter paper's own network.
+Three architectures can be selected by name: ``default`` sees far (a small U-Net over a quarter of
+the resolution), ``paper`` is the plain twin of the Transporter paper's own network, and
+``hourglass`` looks at the scene several times over, each time with maps of its own.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from keypoint_perception.model.heatmaps import (
     softmax_2d,
     windowed_expectation,
 )
+from keypoint_perception.model.hourglass import StackedHourglass
 from keypoint_perception.model.layers import ConvBlock, normalise, NORMS, SpaceToDepth, upsample
 from keypoint_perception.model.refiner import PaperRefiner, Refiner
 import torch
 from torch import nn, Tensor
 
-NETWORKS = ('default', 'paper')
+NETWORKS = ('default', 'paper', 'hourglass')
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,13 @@ class NetworkConfig:
     """
     What fixes the network's shape; stands in every checkpoint.
 
-    :param network: ``default`` or ``paper``
+    :param network: ``default``, ``paper`` or ``hourglass``
     :param keypoints: K
     :param input_hw: height and width of the network input, px, multiples of 8
     :param width: channels at the heatmaps' resolution
     :param norm: ``group``, ``instance`` or ``batch``
     :param window: cells to each side of the largest one that the read-out uses
+    :param stacks: hourglasses one behind another (hourglass network)
     """
 
     network: str = 'default'
@@ -46,6 +49,7 @@ class NetworkConfig:
     width: int = 32
     norm: str = 'group'
     window: int = 3
+    stacks: int = 2
 
     def __post_init__(self) -> None:
         if self.network not in NETWORKS:
@@ -54,7 +58,7 @@ class NetworkConfig:
         if self.norm not in NORMS:
             msg = f'norm: {self.norm!r} is not known; known: {", ".join(NORMS)}.'
             raise ConfigError(msg)
-        for name in ('keypoints', 'width', 'window'):
+        for name in ('keypoints', 'width', 'window', 'stacks'):
             if getattr(self, name) < 1:
                 msg = f'{name}: must be at least 1, got {getattr(self, name)}.'
                 raise ConfigError(msg)
@@ -76,13 +80,25 @@ class Keypointer(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        make = {'default': UNet, 'paper': PaperKeypointNet}[config.network]
-        self.body = make(config)
+        self.body = _BODIES[config.network](config)
         self.stride = self.body.stride
 
     def logits(self, image: Tensor) -> Tensor:
         """Return the maps before the softmax, (B, 3, H, W) in [-1, 1] -> (B, K, h, w) float32."""
         return self.body(image).float()
+
+    def stacks(self, image: Tensor) -> list[Tensor]:
+        """
+        Return the maps of every stack, the last one's being those of :meth:`logits`.
+
+        Networks that look at the scene once have one.
+
+        :param image: (B, 3, H, W) in [-1, 1]
+        :return: each (B, K, h, w) float32
+        """
+        if isinstance(self.body, StackedHourglass):
+            return [maps.float() for maps in self.body.stacks(image)]
+        return [self.logits(image)]
 
     def points(self, logits: Tensor) -> Tensor:
         """Return the points that learning moves, (B, K, h, w) -> (B, K, 2) cells."""
@@ -172,6 +188,13 @@ class PaperKeypointNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return the maps, (B, 3, H, W) -> (B, K, H / 4, W / 4)."""
         return self.head(self.features(image))
+
+
+_BODIES = {
+    'default': UNet,
+    'paper': PaperKeypointNet,
+    'hourglass': lambda c: StackedHourglass(c.keypoints, c.width, c.norm, c.stacks),
+}
 
 
 def make_features(config: NetworkConfig) -> nn.Module:

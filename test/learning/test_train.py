@@ -16,6 +16,7 @@ from keypoint_perception.learning.resume import settings_of_run
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model.checkpoint import load_checkpoint
+from keypoint_perception.model.network import NETWORKS
 import pytest
 import torch
 import yaml
@@ -127,7 +128,7 @@ def test_pictures_and_tensorboard_are_left(square_store, tmp_path):
     assert list((tmp_path / 'tensorboard').iterdir())
 
 
-@pytest.mark.parametrize('network', ['default', 'paper'])
+@pytest.mark.parametrize('network', NETWORKS)
 @pytest.mark.parametrize('norm', ['group', 'instance', 'batch'])
 def test_every_network_takes_a_step(square_store, tmp_path, network, norm):
     run(square_store, tmp_path, steps=1, network=network, norm=norm)

@@ -7,6 +7,7 @@ from keypoint_perception.model.network import (
     make_features,
     make_refiner,
     NetworkConfig,
+    NETWORKS,
 )
 import pytest
 import torch
@@ -14,7 +15,7 @@ import torch
 SIZES = [(64, 64), (48, 64), (96, 128), (128, 104), (40, 72)]
 
 
-@pytest.mark.parametrize('network', ['default', 'paper'])
+@pytest.mark.parametrize('network', NETWORKS)
 @pytest.mark.parametrize('input_hw', SIZES)
 def test_shapes(network, input_hw):
     config = NetworkConfig(network=network, keypoints=5, input_hw=input_hw, width=8)
@@ -94,7 +95,7 @@ def test_normalise_puts_black_at_minus_one_and_channels_first():
 @pytest.mark.parametrize(
     ('values', 'sentence'),
     [
-        ({'network': 'resnet'}, "network: 'resnet' is not known; known: default, paper"),
+        ({'network': 'resnet'}, "network: 'resnet' is not known; known: default, paper, h"),
         ({'norm': 'layer'}, "norm: 'layer' is not known; known: group, instance, batch"),
         ({'keypoints': 0}, 'keypoints: must be at least 1, got 0'),
         ({'input_hw': (100, 128)}, 'multiples of 8 and at least 16, got 100 x 128'),

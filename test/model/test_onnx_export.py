@@ -4,7 +4,7 @@ from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model import onnx_export
 from keypoint_perception.model.checkpoint import load_network, save_checkpoint
-from keypoint_perception.model.network import Keypointer, NetworkConfig
+from keypoint_perception.model.network import Keypointer, NetworkConfig, NETWORKS
 import numpy as np
 import pytest
 import torch
@@ -24,14 +24,15 @@ def test_contract_of_the_file(model_dir):
 
 
 @pytest.mark.parametrize('norm', ['group', 'instance', 'batch'])
-@pytest.mark.parametrize('network', ['default', 'paper'])
+@pytest.mark.parametrize('network', NETWORKS)
 def test_same_answer_as_torch(tmp_path, network, norm):
     torch.manual_seed(1)
     config = NetworkConfig(network, 4, (48, 64), width=16, norm=norm)
     keypointer = Keypointer(config).eval()
     # sharp maps, so that positions are compared and not only confidences
     with torch.no_grad():
-        keypointer.body.head.weight *= 1000 if norm != 'batch' else 1e5
+        head = keypointer.body.heads[-1] if network == 'hourglass' else keypointer.body.head
+        head.weight *= 1000 if norm != 'batch' else 1e5
     onnx_export.write_onnx(keypointer, tmp_path / 'k.onnx')
     frames = torch.randint(0, 255, (3, 48, 64, 3), dtype=torch.uint8)
     session = onnxruntime.InferenceSession(str(tmp_path / 'k.onnx'))
