@@ -59,7 +59,7 @@ def evaluate(
         'engine': {'name': loaded.name, 'description': loaded.description},
     }
     if labels is not None:
-        values |= _score(recording.track, labels, annotations)
+        values |= _score(recording.track, labels, annotations, estimator.keypoint_names)
     values['label_free'] = recording.label_free(
         lambda images: np.stack(estimator.estimate_batch(images)), estimator.keypoint_names
     )
@@ -94,36 +94,27 @@ def _run(source, topic, estimator, video):
     return recording
 
 
-def _score(track, labels, path) -> dict:
+def _score(track, labels, path, keypoint_names) -> dict:
     """Return the figures that need labels."""
-    from keypoint_perception.evaluation.regression import score_regression
-    from keypoint_perception.evaluation.report import describe_regression, describe_tracking
-    from keypoint_perception.evaluation.tracking import score_tracking
+    from keypoint_perception.evaluation.scores import score_labels
     from keypoint_perception.frames.annotations import match_labels
 
     track = track.in_stamp_order()
-    stamps_ns, keypoints, diagonal = track.stamps_ns, track.keypoints, track.diagonal_px
-    uv = match_labels(labels, stamps_ns, track.image_hw, path=path)
-    regression = score_regression(
-        stamps_ns, keypoints, uv, names=labels.names, diagonal_px=diagonal
-    )
-    tracking = score_tracking(stamps_ns, keypoints, uv, diagonal_px=diagonal)
-    return {
-        'annotations': str(path),
-        **describe_regression(regression),
-        'tracking': describe_tracking(tracking),
-    }
+    uv = match_labels(labels, track.stamps_ns, track.image_hw, path=path)
+    scores = score_labels(track, uv, label_names=labels.names, keypoint_names=keypoint_names)
+    return {'annotations': str(path)} | scores
 
 
 def _show(values: dict, paths: list[Path]) -> None:
-    from keypoint_perception.evaluation.report import label_free_table, point_table, tracking_table
+    from keypoint_perception.evaluation import tables
     from rich.console import Console
 
     console = Console()
     if 'points' in values:
-        console.print(point_table(values))
-        console.print(tracking_table(values['tracking']))
-    console.print(label_free_table(values['label_free']))
+        console.print(tables.point_table(values))
+        console.print(tables.tracking_table(values['tracking']))
+        console.print(tables.label_table(values))
+    console.print(tables.label_free_table(values['label_free']))
     print('engine: {name} ({description})'.format(**values['engine']))
     frames, seconds = values['recording']['frames'], values['durations_s']['detection']
     print(f'{frames} frames in {seconds:.1f} s, {frames / seconds:.0f} per s; wrote')

@@ -55,6 +55,45 @@ def find_dead(
     return [int(k) for k in np.flatnonzero(doubted | (100 * spread < least_spread_percent))]
 
 
+def find_static(
+    keypoints: np.ndarray,
+    diagonal_px: float | np.ndarray,
+    static: np.ndarray,
+    *,
+    least_spread_percent: float = 1.0,
+) -> list[int]:
+    """
+    Return the keypoints that do not follow anything that moves.
+
+    A keypoint is static if it lies where nothing ever moves in more than half of the frames, or
+    if its root mean square distance from its mean position over the whole recording is under 1 %
+    of the diagonal.
+
+    :param keypoints: (N, K, 2) or (N, K, 3) px
+    :param diagonal_px: one for all or (N,)
+    :param static: shares of :func:`static_share`, (K,)
+    """
+    spread = np.sqrt(_relative(keypoints, diagonal_px).var(axis=0).sum(axis=-1))
+    still = 100 * spread < least_spread_percent
+    return [int(k) for k in np.flatnonzero(still | (np.asarray(static) > 0.5))]
+
+
+def find_wasted(
+    static: list[int], dead: list[int], duplicates: list[tuple[int, int]]
+) -> list[int]:
+    """
+    Return the keypoints that a user would not miss.
+
+    They are static, dead, or a duplicate of an earlier keypoint that is itself kept: of three
+    points on one spot two are wasted.
+    """
+    wasted = set(static) | set(dead)
+    for earlier, later in sorted(duplicates):
+        if earlier not in wasted:
+            wasted.add(later)
+    return sorted(wasted)
+
+
 def static_share(
     uv: np.ndarray,
     image_hw: np.ndarray,

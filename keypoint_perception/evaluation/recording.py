@@ -10,6 +10,8 @@ from keypoint_perception.evaluation.equivariance import Detector, equivariance_e
 from keypoint_perception.evaluation.label_free import (
     find_dead,
     find_duplicates,
+    find_static,
+    find_wasted,
     static_share,
     still_jitter,
 )
@@ -72,14 +74,19 @@ class Recording:
         jitter, still_pairs = still_jitter(
             keypoints, diagonal, self.track.stamps_ns, np.array(self.motion.image_changes)
         )
-        dead = {names[k] for k in find_dead(keypoints, diagonal)}
+        dead = find_dead(keypoints, diagonal)
         pairs = find_duplicates(keypoints, diagonal)
+        unmoved = find_static(keypoints, diagonal, static)
+        wasted = find_wasted(unmoved, dead, pairs)
         confidence = keypoints[..., 2].mean(axis=0)
         return {
             'equivariance_error_percent': equivariance.percent,
             'equivariance_pairs': equivariance.pairs,
             'duplicate_pairs': [[names[i], names[j]] for i, j in pairs],
-            'dead_keypoints': [name for name in names if name in dead],
+            'dead_keypoints': [names[k] for k in dead],
+            'static_keypoints': [names[k] for k in unmoved],
+            'wasted_keypoints': [names[k] for k in wasted],
+            'wasted_share': len(wasted) / len(names),
             'static_share': float(static.mean()),
             'still_jitter_percent': float(jitter.mean()),
             'still_pairs': still_pairs,
@@ -90,7 +97,9 @@ class Recording:
                     'static_share': float(static[k]),
                     'still_jitter_percent': float(jitter[k]),
                     'mean_confidence': float(confidence[k]),
-                    'dead': name in dead,
+                    'dead': k in dead,
+                    'static': k in unmoved,
+                    'wasted': k in wasted,
                 }
                 for k, name in enumerate(names)
             ],

@@ -10,7 +10,9 @@ last 30 %.
     explained = 1 - error / trivial
 
 1 means that the label can be read off the keypoints, 0 that they are worth no more than knowing
-where the point usually is; worse than that is negative.
+where the point usually is; worse than that is negative. PCK ("percentage of correct keypoints",
+Yang and Ramanan 2013) is the share of scored frames whose distance is within 2, 5 and 10 % of the
+diagonal.
 
 Confidences are not used. Positions are divided by the diagonal, and the ridge is 1e-8 for each
 fitting frame: motion much smaller than 0.01 % of the diagonal is taken for noise.
@@ -26,6 +28,7 @@ import numpy as np
 
 FIT_SHARE = 0.7
 LEAST_SPREAD_PERCENT = 1.0
+PCK_PERCENT = (2.0, 5.0, 10.0)
 _RIDGE_PER_FRAME = 1e-8
 
 
@@ -37,6 +40,7 @@ class PointScore:
     Figures that cannot be had, because a part of the recording has no label of this point, are
     NaN; so is ``explained`` where the trivial answer is exact.
 
+    :param pck: share of scored frames within each of :data:`PCK_PERCENT`
     :param spread_percent: root mean square distance from the point's mean position within an
         episode, averaged over the episodes, in % of the diagonal
     :param moves: whether that spread is at least 1 %
@@ -46,6 +50,7 @@ class PointScore:
     error_percent: float
     trivial_percent: float
     explained: float
+    pck: tuple[float, ...]
     spread_percent: float
     moves: bool
     fitted_frames: int
@@ -86,7 +91,13 @@ class RegressionScore:
     @property
     def mean_explained(self) -> float:
         """Return 1 - mean error / mean trivial error."""
-        return _explained(self.mean_error_percent, self.mean_trivial_percent)
+        return explained_share(self.mean_error_percent, self.mean_trivial_percent)
+
+    @property
+    def mean_pck(self) -> tuple[float, ...]:
+        """Return the mean share within each of :data:`PCK_PERCENT`."""
+        shares = zip(*(p.pck for p in self.counted), strict=True)
+        return tuple(_mean(list(s)) for s in shares) or (float('nan'),) * len(PCK_PERCENT)
 
 
 def score_regression(
@@ -116,22 +127,33 @@ def score_regression(
     features = features.reshape(len(features), -1)  # (N, 2K)
     targets = np.asarray(labels, np.float64) / diagonal[:, None, None]
     labelled = np.isfinite(targets).all(axis=-1)  # (N, L)
-    frames = np.flatnonzero(labelled.any(axis=1))
+    fitting = fitting_part(labelled.any(axis=1))
+    episode = find_episodes(stamps_ns)
+    points = tuple(
+        _score_point(name, features, targets[:, j], labelled[:, j], fitting, episode)
+        for j, name in enumerate(names)
+    )
+    any_label = labelled.any(axis=1)
+    fitted, count = int((any_label & fitting).sum()), int(any_label.sum())
+    return RegressionScore(points, fitted, count - fitted, int(episode[-1]) + 1)
+
+
+def fitting_part(labelled: np.ndarray) -> np.ndarray:
+    """
+    Return which frames are of the part that is fitted: up to 70 % of the labelled ones.
+
+    :param labelled: whether each frame counts, (N,) bool, in time
+    :return: (N,) bool
+    :raises SourceError: if fewer than two frames count
+    """
+    frames = np.flatnonzero(labelled)
     if len(frames) < 2:
         msg = (
             f'{len(frames)} frames are labelled; expected at least 2, because the regression is '
             'fitted on the first 70 % of them and scored on the rest: label more frames.'
         )
         raise SourceError(msg)
-    last_fitted = frames[max(1, int(FIT_SHARE * len(frames))) - 1]
-    fitting = np.arange(len(stamps_ns)) <= last_fitted
-    episode = find_episodes(stamps_ns)
-    points = tuple(
-        _score_point(name, features, targets[:, j], labelled[:, j], fitting, episode)
-        for j, name in enumerate(names)
-    )
-    fitted = int(np.count_nonzero(frames <= last_fitted))
-    return RegressionScore(points, fitted, len(frames) - fitted, int(episode[-1]) + 1)
+    return np.arange(len(labelled)) <= frames[max(1, int(FIT_SHARE * len(frames))) - 1]
 
 
 def fit_ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -153,16 +175,19 @@ def _score_point(name, features, target, labelled, fitting, episode) -> PointSco
     """Fit and score one labelled point: positions (N, 2), masks (N,), in diagonals."""
     fit, score = labelled & fitting, labelled & ~fitting
     error = trivial = float('nan')
+    pck = (float('nan'),) * len(PCK_PERCENT)
     if fit.any() and score.any():
         weights, intercept = fit_ridge(features[fit], target[fit])
-        error = _mean_distance_percent(features[score] @ weights + intercept, target[score])
-        trivial = _mean_distance_percent(target[fit].mean(axis=0), target[score])
-    spread = _spread_percent(target[labelled], episode[labelled])
+        away = distance_percent(features[score] @ weights + intercept, target[score])
+        error, pck = float(away.mean()), shares_within(away)
+        trivial = float(distance_percent(target[fit].mean(axis=0), target[score]).mean())
+    spread = spread_percent(target[labelled], episode[labelled])
     return PointScore(
         name=name,
         error_percent=error,
         trivial_percent=trivial,
-        explained=_explained(error, trivial),
+        explained=explained_share(error, trivial),
+        pck=pck,
         spread_percent=spread,
         moves=bool(spread >= LEAST_SPREAD_PERCENT),
         fitted_frames=int(fit.sum()),
@@ -170,7 +195,7 @@ def _score_point(name, features, target, labelled, fitting, episode) -> PointSco
     )
 
 
-def _spread_percent(target: np.ndarray, episode: np.ndarray) -> float:
+def spread_percent(target: np.ndarray, episode: np.ndarray) -> float:
     """Return the mean over episodes with two labels or more, NaN if there is none."""
     spreads = []
     for number in np.unique(episode):
@@ -180,11 +205,20 @@ def _spread_percent(target: np.ndarray, episode: np.ndarray) -> float:
     return _mean(spreads)
 
 
-def _mean_distance_percent(predicted: np.ndarray, target: np.ndarray) -> float:
-    return 100 * float(np.linalg.norm(predicted - target, axis=-1).mean())
+def distance_percent(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the distances of positions (..., 2) in diagonals, % of the diagonal."""
+    return 100 * np.linalg.norm(predicted - target, axis=-1)
 
 
-def _explained(error: float, trivial: float) -> float:
+def shares_within(away_percent: np.ndarray) -> tuple[float, ...]:
+    """Return the shares of distances within each of :data:`PCK_PERCENT`; NaN without any."""
+    if not len(away_percent):
+        return (float('nan'),) * len(PCK_PERCENT)
+    return tuple(float((away_percent <= limit).mean()) for limit in PCK_PERCENT)
+
+
+def explained_share(error: float, trivial: float) -> float:
+    """Return 1 - error / trivial, NaN where the trivial answer is exact."""
     # The mean of equal numbers is off by rounding: anything but an exact zero must not pass here.
     return 1 - error / trivial if trivial > 1e-9 else float('nan')
 

@@ -1,25 +1,25 @@
-"""What was measured, as JSON and as a table in the terminal."""
+"""What was measured, as JSON."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime, timezone
 import json
 import math
 import os
 from pathlib import Path
 import platform
-from typing import TYPE_CHECKING
 
 from keypoint_perception import __version__
+from keypoint_perception.evaluation.backward import BackwardScore
 from keypoint_perception.evaluation.detections import Track
 from keypoint_perception.evaluation.episodes import find_episodes
-from keypoint_perception.evaluation.regression import RegressionScore
+from keypoint_perception.evaluation.identity import EPSILON_PERCENT, IdentityScore
+from keypoint_perception.evaluation.regression import PCK_PERCENT, RegressionScore
+from keypoint_perception.evaluation.reliability import Reliability, WITHIN_PERCENT
 from keypoint_perception.evaluation.tracking import TrackingScore
 from keypoint_perception.manifest import Manifest, ONNX_NAME
 import numpy as np
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 FORMAT_VERSION = 1
 
@@ -73,6 +73,7 @@ def describe_regression(score: RegressionScore) -> dict:
         'regressed_error_percent': score.mean_error_percent,
         'trivial_error_percent': score.mean_trivial_percent,
         'explained': score.mean_explained,
+        'pck': describe_pck(score.mean_pck),
         'labelled_frames': score.fitted_frames + score.scored_frames,
         'fitted_frames': score.fitted_frames,
         'scored_frames': score.scored_frames,
@@ -82,6 +83,7 @@ def describe_regression(score: RegressionScore) -> dict:
                 'regressed_error_percent': point.error_percent,
                 'trivial_error_percent': point.trivial_percent,
                 'explained': point.explained,
+                'pck': describe_pck(point.pck),
                 'moves': point.moves,
                 'spread_percent': point.spread_percent,
                 'fitted_frames': point.fitted_frames,
@@ -92,9 +94,64 @@ def describe_regression(score: RegressionScore) -> dict:
     }
 
 
-def describe_tracking(scores: list[TrackingScore]) -> list[dict]:
-    """Return precision and recall for every clip length and threshold."""
-    return [score._asdict() for score in scores]
+def describe_pck(shares: tuple[float, ...]) -> dict[str, float]:
+    """Return shares of frames by the distance, in % of the diagonal, that they are within."""
+    return {f'{limit:g}': share for limit, share in zip(PCK_PERCENT, shares, strict=True)}
+
+
+def describe_backward(score: BackwardScore) -> dict:
+    """Return the figures of the way back, from labels to learned points."""
+    return {
+        'error_percent': score.mean_error_percent,
+        'explained': score.mean_explained,
+        'labels': list(score.used_labels),
+        'fitted_frames': score.fitted_frames,
+        'scored_frames': score.scored_frames,
+        'keypoints': [asdict(point) for point in score.points],
+    }
+
+
+def describe_tracking(
+    scores: list[TrackingScore], keypoints: tuple[str, ...], labels: tuple[str, ...]
+) -> list[dict]:
+    """Return precision and recall for every clip length and threshold, and of each point."""
+    return [
+        score._asdict()
+        | {
+            'precision_by_keypoint': _by_name(keypoints, score.precision_by_keypoint),
+            'recall_by_label': _by_name(labels, score.recall_by_label),
+        }
+        for score in scores
+    ]
+
+
+def describe_identity(score: IdentityScore, labels: tuple[str, ...]) -> dict:
+    """Return identity switches of the recording and of each labelled point."""
+    matched, present = int(score.matched.sum()), int(score.present.sum())
+    return {
+        'epsilon_percent': EPSILON_PERCENT,
+        'switches': int(score.switches.sum()),
+        'switches_per_1000': score.per_1000,
+        'matched_share': matched / present if present else float('nan'),
+        'points': [
+            {'name': name, 'switches': int(s), 'matched_frames': int(m), 'frames': int(p)}
+            for name, s, m, p in zip(labels, *score, strict=True)
+        ],
+    }
+
+
+def describe_reliability(reliability: Reliability) -> dict:
+    """Return true error by confidence."""
+    return {
+        'within_percent': WITHIN_PERCENT,
+        'calibration_error': reliability.calibration_error,
+        'rank_correlation': reliability.rank_correlation,
+        'bins': [b._asdict() for b in reliability.bins],
+    }
+
+
+def _by_name(names: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
 def write_json(path: Path, values: dict) -> None:
@@ -104,80 +161,6 @@ def write_json(path: Path, values: dict) -> None:
     part = path.with_name(f'.{path.name}.part')
     part.write_text(text)
     part.replace(path)
-
-
-def point_table(report: dict) -> Table:
-    """Return the labelled points and their means; points that do not move stand apart."""
-    from rich.table import Table
-
-    table = Table(title='labelled points (errors in % of the image diagonal)')
-    table.add_column('point')
-    for title in ('regressed error', 'trivial error', 'explained', 'frames'):
-        table.add_column(title, justify='right')
-    points = sorted(report['points'], key=lambda point: not point['moves'])
-    for index, point in enumerate(points):
-        last_moving = point['moves'] and (
-            index + 1 == len(points) or not points[index + 1]['moves']
-        )
-        table.add_row(
-            point['name'] + ('' if point['moves'] else ' (does not move)'),
-            *_figures(point),
-            f'{point["fitted_frames"]} + {point["scored_frames"]}',
-            end_section=last_moving,
-        )
-    table.add_section()
-    frames = f'{report["fitted_frames"]} + {report["scored_frames"]}'
-    table.add_row('mean of those that move', *_figures(report), frames, style='bold')
-    return table
-
-
-def tracking_table(scores: list[dict]) -> Table:
-    """Return tracking precision and recall, a row a clip length, a column a threshold."""
-    from rich.table import Table
-
-    table = Table(title='tracking, precision / recall (% of the image diagonal)')
-    table.add_column('clip, frames', justify='right')
-    rows: dict[int, dict[float, str]] = {}
-    for score in scores:
-        shares = (_figure(score[name], '.2f') for name in ('precision', 'recall'))
-        rows.setdefault(score['clip_frames'], {})[score['epsilon_percent']] = ' / '.join(shares)
-    for epsilon in next(iter(rows.values()), {}):
-        table.add_column(f'within {epsilon:g} %', justify='right')
-    for frames, cells in rows.items():
-        table.add_row(str(frames), *cells.values())
-    return table
-
-
-def label_free_table(measures: dict) -> Table:
-    """Return the measures that need no labels."""
-    from rich.table import Table
-
-    table = Table(title='without labels')
-    table.add_column('measure')
-    table.add_column('value', justify='right')
-    pairs = ', '.join(f'{i}={j}' for i, j in measures['duplicate_pairs'])
-    jitter = _figure(measures['still_jitter_percent'], '.3f')
-    table.add_row(
-        'equivariance error, % of the diagonal',
-        _figure(measures['equivariance_error_percent'], '.2f'),
-    )
-    table.add_row('duplicate points', pairs or 'none')
-    table.add_row('dead points', ', '.join(measures['dead_keypoints']) or 'none')
-    table.add_row('on parts that never move', _figure(measures['static_share'], '.0%'))
-    table.add_row(f'jitter on {measures["still_pairs"]} still pairs, % of the diagonal', jitter)
-    return table
-
-
-def _figures(values: dict) -> tuple[str, str, str]:
-    return (
-        _figure(values['regressed_error_percent'], '.2f'),
-        _figure(values['trivial_error_percent'], '.2f'),
-        _figure(values['explained'], '.3f'),
-    )
-
-
-def _figure(value: float, style: str) -> str:
-    return format(value, style) if math.isfinite(value) else '-'
 
 
 def _without_nan(value):

@@ -34,6 +34,9 @@ class TrackingScore(NamedTuple):
     Tracking at one clip length and one threshold.
 
     Precision and recall are NaN where no learned or no labelled point moves in any clip.
+
+    :param precision_by_keypoint: matches / clips in which it moves of each learned point, (K,)
+    :param recall_by_label: the same of each labelled point, (L,)
     """
 
     clip_frames: int
@@ -41,6 +44,24 @@ class TrackingScore(NamedTuple):
     precision: float
     recall: float
     clips: int
+    precision_by_keypoint: np.ndarray
+    recall_by_label: np.ndarray
+
+
+class ClipMatches(NamedTuple):
+    """
+    One clip: which points move, who was assigned to whom, and how far apart they came.
+
+    :param learned: whether each learned point moves, (K,)
+    :param labelled: whether each labelled point moves, (L,)
+    :param pairs: learned and labelled point of each assignment, (P, 2)
+    :param worst: their largest distance, (P,) in diagonals
+    """
+
+    learned: np.ndarray
+    labelled: np.ndarray
+    pairs: np.ndarray
+    worst: np.ndarray
 
 
 def score_tracking(
@@ -64,14 +85,11 @@ def score_tracking(
     labelled = np.asarray(labels, np.float64) / diagonal[:, None, None]
     scores = []
     for frames in clip_lengths:
-        clips = cut_clips(stamps_ns, frames)
-        counts = [_score_clip(learned[clip], labelled[clip]) for clip in clips]
-        moving = np.array([count[:2] for count in counts]).reshape(-1, 2).sum(axis=0)
-        worst = np.concatenate([[np.inf], *(count[2] for count in counts)])
+        clips = [
+            _match_clip(learned[clip], labelled[clip]) for clip in cut_clips(stamps_ns, frames)
+        ]
         for epsilon in EPSILONS_PERCENT:
-            matches = int((100 * worst < epsilon).sum())
-            shares = (matches / count if count else float('nan') for count in moving)
-            scores.append(TrackingScore(frames, epsilon, *shares, len(clips)))
+            scores.append(_score_clips(frames, epsilon, clips, learned, labelled))
     return scores
 
 
@@ -88,18 +106,39 @@ def cut_clips(stamps_ns: np.ndarray, frames: int) -> list[slice]:
     return clips
 
 
-def _score_clip(learned: np.ndarray, labelled: np.ndarray) -> tuple[int, int, np.ndarray]:
-    """Return how many learned and labelled points move, and each pair's largest distance."""
-    learned, labelled = (
-        points[:, 100 * _spread(points) >= LEAST_SPREAD_PERCENT] for points in (learned, labelled)
-    )
-    if not (learned.shape[1] and labelled.shape[1]):
-        return learned.shape[1], labelled.shape[1], np.zeros(0)
-    away = learned[:, :, None] - labelled[:, None]  # (frames, K, L, 2)
+def _score_clips(
+    frames: int,
+    epsilon: float,
+    clips: list[ClipMatches],
+    learned: np.ndarray,
+    labelled: np.ndarray,
+) -> TrackingScore:
+    shares, by_point = [], []
+    for side, points in enumerate((learned, labelled)):
+        matched = np.zeros(points.shape[1])
+        for clip in clips:
+            good = clip.pairs[100 * clip.worst < epsilon]
+            matched[good[:, side]] += 1  # one to one: no point is named twice
+        moving = sum((clip[side] for clip in clips), np.zeros(points.shape[1]))
+        shares.append(float(matched.sum() / moving.sum()) if moving.any() else float('nan'))
+        by_point.append(
+            np.divide(matched, moving, where=moving > 0, out=np.full(len(moving), np.nan))
+        )
+    return TrackingScore(frames, epsilon, *shares, len(clips), *by_point)
+
+
+def _match_clip(learned: np.ndarray, labelled: np.ndarray) -> ClipMatches:
+    """Assign the points of a clip that move, (frames, K, 2) and (frames, L, 2) in diagonals."""
+    moves = [100 * _spread(points) >= LEAST_SPREAD_PERCENT for points in (learned, labelled)]
+    rows, columns = (np.flatnonzero(m) for m in moves)
+    if not (len(rows) and len(columns)):
+        return ClipMatches(*moves, np.zeros((0, 2), int), np.zeros(0))
+    away = learned[:, rows, None] - labelled[:, None, columns]  # (frames, k, l, 2)
     distance = np.linalg.norm(away - away.mean(axis=0), axis=-1)
-    pairs = assign(distance.mean(axis=0))
-    worst = np.array([distance[:, i, j].max() for i, j in pairs])
-    return learned.shape[1], labelled.shape[1], worst
+    assigned = assign(distance.mean(axis=0))
+    worst = np.array([distance[:, i, j].max() for i, j in assigned])
+    pairs = np.array([(rows[i], columns[j]) for i, j in assigned])
+    return ClipMatches(*moves, pairs, worst)
 
 
 def _spread(points: np.ndarray) -> np.ndarray:

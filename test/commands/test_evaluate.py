@@ -47,6 +47,14 @@ def test_labels_on_the_keypoints_are_explained(
     assert report['labelled_frames'] == 20
     assert report['tracking'][0]['clip_frames'] == 10
     assert len(report['tracking']) == 12
+    # v of the label moves half as far as the learned point's: still linear
+    assert report['pck'] == hand['pck'] == {'2': 1.0, '5': 1.0, '10': 1.0}
+    assert report['backward']['labels'] == ['hand', 'base']
+    assert report['backward']['explained'] > 0.999
+    assert set(report['tracking'][0]['recall_by_label']) == {'hand', 'base'}
+    assert report['identity']['points'][0]['frames'] == 20
+    assert report['reliability']['bins'][-1]['within'] == 1.0
+    assert report['label_free']['wasted_share'] == 0.0
     assert report['recording']['frames'] == 20
     assert report['recording']['image_sizes'] == ['32x24']
     assert report['recording']['topics'] == ['/camera/image']

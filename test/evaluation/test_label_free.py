@@ -3,6 +3,8 @@
 from keypoint_perception.evaluation.label_free import (
     find_dead,
     find_duplicates,
+    find_static,
+    find_wasted,
     static_share,
     still_jitter,
 )
@@ -97,3 +99,19 @@ def test_jitter_without_still_frames_is_nan():
     jitter, pairs = still_jitter(moving(3), 100.0, np.arange(3) * FRAME_NS, np.full(3, 9.0))
     assert pairs == 0
     assert np.isnan(jitter).all()
+
+
+def test_static_is_what_follows_nothing():
+    # kp0 moves by a lot, kp1 by 0.5 px of 100, kp2 moves over places where nothing ever moves
+    swing = np.resize([-1.0, 1.0], 20)[:, None] * np.array([10.0, 0.5, 10.0])
+    uv = np.stack([50 + swing, np.full((20, 3), 50.0)], axis=-1)
+    assert find_static(uv, 100.0, np.array([0.5, 0.0, 0.6])) == [1, 2]
+
+
+def test_wasted_counts_each_point_once():
+    assert find_wasted([1], [1, 5], []) == [1, 5]
+    # of three on one spot two are wasted, and of two on a static spot both, once
+    assert find_wasted([], [], [(0, 2), (0, 3), (2, 3)]) == [2, 3]
+    assert find_wasted([4, 6], [], [(4, 6)]) == [4, 6]
+    # 2 is a duplicate of 1, which is wasted itself: one of the spot must stay
+    assert find_wasted([1], [], [(1, 2)]) == [1]

@@ -61,6 +61,18 @@ def test_known_values():
     assert point.spread_percent == pytest.approx(100 * np.sqrt(11.85) / 50)
 
 
+def test_share_within_a_distance():
+    # as above, distances 3, 3 and 9 px: of a diagonal of 60 px 5, 5 and 15 %
+    keypoints = np.full((10, 1, 3), 20.0)
+    labels = np.zeros((10, 1, 2))
+    labels[6, 0, 0] = 7
+    labels[7:, 0, 0] = 4, 4, 10
+    result = score(keypoints, labels, diagonal_px=60.0 * (1 - 1e-9))
+    assert result.points[0].pck == pytest.approx((0, 0, 2 / 3))
+    result = score(keypoints, labels, diagonal_px=60.0 * (1 + 1e-9))
+    assert result.points[0].pck == result.mean_pck == pytest.approx((0, 2 / 3, 2 / 3))
+
+
 def test_agrees_with_least_squares_written_another_way():
     keypoints, labels = wandering(2, 60, 3), wandering(3, 60, 2)
     labels += 0.5 * keypoints[:, :2]

@@ -8,14 +8,18 @@ from keypoint_perception.evaluation.report import (
     describe_machine,
     describe_regression,
     describe_tracking,
-    label_free_table,
     now,
+    write_json,
+)
+from keypoint_perception.evaluation.tables import (
+    label_free_table,
+    label_table,
     point_table,
     tracking_table,
-    write_json,
 )
 from keypoint_perception.evaluation.tracking import TrackingScore
 import numpy as np
+import pytest
 from rich.console import Console
 
 NAN = float('nan')
@@ -72,29 +76,47 @@ def test_label_free_table():
                 'equivariance_error_percent': 1.234,
                 'duplicate_pairs': [['kp0', 'kp3']],
                 'dead_keypoints': [],
+                'static_keypoints': ['kp7'],
+                'wasted_share': 0.4,
                 'static_share': 0.25,
                 'still_jitter_percent': NAN,
                 'still_pairs': 0,
             }
         )
     )
-    for part in ('1.23', 'kp0=kp3', 'none', '25%', 'jitter on 0 still pairs'):
+    for part in ('1.23', 'kp0=kp3', 'none', '25%', 'kp7', '40%', 'jitter on 0 still pairs'):
         assert part in text
+
+
+def test_label_table():
+    values = {
+        'backward': {'error_percent': 2.345, 'explained': 0.678},
+        'identity': {'switches': 12, 'switches_per_1000': 3.21, 'matched_share': 0.5},
+        'reliability': {'calibration_error': 0.34, 'rank_correlation': -0.56},
+    }
+    text = printed(label_table(values))
+    for part in ('2.35', '0.678', '12', '3.2', '50%', '0.34', '-0.56'):
+        assert part in text
+    without = printed(label_table(values | {'backward': None, 'reliability': None}))
+    assert 'backward' not in without
+    assert 'identity switches' in without
 
 
 def test_tracking_table():
     scores = [
-        TrackingScore(length, epsilon, epsilon / 10, NAN, 3)
+        TrackingScore(length, epsilon, epsilon / 10, NAN, 3, np.array([0.5]), np.array([NAN]))
         for length in (10, 50)
         for epsilon in (2.0, 5.0)
     ]
-    values = describe_tracking(scores)
+    values = describe_tracking(scores, ('kp0',), ('hand',))
     assert values[0] == {
         'clip_frames': 10,
         'epsilon_percent': 2.0,
         'precision': 0.2,
         'recall': values[0]['recall'],
         'clips': 3,
+        'precision_by_keypoint': {'kp0': 0.5},
+        'recall_by_label': {'hand': pytest.approx(NAN, nan_ok=True)},
     }
     lines = [line for line in printed(tracking_table(values)).splitlines() if ' / ' in line]
     assert [line.count('0.20 / -') for line in lines[-2:]] == [1, 1]

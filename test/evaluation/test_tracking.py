@@ -58,6 +58,27 @@ def test_counts_are_summed_over_clips():
     assert tracking(learned, label)[2.0] == (0.5, 0.5)
 
 
+def test_shares_of_each_point():
+    # the third learned point stands still; the second follows nothing; the first follows label 1
+    # in the first clip only
+    right, down = walk(20, 1.0), walk(20, 0.0, 1.0)
+    astray = walk(20, -2.0)
+    follower = right.copy()
+    follower[10:] = walk(10, 0.0, -3.0)
+    learned = np.concatenate([follower, astray, np.zeros((20, 1, 2))], axis=1)
+    stamps = np.arange(20) * FRAME_NS
+    (score, *_) = score_tracking(
+        stamps,
+        learned,
+        np.concatenate([down, right], axis=1),
+        diagonal_px=100.0,
+        clip_lengths=(10,),
+    )
+    np.testing.assert_array_equal(score.precision_by_keypoint, [0.5, 0.0, NAN])
+    np.testing.assert_array_equal(score.recall_by_label, [0.0, 0.5])
+    assert (score.precision, score.recall) == (0.25, 0.25)
+
+
 def test_label_missing_in_one_frame_is_left_out_of_that_clip():
     label = walk(20, 1.0)
     label[3] = NAN
