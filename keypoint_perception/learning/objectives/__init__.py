@@ -7,8 +7,12 @@ To add one: write ``objectives/NAME.py`` with a class that has ``Config``, ``wei
 ``docs/objectives.md``. A test walks this list.
 """
 
+from keypoint_perception.learning.objectives.equivariance import Equivariance
+from keypoint_perception.learning.objectives.supervised import Supervised
 from keypoint_perception.learning.objectives.temporal_transport import TemporalTransport
 
 OBJECTIVES = {
+    'equivariance': Equivariance,
+    'supervised': Supervised,
     'temporal_transport': TemporalTransport,
 }

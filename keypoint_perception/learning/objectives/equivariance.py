@@ -1,0 +1,196 @@
+"""
+Keypoints must move with the image when the image is warped.
+
+Thewlis, Bilen, Vedaldi: Unsupervised learning of object landmarks by factorized spatial
+embeddings, 2017, https://arxiv.org/abs/1705.02193. A frame x is warped into x'; a cell v of x'
+shows the place g(v) of x. With the map p of a keypoint in x and p' in x'::
+
+    align     = mean_k E |u - g(v)|^2,  u ~ p_k, v ~ p'_k
+              = mean_k E|u|^2 + E|g(v)|^2 - 2 E u . E g(v)
+    diversity = 1 - 1/K sum_cells max_k pool(p_k)
+
+The factorised form is exact and costs two sums a map instead of one over all pairs of cells. It
+is zero only for maps of one cell each that follow the warp, so it asks for one sharp peak as well.
+Diversity asks the K maps to lie apart, else one point serves for all.
+
+An option, ``exchange``, after Thewlis, Albanie, Bilen, Vedaldi: Unsupervised learning of landmarks
+by descriptor vector exchange, 2019, https://arxiv.org/abs/1908.06427. With a feature net Phi of
+this objective, the other frame y of the pair and vectors of length 20::
+
+    f_k = sum_u p_k(u) Phi_u(x)                                the keypoint's vector
+    e_k = sum_w softmax_w <f_k, Phi_w(y)> Phi_w(y)             exchanged for vectors of y
+    exchange = mean_k sum_v softmax_v <e_k, Phi_v(x')> |g(v) - E u|^(1/2)
+
+A keypoint is found again in the warped frame by the vector that it has in another frame, so it
+must look alike in both: the maps then prefer places that can be told from all others.
+
+Departures, each with its reason:
+
+- Lengths are in half image sides, so that the weights do not depend on the input size.
+- Keypoints that the warp moves out of the picture do not count; the paper's faces stay inside.
+- Pooling counts every cell's mass whole at the border too, where the public code (a third
+  party's, the authors released none) gives it less: points near the border would cost more.
+- Both frames of a pair are warped, with a spline besides the similarity and in other colours.
+- The exchange is done at the K keypoints. The paper does it at every cell, for a dense field of
+  vectors that a second, supervised step turns into points; here the points are what is learned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.photometric import jitter_colours
+from keypoint_perception.learning.terms import masked_mean
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.warps import random_warp, WarpConfig
+from keypoint_perception.model.heatmaps import expectation, softmax_2d
+from keypoint_perception.model.network import make_features, NetworkConfig
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+# Length of the vectors that are exchanged: their products are the softmax's logits.
+LENGTH = 20.0
+
+
+@dataclass(frozen=True)
+class EquivarianceConfig(WarpConfig):
+    """
+    Settings of equivariance, besides those of the warps.
+
+    :param colour: strength of the colour jitter of the warped frames
+    :param pool: cells along a side of the window in which maps may not overlap
+    :param exchange: find keypoints again by their vectors in the other frame
+    """
+
+    angle: float = 30.0
+    colour: float = 0.2
+    pool: int = 4
+    exchange: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.colour <= 1:
+            msg = f'colour: must be between 0 and 1, got {self.colour}.'
+            raise ConfigError(msg)
+        if self.pool < 1:
+            msg = f'pool: must be at least 1 cell, got {self.pool}.'
+            raise ConfigError(msg)
+
+
+class Equivariance(nn.Module):
+    """Alignment of the maps of frames and of warped frames."""
+
+    Config = EquivarianceConfig
+    weights = {'align': 1.0, 'diversity': 1.0, 'exchange': 0.3}  # noqa: RUF012 a constant
+
+    def __init__(self, config: EquivarianceConfig, network: NetworkConfig, facts: Facts) -> None:
+        """Make the feature net of the exchange, where it is asked for."""
+        super().__init__()
+        self.config = config
+        if config.exchange:
+            self.features = make_features(network)
+
+    def forward(self, views: Views) -> dict[str, Tensor]:
+        """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
+        images, maps = views.images, views.maps
+        hw = maps.shape[-2:]
+        warp = random_warp(len(images), hw, self.config, device=images.device)
+        warped = jitter_colours(warp.images(images), self.config.colour)
+        maps_warped = softmax_2d(views.network.logits(warped))
+        sources = _to_half_sides(warp.sources(hw), hw)
+        seen = warp.inside(expectation(maps.detach()), hw)
+        align = masked_mean(alignment(maps, maps_warped, sources), seen)
+        pool = self.config.pool
+        apart = (diversity(maps, pool) + diversity(maps_warped, pool)) / 2
+        exchanged = torch.zeros_like(align)
+        if self.config.exchange:
+            exchanged = self._exchange(views.image0, views.image1, maps, warped, sources, seen)
+        terms = {'align': align, 'diversity': apart, 'exchange': exchanged}
+        return {name: sum(term.chunk(2)) / 2 for name, term in terms.items()}
+
+    def _exchange(
+        self,
+        image0: Tensor,
+        image1: Tensor,
+        maps: Tensor,
+        warped: Tensor,
+        sources: Tensor,
+        seen: Tensor,
+    ) -> Tensor:
+        """Return the mean distance at which keypoints are found by exchanged vectors, (2B,)."""
+        both = torch.cat([image0, image1])
+        found = self.features(torch.cat([both, warped])).float()
+        vectors, vectors_warped = _vectors(found).chunk(2)  # (2B, C, cells) each
+        queries = _vectors((maps.flatten(2) @ vectors.transpose(1, 2)).transpose(1, 2))
+        other = torch.cat(vectors.chunk(2)[::-1])
+        with torch.no_grad():
+            cells = _grid(maps.shape[-2:], maps.device).flatten(0, 1)
+            middle = maps.flatten(2) @ cells  # (2B, K, 2) half sides
+            away = torch.cdist(middle, sources.flatten(1, 2)).sqrt()  # (2B, K, cells)
+        return masked_mean(exchanged_distance(queries, other, vectors_warped, away), seen)
+
+
+def alignment(maps: Tensor, warped: Tensor, sources: Tensor) -> Tensor:
+    """
+    Return E|u - g(v)|^2 for u and v drawn from the maps, (B, K) half image sides squared.
+
+    :param maps: of the images, each summing to one, (B, K, h, w)
+    :param warped: of the warped images, (B, K, h, w)
+    :param sources: g of every cell, (B, h, w, 2) half image sides
+    """
+    with torch.autocast(maps.device.type, enabled=False):
+        u = _grid(maps.shape[-2:], maps.device).flatten(0, 1)  # (cells, 2)
+        v = sources.flatten(1, 2)  # (B, cells, 2)
+        p, q = maps.flatten(2), warped.flatten(2)  # (B, K, cells)
+        square = p @ u.square().sum(dim=-1)  # (B, K)
+        square_warped = (q @ v.square().sum(dim=-1, keepdim=True)).squeeze(-1)
+        return square + square_warped - 2 * ((p @ u) * (q @ v)).sum(dim=-1)
+
+
+def diversity(maps: Tensor, pool: int) -> Tensor:
+    """
+    Return how much maps overlap within windows, (B, K, h, w) -> (B,) in [0, 1 - 1 / K].
+
+    Zero where no window holds mass of two maps, 1 - 1/K where all maps are the same.
+
+    :param maps: each summing to one
+    :param pool: cells along a side of a window
+    """
+    rim = pool - 1
+    pooled = functional.avg_pool2d(functional.pad(maps, (rim,) * 4), pool, stride=1)
+    return 1 - pooled.amax(dim=1).sum(dim=(1, 2)) / maps.shape[1]
+
+
+def exchanged_distance(queries: Tensor, other: Tensor, warped: Tensor, away: Tensor) -> Tensor:
+    """
+    Return how far from where they belong vectors are found, on average, (B, N).
+
+    :param queries: vectors of one image, (B, C, N)
+    :param other: vectors of another image, for which they are exchanged, (B, C, cells)
+    :param warped: vectors of the warped image, in which they are looked for, (B, C, cells)
+    :param away: distance of every cell of the warped image from each right place, (B, N, cells)
+    """
+    with torch.autocast(queries.device.type, enabled=False):
+        alike = (queries.transpose(1, 2) @ other).softmax(dim=-1)  # (B, N, cells)
+        exchanged = alike @ other.transpose(1, 2)  # (B, N, C)
+        return ((exchanged @ warped).softmax(dim=-1) * away).sum(dim=-1)
+
+
+def _vectors(features: Tensor) -> Tensor:
+    """Return features (B, C, ...) as vectors of one length, (B, C, N)."""
+    return LENGTH * functional.normalize(features.flatten(2), dim=1)
+
+
+def _grid(hw: tuple[int, int], device: torch.device) -> Tensor:
+    """Return the cells' centres, (h, w, 2) half image sides from the middle."""
+    y, x = torch.meshgrid(
+        torch.arange(hw[0], device=device), torch.arange(hw[1], device=device), indexing='ij'
+    )
+    return _to_half_sides(torch.stack([x, y], dim=-1).float(), hw)
+
+
+def _to_half_sides(xy: Tensor, hw: tuple[int, int]) -> Tensor:
+    middle = torch.tensor([hw[1] - 1, hw[0] - 1], device=xy.device) / 2
+    return (xy - middle) / (max(hw) / 2)

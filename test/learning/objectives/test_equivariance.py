@@ -1,0 +1,165 @@
+"""The equivariance objective says what its two papers say."""
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.objectives.equivariance import (
+    _to_half_sides,
+    _vectors,
+    alignment,
+    diversity,
+    Equivariance,
+    EquivarianceConfig,
+    exchanged_distance,
+)
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.warps import make_warp, random_warp, WarpConfig
+from keypoint_perception.model.heatmaps import softmax_2d
+from keypoint_perception.model.network import Keypointer, NetworkConfig
+import pytest
+import torch
+
+NETWORK = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
+HW = (8, 12)
+
+
+def objective(**settings):
+    torch.manual_seed(1)
+    return Equivariance(EquivarianceConfig(**settings), NETWORK, Facts(1.0))
+
+
+@pytest.fixture
+def views():
+    torch.manual_seed(0)
+    network = Keypointer(NETWORK)
+    image0, image1 = torch.rand(2, 2, 3, 32, 48) * 2 - 1
+    return Views(network, image0, image1)
+
+
+def random_maps(count, *, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return softmax_2d(3 * torch.randn(count, 3, *HW, generator=generator))
+
+
+def one_cell(*cells):
+    """Return maps (1, K, 8, 12), each with all its mass in one cell (x, y)."""
+    maps = torch.zeros(1, len(cells), *HW)
+    for k, (x, y) in enumerate(cells):
+        maps[0, k, y, x] = 1
+    return maps
+
+
+def shift_right(cells):
+    warp = make_warp(torch.zeros(1), torch.ones(1), torch.tensor([[-cells / 6, 0.0]]))
+    return _to_half_sides(warp.sources(HW), HW)
+
+
+def test_align_is_zero_for_sharp_maps_that_follow():
+    found = alignment(one_cell((2, 3), (5, 1)), one_cell((5, 3), (8, 1)), shift_right(3))
+    torch.testing.assert_close(found, torch.zeros(1, 2), atol=1e-5, rtol=0)
+
+
+def test_align_by_hand():
+    # the first stays behind by 3 cells of 6 to half a side; the second follows, but half of it
+    # lies 2 cells too far in y: half of (2 / 6)^2
+    warped = one_cell((2, 3), (8, 1))
+    warped[0, 1, 1, 8] = warped[0, 1, 3, 8] = 0.5
+    found = alignment(one_cell((2, 3), (5, 1)), warped, shift_right(3))
+    torch.testing.assert_close(found, torch.tensor([[9 / 36, 2 / 36]]), atol=1e-5, rtol=0)
+
+
+def test_the_factorised_form_is_the_sum_over_all_pairs_of_cells():
+    maps, warped = random_maps(2, seed=0), random_maps(2, seed=1)
+    warp = random_warp(2, HW, WarpConfig(), generator=torch.Generator().manual_seed(2))
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(12.0), indexing='ij')
+    cells = torch.stack([x, y], dim=-1).view(1, -1, 1, 2)
+    pairs = (cells - warp.sources(HW).view(2, 1, -1, 2)).square().sum(dim=-1) / 36
+    expected = torch.einsum('bku,bkv,buv->bk', maps.flatten(2), warped.flatten(2), pairs)
+    found = alignment(maps, warped, _to_half_sides(warp.sources(HW), HW))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_diversity_by_hand():
+    assert diversity(one_cell((2, 2), (8, 6)), 3).item() == pytest.approx(0.0, abs=1e-6)
+    assert diversity(one_cell((0, 0), (0, 0)), 3).item() == pytest.approx(0.5)
+    # windows of 2 x 2: each sum of pooled mass is 1; one column apart the two share half of
+    # their windows, so the maxima sum to 1.5 of 2
+    assert diversity(one_cell((4, 4), (5, 4)), 2).item() == pytest.approx(0.25)
+    # two rows apart no window holds both
+    assert diversity(one_cell((4, 4), (4, 6)), 2).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_diversity_is_that_of_the_public_code_away_from_the_border():
+    # K - sum of the maxima of maps averaged over windows that lie inside, by NumPy in float64
+    maps = torch.zeros(1, 3, *HW)
+    for k in range(3):
+        for i in range(4):
+            maps[0, k, 3 + (k + i) % 3, 4 + (2 * k + i) % 4] += 0.1 * (i + 1)
+    assert 3 * diversity(maps, 2).item() == pytest.approx(1.175, abs=1e-5)
+
+
+def test_exchange_is_that_of_the_authors():
+    # dense_correlation_loss_dve of the authors' release in float64, all cells as queries
+    values = torch.arange(2 * 2 * 3 * 4 * 6, dtype=torch.float64)
+    features = torch.sin(values * 0.7 + 0.3 * values.sqrt()).view(4, 3, 4, 6)
+    first, warped = features[0::2], features[1::2]
+    y, x = torch.meshgrid(torch.arange(4.0), torch.arange(6.0), indexing='ij')
+    places = torch.stack([x, y], dim=-1).double().view(1, -1, 2)
+    belongs = torch.cat([places + torch.tensor([1.5, -0.5]), places + torch.tensor([0.0, 2.0])])
+    away = torch.cdist(belongs, places.expand(2, -1, -1)).sqrt()
+    other = _vectors(first.roll(-1, 0))
+    found = exchanged_distance(_vectors(first), other, _vectors(warped), away)
+    assert found.mean().item() == pytest.approx(1.7508550882, abs=1e-6)
+
+
+def test_terms_are_per_sample_and_the_network_learns_from_each(views):
+    terms = objective(exchange=True)
+    found = terms(views)
+    assert set(found) == set(Equivariance.weights)
+    for name, value in found.items():
+        assert value.shape == (2,) and value.dtype == torch.float32, name
+        gradient = torch.autograd.grad(
+            value.sum(), views.network.body.head.weight, retain_graph=True
+        )[0]
+        assert gradient.abs().sum() > 0, name
+    found['exchange'].sum().backward()
+    for name, parameter in terms.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_a_sample_knows_nothing_of_its_neighbours(views):
+    torch.manual_seed(5)
+    both = objective(exchange=True)(views)
+    changed = Views(views.network, views.image0, torch.cat([views.image1[:1], -views.image1[1:]]))
+    again = objective(exchange=True)(changed)
+    for name in both:
+        torch.testing.assert_close(again[name][0], both[name][0])
+        assert not torch.isclose(again[name][1], both[name][1]), name
+
+
+def test_without_exchange_there_is_no_feature_net_and_no_such_term(views):
+    terms = objective()
+    assert list(terms.parameters()) == []
+    assert terms(views)['exchange'].tolist() == [0.0, 0.0]
+
+
+def test_without_a_warp_a_flat_map_costs_its_variance(views):
+    # flat maps of 8 x 12: twice (63 / 12 + 143 / 12) cells^2, half a side is 6
+    views.network.logits = views.network.stacks = None
+    network = views.network
+    network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
+    network.logits = lambda images: network.stacks(images)[-1]
+    terms = objective(angle=0, scale=0, shift=0, bend=0, colour=0)(views)
+    torch.testing.assert_close(terms['align'], torch.full((2,), 2 * (63 + 143) / 12 / 36))
+    torch.testing.assert_close(terms['diversity'], torch.full((2,), 2 / 3))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'sentence'),
+    [
+        ({'colour': 1.5}, 'colour: must be between 0 and 1, got 1.5'),
+        ({'pool': 0}, 'pool: must be at least 1 cell, got 0'),
+        ({'shift': 0.95}, 'or the middle of the image may leave it; got shift 0.95'),
+    ],
+)
+def test_settings_must_make_sense(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        EquivarianceConfig(**settings)
