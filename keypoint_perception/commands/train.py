@@ -28,6 +28,12 @@ def train(
         int | None, typer.Option(help='Long side of the network input, px; a multiple of 8.')
     ] = None,
     seed: Annotated[int | None, typer.Option(help='Seed of weights and pairs.')] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help='Labels to learn from: CSV stamp_ns,keypoint,u,v.')
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help='Model directory whose weights to begin with.')
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help='YAML file with settings; the options here go first.')
     ] = None,
@@ -39,16 +45,18 @@ def train(
         typer.Option(min=0.01, help='Stop cleanly after so many minutes of learning.'),
     ] = None,
 ) -> None:
-    """Learn keypoints from recordings, without labels."""
+    """Learn keypoints from recordings, without labels or from a few."""
     stated = {
         'objective': objective,
         'keypoints': keypoints,
         'steps': steps,
         'size': size,
         'seed': seed,
+        'annotations': None if annotations is None else str(annotations),
+        'init': None if init is None else str(init),
     }
     recordings = {f'recording {i}': Path(name) for i, name in enumerate(source, start=1)}
-    check_outputs({'--out': out}, recordings)
+    check_outputs({'--out': out}, recordings | {'the labels': annotations, '--init': init})
     from keypoint_perception.commands.progress import training_progress
     from keypoint_perception.evaluation.training_page import write_training_page
     from keypoint_perception.learning import train as learning

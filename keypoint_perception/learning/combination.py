@@ -107,6 +107,11 @@ def needs(parts: tuple[Part, ...]) -> tuple[str, ...]:
     )
 
 
+def learns_from_labels_alone(parts: tuple[Part, ...]) -> bool:
+    """Say whether every objective learns from labels, so that frames need not go in pairs."""
+    return all('labels' in getattr(OBJECTIVES[part.name], 'needs', ()) for part in parts)
+
+
 class Combination(nn.Module):
     """The objectives of a run as one: they see the same views."""
 

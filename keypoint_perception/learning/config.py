@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.combination import Part, read_parts, total_weights
+from keypoint_perception.learning.combination import needs, Part, read_parts, total_weights
+from keypoint_perception.learning.implied import implied_settings
+from keypoint_perception.learning.labels import annotations_of
 from keypoint_perception.learning.values import build
 from keypoint_perception.model.layers import NORMS
 from keypoint_perception.model.network import NetworkConfig, NETWORKS
@@ -48,6 +50,8 @@ class TrainConfig:
     :param ema_decay: of the averaged network, which is the one exported
     :param min_gap_s: shortest time between the frames of a pair, s
     :param max_gap_s: longest time between the frames of a pair, s
+    :param annotations: CSV file of labels, for objectives that learn from them
+    :param init: model directory whose weights to begin with
     :param seed: of weights and pairs
     :param precision: ``auto``, ``32``, ``bf16`` or ``16``
     :param threads: CPU threads; 0 = one or all, whichever is measured to be faster
@@ -75,6 +79,8 @@ class TrainConfig:
     ema_decay: float = 0.995
     min_gap_s: float = 0.2
     max_gap_s: float = 2.0
+    annotations: str = ''
+    init: str = ''
     seed: int = 0
     precision: str = 'auto'
     threads: int = 0
@@ -109,6 +115,12 @@ class TrainConfig:
             )
             raise ConfigError(msg)
         self.term_weights()
+        if self.annotations and 'labels' not in needs(self.parts):
+            msg = (
+                f'annotations: {self.title} does not learn from labels; leave them out, or choose '
+                'the objective supervised.'
+            )
+            raise ConfigError(msg)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -165,8 +177,12 @@ def read_config(path: Path | None, overrides: dict, defaults: dict | None = None
             msg = f'{path}: {error}'
             raise ConfigError(msg) from error
     stated = {name: value for name, value in overrides.items() if value is not None}
-    values = (defaults or {}) | from_file | stated
-    return build(TrainConfig, values, 'the configuration')
+    named = from_file | stated
+    values = implied_settings(named) | (defaults or {}) | named
+    config = build(TrainConfig, values, 'the configuration')
+    if 'labels' in needs(config.parts):
+        annotations_of(config)
+    return config
 
 
 def to_values(config: TrainConfig) -> dict:

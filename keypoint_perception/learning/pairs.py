@@ -37,12 +37,14 @@ class PairSampler:
         min_gap_s: float,
         max_gap_s: float,
         seed: int,
+        favoured: np.ndarray | None = None,
     ) -> None:
         """
         Look up which frames have a partner.
 
         :param stamps_ns: (N,) int64, ascending inside a clip
         :param clips: clip of each frame, (N,) int
+        :param favoured: indices of frames with which every second pair begins
         :raises TrainingError: if no two frames of a clip are that far apart
         """
         order = np.lexsort((stamps_ns, clips))
@@ -70,6 +72,8 @@ class PairSampler:
             )
             raise TrainingError(msg)
         self._usable = np.flatnonzero(((ends - starts > 1) & long_enough)[clip_of])
+        favoured = np.isin(order, [] if favoured is None else favoured)
+        self._favoured = self._usable[favoured[self._usable]]
 
     def draw(self, count: int) -> np.ndarray:
         """
@@ -98,6 +102,9 @@ class PairSampler:
 
     def _try(self, count: int) -> np.ndarray:
         source = self._rng.choice(self._usable, count)
+        if len(self._favoured):
+            mine = self._rng.random(count) < 0.5
+            source[mine] = self._rng.choice(self._favoured, int(mine.sum()))
         gap = np.exp(self._rng.uniform(*self._gaps, count))
         # a recording slower than the gaps asked for has its neighbours as partners
         gap = np.maximum(gap, self._period_s) * self._rng.choice((-1.0, 1.0), count)

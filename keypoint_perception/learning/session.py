@@ -12,10 +12,12 @@ from pathlib import Path
 
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.learning.combination import needs
+from keypoint_perception.learning.combination import learns_from_labels_alone, needs
 from keypoint_perception.learning.config import to_values, TrainConfig
+from keypoint_perception.learning.labels import LabelledFrames, Labels
 from keypoint_perception.learning.learner import Average, Learner
 from keypoint_perception.learning.pairs import find_clips, mean_change, PairSampler
+from keypoint_perception.learning.start import take_weights
 from keypoint_perception.learning.supplies import SUPPLIES, Supply
 from keypoint_perception.learning.views import Facts
 from keypoint_perception.model.checkpoint import (
@@ -42,7 +44,7 @@ class Session:
 
     config: TrainConfig
     store: FrameStore
-    sampler: PairSampler
+    sampler: PairSampler | LabelledFrames
     learner: Learner
     average: Average
     optimizer: torch.optim.Optimizer
@@ -77,6 +79,7 @@ class Session:
             'elapsed_s': self.elapsed_s,
             'sampler': self.sampler.state(),
             'facts': asdict(self.facts),
+            'labels': _digest(self.supplies),
             'objective': self.config.title,
             'config': to_values(self.config),
             'sources': [dict(source) for source in self.store.sources],
@@ -96,8 +99,13 @@ def new_session(config: TrainConfig, store: FrameStore) -> Session:
     :raises TrainingError: if the recording has no pairs, or nothing moves in it
     """
     torch.manual_seed(config.seed)
-    change = mean_change(store.images, _sampler(config, store, seed=0))
-    return _assemble(config, store, _sampler(config, store, seed=config.seed), Facts(change))
+    supplies = _supplies(config, store)
+    sampler = _sampler(config, store, supplies, seed=config.seed)
+    session = _assemble(config, store, sampler, _facts(config, store, supplies), supplies)
+    if config.init:
+        take_weights(session.learner.network, Path(config.init))
+        session.average = Average(session.learner.network, config.ema_decay)
+    return session
 
 
 def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Session:
@@ -110,9 +118,11 @@ def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Sessio
     checkpoint = load_checkpoint(out)
     state, tensors = checkpoint.state, checkpoint.tensors
     _check_frames(out, store, state['sources'])
-    sampler = _sampler(config, store, seed=config.seed)
+    supplies = _supplies(config, store)
+    _check_labels(out, config, supplies, state.get('labels', ''))
+    sampler = _sampler(config, store, supplies, seed=config.seed)
     sampler.restore(state['sampler'])
-    session = _assemble(config, store, sampler, Facts(**state['facts']))
+    session = _assemble(config, store, sampler, Facts(**state['facts']), supplies)
     learner = {n.removeprefix('learner.'): t for n, t in tensors.items() if n[:8] == 'learner.'}
     load_strictly(session.learner, learner, str(out))
     load_strictly(session.average.network, checkpoint.network.state_dict(), str(out))
@@ -137,18 +147,66 @@ def _check_frames(out: Path, store: FrameStore, begun: list[dict]) -> None:
         raise TrainingError(msg)
 
 
-def _sampler(config: TrainConfig, store: FrameStore, *, seed: int) -> PairSampler:
+def _check_labels(out: Path, config: TrainConfig, supplies: list[Supply], begun: str) -> None:
+    if _digest(supplies) != begun:
+        msg = (
+            f'The run in {str(out)!r} was begun with other labels than {config.annotations!r} '
+            'now holds; resume it with the file as it was, or train into another --out.'
+        )
+        raise TrainingError(msg)
+
+
+def _supplies(config: TrainConfig, store: FrameStore) -> list[Supply]:
+    return [SUPPLIES[name](store, config) for name in needs(config.parts)]
+
+
+def _labels(supplies: list[Supply]) -> Labels | None:
+    return next((supply for supply in supplies if isinstance(supply, Labels)), None)
+
+
+def _digest(supplies: list[Supply]) -> str:
+    labels = _labels(supplies)
+    return '' if labels is None else labels.digest
+
+
+def _facts(config: TrainConfig, store: FrameStore, supplies: list[Supply]) -> Facts:
+    labels = _labels(supplies)
+    names = () if labels is None else labels.names
+    if learns_from_labels_alone(config.parts):
+        return Facts(1.0, names)
+    return Facts(mean_change(store.images, _pairs(config, store, seed=0)), names)
+
+
+def _sampler(
+    config: TrainConfig, store: FrameStore, supplies: list[Supply], *, seed: int
+) -> PairSampler | LabelledFrames:
+    labels = _labels(supplies)
+    if labels is None:
+        return _pairs(config, store, seed=seed)
+    if learns_from_labels_alone(config.parts):
+        return LabelledFrames(labels.frames, seed=seed)
+    return _pairs(config, store, seed=seed, favoured=labels.frames)
+
+
+def _pairs(
+    config: TrainConfig, store: FrameStore, *, seed: int, favoured: np.ndarray | None = None
+) -> PairSampler:
     return PairSampler(
         store.stamps_ns,
         find_clips(store.stamps_ns, store.source, store.camera),
         min_gap_s=config.min_gap_s,
         max_gap_s=config.max_gap_s,
         seed=seed,
+        favoured=favoured,
     )
 
 
 def _assemble(
-    config: TrainConfig, store: FrameStore, sampler: PairSampler, facts: Facts
+    config: TrainConfig,
+    store: FrameStore,
+    sampler: PairSampler | LabelledFrames,
+    facts: Facts,
+    supplies: list[Supply],
 ) -> Session:
     learner = Learner(config, tuple(store.network_hw), facts)
     learner.to(memory_format=torch.channels_last)
@@ -156,7 +214,6 @@ def _assemble(
         learner.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     average = Average(learner.network, config.ema_decay)
-    supplies = [SUPPLIES[name](store, config) for name in needs(config.parts)]
     return Session(config, store, sampler, learner, average, optimizer, facts, supplies)
 
 

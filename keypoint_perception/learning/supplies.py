@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from keypoint_perception.learning.labels import Labels
 import numpy as np
 from torch import Tensor
 
@@ -21,4 +22,6 @@ class Supply(Protocol):
         """Return what goes with the frames (2, B), each tensor with B first."""
 
 
-SUPPLIES: dict[str, type[Supply]] = {}
+SUPPLIES: dict[str, type[Supply]] = {
+    'labels': Labels,
+}

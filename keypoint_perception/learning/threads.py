@@ -71,7 +71,7 @@ class Threads:
         self._session.sampler.restore(drawn)
 
         def step() -> None:
-            with self._fabric.autocast():
+            with torch.random.fork_rng(devices=[]), self._fabric.autocast():
                 terms = learner(*batch)
             sum(term.mean() for term in terms.values()).backward()
 

@@ -22,7 +22,8 @@ class Facts:
     """
     What an objective is told of the recording when it is made.
 
-    :param change: mean squared difference of the two frames of a pair, in units of [-1, 1]
+    :param change: mean squared difference of the two frames of a pair, in units of [-1, 1]; 1
+        where frames do not go in pairs
     :param label_names: names of the annotated points, where there are annotations
     """
 

@@ -101,13 +101,19 @@ def describe(checkpoint: Checkpoint, parity: dict[str, float]) -> Manifest:
     """Return the manifest of a checkpoint's model, still without digests."""
     config, state = checkpoint.network.config, checkpoint.state
     return Manifest(
-        keypoint_names=tuple(f'kp{k}' for k in range(config.keypoints)),
+        keypoint_names=_names(config.keypoints, state),
         input_hw=config.input_hw,
         objective=state['objective'],
         network=config.network,
         sources=tuple(state['sources']),
         metrics=state['metrics'] | {'parity': parity},
     )
+
+
+def _names(count: int, state: dict) -> tuple[str, ...]:
+    """Return the names of the labels that were learned from, else numbers."""
+    labelled = tuple(state.get('facts', {}).get('label_names', ()))
+    return labelled if len(labelled) == count else tuple(f'kp{k}' for k in range(count))
 
 
 def _run_onnx(path: Path, frames: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ def test_command_line_goes_before_file_before_default(tmp_path):
     [
         (
             'learning_rat: 1',
-            r"train\.yaml: the file has no 'learning_rat'; known: batch_size, ema_decay",
+            r"train\.yaml: the file has no 'learning_rat'; known: annotations, batch_s",
         ),
         ('objective_settings: {sigm: 1}', "objective_settings has no 'sigm'; known: both_ways, s"),
         ('weights: {pixels: 1}', "weights of temporal_transport has no 'pixels'; known: pixel, s"),
@@ -41,7 +41,7 @@ def test_command_line_goes_before_file_before_default(tmp_path):
             'weights: {pixel: true}',
             r'weights\.pixel: must be a number that is not negative, got T',
         ),
-        ('objective: magic', "objective: 'magic' is not known; known: temporal_transport"),
+        ('objective: magic', "objective: 'magic' is not known; known: equivariance, "),
         ('keypoints: 0', 'keypoints: must be between 1 and 256, got 0'),
         ('size: 100', 'size: must be a multiple of 8, got 100'),
         ('keypoints: 1.5', r'keypoints: must be a whole number, got 1\.5'),
@@ -104,8 +104,11 @@ def test_a_checkpoint_keeps_every_setting():
 
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.stem)
-def test_shipped_files_load(path):
-    read_config(path, {})
+def test_shipped_files_load(path, tmp_path):
+    needs_labels = path.stem == 'supervised'
+    labels = tmp_path / 'labels.csv'
+    labels.write_text('stamp_ns,keypoint,u,v\n1,hand,2,3\n')
+    read_config(path, {'annotations': str(labels) if needs_labels else None})
 
 
 def test_there_are_shipped_files():

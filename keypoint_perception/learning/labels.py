@@ -1,0 +1,123 @@
+"""
+Labels that go with frames: what a few people wrote down, in pixels of the network input.
+
+An objective that names ``labels`` in its ``needs`` is given ``labels0`` and ``labels1``, (B, L, 2)
+network px, NaN where a point is not labelled. What leads from the image to the network is
+:mod:`keypoint_perception.keypoints`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keypoint_perception.errors import ConfigError, SourceError
+from keypoint_perception.frames.annotations import match_labels, read_annotations
+from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.keypoints import Fit
+from keypoint_perception.manifest import file_digest
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from keypoint_perception.learning.config import TrainConfig
+
+
+class Labels:
+    """
+    The labels of a run's frames.
+
+    :ivar names: L names in the order in which the file first has them
+    :ivar uv: (N, L, 2) float32 network px, NaN where not labelled
+    :ivar frames: indices of the frames with a label, in the order of their stamps
+    :ivar digest: SHA-256 of the annotation file
+    """
+
+    def __init__(self, store: FrameStore, config: TrainConfig) -> None:
+        """
+        Bring the labels to their frames.
+
+        :raises ConfigError: if no annotations are named
+        :raises SourceError: if they do not go with the frames
+        """
+        path = Path(annotations_of(config))
+        annotations = read_annotations(path)
+        uv = match_labels(annotations, store.stamps_ns, store.image_hw, path=path)
+        self.names, self.digest = annotations.names, file_digest(path)
+        self.frames = _first_share(uv, store.stamps_ns, _fraction(config))
+        _refuse_several_cameras(store, self.frames, path)
+        self.uv = np.full(uv.shape, np.nan, np.float32)
+        for hw in np.unique(store.image_hw[self.frames], axis=0):
+            mine = self.frames[(store.image_hw[self.frames] == hw).all(axis=1)]
+            fit = Fit(tuple(int(n) for n in hw), tuple(store.network_hw))
+            self.uv[mine] = fit.to_network(uv[mine])
+
+    def take(self, frames: np.ndarray) -> dict[str, Tensor]:
+        """Return the labels of the frames (2, B), each (B, L, 2)."""
+        first, second = torch.from_numpy(self.uv[frames])
+        return {'labels0': first, 'labels1': second}
+
+
+class LabelledFrames:
+    """
+    Draws labelled frames, for runs that learn from nothing but labels.
+
+    The two frames of such a pair have nothing to do with each other.
+    """
+
+    def __init__(self, frames: np.ndarray, *, seed: int) -> None:
+        self._frames = frames
+        self._rng = np.random.default_rng(seed)
+
+    def draw(self, count: int) -> np.ndarray:
+        """Return frame indices, (2, count) int64."""
+        return self._rng.choice(self._frames, (2, count))
+
+    def state(self) -> dict:
+        """Return the random state as JSON values."""
+        return self._rng.bit_generator.state
+
+    def restore(self, state: dict) -> None:
+        """Go on drawing where :meth:`state` was taken."""
+        self._rng.bit_generator.state = state
+
+
+def annotations_of(config: TrainConfig) -> str:
+    """
+    Return the annotation file of a run that needs one.
+
+    :raises ConfigError: if it names none
+    """
+    if not config.annotations:
+        msg = (
+            f'annotations: {config.title} learns from labels and none are named; give them with '
+            '--annotations FILE.csv (stamp_ns,keypoint,u,v), or choose another objective.'
+        )
+        raise ConfigError(msg)
+    return config.annotations
+
+
+def _fraction(config: TrainConfig) -> float:
+    """Return the share of the labelled frames that all objectives may use."""
+    return min(getattr(part.settings, 'fraction', 1.0) for part in config.parts)
+
+
+def _first_share(uv: np.ndarray, stamps_ns: np.ndarray, fraction: float) -> np.ndarray:
+    """Return the first labelled frames in time; rounded down as evaluation does, at least one."""
+    labelled = np.flatnonzero(np.isfinite(uv).all(axis=-1).any(axis=1))
+    labelled = labelled[np.argsort(stamps_ns[labelled], kind='stable')]
+    return labelled[: max(1, int(fraction * len(labelled)))]
+
+
+def _refuse_several_cameras(store: FrameStore, frames: np.ndarray, path: Path) -> None:
+    # a label says when and where, but not which camera saw it
+    others = np.isin(store.stamps_ns, store.stamps_ns[frames])
+    cameras = np.unique(store.camera[others])
+    if len(cameras) > 1:
+        topics = ', '.join(repr(store.cameras[camera]) for camera in cameras)
+        msg = (
+            f'Annotations {str(path)!r} match images of several cameras at the same stamps '
+            f'({topics}), and do not say which is meant; name one with --topic.'
+        )
+        raise SourceError(msg)

@@ -1,0 +1,159 @@
+"""
+Learn the points that someone labelled: the ceiling for learning without labels.
+
+Newell, Yang, Deng: Stacked hourglass networks for human pose estimation, 2016,
+https://arxiv.org/abs/1603.06937. Each map is held against a bump at the labelled point, at every
+stack of the network (intermediate supervision). With the labelled point u_k in cells, the maps
+p_k = softmax of the logits over the cells, and the bump t_k of standard deviation ``sigma``,
+normalised to sum to one::
+
+    map   = mean_k sum_u t_k(u) (log t_k(u) - log p_k(u))
+    point = mean_k | sum_u p_k(u) u  -  u_k | / half image side
+
+Both are means over the labelled points of the two frames of a pair and over the stacks; frames
+and points without a label contribute nothing, and both are zero where nothing is labelled.
+
+Departures, each with its reason:
+
+- The paper has the squared difference of maps whose peak is one. The robot reads a softmax, which
+  the Kullback-Leibler divergence to a normalised bump asks for directly; it does not die where
+  nearly all cells are background.
+- ``point`` is the error of the mean of the map in units of the image (Nibali et al. 2018,
+  https://arxiv.org/abs/1801.07372, combine the two likewise): ``map`` does not say how far away
+  a wrong peak is.
+- Images are warped and their colours changed, each frame in its own way, and the labels go along.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.keypoints import network_to_cells
+from keypoint_perception.learning.photometric import jitter_colours
+from keypoint_perception.learning.terms import masked_mean
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.warps import random_warp, WarpConfig
+from keypoint_perception.model.heatmaps import expectation
+from keypoint_perception.model.network import NetworkConfig
+import torch
+from torch import nn, Tensor
+
+
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """
+    Settings of learning from labels.
+
+    :param sigma: standard deviation of a bump, cells
+    :param fraction: share of the labelled frames that is used, the first ones in time
+    :param angle: rotation of the images either way at most, degrees
+    :param scale: growth of the images at most, as :class:`.warps.WarpConfig` has it
+    :param shift: shift of the images either way at most, half image sides
+    :param bend: bend of the images at most, half image sides
+    :param colour: strength of the change of colours, 0 = none
+    """
+
+    sigma: float = 1.0
+    fraction: float = 1.0
+    angle: float = 10.0
+    scale: float = 0.1
+    shift: float = 0.1
+    bend: float = 0.0
+    colour: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0.3 <= self.sigma <= 10:
+            msg = f'sigma: must be between 0.3 and 10 cells, got {self.sigma}.'
+            raise ConfigError(msg)
+        if not 0 < self.fraction <= 1:
+            msg = f'fraction: must be above 0 and at most 1, got {self.fraction}.'
+            raise ConfigError(msg)
+        if not 0 <= self.colour <= 1:
+            msg = f'colour: must be between 0 and 1, got {self.colour}.'
+            raise ConfigError(msg)
+        _ = self.warp
+
+    @property
+    def warp(self) -> WarpConfig:
+        """Return how far images are warped at most."""
+        return WarpConfig(self.angle, self.scale, self.shift, self.bend)
+
+    @property
+    def warps(self) -> bool:
+        """Say whether images are warped at all."""
+        return max(self.angle, self.scale, self.shift, self.bend) > 0
+
+
+class Supervised(nn.Module):
+    """Maps against labelled points, at every stack."""
+
+    Config = SupervisedConfig
+    weights = {'map': 1.0, 'point': 1.0}  # noqa: RUF012 a constant, overridden by configuration
+    needs = ('labels',)
+
+    def __init__(self, config: SupervisedConfig, network: NetworkConfig, facts: Facts) -> None:
+        """
+        Check that there is a keypoint for each label.
+
+        :raises ConfigError: if there are more keypoints than labelled points, or fewer
+        """
+        super().__init__()
+        self.config = config
+        if network.keypoints != len(facts.label_names):
+            msg = (
+                f'keypoints: the annotations name {len(facts.label_names)} points '
+                f'({", ".join(facts.label_names)}) and the network is asked for '
+                f'{network.keypoints} keypoints; leave --keypoints out.'
+            )
+            raise ConfigError(msg)
+
+    def forward(self, views: Views) -> dict[str, Tensor]:
+        """Return the per-sample terms, each (B,)."""
+        labels = torch.cat([views.extra['labels0'], views.extra['labels1']])
+        stacks, labels = self._look(views, labels)
+        xy = network_to_cells(labels, views.network.stride)
+        labelled = xy.isfinite().all(dim=-1)  # (2B, L)
+        xy = torch.where(labelled[..., None], xy, 0.0)
+        terms = [self._terms(maps, xy) for maps in stacks]
+        return {
+            name: _pair_mean(sum(term[name] for term in terms) / len(terms), labelled)
+            for name in self.weights
+        }
+
+    def _look(self, views: Views, labels: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the maps of the changed images, and where the labels are in those."""
+        config = self.config
+        if not config.warps and not config.colour:
+            return views.stacks, labels  # the pass that other objectives share
+        images = jitter_colours(views.images, config.colour)
+        if config.warps:
+            hw = tuple(images.shape[-2:])
+            warp = random_warp(len(images), hw, config.warp, device=images.device)
+            images = warp.images(images)
+            shown = warp.inside(labels, hw)
+            labels = torch.where(shown[..., None], warp.points(labels, hw), torch.nan)
+        return views.network.stacks(images), labels
+
+    def _terms(self, logits: Tensor, xy: Tensor) -> dict[str, Tensor]:
+        """Return both terms of every point of one stack, each (2B, L)."""
+        height, width = logits.shape[-2:]
+        logs = logits.flatten(2).log_softmax(dim=-1).view_as(logits)
+        along_x = _bump(xy[..., 0:1], width, self.config.sigma)  # (2B, L, w)
+        along_y = _bump(xy[..., 1:2], height, self.config.sigma)  # (2B, L, h)
+        crossed = ((logs * along_x[..., None, :]).sum(-1) * along_y).sum(-1)
+        entropy = -(torch.xlogy(along_x, along_x).sum(-1) + torch.xlogy(along_y, along_y).sum(-1))
+        away = expectation(logs.exp()) - xy
+        distance = (away.square().sum(dim=-1) + 1e-12).sqrt()
+        return {'map': -crossed - entropy, 'point': distance / (max(height, width) / 2)}
+
+
+def _bump(centre: Tensor, cells: int, sigma: float) -> Tensor:
+    """Return a Gaussian along one axis that sums to one, (..., 1) cells -> (..., cells)."""
+    place = torch.arange(cells, dtype=centre.dtype, device=centre.device)
+    return (-((place - centre) ** 2) / (2 * sigma**2)).softmax(dim=-1)
+
+
+def _pair_mean(values: Tensor, labelled: Tensor) -> Tensor:
+    """Return the mean over the labelled points of both frames of a pair, (2B, L) -> (B,)."""
+    return masked_mean(torch.cat(values.chunk(2), dim=1), torch.cat(labelled.chunk(2), dim=1))
