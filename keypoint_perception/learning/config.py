@@ -57,6 +57,8 @@ class TrainConfig:
     :param threads: CPU threads; 0 = one or all, whichever is measured to be faster
     :param log_every: steps between entries of the history
     :param picture_every_s: seconds between overlay pictures and checkpoints, s
+    :param snapshot_every_s: seconds of learning between two copies of the averaged network, for
+        ``benchmark curve``; 0 = none
     """
 
     objective: str | list = 'temporal_transport'
@@ -86,6 +88,7 @@ class TrainConfig:
     threads: int = 0
     log_every: int = 10
     picture_every_s: float = 30.0
+    snapshot_every_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -157,6 +160,7 @@ RANGES = {
     'threads': (0, 1024),
     'log_every': (1, 100_000),
     'picture_every_s': (0.1, 86_400.0),
+    'snapshot_every_s': (0.0, 86_400.0),
 }
 
 

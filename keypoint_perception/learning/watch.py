@@ -21,6 +21,7 @@ from keypoint_perception.learning.session import Session
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.threads import Threads
 from keypoint_perception.model.checkpoint import has_checkpoint
+from keypoint_perception.model.snapshots import drop_snapshots, save_snapshot
 from lightning_fabric import Fabric
 import torch
 from torch import Tensor
@@ -68,9 +69,11 @@ class Watch:
         self._journal = None
         if fabric.is_global_zero:
             self._journal = Journal(out, tuple(weights), from_step=session.step)
+            drop_snapshots(out, after_step=session.step)
         self._last: dict[str, float] = {}
         self._speeds: list[float] = []
         self._picture_at_s = session.elapsed_s + self._config.picture_every_s
+        self._snapshot_at_s = session.elapsed_s + (self._config.snapshot_every_s or math.inf)
         self._said: str | None = None
 
     def after_step(self, rate: float, loss: Tensor, terms: dict[str, Tensor]) -> None:
@@ -85,6 +88,9 @@ class Watch:
             self._log(rate)
             done = self._budget.done(session.step)
             self._report(Moment(session.step, done, self._last['loss'], self._last['pairs_per_s']))
+        if session.elapsed_s >= self._snapshot_at_s:
+            self._snapshot_at_s += self._config.snapshot_every_s
+            self._take_snapshot()
         if session.elapsed_s >= self._picture_at_s:
             self._picture_at_s = session.elapsed_s + self._config.picture_every_s
             self._threads.watch(self._last.get('pairs_per_s', 0.0))
@@ -93,9 +99,16 @@ class Watch:
     def finish(self, reason: str) -> Outcome:
         """Write the last checkpoint and say how it went."""
         health = self._keep()
+        if self._config.snapshot_every_s:
+            self._take_snapshot()
         if self._journal is not None:
             self._journal.close()
         return Outcome(reason, self._session.step, self._metrics(health), health.complaint)
+
+    def _take_snapshot(self) -> None:
+        session = self._session
+        if self._journal is not None:
+            save_snapshot(self._out, session.average.network, session.step, session.elapsed_s)
 
     def _log(self, rate: float) -> None:
         values = self._meter.read()

@@ -54,8 +54,7 @@ def save_checkpoint(model_dir: Path, checkpoint: Checkpoint) -> None:
     part = model_dir / f'{CHECKPOINT_NAME}.part'
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    config = json.dumps(asdict(checkpoint.network.config))
-    _save(checkpoint.network.state_dict(), part / NETWORK_FILE, {'config': config})
+    write_network(part / NETWORK_FILE, checkpoint.network)
     _save(checkpoint.tensors, part / TRAINING_FILE)
     _save({'frames': checkpoint.frames}, part / FRAMES_FILE)
     names = (NETWORK_FILE, TRAINING_FILE, FRAMES_FILE)
@@ -109,11 +108,41 @@ def load_network(model_dir: Path) -> Keypointer:
 
     :raises ModelError: if there is no checkpoint, or its weights do not fit the network
     """
-    path = _require(model_dir) / NETWORK_FILE
-    tensors = _load(path)
+    return read_network(_require(model_dir) / NETWORK_FILE)
+
+
+def write_network(path: Path, network: Keypointer, notes: dict[str, str] | None = None) -> None:
+    """
+    Write a network's weights, and its configuration into the file's header.
+
+    :param notes: further entries of the header
+    """
+    config = json.dumps(asdict(network.config))
+    _save(network.state_dict(), path, {'config': config} | (notes or {}))
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """
+    Return the header's entries of a file that :func:`write_network` wrote.
+
+    :raises ModelError: if it cannot be read
+    """
     try:
         with safe_open(path, framework='pt') as stream:
-            values = json.loads(stream.metadata()['config'])
+            return stream.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(_damaged(path.parent, path.name, error)) from error
+
+
+def read_network(path: Path) -> Keypointer:
+    """
+    Return the network of a file that :func:`write_network` wrote, ready to run.
+
+    :raises ModelError: if it cannot be read, or its weights do not fit the network
+    """
+    tensors = _load(path)
+    try:
+        values = json.loads(read_notes(path)['config'])
         values['input_hw'] = tuple(values['input_hw'])
         network = Keypointer(NetworkConfig(**values))
     except (KeyError, TypeError, ValueError) as error:
