@@ -112,10 +112,11 @@ def _first_share(uv: np.ndarray, stamps_ns: np.ndarray, fraction: float) -> np.n
 
 def _refuse_several_cameras(store: FrameStore, frames: np.ndarray, path: Path) -> None:
     # a label says when and where, but not which camera saw it
-    others = np.isin(store.stamps_ns, store.stamps_ns[frames])
-    cameras = np.unique(store.camera[others])
-    if len(cameras) > 1:
-        topics = ', '.join(repr(store.cameras[camera]) for camera in cameras)
+    stamps_ns = store.stamps_ns[frames]
+    alike = np.flatnonzero(np.isin(store.stamps_ns, stamps_ns))
+    seen = np.unique(np.stack([store.stamps_ns[alike], store.camera[alike]]), axis=1)
+    if seen.shape[1] > len(np.unique(stamps_ns)):
+        topics = ', '.join(repr(store.cameras[camera]) for camera in np.unique(seen[1]))
         msg = (
             f'Annotations {str(path)!r} match images of several cameras at the same stamps '
             f'({topics}), and do not say which is meant; name one with --topic.'

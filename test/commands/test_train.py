@@ -103,6 +103,74 @@ def test_going_on_from_a_model(capsys, recording, quick, tmp_path):
     assert 'begun with other settings (keypoints 3 -> 9)' in sentence(stderr)
 
 
+@pytest.fixture
+def labels(tmp_path):
+    """The square's corner and its middle in every second frame of the recording."""
+    rows = ['stamp_ns,keypoint,u,v']
+    for i in range(0, 40, 2):
+        u, v = 28 + round(18 * np.cos(i / 4)), 20 + round(12 * np.sin(i / 4))
+        stamp_ns = 10**18 + i * 33_333_333
+        rows += [f'{stamp_ns},corner,{u},{v}', f'{stamp_ns},middle,{u + 4},{v + 4}']
+    path = tmp_path / 'labels.csv'
+    path.write_text('\n'.join(rows) + '\n')
+    return path
+
+
+def test_labels_are_learned_by_name_from_a_models_weights(
+    capsys, recording, quick, labels, tmp_path
+):
+    begun, out = tmp_path / 'begun', tmp_path / 'model'
+    train(capsys, recording, begun, quick, '--steps', '2')
+    command = (
+        'train',
+        recording,
+        '--out',
+        out,
+        '--config',
+        quick,
+        '--steps',
+        '2',
+        '--init',
+        begun,
+    )
+    command += ('--objective', 'supervised', '--annotations', labels)
+    code, stdout, stderr = run(capsys, *command)
+    assert code == 0, stderr
+    assert '2 keypoints learned from 40 frames' in stdout
+    assert f'Starting from {begun}: ' in stderr
+    assert 'begun anew: body.head.weight 3x16x1x1 -> 2x16x1x1' in stderr
+    manifest = read_manifest(out)
+    assert manifest.keypoint_names == ('corner', 'middle')
+    assert (manifest.input_hw, manifest.objective) == ((48, 64), 'supervised')
+    # the first model is not needed to go on, the labels are
+    shutil.rmtree(begun)
+    goes_on = ('train', recording, '--out', out, '--resume', '--steps', '3')
+    assert run(capsys, *goes_on)[0] == 0
+    labels.write_text(labels.read_text() + f'{10**18 + 33_333_333},corner,9,9\n')
+    code, _, stderr = run(capsys, *goes_on)
+    assert code == 2
+    assert 'was begun with other labels than' in sentence(stderr)
+
+
+def test_labels_that_cannot_be_meant(capsys, recording, quick, labels, tmp_path):
+    command = ('train', recording, '--out', tmp_path / 'model', '--config', quick, '--steps', '1')
+    supervised = ('--objective', 'supervised', '--annotations', labels)
+    code, _, stderr = run(capsys, *command, '--annotations', labels)
+    assert code == 2
+    assert 'temporal_transport does not learn from labels; leave them out' in sentence(stderr)
+    code, _, stderr = run(capsys, *command, *supervised, '--keypoints', '5')
+    assert code == 2
+    assert 'name 2 points (corner, middle) and the network is asked for 5' in sentence(stderr)
+    labels.write_text('stamp_ns,keypoint,u,v\n5,corner,1,1\n6,corner,1,1\n')
+    code, _, stderr = run(capsys, *command, *supervised)
+    assert code == 2
+    assert 'match no frame: stamps must be equal to the nanosecond' in sentence(stderr)
+    # a labelled recording is not written into, nor is the model that was begun with
+    code, _, stderr = run(capsys, *command[:2], '--out', labels, *supervised)
+    assert code == 2
+    assert 'would overwrite or change the labels' in sentence(stderr)
+
+
 def test_a_frame_store_is_used_where_it_lies(capsys, recording, quick, tmp_path):
     store = tmp_path / 'store'
     assert run(capsys, 'extract', recording, '--out', store, '--size', '64')[0] == 0
@@ -198,12 +266,15 @@ def test_too_short_a_recording(capsys, recording, quick, tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'expected'),
     [
-        (['--objective', 'magic'], "objective: 'magic' is not known; known: temporal_transport"),
+        (['--objective', 'magic'], "objective: 'magic' is not known; known: equivariance"),
         (['--steps', '0'], '--steps'),
         (['--keypoints', '0'], 'keypoints: must be between 1 and 256, got 0'),
         (['--size', '100'], 'size: must be a multiple of 8, got 100'),
         (['--config', 'nowhere.yaml'], "'nowhere.yaml' cannot be read"),
         (['--resume'], 'holds no checkpoint'),
+        (['--init', 'nowhere'], "'nowhere' holds no checkpoint"),
+        (['--annotations', 'nowhere.csv'], "'nowhere.csv' cannot be read"),
+        (['--objective', 'supervised'], 'supervised learns from labels and none are named; give'),
     ],
 )
 def test_mistakes(capsys, recording, tmp_path, arguments, expected):
@@ -221,7 +292,7 @@ def test_an_unknown_key_lists_the_known_ones(capsys, recording, tmp_path):
         capsys, 'train', recording, '--out', tmp_path / 'model', '--config', path
     )
     assert code == 2
-    assert "the file has no 'learning_rat'; known: batch_size, ema_decay" in sentence(stderr)
+    assert "the file has no 'learning_rat'; known: annotations, batch_size" in sentence(stderr)
 
 
 def test_what_export_cannot_do_yet_is_said(capsys, recording, quick, tmp_path):

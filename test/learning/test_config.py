@@ -52,6 +52,7 @@ def test_command_line_goes_before_file_before_default(tmp_path):
         ('objective_settings: {both_ways: 3}', 'both_ways: must be true or false, got 3'),
         ('objective_settings: {sigma: 0}', r'sigma: must be above 0 and at most 1, got 0\.0'),
         ('min_gap_s: 3', 'min_gap_s: must not be above max_gap_s, got 3 and 2'),
+        ('annotations: labels.csv', 'annotations: temporal_transport does not learn from labels'),
         ('- a list', r'must hold "name: value" lines, found \[.a list.\]'),
         ('a: [1', 'is not YAML: '),
     ],

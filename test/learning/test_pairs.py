@@ -8,10 +8,10 @@ import pytest
 SECOND = 1_000_000_000
 
 
-def sampler(stamps_ns, clips=None, *, min_gap_s=0.2, max_gap_s=2.0, seed=0):
+def sampler(stamps_ns, clips=None, *, min_gap_s=0.2, max_gap_s=2.0, seed=0, favoured=None):
     clips = np.zeros(len(stamps_ns), int) if clips is None else clips
     gaps = {'min_gap_s': min_gap_s, 'max_gap_s': max_gap_s}
-    return PairSampler(np.asarray(stamps_ns), clips, seed=seed, **gaps)
+    return PairSampler(np.asarray(stamps_ns), clips, seed=seed, favoured=favoured, **gaps)
 
 
 def test_gaps_are_in_range_and_go_both_ways():
@@ -30,6 +30,24 @@ def test_gaps_below_the_time_between_frames_take_the_neighbours():
     stamps = np.arange(50) * SECOND
     source, target = sampler(stamps, min_gap_s=0.01, max_gap_s=0.1).draw(200)
     assert (np.abs(source - target) == 1).all()
+
+
+def test_every_second_pair_begins_with_a_favoured_frame():
+    # stamps backwards, so that the order in time is not that of the indices
+    stamps = (np.arange(600) * SECOND // 30)[::-1]
+    favoured = np.array([150, 300, 450])
+    source, target = sampler(stamps, favoured=favoured).draw(4000)
+    # 5 standard deviations of a fair coin are 158; of the other half a two-hundredth
+    assert abs(np.isin(source, favoured).sum() - 2010) < 160
+    gap_s = np.abs(stamps[target] - stamps[source]) / 1e9
+    assert gap_s.min() >= 0.2 - 0.5 / 30 and gap_s.max() <= 2.0 + 0.5 / 30
+
+
+def test_favoured_frames_without_a_partner_are_passed_over():
+    # the second clip is a single frame
+    clips = np.array([0] * 30 + [1])
+    source, _ = sampler(np.arange(31) * SECOND // 10, clips, favoured=np.array([30])).draw(500)
+    assert source.max() < 30
 
 
 def test_stamps_too_uneven_for_the_gaps_are_said():

@@ -1,5 +1,7 @@
 """The exported file answers as torch does, in real ONNX Runtime."""
 
+from dataclasses import replace
+
 from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model import onnx_export
@@ -53,6 +55,12 @@ def test_manifest_describes_what_was_exported(model_dir):
     assert manifest.sources[0]['topics'] == ['/camera']
     assert manifest.metrics['parity']['frames'] == 4
     assert 'checkpoint/training.safetensors' in manifest.files
+
+
+def test_points_have_the_names_of_their_labels(tmp_path, checkpoint):
+    named = {'facts': {'change': 1.0, 'label_names': ['hand', 'elbow', 'ball']}}
+    save_checkpoint(tmp_path, replace(checkpoint, state=checkpoint.state | named))
+    assert onnx_export.export_model(tmp_path).keypoint_names == ('hand', 'elbow', 'ball')
 
 
 def test_a_difference_is_not_exported(model_dir, monkeypatch):
