@@ -7,8 +7,10 @@ at one size of map suits another. Everything here is float32 whatever the precis
 
 from __future__ import annotations
 
+from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.warps import Warp
 from keypoint_perception.model.heatmaps import variance
+from keypoint_perception.model.network import NetworkConfig
 import torch
 from torch import Tensor
 
@@ -77,3 +79,17 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     axes = tuple(range(1, values.dim()))
     mask = mask.to(values.dtype)
     return (values * mask).sum(dim=axes) / mask.sum(dim=axes).clamp(min=1e-6)
+
+
+def refuse_separable_reading(network: NetworkConfig, objective: str) -> None:
+    """
+    Refuse a network whose points are not read from the maps that an objective trains.
+
+    :raises ConfigError: if it is the Transporter paper's, which reads each axis alone
+    """
+    if network.network == 'paper':
+        msg = (
+            f'network: {objective} learns maps over both axes at once, and the network paper '
+            'reads each axis alone; choose another network, such as default.'
+        )
+        raise ConfigError(msg)

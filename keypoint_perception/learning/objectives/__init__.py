@@ -8,11 +8,15 @@ To add one: write ``objectives/NAME.py`` with a class that has ``Config``, ``wei
 """
 
 from keypoint_perception.learning.objectives.equivariance import Equivariance
+from keypoint_perception.learning.objectives.structural_representation import (
+    StructuralRepresentation,
+)
 from keypoint_perception.learning.objectives.supervised import Supervised
 from keypoint_perception.learning.objectives.temporal_transport import TemporalTransport
 
 OBJECTIVES = {
     'equivariance': Equivariance,
+    'structural_representation': StructuralRepresentation,
     'supervised': Supervised,
     'temporal_transport': TemporalTransport,
 }

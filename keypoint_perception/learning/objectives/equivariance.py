@@ -41,7 +41,7 @@ from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.photometric import jitter_colours
-from keypoint_perception.learning.terms import masked_mean
+from keypoint_perception.learning.terms import masked_mean, refuse_separable_reading
 from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.learning.warps import random_warp, WarpConfig
 from keypoint_perception.model.heatmaps import expectation, softmax_2d
@@ -88,6 +88,7 @@ class Equivariance(nn.Module):
     def __init__(self, config: EquivarianceConfig, network: NetworkConfig, facts: Facts) -> None:
         """Make the feature net of the exchange, where it is asked for."""
         super().__init__()
+        refuse_separable_reading(network, 'equivariance')
         self.config = config
         if config.exchange:
             self.features = make_features(network)

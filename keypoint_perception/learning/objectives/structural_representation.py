@@ -1,0 +1,194 @@
+"""
+A picture must follow from K points and a short description of what is at each.
+
+Zhang, Guo, Jin, Luo, He, Lee: Unsupervised discovery of object landmarks as structural
+representations, 2018, https://arxiv.org/abs/1804.04412. The K maps and one of the background
+compete for every cell; a keypoint is the centre of mass of its share::
+
+    D_k(u) = exp l_k(u) / (1 + sum_j exp l_j(u)),   D_0 = 1 / (1 + sum_j exp l_j)
+    p_k = D_k / sum_u D_k(u),                       mu_k = sum_u p_k(u) u
+    f_k = W_k sum_u p_k(u) Phi_u(x),  k = 0 .. K    8 numbers each
+    picture = decode(at 5 widths: maps of mu_k and background, and f_k spread by them)
+
+    pixel = |picture - x|^2 / change
+    concentration = mean_k of the variance of p_k
+    separation = mean_ij exp(-|mu_i - mu_j|^2 / (2 s^2))
+    equivariance = mean_k |g(mu_k(x')) - mu_k(x)|^2,  x' the frame warped by g
+
+The background's logit is 0. A softmax over K + 1 channels depends on differences only, so a net
+with a channel more could say nothing that these K do not; and the network stays the one that every
+objective trains and that is exported.
+
+At run time the network reads a window round the largest cell of a softmax over the cells of map k,
+which is exp l_k normalised; here p_k is that times the share left by the others. The two have the
+same peak where a keypoint has won its cells, but a map could have a higher peak in cells that
+another one has won. So the term ``readout`` asks the run-time map to lie about mu_k, which gets no
+gradient from it.
+
+Departures, each with its reason:
+
+- Lengths are in half image sides and every term is a mean over keypoints or pairs, so that the
+  weights depend neither on the size nor on K. The authors' sums have other weights in three stages
+  (reconstruction 0.1, 1, 10; the others 100, 20, 10000); here they are of one size from the start.
+- The concentration is of the variance itself. Theirs is 2 pi e times the product of the standard
+  deviations, the same up to a factor for round maps.
+- Feature net and decoder work at the maps' resolution, and the feature net is local: one that
+  sees everything could hide the whole picture in the descriptions.
+- Widths begin at 0.1 half sides instead of 0.25: a robot's parts are smaller than those of a face.
+- Keypoints that the warp moves out of the picture do not count in the equivariance.
+- The landmark-centred warp of the release is computed there and then multiplied by zero; it is
+  left out. So is the optical flow, for which the release has no data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.photometric import jitter_colours
+from keypoint_perception.learning.terms import (
+    concentration,
+    equivariance,
+    refuse_separable_reading,
+    separation,
+)
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.warps import random_warp, WarpConfig
+from keypoint_perception.model.decoder import MapDecoder
+from keypoint_perception.model.heatmaps import expectation, gaussian_maps
+from keypoint_perception.model.network import make_features, NetworkConfig
+import torch
+from torch import nn, Tensor
+
+# Numbers that describe what is at a keypoint, and channels into which they are unfolded.
+DESCRIPTION = 8
+UNFOLDED = 16
+# Widths at which the points are drawn for the decoder, each this much larger than the last.
+WIDTHS = 5
+RATIO = 2**0.5
+# Peak of a point's map to the background's, in the paper at its narrowest width.
+BACKGROUND = 0.1
+
+
+@dataclass(frozen=True)
+class StructuralRepresentationConfig(WarpConfig):
+    """
+    Settings of structural representation, besides those of the warps.
+
+    :param colour: strength of the colour jitter of the warped frames
+    :param sigma: standard deviation of the narrowest of the maps drawn for the decoder, half
+        image sides
+    :param apart: distance s of the separation, half image sides; 0.16 is the paper's for K = 10
+    """
+
+    colour: float = 0.2
+    sigma: float = 0.1
+    apart: float = 0.16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.colour <= 1:
+            msg = f'colour: must be between 0 and 1, got {self.colour}.'
+            raise ConfigError(msg)
+        for name in ('sigma', 'apart'):
+            if not 0 < getattr(self, name) <= 1:
+                msg = f'{name}: must be above 0 and at most 1, got {getattr(self, name)}.'
+                raise ConfigError(msg)
+
+
+class StructuralRepresentation(nn.Module):
+    """An autoencoder whose code is points and descriptions."""
+
+    Config = StructuralRepresentationConfig
+    weights = {  # noqa: RUF012 a constant, overridden by configuration
+        'pixel': 1.0,
+        'concentration': 1.0,
+        'separation': 1.0,
+        'equivariance': 30.0,
+        'readout': 0.3,
+    }
+
+    def __init__(
+        self, config: StructuralRepresentationConfig, network: NetworkConfig, facts: Facts
+    ) -> None:
+        """Make the parts that are not exported: feature net, descriptions and decoder."""
+        super().__init__()
+        refuse_separable_reading(network, 'structural_representation')
+        self.config = config
+        self.change = facts.change
+        self.features = make_features(network)
+        count, channels = network.keypoints + 1, self.features.channels
+        self.describe = nn.Parameter(torch.randn(count, channels, DESCRIPTION) / channels**0.5)
+        self.unfold = nn.Parameter(torch.randn(count, DESCRIPTION, UNFOLDED) / DESCRIPTION**0.5)
+        self.decode = MapDecoder(
+            WIDTHS * (count + UNFOLDED), 3, width=network.width, norm=network.norm
+        )
+
+    def forward(self, views: Views) -> dict[str, Tensor]:
+        """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
+        images, half_side = views.images, views.half_side
+        hw = views.logits.shape[-2:]
+        shares = compete(views.logits)
+        points = expectation(shares[:, 1:])
+        pixel = self._pixel(images, shares, points, half_side)
+        warp = random_warp(len(images), hw, self.config, device=images.device)
+        warped = jitter_colours(warp.images(images), self.config.colour)
+        points_warped = expectation(compete(views.network.logits(warped))[:, 1:])
+        terms = {
+            'pixel': pixel,
+            'concentration': concentration(shares[:, 1:], points, half_side),
+            'separation': separation(points, self.config.apart * half_side),
+            'equivariance': equivariance(points, points_warped, warp, hw)[0],
+            'readout': concentration(views.maps, points.detach(), half_side),
+        }
+        return {name: sum(term.chunk(2)) / 2 for name, term in terms.items()}
+
+    def reconstruct(
+        self, images: Tensor, shares: Tensor, points: Tensor, half_side: float
+    ) -> Tensor:
+        """
+        Return the rebuilt images, (B, 3, H, W).
+
+        :param shares: the background's and the K keypoints', (B, 1 + K, h, w)
+        :param points: (B, K, 2) cells
+        """
+        features = self.features(images).float().flatten(2)  # (B, c, cells)
+        pooled = torch.einsum('bku,bcu->bkc', shares.flatten(2), features)
+        described = torch.einsum('bkc,kcd->bkd', pooled, self.describe)
+        unfolded = torch.einsum('bkd,kde->bke', described, self.unfold)
+        drawn = []
+        for i in range(WIDTHS):
+            maps = draw(points, shares.shape[-2:], self.config.sigma * RATIO**i * half_side)
+            drawn += [maps, torch.einsum('bkhw,bke->behw', maps, unfolded)]
+        return self.decode(torch.cat(drawn, dim=1))
+
+    def _pixel(self, images: Tensor, shares: Tensor, points: Tensor, half_side: float) -> Tensor:
+        rebuilt = self.reconstruct(images, shares, points, half_side)
+        return (rebuilt - images).square().mean(dim=(1, 2, 3)) / self.change
+
+
+def compete(logits: Tensor) -> Tensor:
+    """
+    Return the shares of the background and of each keypoint in the cells, each summing to one.
+
+    :param logits: log odds against the background, (B, K, h, w)
+    :return: the background first, (B, 1 + K, h, w)
+    """
+    background = torch.zeros_like(logits[:, :1])
+    # the normalisation goes through logarithms, or a keypoint that lost everywhere would be 0 / 0
+    won = torch.cat([background, logits], dim=1).log_softmax(dim=1)
+    return won.flatten(2).softmax(dim=-1).view_as(won)
+
+
+def draw(points: Tensor, hw: tuple[int, int], sigma: float) -> Tensor:
+    """
+    Return the maps for the decoder, which sum to one in every cell.
+
+    :param points: (B, K, 2) cells
+    :param sigma: standard deviation of a point's map, cells
+    :return: the background first, (B, 1 + K, h, w)
+    """
+    bumps = gaussian_maps(points, *hw, sigma * 2**0.5)
+    background = torch.full_like(bumps[:, :1], BACKGROUND)
+    maps = torch.cat([background, bumps], dim=1)
+    return maps / maps.sum(dim=1, keepdim=True)

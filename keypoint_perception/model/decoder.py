@@ -1,0 +1,51 @@
+"""
+The decoder of the objectives that draw a picture from maps.
+
+It belongs to the objective and is never exported.
+"""
+
+from __future__ import annotations
+
+from keypoint_perception.model.layers import ConvBlock, upsample
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+# Pixels of the picture along a side of a cell of the maps.
+STRIDE = 4
+
+
+class MapDecoder(nn.Module):
+    """
+    Maps at a quarter of the resolution -> a picture, (B, in, h, w) -> (B, out, 4h, 4w).
+
+    ::
+
+        px/4   in -- w ---------------- + -- w -- out * 16, folded back into pixels
+        px/8         '-- 2w ------ + ---'
+        px/16             '-- 2w --'
+
+    Unlike the refinement nets of transport it sees far: what lies between keypoints follows from
+    all of them.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, width: int, norm: str) -> None:
+        super().__init__()
+        self.first = ConvBlock(in_channels, width, norm=norm)
+        self.down = nn.ModuleList(
+            nn.Sequential(nn.MaxPool2d(2, ceil_mode=True), ConvBlock(c, 2 * width, norm=norm))
+            for c in (width, 2 * width)
+        )
+        self.up = nn.ModuleList(ConvBlock(2 * width + c, c, norm=norm) for c in (2 * width, width))
+        self.last = nn.Conv2d(width, out_channels * STRIDE**2, 3, padding=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the picture that the maps describe, (B, out, 4h, 4w) float32."""
+        levels = [self.first(maps)]
+        for down in self.down:
+            levels.append(down(levels[-1]))
+        level = levels.pop()
+        for up in self.up:
+            skip = levels.pop()
+            level = up(torch.cat([upsample(level, skip), skip], dim=1))
+        return functional.pixel_shuffle(self.last(level), STRIDE).float()

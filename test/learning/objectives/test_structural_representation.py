@@ -1,0 +1,185 @@
+"""The structural representation objective says what the paper says."""
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.objectives.structural_representation import (
+    compete,
+    DESCRIPTION,
+    draw,
+    StructuralRepresentation,
+    StructuralRepresentationConfig,
+    WIDTHS,
+)
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.model.heatmaps import expectation
+from keypoint_perception.model.network import Keypointer, NetworkConfig
+import pytest
+import torch
+
+NETWORK = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
+HW = (8, 12)
+
+
+def objective(*, change=1.0, **settings):
+    torch.manual_seed(1)
+    config = StructuralRepresentationConfig(**settings)
+    return StructuralRepresentation(config, NETWORK, Facts(change))
+
+
+@pytest.fixture
+def views():
+    torch.manual_seed(0)
+    network = Keypointer(NETWORK)
+    image0, image1 = torch.rand(2, 2, 3, 32, 48) * 2 - 1
+    return Views(network, image0, image1)
+
+
+class Answer(torch.nn.Module):
+    """A decoder with a fixed answer."""
+
+    def __init__(self, image):
+        super().__init__()
+        self.image = image
+
+    def forward(self, maps):
+        self.seen = maps
+        return self.image
+
+
+def test_a_perfect_picture_has_no_error_and_the_error_is_in_units_of_change(views):
+    terms = objective(change=0.25)
+    terms.decode = Answer(views.images)
+    torch.testing.assert_close(terms(views)['pixel'], torch.zeros(2))
+    # 0.5 too bright in the first frames only: 0.25 / 0.25, the mean of both frames
+    terms.decode = Answer(torch.cat([views.image0 + 0.5, views.image1]))
+    torch.testing.assert_close(terms(views)['pixel'], torch.full((2,), 0.5))
+
+
+def test_maps_and_background_share_every_cell():
+    # odds of two keypoints against the background: 3 and 1 in the first cell, 1 and 4 in the next
+    logits = torch.tensor([[[[3.0, 1.0]], [[1.0, 4.0]]]]).log()
+    shares = compete(logits)[0, :, 0]
+    # cells: (1/5, 3/5, 1/5) and (1/6, 1/6, 4/6); each then divided by its sum over the cells
+    background = torch.tensor([1 / 5, 1 / 6]) / (1 / 5 + 1 / 6)
+    first = torch.tensor([3 / 5, 1 / 6]) / (3 / 5 + 1 / 6)
+    second = torch.tensor([1 / 5, 4 / 6]) / (1 / 5 + 4 / 6)
+    torch.testing.assert_close(shares, torch.stack([background, first, second]))
+
+
+def test_a_keypoint_that_lost_every_cell_still_has_a_place():
+    logits = torch.zeros(1, 2, *HW)
+    logits[0, 0] = 200.0
+    shares = compete(logits)
+    assert shares.isfinite().all()
+    torch.testing.assert_close(shares.sum(dim=(2, 3)), torch.ones(1, 3))
+
+
+def test_a_point_is_the_centre_of_mass_of_its_share():
+    logits = torch.full((1, 1, *HW), -30.0)
+    logits[0, 0, 2, 7] = logits[0, 0, 5, 9] = 5.0
+    points = expectation(compete(logits)[:, 1:])
+    torch.testing.assert_close(points, torch.tensor([[[8.0, 3.5]]]), atol=1e-4, rtol=0)
+
+
+def test_drawn_maps_by_hand():
+    # one point at column 4, row 2; the background's is 0.1 everywhere
+    maps = draw(torch.tensor([[[4.0, 2.0]]]), HW, sigma=2.0)
+    torch.testing.assert_close(maps.sum(dim=1), torch.ones(1, *HW))
+    torch.testing.assert_close(maps[0, 1, 2, 4], torch.tensor(1 / 1.1))
+    # two columns away: exp(-4 / (2 * 4)) = 0.60653
+    torch.testing.assert_close(maps[0, 1, 2, 6], torch.tensor(0.60653 / 0.70653))
+
+
+def test_the_decoder_sees_points_and_descriptions_at_five_widths(views):
+    terms = objective(sigma=0.2)
+    terms.decode = Answer(views.images)
+    points = torch.tensor([[[9.0, 2.0], [1.0, 1.0], [3.0, 6.0]]]).expand(4, 3, 2)
+    shares = compete(torch.zeros(4, 3, *HW))
+    terms.reconstruct(views.images, shares, points, 6.0)
+    seen = terms.decode.seen.view(4, WIDTHS, -1, *HW)
+    maps, spread = seen[:, :, :4], seen[:, :, 4:]
+    for i in range(WIDTHS):
+        torch.testing.assert_close(maps[:, i], draw(points, HW, 0.2 * 6 * 2 ** (i / 2)))
+    # flat shares: every description is of the mean of the features
+    mean = terms.features(views.images).mean(dim=(2, 3))
+    described = torch.einsum('bc,kcd->bkd', mean, terms.describe)
+    assert described.shape == (4, 4, DESCRIPTION)
+    unfolded = torch.einsum('bkd,kde->bke', described, terms.unfold)
+    expected = torch.einsum('bke,bk->be', unfolded, maps[:, 2, :, 2, 9])
+    torch.testing.assert_close(spread[:, 2, :, 2, 9], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_known_terms_of_flat_maps(views):
+    network = views.network
+    network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
+    network.logits = lambda images: torch.zeros(len(images), 3, *HW)
+    terms = objective(angle=0, scale=0, shift=0, bend=0, colour=0)(views)
+    # all points in the middle; variances (64 - 1) / 12 + (144 - 1) / 12 cells^2, half a side is 6
+    flat = torch.full((2,), (63 + 143) / 12 / 36)
+    torch.testing.assert_close(terms['concentration'], flat)
+    torch.testing.assert_close(terms['readout'], flat)
+    torch.testing.assert_close(terms['separation'], torch.ones(2))
+    torch.testing.assert_close(terms['equivariance'], torch.zeros(2), atol=1e-6, rtol=0)
+
+
+def test_readout_sees_a_peak_that_another_keypoint_has_won():
+    # keypoint 0 is highest where keypoint 1 is higher still: it has won column 2, its run-time
+    # map peaks at column 9
+    logits = torch.full((1, 2, *HW), -20.0)
+    logits[0, 0, 4, 2], logits[0, 0, 4, 9] = 6.0, 8.0
+    logits[0, 1, 4, 9] = 30.0
+    torch.manual_seed(0)
+    network = Keypointer(NETWORK)
+    network.stacks = lambda images: [logits.expand(len(images), 2, *HW)]
+    network.logits = lambda images: logits.expand(len(images), 2, *HW)
+    terms = objective()
+    terms._pixel = lambda images, *rest: torch.zeros(len(images))
+    image = torch.zeros(1, 3, 32, 48)
+    points = expectation(compete(logits)[:, 1:])
+    torch.testing.assert_close(points[0, 0], torch.tensor([2.0, 4.0]), atol=1e-2, rtol=0)
+    found = terms(Views(network, image, image))['readout']
+    # 7 cells away with e^8 / (e^8 + e^6) = 0.8808 of the mass; the other keypoint has none
+    torch.testing.assert_close(found, torch.tensor([0.8808 * 49 / 36 / 2]), atol=1e-3, rtol=0)
+
+
+def test_terms_are_per_sample_and_everything_learns(views):
+    terms = objective()
+    found = terms(views)
+    assert set(found) == set(StructuralRepresentation.weights)
+    for name, value in found.items():
+        assert value.shape == (2,) and value.dtype == torch.float32, name
+        gradient = torch.autograd.grad(
+            value.sum(), views.network.body.head.weight, retain_graph=True
+        )[0]
+        assert gradient.abs().sum() > 0, name
+    found['pixel'].sum().backward()
+    for name, parameter in terms.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_readout_does_not_move_the_points(views):
+    logits = views.logits.detach().requires_grad_()
+    views.network.stacks = lambda images: [logits]
+    fresh = Views(views.network, views.image0, views.image1)
+    gradient = torch.autograd.grad(objective()(fresh)['readout'].sum(), logits)[0]
+    # the run-time map does not change with a constant, nor with what the background has
+    torch.testing.assert_close(gradient.sum(dim=(2, 3)), torch.zeros(4, 3), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'sentence'),
+    [
+        ({'colour': -0.1}, 'colour: must be between 0 and 1, got -0.1'),
+        ({'sigma': 0.0}, 'sigma: must be above 0 and at most 1, got 0.0'),
+        ({'apart': 2.0}, 'apart: must be above 0 and at most 1, got 2.0'),
+        ({'bend': 0.5}, 'bend: must be between 0 and 0.09, got 0.5'),
+    ],
+)
+def test_settings_must_make_sense(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        StructuralRepresentationConfig(**settings)
+
+
+def test_a_network_that_reads_each_axis_alone_is_refused():
+    network = NetworkConfig(network='paper', keypoints=3, input_hw=(32, 48))
+    with pytest.raises(ConfigError, match='structural_representation learns maps over both axes'):
+        StructuralRepresentation(StructuralRepresentationConfig(), network, Facts(1.0))
