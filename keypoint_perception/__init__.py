@@ -5,8 +5,9 @@ One way down: bag -> frames -> pairs -> network -> objective -> checkpoint -> ON
 estimator -> node -> message. The rooms on that way, and what each may import:
 
     root         errors, keypoints (the coordinate convention), images (encodings -> RGB),
-                 manifest (what an engine must know of its network), drawing (overlays),
-                 sole_writer (one process at a time writes a directory)
+                 manifest (what an engine must know of its network), landmarks (points with
+                 names of the user's own), drawing (overlays), sole_writer (one process at a
+                 time writes a directory)
     frames/      bags, videos, folders -> stamped frames; the frame store; annotations
                  (imports root)
     model/       the one network, heatmaps, checkpoints, ONNX export (root)

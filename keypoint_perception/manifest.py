@@ -32,6 +32,7 @@ class Manifest:
     :param sources: recordings learned from: name, digest, topics, frames
     :param metrics: what was measured at the end of training
     :param files: SHA-256 of every file by its path below the model directory
+    :param landmark_names: L names in the order of the network's second output, if it has one
     """
 
     keypoint_names: tuple[str, ...]
@@ -41,6 +42,7 @@ class Manifest:
     sources: tuple[dict, ...] = ()
     metrics: dict = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    landmark_names: tuple[str, ...] = ()
     package_version: str = __version__
     format_version: int = FORMAT_VERSION
 
@@ -123,6 +125,7 @@ def _from_values(path: Path, values: dict) -> Manifest:
         manifest = Manifest(**{name: value for name, value in values.items() if name in known})
         height, width = (int(n) for n in manifest.input_hw)
         names = tuple(str(name) for name in manifest.keypoint_names)
+        landmarks = tuple(str(name) for name in manifest.landmark_names)
         files = {str(name): str(digest) for name, digest in manifest.files.items()}
     except (TypeError, ValueError, AttributeError) as error:
         msg = f'{str(path)!r} lacks what a manifest needs ({error}); copy the model again.'
@@ -136,7 +139,7 @@ def _from_values(path: Path, values: dict) -> Manifest:
         raise ModelError(msg)
     values = {f.name: getattr(manifest, f.name) for f in fields(Manifest)}
     values |= {'keypoint_names': names, 'input_hw': (height, width), 'files': files}
-    values['sources'] = tuple(manifest.sources)
+    values |= {'sources': tuple(manifest.sources), 'landmark_names': landmarks}
     return Manifest(**values)
 
 

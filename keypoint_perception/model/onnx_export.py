@@ -3,7 +3,8 @@ The network as every engine gets it: one ONNX file with everything inside.
 
 Input ``image`` uint8 (N, H, W, 3) RGB, output ``keypoints`` float32 (N, K, 3): u and v in
 network px and a confidence. Normalisation and read-out are part of the graph, so that every
-engine gives the same answer.
+engine gives the same answer. A model with named points has a second output ``landmarks`` float32
+(N, L, 3), the same of the named points.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from pathlib import Path
 import warnings
 
 from keypoint_perception.errors import EngineError, ModelError
+from keypoint_perception.landmarks import Landmarks, LANDMARKS_NAME
 from keypoint_perception.manifest import Manifest, MANIFEST_NAME, ONNX_NAME, write_manifest
 from keypoint_perception.model.checkpoint import Checkpoint, CHECKPOINT_NAME, load_checkpoint
+from keypoint_perception.model.named import fitted_landmarks, NamedKeypointer
 from keypoint_perception.model.network import Keypointer
 import numpy as np
 import torch
@@ -34,15 +37,21 @@ def export_model(model_dir: Path) -> Manifest:
     """
     model_dir = Path(model_dir)
     checkpoint = load_checkpoint(model_dir)
+    landmarks = fitted_landmarks(model_dir)
     part = model_dir / f'{ONNX_NAME}.part'
-    write_onnx(checkpoint.network, part)
+    write_onnx(checkpoint.network, part, landmarks)
     parity = check_parity(checkpoint.network, part, checkpoint.frames.numpy())
+    if landmarks is not None:
+        check_landmarks(landmarks, part, checkpoint.frames.numpy())
     part.replace(model_dir / ONNX_NAME)
-    return write_manifest(model_dir, describe(checkpoint, parity), files=_files(model_dir))
+    manifest = describe(checkpoint, parity, landmarks)
+    return write_manifest(model_dir, manifest, files=_files(model_dir, landmarks))
 
 
-def write_onnx(network: Keypointer, path: Path) -> None:
-    """Write a network as ONNX; the batch size is free."""
+def write_onnx(network: Keypointer, path: Path, landmarks: Landmarks | None = None) -> None:
+    """Write a network as ONNX, with its named points if it has any; the batch size is free."""
+    exported = network.eval() if landmarks is None else NamedKeypointer(network, landmarks).eval()
+    outputs = ['keypoints'] if landmarks is None else ['keypoints', 'landmarks']
     height, width = network.config.input_hw
     image = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
@@ -50,14 +59,14 @@ def write_onnx(network: Keypointer, path: Path) -> None:
         # and both write the same operators for this network.
         warnings.simplefilter('ignore')
         torch.onnx.export(
-            network.eval(),
+            exported,
             (image,),
             str(path),
             dynamo=False,
             opset_version=OPSET,
             input_names=['image'],
-            output_names=['keypoints'],
-            dynamic_axes={'image': {0: 'N'}, 'keypoints': {0: 'N'}},
+            output_names=outputs,
+            dynamic_axes={name: {0: 'N'} for name in ('image', *outputs)},
         )
 
 
@@ -97,7 +106,27 @@ def check_parity(network: Keypointer, path: Path, frames: np.ndarray) -> dict[st
     return parity
 
 
-def describe(checkpoint: Checkpoint, parity: dict[str, float]) -> Manifest:
+def check_landmarks(landmarks: Landmarks, path: Path, frames: np.ndarray) -> None:
+    """
+    Compare ONNX Runtime's named points with the sums of its own keypoints.
+
+    :param frames: (N, H, W, 3) uint8
+    :raises EngineError: if they differ by more than :data:`PARITY_PX`
+    """
+    expected = landmarks.apply(_run_onnx(path, frames))
+    away = np.abs(_run_onnx(path, frames, 'landmarks') - expected)
+    if not (away[..., :2] <= PARITY_PX).all() or not (away[..., 2] <= PARITY_CONFIDENCE).all():
+        msg = (
+            f'ONNX Runtime gives landmarks that differ by {away[..., :2].max():.3f} px from what '
+            f'was fitted (allowed: {PARITY_PX} px); nothing was exported; please report this with '
+            'the versions that `doctor` prints.'
+        )
+        raise EngineError(msg)
+
+
+def describe(
+    checkpoint: Checkpoint, parity: dict[str, float], landmarks: Landmarks | None = None
+) -> Manifest:
     """Return the manifest of a checkpoint's model, still without digests."""
     config, state = checkpoint.network.config, checkpoint.state
     return Manifest(
@@ -107,6 +136,7 @@ def describe(checkpoint: Checkpoint, parity: dict[str, float]) -> Manifest:
         network=config.network,
         sources=tuple(state['sources']),
         metrics=state['metrics'] | {'parity': parity},
+        landmark_names=() if landmarks is None else landmarks.names,
     )
 
 
@@ -116,7 +146,7 @@ def _names(count: int, state: dict) -> tuple[str, ...]:
     return labelled if len(labelled) == count else tuple(f'kp{k}' for k in range(count))
 
 
-def _run_onnx(path: Path, frames: np.ndarray) -> np.ndarray:
+def _run_onnx(path: Path, frames: np.ndarray, output: str = 'keypoints') -> np.ndarray:
     try:
         import onnxruntime
     except ImportError as error:
@@ -126,12 +156,13 @@ def _run_onnx(path: Path, frames: np.ndarray) -> np.ndarray:
         )
         raise EngineError(msg) from error
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-    return session.run(['keypoints'], {'image': frames})[0]
+    return session.run([output], {'image': frames})[0]
 
 
-def _files(model_dir: Path) -> list[str]:
+def _files(model_dir: Path, landmarks: Landmarks | None) -> list[str]:
     checkpoint = sorted((model_dir / CHECKPOINT_NAME).iterdir())
     named = [f'{CHECKPOINT_NAME}/{path.name}' for path in checkpoint if path.is_file()]
     extra = [name for name in ('report.html',) if (model_dir / name).is_file()]
+    extra += [LANDMARKS_NAME] if landmarks is not None else []
     assert MANIFEST_NAME not in named
     return [ONNX_NAME, *extra, *named]

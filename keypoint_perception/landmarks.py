@@ -1,0 +1,114 @@
+"""
+Points with names of the user's own, as weighted sums of the learned keypoints.
+
+``landmarks.json`` of a model directory holds the sums and how well they did on labels that they
+were not fitted on. They are part of the exported network, whose second output they are, and they
+go with the weights that they were fitted for: other weights have other keypoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+import json
+from pathlib import Path
+
+from keypoint_perception.errors import ModelError
+import numpy as np
+
+LANDMARKS_NAME = 'landmarks.json'
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """
+    Weighted sums of K keypoints that stand for L named points.
+
+    All positions are in network px. With the keypoints p and their confidences c::
+
+        u_l, v_l = offset[l] + sum_k weights[l, :, k, :] p_k
+        confidence_l = min(1, trust_offset[l] + sum_k trust[l, k] c_k)
+
+    :param names: L names
+    :param weights: (L, 2, K, 2)
+    :param offset: (L, 2) px
+    :param trust: (L, K), not negative
+    :param trust_offset: (L,), not negative
+    :param network_sha256: digest of the weights that the sums were fitted for
+    :param report: how they were fitted and how well they do, JSON values only
+    """
+
+    names: tuple[str, ...]
+    weights: np.ndarray
+    offset: np.ndarray
+    trust: np.ndarray
+    trust_offset: np.ndarray
+    network_sha256: str = ''
+    report: dict = field(default_factory=dict)
+
+    def apply(self, keypoints: np.ndarray) -> np.ndarray:
+        """
+        Return the named points.
+
+        :param keypoints: u, v in network px and confidence, (N, K, 3)
+        :return: the same of the named points, (N, L, 3) float32
+        """
+        uv = np.einsum('lakb,nkb->nla', self.weights, keypoints[..., :2]) + self.offset
+        confidence = keypoints[..., 2] @ self.trust.T + self.trust_offset
+        confidence = np.clip(confidence, 0, 1)[..., None]
+        return np.concatenate([uv, confidence], axis=-1).astype(np.float32)
+
+
+def write_landmarks(model_dir: Path, landmarks: Landmarks) -> Path:
+    """Write the named points of a model directory, in one step."""
+    values = {
+        'format_version': FORMAT_VERSION,
+        'names': list(landmarks.names),
+        'network_sha256': landmarks.network_sha256,
+        'report': landmarks.report,
+        **{name: getattr(landmarks, name).tolist() for name in _ARRAYS},
+    }
+    path = Path(model_dir) / LANDMARKS_NAME
+    part = path.with_name(path.name + '.part')
+    part.write_text(json.dumps(values, indent=1, allow_nan=False) + '\n')
+    part.replace(path)
+    return path
+
+
+def read_landmarks(model_dir: Path) -> Landmarks | None:
+    """
+    Return the named points of a model directory, None where it has none.
+
+    :raises ModelError: if the file cannot be used
+    """
+    path = Path(model_dir) / LANDMARKS_NAME
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text())
+        version = values['format_version']
+        names = tuple(str(name) for name in values['names'])
+        arrays = {name: np.array(values[name], np.float64) for name in _ARRAYS}
+        digest, report = str(values['network_sha256']), dict(values['report'])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f'{str(path)!r} cannot be read ({error}); run `landmarks` again, or delete it.'
+        raise ModelError(msg) from error
+    if version != FORMAT_VERSION:
+        msg = (
+            f'{str(path)!r} has format {version!r}, this package reads {FORMAT_VERSION}; run '
+            '`landmarks` again, or delete it.'
+        )
+        raise ModelError(msg)
+    found = [arrays[name].shape for name in _ARRAYS]
+    count, keypoints = len(names), arrays['trust'].shape[-1]
+    wanted = [(count, 2, keypoints, 2), (count, 2), (count, keypoints), (count,)]
+    if not names or found != wanted or not all(np.isfinite(a).all() for a in arrays.values()):
+        msg = (
+            f'{str(path)!r} holds {count} names and arrays of {found}, expected {wanted} and '
+            'finite numbers; run `landmarks` again, or delete it.'
+        )
+        raise ModelError(msg)
+    return Landmarks(names, **arrays, network_sha256=digest, report=report)
+
+
+_ARRAYS = ('weights', 'offset', 'trust', 'trust_offset')

@@ -1,0 +1,83 @@
+"""The network with the user's named points as a second output."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from keypoint_perception.errors import ModelError
+from keypoint_perception.landmarks import Landmarks, LANDMARKS_NAME, read_landmarks
+from keypoint_perception.manifest import file_digest
+from keypoint_perception.model.checkpoint import CHECKPOINT_NAME, NETWORK_FILE
+from keypoint_perception.model.network import Keypointer
+import torch
+from torch import nn, Tensor
+
+log = logging.getLogger('keypoint_perception')
+
+
+class NamedKeypointer(nn.Module):
+    """A network and the weighted sums of its keypoints that have names."""
+
+    def __init__(self, network: Keypointer, landmarks: Landmarks) -> None:
+        super().__init__()
+        self.config = network.config
+        self.network = network
+        count, _, keypoints, _ = landmarks.weights.shape
+        # rows u0, v0, u1, ... of the keypoints as they lie in memory
+        sums = landmarks.weights.transpose(2, 3, 0, 1).reshape(2 * keypoints, 2 * count)
+        for name, array in (
+            ('sums', sums),
+            ('offset', landmarks.offset.reshape(-1)),
+            ('trust', landmarks.trust.T),
+            ('trust_offset', landmarks.trust_offset),
+        ):
+            self.register_buffer(name, torch.tensor(array.copy(), dtype=torch.float32))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Return what the robot reads.
+
+        :param image: RGB uint8, (B, H, W, 3)
+        :return: keypoints (B, K, 3) and named points (B, L, 3), each u, v in network px and
+            confidence in [0, 1], float32
+        """
+        keypoints = self.network(image)
+        uv = keypoints[..., :2].flatten(1) @ self.sums + self.offset
+        confidence = (keypoints[..., 2] @ self.trust + self.trust_offset).clamp(0.0, 1.0)
+        named = [uv.unflatten(1, (-1, 2)), confidence[..., None]]
+        return keypoints, torch.cat(named, dim=-1)
+
+
+def fitted_landmarks(model_dir: Path) -> Landmarks | None:
+    """
+    Return the named points of a model directory if they were fitted for its present weights.
+
+    :raises ModelError: if their file cannot be used
+    """
+    landmarks = read_landmarks(model_dir)
+    if landmarks is None or landmarks.network_sha256 == network_digest(model_dir):
+        return landmarks
+    log.warning(
+        'The landmarks %s of %r were fitted to other weights and are left out; run `landmarks` '
+        'again.',
+        ', '.join(landmarks.names),
+        str(model_dir / LANDMARKS_NAME),
+    )
+    return None
+
+
+def network_digest(model_dir: Path) -> str:
+    """
+    Return the SHA-256 of a model directory's weights.
+
+    :raises ModelError: if it has none
+    """
+    path = Path(model_dir) / CHECKPOINT_NAME / NETWORK_FILE
+    if not path.is_file():
+        msg = (
+            f'{str(model_dir)!r} holds no {CHECKPOINT_NAME}/{NETWORK_FILE}; name the whole '
+            'directory that `train --out` wrote.'
+        )
+        raise ModelError(msg)
+    return file_digest(path)
