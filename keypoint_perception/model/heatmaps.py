@@ -47,6 +47,25 @@ def variance(maps: Tensor, xy: Tensor) -> Tensor:
     return (maps.sum(dim=-2) * x.square()).sum(-1) + (maps.sum(dim=-1) * y.square()).sum(-1)
 
 
+def covariance(maps: Tensor, xy: Tensor) -> Tensor:
+    """
+    Return each map's covariance about a point: how sure a keypoint is, and in which direction.
+
+    It is of the whole map, so far away mass counts; BKinD (2022) gives it beside each keypoint.
+
+    :param maps: non-negative and summing to one, (B, K, h, w)
+    :param xy: (B, K, 2) cells
+    :return: [[xx, xy], [xy, yy]], (B, K, 2, 2) cells^2; its trace is :func:`variance`
+    """
+    height, width = maps.shape[-2:]
+    x = torch.arange(width, dtype=maps.dtype, device=maps.device) - xy[..., 0:1]  # (B, K, w)
+    y = torch.arange(height, dtype=maps.dtype, device=maps.device) - xy[..., 1:2]  # (B, K, h)
+    xx = (maps.sum(dim=-2) * x.square()).sum(-1)
+    yy = (maps.sum(dim=-1) * y.square()).sum(-1)
+    cross = ((maps * x[..., None, :]).sum(-1) * y).sum(-1)
+    return torch.stack([torch.stack([xx, cross], -1), torch.stack([cross, yy], -1)], dim=-2)
+
+
 def separable_expectation(logits: Tensor) -> Tensor:
     """
     Return the points of the Transporter paper's own read-out, (B, K, h, w) -> (B, K, 2) cells.

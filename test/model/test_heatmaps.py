@@ -1,6 +1,7 @@
 """Maps and points, on maps whose answer can be seen."""
 
 from keypoint_perception.model.heatmaps import (
+    covariance,
     expectation,
     gaussian_maps,
     separable_expectation,
@@ -31,6 +32,25 @@ def test_variance_is_the_mean_squared_distance():
     # about a point one cell below it is one more
     below = torch.tensor([[[1.0, 1.0]]])
     torch.testing.assert_close(variance(maps, below), torch.tensor([[2.0]]))
+
+
+def test_covariance_by_hand():
+    # half the mass 2 to the left and 1 up, half 2 to the right and 1 down, as images have it
+    maps = torch.zeros(1, 1, 5, 9)
+    maps[0, 0, 1, 2] = maps[0, 0, 3, 6] = 0.5
+    found = covariance(maps, expectation(maps))
+    torch.testing.assert_close(found, torch.tensor([[[[4.0, 2.0], [2.0, 1.0]]]]))
+    # along x only, and about a point one row below: xx is that of the first, yy is 1
+    maps = one_map([[0.5, 0, 0.5], [0, 0, 0]])
+    found = covariance(maps, torch.tensor([[[1.0, 1.0]]]))
+    torch.testing.assert_close(found, torch.tensor([[[[1.0, 0.0], [0.0, 1.0]]]]))
+
+
+def test_the_trace_of_the_covariance_is_the_variance():
+    maps = softmax_2d(torch.randn(2, 3, 8, 12, generator=torch.Generator().manual_seed(0)))
+    xy = expectation(maps)
+    trace = covariance(maps, xy).diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+    torch.testing.assert_close(trace, variance(maps, xy))
 
 
 def test_softmax_is_over_both_axes():

@@ -8,6 +8,7 @@ To add one: write ``objectives/NAME.py`` with a class that has ``Config``, ``wei
 """
 
 from keypoint_perception.learning.objectives.equivariance import Equivariance
+from keypoint_perception.learning.objectives.motion_energy import MotionEnergy
 from keypoint_perception.learning.objectives.structural_representation import (
     StructuralRepresentation,
 )
@@ -16,6 +17,7 @@ from keypoint_perception.learning.objectives.temporal_transport import TemporalT
 
 OBJECTIVES = {
     'equivariance': Equivariance,
+    'motion_energy': MotionEnergy,
     'structural_representation': StructuralRepresentation,
     'supervised': Supervised,
     'temporal_transport': TemporalTransport,

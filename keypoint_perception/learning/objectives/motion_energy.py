@@ -1,0 +1,186 @@
+"""
+Keypoints must tell where a frame differs in structure from a later one.
+
+Sun, Ryou, Goldshmid, Weissbourd, Dabiri, Anderson, Kennedy, Yue, Perona: Self-supervised keypoint
+discovery in behavioral videos, 2022, https://arxiv.org/abs/2112.05121 ("BKinD"). Of two frames x
+and y the target is the part of SSIM that compares contrast and structure, under a Gaussian window
+of 11 px::
+
+    energy = blur(1 - (2 cov(x, y) + c) / (var(x) + var(y) + c)),  c = 0.03^2, colours in [0, 1]
+    pixel = |decode(Phi(x), bumps of mu(x) and mu(y) at 3 widths) - energy|^2 / mean energy^2
+    turn = mean_k 1 - exp(-|R mu_k(y) - mu_k(R y)|^2 / (4 t^2)),  R a quarter turn or several
+    separation = mean_ij exp(-|mu_i - mu_j|^2 / (2 s^2)),  of mu(x), mu(y) and mu(R y)
+
+Texture that stands still earns nothing, and light that only dims or brightens the picture little:
+means are not compared. ``turn`` is the authors' squared difference of two bumps of standard
+deviation t, that of R mu(y), whose gradient is stopped, and that of mu(R y), summed over the whole
+plane in closed form and divided by 2 pi t^2. It comes in as the energy is explained,
+max(0, 1 - sg pixel); theirs begins with the fourth epoch.
+
+How sure a keypoint is can be read from its map: the mass round its largest cell is the confidence
+that every network here gives out, and :func:`keypoint_perception.model.heatmaps.covariance` is the
+authors' second figure, for those who have the network at hand.
+
+Departures, each with its reason:
+
+- Phi is a local feature net of this objective, as everywhere here, and not the layers of a ResNet
+  with ImageNet's weights that keypoints are read from: nothing has to be downloaded.
+- The features of frames are compared by no further network (theirs: VGG-16), for the same reason.
+- The error is divided by the mean of the energy squared over the run so far: 1 means no better
+  than answering that nothing moves. Theirs are fixed numbers, meant as running means.
+- The bumps are drawn at the maps' resolution at all widths, the narrowest 0.05 half sides instead
+  of 0.03, which is less than a cell.
+- One turn is drawn at each step instead of all three: the mean is the same at a third of the cost.
+- The tolerance t is 0.1 half sides instead of 0.03. A pull that ends after two cells needs the
+  authors' days of training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.terms import separation
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.model.decoder import MapDecoder
+from keypoint_perception.model.heatmaps import gaussian_maps
+from keypoint_perception.model.network import make_features, NetworkConfig
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+WINDOW = 11
+WINDOW_SIGMA_PX = 1.5
+BLUR_SIGMA_PX = 1.0
+# SSIM's second constant, for colours in [0, 1].
+CONTRAST_FLOOR = 0.03**2
+# Standard deviations of the bumps that the decoder sees, half image sides.
+WIDTHS = (0.316, 0.1, 0.05)
+# Share of the mean energy that a step replaces.
+PACE = 0.01
+
+
+@dataclass(frozen=True)
+class MotionEnergyConfig:
+    """
+    Settings of motion energy.
+
+    :param tolerance: t of the turn, half image sides: how far off a turned point may be before the
+        pull on it weakens
+    :param apart: distance s of the separation, half image sides; 0.08 is the paper's
+    """
+
+    tolerance: float = 0.1
+    apart: float = 0.08
+
+    def __post_init__(self) -> None:
+        for name in ('tolerance', 'apart'):
+            if not 0 < getattr(self, name) <= 1:
+                msg = f'{name}: must be above 0 and at most 1, got {getattr(self, name)}.'
+                raise ConfigError(msg)
+
+
+class MotionEnergy(nn.Module):
+    """A decoder from keypoints of two frames to where they differ in structure."""
+
+    Config = MotionEnergyConfig
+    weights = {'pixel': 1.0, 'turn': 0.3, 'separation': 0.3}  # noqa: RUF012 a constant
+
+    def __init__(self, config: MotionEnergyConfig, network: NetworkConfig, facts: Facts) -> None:
+        """Make the parts that are not exported: feature net and decoder."""
+        super().__init__()
+        self.config = config
+        self.features = make_features(network)
+        bumps = 2 * len(WIDTHS) * network.keypoints
+        self.decode = MapDecoder(
+            self.features.channels + bumps, 1, width=network.width, norm=network.norm
+        )
+        # of the energy squared, over the run so far; zero before the first step
+        self.register_buffer('mean_energy', torch.zeros(()))
+
+    def forward(self, views: Views) -> dict[str, Tensor]:
+        """Return the per-sample terms, each (B,)."""
+        energy = structural_change(views.image0, views.image1)
+        error = (self.predict(views) - energy).square().mean(dim=(1, 2, 3))
+        pixel = error / self._scale(energy)
+        turns = int(torch.randint(1, 4, ()))
+        points0, points1 = views.points.chunk(2)
+        turned = views.network.points(
+            views.network.logits(torch.rot90(views.image1, turns, (2, 3)))
+        )
+        hw = views.logits.shape[-2:]
+        expected = turn_points(points1.detach(), hw, turns)
+        away = (turned - expected).square().sum(dim=-1) / views.half_side**2
+        missed = (1 - torch.exp(-away / (4 * self.config.tolerance**2))).mean(dim=-1)
+        apart = self.config.apart * views.half_side
+        near = sum(separation(points, apart) for points in (points0, points1, turned)) / 3
+        explained = (1 - pixel.detach()).clamp(min=0)
+        return {'pixel': pixel, 'turn': explained * missed, 'separation': near}
+
+    def predict(self, views: Views) -> Tensor:
+        """Return where the frames are expected to differ, (B, 1, H, W)."""
+        hw = views.logits.shape[-2:]
+        seen = [self.features(views.image0).float()]
+        for width in WIDTHS:
+            bumps = gaussian_maps(views.points, *hw, width * 2**0.5 * views.half_side)
+            seen += bumps.chunk(2)
+        return self.decode(torch.cat(seen, dim=1))
+
+    @torch.no_grad()
+    def _scale(self, energy: Tensor) -> Tensor:
+        """Return the mean energy squared so far, and count this batch in."""
+        now = energy.square().mean()
+        before = torch.where(self.mean_energy > 0, self.mean_energy, now).clamp(min=1e-6)
+        if self.training:
+            self.mean_energy.copy_(before.lerp(now, PACE))
+        return before
+
+
+@torch.no_grad()
+def structural_change(image0: Tensor, image1: Tensor) -> Tensor:
+    """
+    Return where two images differ in contrast and structure, (B, 3, H, W) -> (B, 1, H, W).
+
+    One minus SSIM's term of contrast and structure, the mean over the colours, blurred: 0 where
+    the images are the same or differ by a constant, to 2 where one is the negative of the other.
+
+    :param image0: in [-1, 1]
+    :param image1: in [-1, 1]
+    """
+    colours = image0.shape[1]
+    x, y = (
+        functional.pad((i + 1) / 2, (WINDOW - 1,) * 4, mode='replicate') for i in (image0, image1)
+    )
+    means = _blur(torch.cat([x, y, x * x + y * y, x * y], dim=1), WINDOW_SIGMA_PX)
+    mean_x, mean_y, squares, products = means.split(colours, dim=1)
+    covariance = products - mean_x * mean_y
+    variances = squares - mean_x.square() - mean_y.square()
+    alike = (2 * covariance + CONTRAST_FLOOR) / (variances + CONTRAST_FLOOR)
+    return _blur(1 - alike.mean(dim=1, keepdim=True), BLUR_SIGMA_PX)
+
+
+def turn_points(points: Tensor, hw: tuple[int, int], turns: int) -> Tensor:
+    """
+    Return where points lie after ``torch.rot90``, quarter turns to the left.
+
+    :param points: (B, K, 2) cells
+    :param hw: height and width before the turn, cells
+    :param turns: number of quarter turns
+    """
+    height, width = hw
+    for _ in range(turns):
+        x, y = points.unbind(-1)
+        points = torch.stack([y, width - 1 - x], dim=-1)
+        height, width = width, height
+    return points
+
+
+def _blur(maps: Tensor, sigma: float) -> Tensor:
+    """Return maps under a Gaussian window, without the rim where it does not fit."""
+    channels = maps.shape[1]
+    at = torch.arange(WINDOW, dtype=torch.float32, device=maps.device) - WINDOW // 2
+    weights = torch.exp(-at.square() / (2 * sigma**2))
+    weights = (weights / weights.sum()).repeat(channels, 1, 1, 1)
+    with torch.autocast(maps.device.type, enabled=False):
+        maps = functional.conv2d(maps.float(), weights.transpose(2, 3), groups=channels)
+        return functional.conv2d(maps, weights, groups=channels)
