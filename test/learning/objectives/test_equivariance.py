@@ -52,28 +52,30 @@ def shift_right(cells):
     return _to_half_sides(warp.sources(HW), HW)
 
 
-def test_align_is_zero_for_sharp_maps_that_follow():
+def test_sharp_maps_that_follow_cost_nothing():
     found = alignment(one_cell((2, 3), (5, 1)), one_cell((5, 3), (8, 1)), shift_right(3))
-    torch.testing.assert_close(found, torch.zeros(1, 2), atol=1e-5, rtol=0)
+    for part in found:
+        torch.testing.assert_close(part, torch.zeros(1, 2), atol=1e-5, rtol=0)
 
 
-def test_align_by_hand():
+def test_align_and_spread_by_hand():
     # the first stays behind by 3 cells of 6 to half a side; the second follows, but half of it
-    # lies 2 cells too far in y: half of (2 / 6)^2
+    # lies 2 cells too far in y: the mean by 1, and 1 to either side of it
     warped = one_cell((2, 3), (8, 1))
     warped[0, 1, 1, 8] = warped[0, 1, 3, 8] = 0.5
-    found = alignment(one_cell((2, 3), (5, 1)), warped, shift_right(3))
-    torch.testing.assert_close(found, torch.tensor([[9 / 36, 2 / 36]]), atol=1e-5, rtol=0)
+    align, spread = alignment(one_cell((2, 3), (5, 1)), warped, shift_right(3))
+    torch.testing.assert_close(align, torch.tensor([[9 / 36, 1 / 36]]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(spread, torch.tensor([[0.0, 1 / 36]]), atol=1e-5, rtol=0)
 
 
-def test_the_factorised_form_is_the_sum_over_all_pairs_of_cells():
+def test_the_parts_sum_to_the_distance_over_all_pairs_of_cells():
     maps, warped = random_maps(2, seed=0), random_maps(2, seed=1)
     warp = random_warp(2, HW, WarpConfig(), generator=torch.Generator().manual_seed(2))
     y, x = torch.meshgrid(torch.arange(8.0), torch.arange(12.0), indexing='ij')
     cells = torch.stack([x, y], dim=-1).view(1, -1, 1, 2)
     pairs = (cells - warp.sources(HW).view(2, 1, -1, 2)).square().sum(dim=-1) / 36
     expected = torch.einsum('bku,bkv,buv->bk', maps.flatten(2), warped.flatten(2), pairs)
-    found = alignment(maps, warped, _to_half_sides(warp.sources(HW), HW))
+    found = sum(alignment(maps, warped, _to_half_sides(warp.sources(HW), HW)))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -148,7 +150,8 @@ def test_without_a_warp_a_flat_map_costs_its_variance(views):
     network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
     network.logits = lambda images: network.stacks(images)[-1]
     terms = objective(angle=0, scale=0, shift=0, bend=0, colour=0)(views)
-    torch.testing.assert_close(terms['align'], torch.full((2,), 2 * (63 + 143) / 12 / 36))
+    torch.testing.assert_close(terms['align'], torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(terms['spread'], torch.full((2,), 2 * (63 + 143) / 12 / 36))
     torch.testing.assert_close(terms['diversity'], torch.full((2,), 2 / 3))
 
 
