@@ -1,20 +1,22 @@
-"""``benchmark``: latency, throughput and memory, as JSON."""
+"""``benchmark``: learning, latency, throughput and memory, as JSON."""
 
 from __future__ import annotations
 
+from keypoint_perception.commands.benchmark_curve import curve
 from keypoint_perception.commands.benchmark_extraction import extraction
+from keypoint_perception.commands.benchmark_learning import learning
 from keypoint_perception.commands.benchmark_node import node
 import typer
 
 # One line a benchmark.
-BENCHMARKS = (extraction, node)
+BENCHMARKS = (curve, extraction, learning, node)
 
-benchmark = typer.Typer(help='Measure latency, throughput and memory, as JSON.')
+benchmark = typer.Typer(help='Measure learning, latency, throughput and memory, as JSON.')
 
 
 @benchmark.callback()
 def benchmarks() -> None:
-    """Measure latency, throughput and memory, as JSON."""
+    """Measure learning, latency, throughput and memory, as JSON."""
 
 
 for measure in BENCHMARKS:

@@ -44,6 +44,13 @@ def training_progress(*, quiet: bool) -> Iterator[TrainingProgress]:
         yield TrainingProgress(Bars(progress))
 
 
+@contextmanager
+def runs_progress(count: int) -> Iterator[RunsProgress]:
+    """Show how many of several runs are done, and how far the present one is."""
+    with _progress() as progress:
+        yield RunsProgress(Bars(progress), progress.console, count)
+
+
 class Bars:
     """Progress bars by their title, each made when it is first shown."""
 
@@ -73,6 +80,31 @@ class TrainingProgress:
         """Show a :class:`keypoint_perception.learning.watch.Moment`."""
         text = f'step {moment.step}  loss {moment.loss:.4f}  {moment.pairs_per_s:.0f} pairs/s'
         self._bars.show('learning', moment.done, 1.0, text)
+
+
+class RunsProgress:
+    """Shows runs that are done, the one that goes on, and a line for each that has ended."""
+
+    def __init__(self, bars: Bars, console, count: int) -> None:
+        self._bars, self._console = bars, console
+        self._done, self._count = 0, count
+        self._title = ''
+
+    def begin(self, title: str) -> None:
+        """Name the run that goes on."""
+        self._title = title
+        self.share(0.0)
+
+    def share(self, share: float) -> None:
+        """Show how far it is."""
+        self._bars.show('run', share, 1.0, self._title)
+        self._bars.show('runs', self._done + share, self._count, _count(self._done, self._count))
+
+    def end(self, line: str) -> None:
+        """Show that a run is over."""
+        self._done += 1
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.share(0.0)
 
 
 def _count(done: int, total: int | None) -> str:

@@ -18,7 +18,19 @@ class TorchEngine:
 
     name = 'torch'
 
-    def __init__(self, model_dir: Path, manifest: Manifest, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model_dir: Path,
+        manifest: Manifest,
+        *,
+        threads: int = 0,
+        snapshot: Path | None = None,
+    ) -> None:
+        """
+        Load a model.
+
+        :param snapshot: file of an earlier moment of the model's run, to be loaded in its place
+        """
         try:
             import torch
         except ImportError as error:
@@ -27,14 +39,20 @@ class TorchEngine:
                 '`pip install torch safetensors`, or choose engine onnxruntime.'
             )
             raise EngineError(msg) from error
-        from keypoint_perception.model.checkpoint import load_network
+        from keypoint_perception.model.checkpoint import load_network, read_network
 
         if threads:
             torch.set_num_threads(threads)
         self._torch = torch
-        self._network = load_network(Path(model_dir)).eval()
+        self._network = (
+            load_network(Path(model_dir)) if snapshot is None else read_network(snapshot)
+        )
         self.input_hw = manifest.input_hw
         self.keypoint_names = manifest.keypoint_names
+        count = self._network.config.keypoints
+        if snapshot is not None and count != manifest.keypoint_count:
+            # what is exported at the end may have fewer
+            self.keypoint_names = tuple(f'kp{k}' for k in range(count))
         self.description = f'torch {torch.__version__} on cpu, {torch.get_num_threads()} threads'
 
     def run(self, images: np.ndarray) -> np.ndarray:

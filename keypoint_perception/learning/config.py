@@ -173,7 +173,7 @@ def read_config(path: Path | None, overrides: dict, defaults: dict | None = None
     :param defaults: values for what neither states, where the package's own do not suit
     :raises ConfigError: naming the key and the known ones
     """
-    from_file = {} if path is None else _read_yaml(Path(path))
+    from_file = {} if path is None else read_yaml(Path(path))
     if path is not None:
         try:  # alone, so that mistakes in the file are told from those on the command line
             build(TrainConfig, from_file, 'the file')
@@ -199,7 +199,12 @@ def from_values(values: dict, **changes) -> TrainConfig:
     return replace(build(TrainConfig, values, 'the checkpoint'), **changes)
 
 
-def _read_yaml(path: Path) -> dict:
+def read_yaml(path: Path) -> dict:
+    """
+    Return the "name: value" lines of a file, unchecked.
+
+    :raises ConfigError: if it cannot be read
+    """
     try:
         values = yaml.safe_load(path.read_text())
     except OSError as error:

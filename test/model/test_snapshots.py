@@ -48,5 +48,5 @@ def test_a_run_without_snapshots(tmp_path):
 def test_a_damaged_snapshot_is_named(run):
     path, _ = run
     (path / 'snapshots' / 'step_0000009.safetensors').write_bytes(b'junk')
-    with pytest.raises(ModelError, match='step_0000009.safetensors'):
+    with pytest.raises(ModelError, match=r'step_0000009\.safetensors'):
         find_snapshots(path)

@@ -1,0 +1,73 @@
+"""``benchmark curve``: quality over the time that was spent learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from keypoint_perception.commands.options import Model, Recording
+from keypoint_perception.commands.outputs import check_file, check_outputs
+from keypoint_perception.commands.progress import show_progress
+import typer
+
+
+def curve(
+    model: Model,
+    source: Recording,
+    annotations: Annotated[Path, typer.Option(help='Labels: CSV stamp_ns,keypoint,u,v.')],
+    out: Annotated[Path, typer.Option(help='JSON to write.')],
+    topic: Annotated[
+        str | None, typer.Option(help='Image topic; may be left out where there is one.')
+    ] = None,
+    target: Annotated[
+        list[float] | None,
+        typer.Option(help='Explained value whose time is asked for; may be repeated.'),
+    ] = None,
+) -> None:
+    """Score the snapshots of a run (setting snapshot_every_s): explained over learning time."""
+    check_file('--out', out)
+    check_outputs({'--out': out}, {'the recording': source, 'the labels': annotations})
+    from keypoint_perception.evaluation import learning_curve
+    from keypoint_perception.evaluation.report import describe_machine, now, write_json
+    from keypoint_perception.frames.annotations import match_labels, read_annotations
+    from keypoint_perception.frames.source import read_frames
+    from keypoint_perception.inference.estimator import Estimator
+    from keypoint_perception.inference.torch_engine import TorchEngine
+    from keypoint_perception.manifest import read_manifest
+    from keypoint_perception.model.snapshots import find_snapshots
+
+    targets = target or []
+    for value in targets:
+        learning_curve.check_target(value)
+    manifest = read_manifest(model)
+    snapshots = find_snapshots(model)
+    labels = read_annotations(annotations)
+    frames = learning_curve.gather_labelled(
+        read_frames([source], [] if topic is None else [topic]),
+        labels.stamps_ns,
+        manifest.input_hw,
+    )
+    uv = match_labels(labels, frames.stamps_ns, frames.image_hw, path=annotations)
+    moments = []
+    for snapshot in show_progress(snapshots, 'scoring', total=len(snapshots)):
+        estimator = Estimator(TorchEngine(model, manifest, snapshot=snapshot.path))
+        scores = learning_curve.score_moment(frames, uv, labels.names, estimator.estimate_batch)
+        moments.append(learning_curve.Moment(snapshot.step, snapshot.elapsed_s, *scores))
+    times = {f'{value:g}': learning_curve.seconds_to(moments, value) for value in targets}
+    values = {
+        'date': now(),
+        'machine': describe_machine(),
+        'model': str(model),
+        'source': str(source),
+        'annotations': str(annotations),
+        'moments': [moment._asdict() for moment in moments],
+        'seconds_to': times,
+    }
+    write_json(out, values)
+    for moment in moments:
+        print(
+            f'{moment.elapsed_s:8.1f} s {moment.step:8d} steps  explained {moment.explained:6.3f}'
+        )
+    for name, seconds in times.items():
+        print(f'{name} ' + ('was not reached' if seconds is None else f'after {seconds:.1f} s'))
+    print(f'wrote {out}')

@@ -1,0 +1,122 @@
+"""What ``benchmark learning`` has to do: recordings, runs, and the frames that they learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from keypoint_perception.errors import ConfigError, SourceError
+from keypoint_perception.evaluation.learning_processes import run_verb
+from keypoint_perception.evaluation.learning_runs import (
+    BenchmarkRecording,
+    file_name,
+    Run,
+    RunBudget,
+    Variant,
+)
+
+BAG_NAME, LABELS_NAME = 'bag', 'annotations.csv'
+
+
+def read_recordings(texts: Sequence[str], topics: Sequence[str]) -> list[BenchmarkRecording]:
+    """
+    Return the recordings that a command line names, each with its labels if it has any.
+
+    :param texts: ``PATH`` or ``PATH:LABELS.csv``
+    :param topics: those wanted; of each recording the first that it has
+    :raises SourceError: if one cannot be used
+    """
+    recordings = [_read_recording(text, topics) for text in texts]
+    names = [recording.name for recording in recordings]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f'Two recordings are called {twice[0]!r}; rename one, so that the table tells them.'
+        raise ConfigError(msg)
+    return recordings
+
+
+def _read_recording(text: str, topics: Sequence[str]) -> BenchmarkRecording:
+    from keypoint_perception.frames.annotations import read_annotations
+    from keypoint_perception.frames.digest import source_digest
+    from keypoint_perception.frames.source import list_image_topics
+    from keypoint_perception.manifest import file_digest
+
+    path, labels = _split(text)
+    name = path.resolve().stem if path.is_file() else path.resolve().name
+    if (path / BAG_NAME).exists():
+        if labels is None and (path / LABELS_NAME).is_file():
+            labels = path / LABELS_NAME
+        path = path / BAG_NAME
+    elif name == BAG_NAME:
+        name = path.resolve().parent.name
+    found = list_image_topics(path)
+    digest = source_digest(path)
+    if labels is not None:
+        read_annotations(labels)  # what is wrong with it is said before hours are spent
+        digest += f' {file_digest(labels)}'
+    topic = next((topic for topic in topics if topic in found), None)
+    if topic is None and len(found) > 1:
+        msg = (
+            f'{str(path)!r} has {len(found)} image topics ({", ".join(found)}); choose with '
+            '--topic.'
+        )
+        raise SourceError(msg)
+    labels = None if labels is None else labels.resolve()
+    return BenchmarkRecording(name, path.resolve(), labels, topic, digest)
+
+
+def _split(text: str) -> tuple[Path, Path | None]:
+    path, colon, labels = text.rpartition(':')
+    if colon and labels.lower().endswith('.csv') and not Path(text).exists():
+        return Path(path), Path(labels)
+    return Path(text), None
+
+
+def plan_runs(
+    recordings: Sequence[BenchmarkRecording],
+    variants: dict[str, dict],
+    seeds: Sequence[int],
+    budget: RunBudget,
+) -> list[Run]:
+    """
+    Return the runs, seed by seed, so that a benchmark that is stopped has compared all variants.
+
+    :raises ConfigError: naming the variant whose settings are wrong
+    """
+    from keypoint_perception.learning.recordings import settings_of_store
+    from keypoint_perception.learning.variants import resolve
+
+    runs = []
+    for seed in seeds:
+        for recording in recordings:
+            store = settings_of_store([str(recording.source)])
+            for name, settings in variants.items():
+                try:
+                    named, values = resolve(
+                        store | settings, seed=seed, annotations=recording.annotations
+                    )
+                except ConfigError as error:
+                    msg = f'Variant {name!r} on {recording.name}: {error}'
+                    raise ConfigError(msg) from error
+                runs.append(Run(recording, Variant(name, named), seed, budget, values))
+    return runs
+
+
+def frames_of(run: Run, out: Path) -> Path:
+    """
+    Return the frame store that a run learns from, extracted once for a recording and a size.
+
+    :raises RunError: if the recording cannot be extracted
+    """
+    from keypoint_perception.frames.store_files import is_store
+
+    recording = run.recording
+    if is_store(recording.source):
+        return recording.source
+    size = run.resolved['size']
+    place = out / 'frames' / f'{file_name(recording.name)}_{size}'
+    place.parent.mkdir(parents=True, exist_ok=True)
+    which = ['--topic', recording.topic] if recording.topic else []
+    command = ['extract', str(recording.source), *which, '--out', str(place)]
+    run_verb([*command, '--size', str(size)], place.with_suffix('.log'))
+    return place

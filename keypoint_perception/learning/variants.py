@@ -1,0 +1,120 @@
+"""Variants of a configuration, as a command line names them, for runs that are compared."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+import shlex
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.combination import needs
+from keypoint_perception.learning.config import from_values, read_config, read_yaml, to_values
+import yaml
+
+# The name of the package's own settings.
+PLAIN = 'defaults'
+
+
+def variants_of(
+    objectives: list[str], configs: list[Path], changes: list[str], common: list[str]
+) -> dict[str, dict]:
+    """
+    Return settings by the name of the variant.
+
+    The objectives and files are variants of their own; each change makes a further one of each
+    of them, or of the package's own settings where neither is named.
+
+    :param objectives: as ``train --objective`` takes them
+    :param configs: YAML files, named by their stems
+    :param changes: ``[NAME:] KEY=VALUE ...``, keys with dots for what lies inside a mapping
+    :param common: ``KEY=VALUE`` for all
+    :raises ConfigError: if a text cannot be read or two variants have one name
+    """
+    bases = [(name, {'objective': name}) for name in objectives]
+    bases += [(path.stem, read_yaml(path)) for path in configs]
+    bases = bases or [(PLAIN, {})]
+    shared = dict(_assignment(text) for text in common)
+    found: dict[str, dict] = {}
+    for base_name, base in bases:
+        _add(found, base_name, changed(base, shared))
+        for text in changes:
+            name, values = read_change(text)
+            full = name if len(bases) == 1 else f'{base_name}, {name}'
+            _add(found, full, changed(base, shared | values))
+    return found
+
+
+def read_change(text: str) -> tuple[str, dict]:
+    """
+    Return name and values of ``[NAME:] KEY=VALUE ...``; without a name it is the text itself.
+
+    :raises ConfigError: if it cannot be read
+    """
+    name, colon, rest = text.partition(':')
+    named = bool(colon) and '=' not in name
+    try:
+        words = shlex.split(rest if named else text)
+    except ValueError as error:
+        msg = f'--vary {text!r} cannot be read ({error}); write NAME: KEY=VALUE KEY=VALUE.'
+        raise ConfigError(msg) from error
+    if not words:
+        msg = f'--vary {text!r} changes nothing; write NAME: KEY=VALUE KEY=VALUE.'
+        raise ConfigError(msg)
+    return (name.strip() if named else text.strip()), dict(_assignment(word) for word in words)
+
+
+def changed(settings: dict, values: dict) -> dict:
+    """
+    Return settings with values put in their places.
+
+    :param values: by key; ``a.b`` is ``b`` in the mapping ``a``
+    :raises ConfigError: if a key leads into something that is no mapping
+    """
+    result = copy.deepcopy(settings)
+    for key, value in values.items():
+        *path, last = key.split('.')
+        place = result
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                msg = f'{key}: {part} is no mapping in these settings but {place!r}.'
+                raise ConfigError(msg)
+        place[last] = value
+    return result
+
+
+def resolve(settings: dict, *, seed: int, annotations: Path | None) -> tuple[dict, dict]:
+    """
+    Return the settings to train with, and all of them with their values.
+
+    :param annotations: labels of the recording, given to objectives that learn from them
+    :raises ConfigError: if a setting is unknown or out of range, or labels are needed and missing
+    """
+    named = dict(settings)
+    if annotations is not None and _wants_labels(settings):
+        named.setdefault('annotations', str(annotations))
+    values = to_values(read_config(None, named | {'seed': seed}))
+    return named, values
+
+
+def _wants_labels(settings: dict) -> bool:
+    return 'labels' in needs(from_values(settings).parts)
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition('=')
+    if not equals or not key.strip():
+        msg = f'{text!r} is no setting; write KEY=VALUE.'
+        raise ConfigError(msg)
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        msg = f'{text!r}: the value is not YAML: {" ".join(str(error).split())}.'
+        raise ConfigError(msg) from error
+
+
+def _add(found: dict[str, dict], name: str, settings: dict) -> None:
+    if name in found:
+        msg = f'Two variants are called {name!r}; give each a name of its own.'
+        raise ConfigError(msg)
+    found[name] = settings
