@@ -14,20 +14,25 @@ def build(kind: type, values: dict, where: str):
     :raises ConfigError: if a name is unknown or a value of another type
     """
     refuse_unknown(values, [f.name for f in fields(kind)], where)
-    defaults = {f.name: f.type for f in fields(kind)}
+    # a type is text in modules that put off annotations, and a class in others
+    kinds = {f.name: getattr(f.type, '__name__', str(f.type)) for f in fields(kind)}
     # YAML reads 2 where 2.0 is meant, 1e-3 as text and the precision 16 as a number
-    return kind(**{name: _number(value, defaults[name], name) for name, value in values.items()})
+    return kind(**{name: _number(value, kinds[name], name) for name, value in values.items()})
 
 
 def _number(value, kind: str, name: str):
-    if kind == 'float' and not isinstance(value, bool):
+    if kind == 'float':
         try:
-            return float(value)
+            # true is no number, though Python takes it for one
+            return float(str(value) if isinstance(value, bool) else value)
         except (TypeError, ValueError) as error:
             msg = f'{name}: must be a number, got {value!r}.'
             raise ConfigError(msg) from error
     if kind == 'str' and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if kind == 'str' and not isinstance(value, str):
+        msg = f'{name}: must be text, got {value!r}.'
+        raise ConfigError(msg)
     if kind == 'int' and (isinstance(value, bool) or not isinstance(value, int)):
         msg = f'{name}: must be a whole number, got {value!r}.'
         raise ConfigError(msg)
