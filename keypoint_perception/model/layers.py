@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keypoint_perception.model.convolution import Conv2d
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -41,7 +42,7 @@ class ConvBlock(nn.Sequential):
         norm: str = 'group',
     ) -> None:
         super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
+            Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
             make_norm(norm, out_channels),
             nn.ReLU(inplace=True),
         )
