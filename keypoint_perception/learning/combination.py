@@ -122,6 +122,11 @@ class Combination(nn.Module):
             {part.name: OBJECTIVES[part.name](part.settings, network, facts) for part in parts}
         )
 
+    @property
+    def one_way(self) -> bool:
+        """Say whether no objective sends a gradient through the first frames' keypoints."""
+        return all(getattr(o, 'one_way', False) for o in self.objectives.values())
+
     def forward(self, views: Views) -> dict[str, Tensor]:
         """Return the per-sample terms of all objectives, each (B,)."""
         return {
@@ -129,6 +134,11 @@ class Combination(nn.Module):
             for part in self._parts
             for term, value in self.objectives[part.name](views).items()
         }
+
+    def skeleton(self) -> list[tuple[int, int, float]]:
+        """Return the edges between keypoints that an objective learned; the first that has any."""
+        found = (getattr(kind, 'skeleton', list)() for kind in self.objectives.values())
+        return next((edges for edges in found if edges), [])
 
 
 def _term(parts: tuple[Part, ...], part: Part, term: str) -> str:

@@ -44,7 +44,14 @@ class Learner(nn.Module):
         :param images1: RGB uint8, (B, H, W, 3)
         :param extra: what the objectives need besides, by name
         """
-        return self.objective(Views(self.network, normalise(images0), normalise(images1), extra))
+        views = Views(
+            self.network,
+            normalise(images0),
+            normalise(images1),
+            extra,
+            one_way=self.objective.one_way,
+        )
+        return self.objective(views)
 
 
 class Average:

@@ -47,9 +47,18 @@ class Views:
         image0: Tensor,
         image1: Tensor,
         extra: Mapping[str, Tensor] | None = None,
+        *,
+        one_way: bool = False,
     ) -> None:
+        """
+        Take a batch of pairs; nothing is computed yet.
+
+        :param one_way: the first frames are only shown: no gradient flows through what the
+            network says of them, which saves half of its backward pass
+        """
         self.network, self.image0, self.image1 = network, image0, image1
         self.extra = extra or {}
+        self._one_way = one_way
 
     @cached_property
     def images(self) -> Tensor:
@@ -64,7 +73,12 @@ class Views:
     @cached_property
     def stacks(self) -> list[Tensor]:
         """The maps of each of the network's stacks, the last one's being the logits."""
-        return self.network.stacks(self.images)
+        if not self._one_way:
+            return self.network.stacks(self.images)
+        with torch.no_grad():
+            first = self.network.stacks(self.image0)
+        second = self.network.stacks(self.image1)
+        return [torch.cat(both) for both in zip(first, second, strict=True)]
 
     @cached_property
     def maps(self) -> Tensor:

@@ -90,7 +90,7 @@ def weight_gradient(image: Tensor, gradient: Tensor, kernel: int, stride: int) -
     :param image: (B, C, H, W), channels-last, padded by half a kernel
     :param gradient: of the output, (B, O, H / stride, W / stride), channels-last
     """
-    count, channels, height, width = image.shape
+    channels, height, width = image.shape[1:]
     outputs, out_height, out_width = gradient.shape[1:]
     edge = kernel // 2
     # rows in as many groups as the stride, so that the rows of one dy follow one another

@@ -1,6 +1,8 @@
 """The averaged network follows the live one slowly, and at first fast."""
 
-from keypoint_perception.learning.learner import Average
+from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.learner import Average, Learner
+from keypoint_perception.learning.views import Facts
 import torch
 
 
@@ -36,3 +38,32 @@ def test_buffers_are_taken_over():
     live.running_mean.fill_(5.0)
     average.update(live, step=3)
     assert average.network.running_mean.item() == 5.0
+
+
+def learner(both_ways):
+    values = {'keypoints': 2, 'size': 32, 'width': 8}
+    config = TrainConfig(**values, objective_settings={'both_ways': both_ways})
+    torch.manual_seed(0)
+    return Learner(config, (32, 32), Facts(change=0.1))
+
+
+def passes(learner):
+    """Return, for each pass through the network, how many frames it had and if it learned."""
+    seen = []
+    learner.network.body.register_forward_hook(
+        lambda _module, given, made: seen.append((len(given[0]), made.requires_grad))
+    )
+    images = torch.randint(0, 255, (2, 3, 32, 32, 3), dtype=torch.uint8)
+    terms = learner(*images)
+    return seen, terms
+
+
+def test_frames_that_are_only_shown_have_no_gradient():
+    seen, both = passes(learner(both_ways=True))
+    assert seen == [(6, True)]
+    one_way = learner(both_ways=False)
+    seen, terms = passes(one_way)
+    assert seen == [(3, False), (3, True)]
+    sum(term.sum() for term in terms.values()).backward()
+    assert all(p.grad.abs().sum() > 0 for p in one_way.network.parameters())
+    assert terms['spread'].shape == both['spread'].shape == (3,)

@@ -92,6 +92,7 @@ class TemporalTransport(nn.Module):
         super().__init__()
         self.config = config
         self.change = facts.change
+        self.one_way = not config.both_ways
         self.features = make_features(network)
         self.refine = make_refiner(network)
 
@@ -114,6 +115,7 @@ class TemporalTransport(nn.Module):
                 features0 = self.features(image0)
             features1 = self.features(image1)
             pixel = self._pixel(covered0, covered1, features0, features1, image1, weight)
+            spread0 = spread1  # what is only shown does not learn
         explained = (1 - 2 * pixel.detach()).clamp(min=0)
         return {'pixel': pixel, 'spread': explained * (spread0 + spread1) / 2}
 
