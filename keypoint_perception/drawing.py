@@ -17,6 +17,9 @@ import cv2
 import numpy as np
 
 OUTLINE = (16, 16, 16)
+# Two keypoints, the lower first, and a weight of which the largest is 1.
+Edge = tuple[int, int, float]
+EDGE_COLOUR = (240, 240, 240)
 # The golden ratio spreads any number of hues; the tone tells apart what lands near an older one.
 _HUE_STEP = 0.6180339887498949
 _TONES = ((1.0, 1.0), (0.45, 1.0), (0.85, 0.7))  # saturation and value
@@ -40,6 +43,7 @@ def draw_keypoints(
     threshold: float = 0.0,
     names: Sequence[str] | None = None,
     trails: Iterable[np.ndarray] | None = None,
+    skeleton: Sequence[Edge] = (),
     scale: int = 1,
 ) -> np.ndarray:
     """
@@ -54,6 +58,8 @@ def draw_keypoints(
     :param names: K names to write beside the points
     :param trails: earlier keypoints, each (K, 3), oldest first; joined to the present ones by
         lines where they are confident
+    :param skeleton: edges to draw beneath the points where both ends are confident; heavy ones
+        are thick
     :param scale: the copy is this many times larger, so that small images stay legible
     :return: (H * scale, W * scale, 3) uint8
     """
@@ -63,6 +69,7 @@ def draw_keypoints(
     if trails is not None:
         history = [np.asarray(t, np.float64).reshape(-1, 3) for t in trails]
         _draw_trails(canvas, [*history, keypoints], threshold, scale, radius)
+    _draw_skeleton(canvas, keypoints, skeleton, threshold, scale, radius)
     for index, (u, v, confidence) in enumerate(keypoints):
         if not _inside(u, v, rgb.shape):
             continue
@@ -146,6 +153,20 @@ def _draw_trails(canvas, history, threshold, scale, radius) -> None:
                 start, stop = (_fixed_point(u, v, scale) for u, v, _ in ends)
                 colour = keypoint_colour(index)
                 cv2.line(canvas, start, stop, colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_skeleton(canvas, keypoints, skeleton, threshold, scale, radius) -> None:
+    """Draw edges as light lines with a dark rim, the rims of all beneath the lines of all."""
+    shape = (canvas.shape[0] // scale, canvas.shape[1] // scale)
+    lines = []
+    for first, second, weight in skeleton:
+        ends = keypoints[[first, second]]
+        if all(_inside(u, v, shape) and c >= threshold for u, v, c in ends):
+            start, stop = (_fixed_point(u, v, scale) for u, v, _ in ends)
+            lines.append((start, stop, max(1, round(0.8 * radius * weight))))
+    for rim, colour in ((2, OUTLINE), (0, EDGE_COLOUR)):
+        for start, stop, thickness in lines:
+            cv2.line(canvas, start, stop, colour, thickness + rim, cv2.LINE_AA, _SHIFT)
 
 
 def _write(canvas, text, centre, colour, radius) -> None:

@@ -33,6 +33,8 @@ class Manifest:
     :param metrics: what was measured at the end of training
     :param files: SHA-256 of every file by its path below the model directory
     :param landmark_names: L names in the order of the network's second output, if it has one
+    :param skeleton: edges between keypoints, if the objective learned any: two indices, the lower
+        first, and a weight of which the largest is 1
     """
 
     keypoint_names: tuple[str, ...]
@@ -43,6 +45,7 @@ class Manifest:
     metrics: dict = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     landmark_names: tuple[str, ...] = ()
+    skeleton: tuple[tuple[int, int, float], ...] = ()
     package_version: str = __version__
     format_version: int = FORMAT_VERSION
 
@@ -127,11 +130,18 @@ def _from_values(path: Path, values: dict) -> Manifest:
         names = tuple(str(name) for name in manifest.keypoint_names)
         landmarks = tuple(str(name) for name in manifest.landmark_names)
         files = {str(name): str(digest) for name, digest in manifest.files.items()}
+        skeleton = tuple((int(i), int(j), float(weight)) for i, j, weight in manifest.skeleton)
     except (TypeError, ValueError, AttributeError) as error:
         msg = f'{str(path)!r} lacks what a manifest needs ({error}); copy the model again.'
         raise ModelError(msg) from error
     if not names or ONNX_NAME not in files:
         msg = f'{str(path)!r} names no keypoints or no {ONNX_NAME}; export the model again.'
+        raise ModelError(msg)
+    if any(not 0 <= i < j < len(names) for i, j, _ in skeleton):
+        msg = (
+            f'{str(path)!r} links keypoints that it does not name, {list(skeleton)}; export the '
+            'model again.'
+        )
         raise ModelError(msg)
     outside = [name for name in files if Path(name).is_absolute() or '..' in Path(name).parts]
     if outside:
@@ -140,6 +150,7 @@ def _from_values(path: Path, values: dict) -> Manifest:
     values = {f.name: getattr(manifest, f.name) for f in fields(Manifest)}
     values |= {'keypoint_names': names, 'input_hw': (height, width), 'files': files}
     values |= {'sources': tuple(manifest.sources), 'landmark_names': landmarks}
+    values |= {'skeleton': skeleton}
     return Manifest(**values)
 
 

@@ -2,6 +2,7 @@
 
 from keypoint_perception.drawing import (
     draw_keypoints,
+    EDGE_COLOUR,
     keypoint_colour,
     OUTLINE,
     tile_pictures,
@@ -103,6 +104,35 @@ def test_trail_has_a_gap_where_the_keypoint_was_lost(gap):
     keypoint = np.array([[50.0, 30.0, 1.0]])
     picture = draw_keypoints(blank(), keypoint, trails=trails, threshold=0.5)
     np.testing.assert_array_equal(picture, draw_keypoints(blank(), keypoint, threshold=0.5))
+
+
+def test_edges_join_confident_keypoints_under_them():
+    keypoints = np.array([[10.0, 30.0, 1.0], [50.0, 30.0, 1.0], [50.0, 50.0, 0.1]])
+    edges = [(0, 1, 1.0), (1, 2, 0.5)]
+    picture = draw_keypoints(blank(), keypoints, skeleton=edges, threshold=0.5)
+    assert tuple(picture[30, 30]) == EDGE_COLOUR
+    # the third is doubted: it stands alone
+    assert (picture[40, 45:55] == GREY).all()
+    # the points lie on top
+    assert tuple(picture[30, 50]) == keypoint_colour(1)
+    assert tuple(draw_keypoints(blank(), keypoints)[30, 30]) == (GREY, GREY, GREY)
+
+
+def test_a_heavy_edge_is_thicker():
+    keypoints = np.array([[100.0, 300.0, 1.0], [1100.0, 300.0, 1.0]])
+
+    def light(weight):
+        picture = draw_keypoints(blank(600, 1200), keypoints, skeleton=[(0, 1, weight)])
+        return int((picture[:, 600] == EDGE_COLOUR).all(axis=-1).sum())
+
+    assert light(1.0) > 2 * light(0.3) > 0
+
+
+@pytest.mark.parametrize('lost', [[NAN, NAN, 1.0], [500.0, 30.0, 1.0]])
+def test_an_edge_needs_both_ends(lost):
+    keypoints = np.array([[10.0, 30.0, 1.0], lost])
+    picture = draw_keypoints(blank(), keypoints, skeleton=[(0, 1, 1.0)])
+    np.testing.assert_array_equal(picture, draw_keypoints(blank(), keypoints))
 
 
 def test_name_stands_to_the_right():

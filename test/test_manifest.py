@@ -34,6 +34,29 @@ def test_what_was_written_is_read(model_dir):
     assert manifest.files['keypointer.onnx'] == expected
 
 
+def test_a_model_without_a_skeleton_has_an_empty_one(model_dir):
+    path = model_dir / 'manifest.json'
+    values = json.loads(path.read_text())
+    del values['skeleton']
+    path.write_text(json.dumps(values))
+    assert read_manifest(model_dir).skeleton == ()
+    change(model_dir, skeleton=[[0, 1, 0.5]])
+    assert read_manifest(model_dir).skeleton == ((0, 1, 0.5),)
+
+
+@pytest.mark.parametrize('edge', [[0, 2, 1.0], [1, 0, 1.0], [-1, 1, 1.0], [1, 1, 1.0]])
+def test_a_skeleton_of_other_keypoints_is_refused(model_dir, edge):
+    change(model_dir, skeleton=[edge])
+    with pytest.raises(ModelError, match='links keypoints that it does not name'):
+        read_manifest(model_dir)
+
+
+def test_a_skeleton_of_another_form_is_refused(model_dir):
+    change(model_dir, skeleton=[['a', 1]])
+    with pytest.raises(ModelError, match='lacks what a manifest needs'):
+        read_manifest(model_dir)
+
+
 def test_a_changed_byte_is_named(model_dir):
     (model_dir / 'checkpoint' / 'network.safetensors').write_bytes(b'weighty')
     with pytest.raises(ModelError, match=r'contents of checkpoint/network.safetensors do not'):

@@ -57,7 +57,10 @@ def detect(
         # All are opened before the work starts, so that none is refused after it.
         out.parent.mkdir(parents=True, exist_ok=True)
         rows = outputs.enter_context(KeypointWriter(out))
-        videos = outputs.enter_context(OverlayVideos(video, topics)) if video else None
+        videos = None
+        if video:
+            overlay = OverlayVideos(video, topics, skeleton=estimator.skeleton)
+            videos = outputs.enter_context(overlay)
         clouds = outputs.enter_context(KeypointBag(bag)) if bag else None
         started = time.perf_counter()
         detections = detect_frames(read_frames([source], topics), estimator.estimate_batch)

@@ -84,7 +84,8 @@ def _run(source, topic, estimator, video):
 
     topics = [] if topic is None else [topic]
     recording = Recording()
-    with nullcontext() if video is None else OverlayVideo(video) as overlay:
+    overlay = None if video is None else OverlayVideo(video, skeleton=estimator.skeleton)
+    with nullcontext() if overlay is None else overlay:
         detections = detect_frames(read_frames([source], topics), estimator.estimate_batch)
         total = count_frames([source], topics)
         recording.gather(show_progress(detections, 'detecting', total=total), overlay)

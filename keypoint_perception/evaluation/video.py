@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 import cv2
-from keypoint_perception.drawing import draw_keypoints, tile_pictures
+from keypoint_perception.drawing import draw_keypoints, Edge, tile_pictures
 from keypoint_perception.errors import PerceptionError
 from keypoint_perception.evaluation.episodes import LONGEST_GAP_S
 from keypoint_perception.images import fit_image
@@ -41,13 +41,16 @@ class OverlayVideo:
     Use as a context manager.
 
     :param threshold: keypoints less confident than this are drawn as rings
+    :param skeleton: edges to draw between confident keypoints
     :raises PerceptionError: if this OpenCV cannot write MP4, or the place cannot be written to
     """
 
-    def __init__(self, path: Path | str, *, threshold: float = 0.0) -> None:
+    def __init__(
+        self, path: Path | str, *, threshold: float = 0.0, skeleton: Sequence[Edge] = ()
+    ) -> None:
         self.path = Path(path)
         self.sheet_path = self.path.with_suffix('.png')
-        self._threshold = threshold
+        self._threshold, self._skeleton = threshold, skeleton
         self._part = self.path.with_name(f'.{self.path.stem}.part.mp4')
         self._trail: deque[np.ndarray] = deque(maxlen=_TRAIL_FRAMES)
         self._sheet = ContactSheet()
@@ -75,6 +78,7 @@ class OverlayVideo:
             keypoints,
             threshold=self._threshold,
             trails=list(self._trail),
+            skeleton=self._skeleton,
             scale=watchable_scale(rgb.shape[:2]),
         )
         self._trail.append(keypoints)
@@ -145,15 +149,20 @@ class OverlayVideos:
     ``NAME_left_image.mp4``. Use as a context manager.
 
     :param topics: the cameras, empty where there is but one
+    :param skeleton: edges to draw between keypoints
     """
 
-    def __init__(self, path: Path | str, topics: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path | str, topics: Sequence[str] = (), *, skeleton: Sequence[Edge] = ()
+    ) -> None:
         path = Path(path)
         check_video_path(path)
         cameras = topics if len(topics) > 1 else [None]
         self._open = ExitStack()
         self._videos = {
-            camera: OverlayVideo(path if camera is None else _camera_path(path, camera))
+            camera: OverlayVideo(
+                path if camera is None else _camera_path(path, camera), skeleton=skeleton
+            )
             for camera in cameras
         }
 

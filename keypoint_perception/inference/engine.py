@@ -32,6 +32,7 @@ class Engine(Protocol):
     description: str
     input_hw: tuple[int, int]
     keypoint_names: tuple[str, ...]
+    skeleton: tuple[tuple[int, int, float], ...]
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """

@@ -26,6 +26,7 @@ class Estimator:
         self.engine = engine
         self.input_hw = engine.input_hw
         self.keypoint_names = engine.keypoint_names
+        self.skeleton = engine.skeleton
         self._places: dict[tuple[int, int], tuple[Fit, np.ndarray]] = {}
 
     def estimate(self, rgb: np.ndarray) -> np.ndarray:

@@ -26,10 +26,12 @@ class FakeEngine:
         *,
         input_hw: tuple[int, int] = (96, 128),
         keypoint_names: Sequence[str] = ('kp0', 'kp1', 'kp2'),
+        skeleton: Sequence[tuple[int, int, float]] = (),
     ) -> None:
         self._answer = answer
         self.input_hw = input_hw
         self.keypoint_names = tuple(keypoint_names)
+        self.skeleton = tuple(skeleton)
         self.closed = False
 
     def run(self, images: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ class OnnxRuntimeEngine:
     def __init__(self, model_dir: Path, manifest: Manifest, *, threads: int = 0) -> None:
         self.input_hw = manifest.input_hw
         self.keypoint_names = manifest.keypoint_names
+        self.skeleton = manifest.skeleton
         self._model = str(model_dir)
         self._session = self._open(Path(model_dir) / ONNX_NAME, threads)
         self._check_input()

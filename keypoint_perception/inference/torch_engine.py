@@ -49,6 +49,7 @@ class TorchEngine:
         )
         self.input_hw = manifest.input_hw
         self.keypoint_names = manifest.keypoint_names
+        self.skeleton = manifest.skeleton
         count = self._network.config.keypoints
         if snapshot is not None and count != manifest.keypoint_count:
             # what is exported at the end may have fewer

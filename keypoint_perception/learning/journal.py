@@ -7,11 +7,12 @@ averaged network's keypoints on frames of the recording.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import csv
 from pathlib import Path
 
 import cv2
-from keypoint_perception.drawing import draw_keypoints, tile_pictures
+from keypoint_perception.drawing import draw_keypoints, Edge, tile_pictures
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor
@@ -44,11 +45,18 @@ class Journal:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
-    def picture(self, step: int, network: Keypointer, frames: Tensor) -> Path:
+    def picture(
+        self,
+        step: int,
+        network: Keypointer,
+        frames: Tensor,
+        skeleton: Sequence[Edge] = (),
+    ) -> Path:
         """
         Write a picture of the keypoints on some frames.
 
         :param frames: (N, H, W, 3) uint8
+        :param skeleton: edges that the objective has learned so far
         """
         every = max(1, len(frames) // OVERLAY_FRAMES)
         chosen = frames[::every][:OVERLAY_FRAMES]
@@ -56,7 +64,7 @@ class Journal:
             found = network(chosen).cpu().numpy()
         scale = max(1, 256 // max(chosen.shape[1:3]))
         pictures = [
-            draw_keypoints(image, keypoints, scale=scale)
+            draw_keypoints(image, keypoints, scale=scale, skeleton=skeleton)
             for image, keypoints in zip(chosen.cpu().numpy(), found, strict=True)
         ]
         sheet = tile_pictures(pictures, 4)

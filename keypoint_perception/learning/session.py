@@ -84,6 +84,7 @@ class Session:
             'config': to_values(self.config),
             'sources': [dict(source) for source in self.store.sources],
             'metrics': metrics,
+            'skeleton': self.learner.objective.skeleton(),
         }
         frames = self.probe(16)
         save_checkpoint(out, Checkpoint(self.average.network, tensors, state, frames))

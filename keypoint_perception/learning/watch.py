@@ -127,7 +127,8 @@ class Watch:
         if not all(bool(p.isfinite().all()) for p in session.learner.parameters()):
             raise TrainingError(self._nan_message(math.nan))
         if self._journal is not None:
-            self._journal.picture(session.step, session.average.network, frames)
+            skeleton = session.learner.objective.skeleton()
+            self._journal.picture(session.step, session.average.network, frames, skeleton)
             session.save(self._out, self._metrics(health))
             if health.complaint and session.step > 10 * self._config.warmup_steps:
                 self._say(health.complaint)

@@ -137,6 +137,7 @@ def describe(
         sources=tuple(state['sources']),
         metrics=state['metrics'] | {'parity': parity},
         landmark_names=() if landmarks is None else landmarks.names,
+        skeleton=tuple(tuple(edge) for edge in state.get('skeleton', ())),
     )
 
 

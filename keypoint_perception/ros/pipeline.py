@@ -65,7 +65,12 @@ class Pipeline:
         self._clouds.publish(to_point_cloud(header, keypoints))
         self._health.published(self._latency_ms(image), engine_ms)
         if self._overlays.get_subscription_count():
-            drawn = draw_keypoints(rgb, keypoints, threshold=self._overlay_threshold)
+            drawn = draw_keypoints(
+                rgb,
+                keypoints,
+                threshold=self._overlay_threshold,
+                skeleton=self._estimator.skeleton,
+            )
             self._overlays.publish(to_image(header, drawn))
 
     def refuse(self, kind: str, sentence: str) -> None:

@@ -1,7 +1,7 @@
 """Keypoints over their recording, to be watched."""
 
 import cv2
-from keypoint_perception.drawing import keypoint_colour
+from keypoint_perception.drawing import EDGE_COLOUR, keypoint_colour
 from keypoint_perception.errors import PerceptionError
 from keypoint_perception.evaluation import video as video_module
 from keypoint_perception.evaluation.video import (
@@ -54,6 +54,15 @@ def test_small_images_are_enlarged_and_keypoints_with_them(tmp_path):
     # (40.5 * 10 - 0.5, 20.5 * 10 - 0.5); the codec loses some colour
     away = np.abs(pictures[0][204, 404].astype(int) - keypoint_colour(0))
     assert away.max() < 60
+
+
+def test_edges_are_drawn(tmp_path):
+    keypoints = np.array([[10.0, 20.0, 1.0], [50.0, 20.0, 1.0]])
+    with OverlayVideos(tmp_path / 'overlay.mp4', skeleton=[(0, 1, 1.0)]) as videos:
+        videos.add(0, '/camera', grey(), keypoints)
+    _, pictures = read_video(tmp_path / 'overlay.mp4')
+    # half way between the points, (30.5 * 10 - 0.5, 20.5 * 10 - 0.5)
+    assert np.abs(pictures[0][204, 304].astype(int) - EDGE_COLOUR).max() < 40
 
 
 def test_odd_sizes_are_made_even(tmp_path):

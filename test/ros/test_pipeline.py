@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
+from keypoint_perception.drawing import EDGE_COLOUR
 from keypoint_perception.inference.estimator import Estimator
 from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
@@ -96,6 +97,21 @@ def test_overlay_costs_nothing_without_subscribers(node, make):
     pipeline.process(image())
     (overlay,) = node.publishers['~/overlay'].messages
     assert overlay.header.frame_id == 'cam'
+
+
+def test_the_models_edges_are_on_the_overlay(node):
+    def answer(images):
+        return np.array([[[10.0, 20.0, 1.0], [50.0, 20.0, 1.0]]], np.float32)
+
+    engine = FakeEngine(
+        answer, input_hw=(48, 64), keypoint_names=('a', 'b'), skeleton=[(0, 1, 1.0)]
+    )
+    pipeline = Pipeline(node, Estimator(engine), Health(), overlay_threshold=0.5)
+    node.publishers['~/overlay'].subscriptions = 1
+    pipeline.process(image(height=48, width=64, step=192, data=memoryview(bytes(48 * 192))))
+    (overlay,) = node.publishers['~/overlay'].messages
+    drawn = np.frombuffer(overlay.data, np.uint8).reshape(48, 64, 3)
+    assert tuple(drawn[20, 30]) == EDGE_COLOUR
 
 
 def test_latency_is_from_the_stamp_to_publication(make):

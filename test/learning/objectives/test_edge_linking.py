@@ -1,0 +1,216 @@
+"""The edge linking objective says what the paper says."""
+
+import cv2
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.journal import Journal
+from keypoint_perception.learning.objectives import edge_linking
+from keypoint_perception.learning.objectives.edge_linking import (
+    edge_map,
+    EdgeLinking,
+    EdgeLinkingConfig,
+    PACE,
+    squared_distance,
+    START,
+)
+from keypoint_perception.learning.session import new_session
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.manifest import read_manifest
+from keypoint_perception.model.network import Keypointer, NetworkConfig
+from keypoint_perception.model.onnx_export import export_model
+import pytest
+import torch
+
+NETWORK = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
+HW = (8, 12)
+# edges of three keypoints, as the objective has them
+PAIRS = torch.tensor([[0, 0, 1], [1, 2, 2]])
+
+
+def objective(*, change=1.0, network=NETWORK, **settings):
+    torch.manual_seed(1)
+    return EdgeLinking(EdgeLinkingConfig(**settings), network, Facts(change))
+
+
+@pytest.fixture
+def views():
+    torch.manual_seed(0)
+    network = Keypointer(NETWORK)
+    image0, image1 = torch.rand(2, 2, 3, 32, 48) * 2 - 1
+    return Views(network, image0, image1)
+
+
+class Answer(torch.nn.Module):
+    """A decoder with a fixed answer."""
+
+    def __init__(self, image):
+        super().__init__()
+        self.image = image
+
+    def forward(self, maps):
+        self.seen = maps
+        return self.image
+
+
+def test_a_perfect_picture_has_no_error_and_the_error_is_in_units_of_change(views):
+    terms = objective(change=0.25)
+    terms.decode = Answer(views.images)
+    torch.testing.assert_close(terms(views)['pixel'], torch.zeros(2))
+    # 0.3 too bright in the first frames only: 0.3 / 0.5, the mean of both frames
+    terms.decode = Answer(torch.cat([views.image0 + 0.3, views.image1]))
+    torch.testing.assert_close(terms(views)['pixel'], torch.full((2,), 0.3))
+
+
+def test_distances_from_a_segment_by_hand():
+    # from (1, 1) to (5, 1): beside it, on it, before its start, beyond its end
+    cells = torch.tensor([[3.0, 4.0], [2.0, 1.0], [-2.0, 5.0], [8.0, 1.0]])
+    start, end = torch.tensor([1.0, 1.0]), torch.tensor([5.0, 1.0])
+    found = squared_distance(cells, start, end)
+    torch.testing.assert_close(found, torch.tensor([9.0, 0.0, 25.0, 9.0]))
+    # a segment without a length is its point
+    torch.testing.assert_close(
+        squared_distance(cells, start, start)[:2], torch.tensor([13.0, 1.0])
+    )
+
+
+def test_an_edge_is_drawn_between_its_points_and_the_strongest_shows():
+    points = torch.tensor([[[1.0, 2.0], [9.0, 2.0], [5.0, 6.0]]])
+    found = edge_map(points, PAIRS, torch.tensor([0.5, 2.0, 1.0]), HW, thickness=1.5)[0, 0]
+    # on the first edge, and one row above it: 0.5 and 0.5 exp(-1 / 2.25)
+    torch.testing.assert_close(found[2, 6], torch.tensor(0.5))
+    torch.testing.assert_close(found[1, 6], torch.tensor(0.5 * 0.64118), atol=1e-5, rtol=0)
+    # where two meet the stronger shows: point 0 is on the second, point 1 on the third edge
+    torch.testing.assert_close(found[2, 1], torch.tensor(2.0))
+    torch.testing.assert_close(found[2, 9], torch.tensor(1.0))
+
+
+def test_edges_are_those_of_the_authors():
+    # draw_lines of the authors' release times the weights, at thickness 0.05 on 9 x 9 cells
+    points = torch.tensor([[[5.0, 2.0], [1.0, 6.0], [7.0, 4.0]]])
+    weights = torch.tensor([1.0, 0.5, 0.8])
+    found = edge_map(points, PAIRS, weights, (9, 9), thickness=0.05**0.5 * 4)[0, 0]
+    for row, column, value in ((2, 5, 1.0), (4, 2, 0.535261), (3, 6, 0.5)):
+        assert found[row, column].item() == pytest.approx(value, abs=1e-5)
+    assert found.sum().item() == pytest.approx(17.848623, abs=1e-4)
+
+
+@pytest.mark.parametrize('chunk', [1, 3, 100])
+def test_the_maximum_and_its_gradient_are_those_over_all_edges(chunk, monkeypatch):
+    monkeypatch.setattr(edge_linking, 'CHUNK', chunk)
+    generator = torch.Generator().manual_seed(0)
+    points = (torch.rand(5, 4, 2, generator=generator) * 8).requires_grad_()
+    weights = (torch.rand(6, generator=generator) + 0.1).requires_grad_()
+    pairs = torch.triu_indices(4, 4, offset=1)
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(12.0), indexing='ij')
+    cells = torch.stack([x, y], dim=-1)
+    start, end = (points[:, pairs[i], None, None] for i in (0, 1))
+    square = squared_distance(cells, start, end)
+    plain = (weights[:, None, None] * torch.exp(-square / 4)).amax(dim=1, keepdim=True)
+    fast = edge_map(points, pairs, weights, HW, thickness=2.0)
+    torch.testing.assert_close(fast, plain)
+    weighting = torch.rand(5, 1, *HW, generator=generator)
+    for found, expected in zip(
+        torch.autograd.grad((fast * weighting).sum(), [points, weights]),
+        torch.autograd.grad((plain * weighting).sum(), [points, weights]),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_decoder_sees_what_is_left_of_the_frame_and_the_edges(views):
+    terms = objective(masked=0.5, blocks=6, thickness=0.25)
+    terms.decode = Answer(views.images)
+    torch.manual_seed(3)
+    terms(views)
+    folded, edges = terms.decode.seen[:, :-1], terms.decode.seen[:, -1:]
+    # 6 blocks along 48 px are 8 x 8 px, 2 x 2 cells: whole or put out
+    whole = terms.fold(views.images).unflatten(2, (4, 2)).unflatten(4, (6, 2))
+    seen = folded.unflatten(2, (4, 2)).unflatten(4, (6, 2))
+    out = (seen == 0).all(dim=5).all(dim=3).all(dim=1)  # (2B, 4, 6)
+    left = (seen == whole).all(dim=5).all(dim=3).all(dim=1)
+    assert (out ^ left).all() and out.any(dim=(1, 2)).all() and left.any(dim=(1, 2)).all()
+    assert not torch.equal(out[0], out[1])
+    expected = edge_map(views.points, PAIRS, terms.edge_weights(), HW, thickness=0.25 * 6)
+    torch.testing.assert_close(edges, expected)
+
+
+def test_most_blocks_are_put_out():
+    terms = objective()
+    torch.manual_seed(0)
+    left = terms._left(torch.zeros(200, 3, 96, 128))
+    assert left.shape == (200, 1, 96, 128)
+    # 12 x 16 blocks in 200 frames: the standard deviation of the mean is 0.002
+    assert left.mean().item() == pytest.approx(0.2, abs=0.01)
+
+
+def test_the_spread_by_hand(views):
+    # flat maps of 8 x 12: (63 + 143) / 12 cells^2, half a side is 6
+    views.network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
+    found = objective()(views)['spread']
+    torch.testing.assert_close(found, torch.full((2,), (63 + 143) / 12 / 36))
+
+
+def test_terms_are_per_sample_and_everything_learns(views):
+    terms = objective(thickness=0.5)
+    found = terms(views)
+    assert set(found) == set(EdgeLinking.weights)
+    for name, value in found.items():
+        assert value.shape == (2,) and value.dtype == torch.float32, name
+        gradient = torch.autograd.grad(
+            value.sum(), views.network.body.head.weight, retain_graph=True
+        )[0]
+        assert gradient.abs().sum() > 0, name
+    found['pixel'].sum().backward()
+    for name, parameter in terms.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_there_is_no_skeleton_before_edges_have_grown():
+    assert objective().skeleton() == []
+
+
+def test_the_skeleton_holds_the_strong_edges_by_the_strongest():
+    terms = objective(network=NetworkConfig(keypoints=4, input_hw=(32, 48), width=8))
+    # edges 01 02 03 12 13 23; the softplus of 5 is 5.00672, of 1 is 1.31326, of 0.5 is 0.97408
+    weights = torch.tensor([START, 5.0, START, 1.0, 0.5, START])
+    terms.links.data = weights / PACE
+    assert terms.skeleton() == [(0, 2, 1.0), (1, 2, 0.2623)]
+    assert objective(threshold=0.0).skeleton() == []
+
+
+def test_the_skeleton_of_a_run_is_in_its_manifest_and_on_its_pictures(square_store, tmp_path):
+    config = TrainConfig(
+        objective='edge_linking', keypoints=3, size=64, width=8, batch_size=2, precision='32'
+    )
+    session = new_session(config, square_store)
+    graph = session.learner.objective.objectives['edge_linking']
+    graph.links.data = torch.tensor([START, 4.0, 4.0]) / PACE
+    session.save(tmp_path, {})
+    assert export_model(tmp_path).skeleton == ((0, 2, 1.0), (1, 2, 1.0))
+    assert read_manifest(tmp_path).skeleton == ((0, 2, 1.0), (1, 2, 1.0))
+    journal = Journal(tmp_path, (), from_step=0)
+    plain, linked = (
+        cv2.imread(str(journal.picture(step, session.average.network, session.probe(1), skeleton)))
+        for step, skeleton in enumerate([(), session.learner.objective.skeleton()])
+    )
+    journal.close()
+    assert (plain != linked).any()
+
+
+def test_one_keypoint_is_refused():
+    with pytest.raises(ConfigError, match='edge_linking links at least 2 keypoints, got 1'):
+        objective(network=NetworkConfig(keypoints=1, input_hw=(32, 48)))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'sentence'),
+    [
+        ({'thickness': 0.0}, 'thickness: must be above 0 and at most 1, got 0.0'),
+        ({'masked': 1.5}, 'masked: must be between 0 and 1, got 1.5'),
+        ({'threshold': -1.0}, 'threshold: must be between 0 and 1, got -1.0'),
+        ({'blocks': 0}, 'blocks: must be at least 1, got 0'),
+    ],
+)
+def test_settings_must_make_sense(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        EdgeLinkingConfig(**settings)
