@@ -10,6 +10,9 @@ To add one: write ``objectives/NAME.py`` with a class that has ``Config``, ``wei
 from keypoint_perception.learning.objectives.edge_linking import EdgeLinking
 from keypoint_perception.learning.objectives.equivariance import Equivariance
 from keypoint_perception.learning.objectives.motion_energy import MotionEnergy
+from keypoint_perception.learning.objectives.spatio_temporal_transport import (
+    SpatioTemporalTransport,
+)
 from keypoint_perception.learning.objectives.structural_representation import (
     StructuralRepresentation,
 )
@@ -20,6 +23,7 @@ OBJECTIVES = {
     'edge_linking': EdgeLinking,
     'equivariance': Equivariance,
     'motion_energy': MotionEnergy,
+    'spatio_temporal_transport': SpatioTemporalTransport,
     'structural_representation': StructuralRepresentation,
     'supervised': Supervised,
     'temporal_transport': TemporalTransport,

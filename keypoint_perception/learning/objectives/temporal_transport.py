@@ -20,63 +20,39 @@ Departures, each with its reason:
 - S and T are unions. The authors' code pastes one keypoint after another, which depends on their
   order; other public codes add the bumps, which is not bounded. The claims speak of all keypoints
   at once and fix neither.
-- The error is divided by ``change``, the mean squared difference of two frames of the recording:
-  1 means no better than answering with the source. A rate, a clip and the weight of another term
-  then mean the same on every recording.
+- The error is divided by ``change``, the mean squared difference of two frames of the recording
+  (:mod:`..reconstruction`).
 - Each pair is used both ways (``both_ways``): the second reconstruction needs no further pass of
   the two nets, which are the larger part of the cost.
-- Pixels that are alike in both frames count ``still_weight``, those that differ 1: most of a
-  robot's picture stands still, and its details would take most of the gradient. At 0.3 instead of
-  1 small movers are found sooner; 1 is the paper's error.
+- Pixels that are alike in both frames count ``still_weight``, those that differ 1. At 0.3 instead
+  of 1 small movers are found sooner; 1 is the paper's error.
 - A second term, ``spread``, is the variance of each map about its point, in half image sides
   squared. The robot reads a window round the peak and not the mean of the whole map; the two agree
   only for maps with one peak, which the pixel error alone does not ask for. It weighs in only as
-  far as keypoints explain the motion, max(0, 1 - 2 sg pixel): asked for from the start it freezes
-  points before they have found what moves, and an error of one half is had without any keypoint,
-  by wiping out whatever might move.
+  far as keypoints explain the motion, max(0, 1 - 2 sg pixel).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.reconstruction import (
+    as_far_as_explained,
+    motion_weight,
+    pixel_error,
+    ReconstructionConfig,
+)
 from keypoint_perception.learning.terms import concentration
 from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.heatmaps import gaussian_maps, union
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch
 from torch import nn, Tensor
-from torch.nn import functional
-
-# A pixel has moved where the frames differ, averaged over BLUR x BLUR pixels, by more than noise:
-# six grey levels, in units of [-1, 1].
-BLUR = 5
-NOISE = 0.05
 
 
 @dataclass(frozen=True)
-class TemporalTransportConfig:
-    """
-    Settings of temporal transport.
-
-    :param sigma: width of a bump in half image sides (the longer one); 0.1 is the paper's
-    :param both_ways: rebuild each frame of a pair from the other
-    :param still_weight: weight of pixels that do not change between the two frames, to 1 for
-        those that do; 1 is the paper's plain error
-    """
-
-    sigma: float = 0.1
-    both_ways: bool = True
-    still_weight: float = 0.3
-
-    def __post_init__(self) -> None:
-        if not 0 < self.sigma <= 1:
-            msg = f'sigma: must be above 0 and at most 1, got {self.sigma}.'
-            raise ConfigError(msg)
-        if not 0 <= self.still_weight <= 1:
-            msg = f'still_weight: must be between 0 and 1, got {self.still_weight}.'
-            raise ConfigError(msg)
+class TemporalTransportConfig(ReconstructionConfig):
+    """Settings of temporal transport: sigma, both_ways and still_weight."""
 
 
 class TemporalTransport(nn.Module):
@@ -104,7 +80,7 @@ class TemporalTransport(nn.Module):
         covered0, covered1 = union(gaussian_maps(views.points, height, width, sigma)).chunk(2)
         spread = concentration(views.maps, views.points, views.half_side)
         spread0, spread1 = spread.chunk(2)
-        weight = self._weight(image0, image1)
+        weight = motion_weight(image0, image1, self.config.still_weight)
         if self.config.both_ways:
             features0, features1 = self.features(views.images).chunk(2)
             forth = self._pixel(covered0, covered1, features0, features1, image1, weight)
@@ -116,8 +92,7 @@ class TemporalTransport(nn.Module):
             features1 = self.features(image1)
             pixel = self._pixel(covered0, covered1, features0, features1, image1, weight)
             spread0 = spread1  # what is only shown does not learn
-        explained = (1 - 2 * pixel.detach()).clamp(min=0)
-        return {'pixel': pixel, 'spread': explained * (spread0 + spread1) / 2}
+        return {'pixel': pixel, 'spread': as_far_as_explained(pixel) * (spread0 + spread1) / 2}
 
     def reconstruct(
         self, source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor
@@ -132,13 +107,6 @@ class TemporalTransport(nn.Module):
         """
         return self.refine(transport(source.detach(), target, features_s.detach(), features_t))
 
-    def _weight(self, image0: Tensor, image1: Tensor) -> Tensor:
-        """Return the weight of each pixel, (B, 1, H, W): 1 where the frames differ."""
-        difference = (image0 - image1).abs().mean(dim=1, keepdim=True)
-        difference = functional.avg_pool2d(difference, BLUR, stride=1, padding=BLUR // 2)
-        still = self.config.still_weight
-        return still + (1 - still) * difference / (difference + NOISE)
-
     def _pixel(
         self,
         source: Tensor,
@@ -149,8 +117,7 @@ class TemporalTransport(nn.Module):
         weight: Tensor,
     ) -> Tensor:
         rebuilt = self.reconstruct(source, target, features_s, features_t)
-        error = (rebuilt.float() - image).square()
-        return (weight * error).mean(dim=(1, 2, 3)) / self.change
+        return pixel_error(rebuilt, image, weight, self.change)
 
 
 def transport(source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor) -> Tensor:

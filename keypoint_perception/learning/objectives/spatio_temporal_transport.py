@@ -1,0 +1,157 @@
+"""
+Rebuild a frame from another one alone, by moving its features along with the keypoints.
+
+WO2020225247, claims 12 to 22, https://patents.google.com/patent/WO2020225247A1; the second mode of
+the transport of Kulkarni et al. 2019, https://arxiv.org/abs/1906.11883. With the names of
+:mod:`.temporal_transport`, d_k = mu_k(x_t) - sg mu_k(x_s), and Shift[A, d](u) = A(u - d) read
+bilinearly, the border repeated::
+
+    F = (1 - sg S) (1 - T) Phi(x_s) + sum_k H_k(x_t) Shift[Phi(x_s), d_k] / max(1, sum_k H_k(x_t))
+    pixel = w |refine(F) - x_t|^2 / change
+
+Only the keypoint net sees the target: what appears there has to be brought from the source by the
+keypoints' motion, so a keypoint must follow its thing and not only lie on something that differs.
+
+The claims are worded and their formulas not legible in the published scan, so this is a reading:
+
+- Phi(x_s) stays in the graph. In temporal transport the target's features teach the feature net;
+  here the source's are the only ones, and detached it would never learn (claim 17 trains it).
+- The source's keypoints get no gradient, neither through S nor through d: as in temporal
+  transport they could otherwise learn to wipe out what is hard to predict.
+- Where bumps overlap they are divided by their sum, so that two keypoints on one thing do not
+  bring it twice.
+- The term ``spread``, ``both_ways`` and ``still_weight`` are those of temporal transport, with
+  their reasons.
+
+All K shifts of all frames are one look-up: around each target keypoint only a window is read, of
+three times sigma to each side, where the bump has fallen to 0.0001.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+
+from keypoint_perception.learning.reconstruction import (
+    as_far_as_explained,
+    motion_weight,
+    pixel_error,
+    ReconstructionConfig,
+    swap,
+)
+from keypoint_perception.learning.terms import concentration
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.model.heatmaps import gaussian_maps, union
+from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+# Half the side of the window that is read round a keypoint, in sigma.
+REACH = 3.0
+
+
+@dataclass(frozen=True)
+class SpatioTemporalTransportConfig(ReconstructionConfig):
+    """Settings of spatio-temporal transport: sigma, both_ways and still_weight."""
+
+
+class SpatioTemporalTransport(nn.Module):
+    """Transport of the source's features from its keypoints to the target's."""
+
+    Config = SpatioTemporalTransportConfig
+    weights = {'pixel': 1.0, 'spread': 0.4}  # noqa: RUF012 a constant, overridden by configuration
+
+    def __init__(
+        self, config: SpatioTemporalTransportConfig, network: NetworkConfig, facts: Facts
+    ) -> None:
+        """Make the parts that are not exported: feature net and refinement net."""
+        super().__init__()
+        self.config = config
+        self.change = facts.change
+        self.one_way = not config.both_ways
+        self.features = make_features(network)
+        self.refine = make_refiner(network)
+
+    def forward(self, views: Views) -> dict[str, Tensor]:
+        """Return the per-sample terms, each (B,); the first frames are the sources."""
+        source, images = views.points, views.images
+        target, goal = swap(source), swap(images)
+        spread = swap(concentration(views.maps, views.points, views.half_side))
+        weight = motion_weight(views.image0, views.image1, self.config.still_weight).repeat(
+            2, 1, 1, 1
+        )
+        if self.one_way:
+            count = len(views.image0)
+            source, images, target, goal, spread, weight = (
+                both[:count] for both in (source, images, target, goal, spread, weight)
+            )
+        sigma = self.config.sigma * views.half_side
+        pixel = pixel_error(
+            self.reconstruct(images, source, target, sigma), goal, weight, self.change
+        )
+        pixel, spread = (
+            value.view(-1, len(views.image0)).mean(dim=0) for value in (pixel, spread)
+        )
+        return {'pixel': pixel, 'spread': as_far_as_explained(pixel) * spread}
+
+    def reconstruct(self, images: Tensor, source: Tensor, target: Tensor, sigma: float) -> Tensor:
+        """
+        Return the rebuilt targets, (B, 3, H, W).
+
+        :param images: the sources, (B, 3, H, W)
+        :param source: keypoints of the sources, (B, K, 2) cells
+        :param target: keypoints of the targets, (B, K, 2) cells
+        :param sigma: width of a bump, cells
+        """
+        return self.refine(transport(self.features(images), source.detach(), target, sigma))
+
+
+def transport(features: Tensor, source: Tensor, target: Tensor, sigma: float) -> Tensor:
+    """
+    Return (1 - S)(1 - T) Phi(x_s) + the features shifted with the keypoints, (B, c, h, w) float32.
+
+    :param features: of the sources, (B, c, h, w)
+    :param source: (B, K, 2) cells
+    :param target: (B, K, 2) cells
+    :param sigma: width of a bump, cells
+    """
+    features = features.float()
+    height, width = features.shape[-2:]
+    bumps = gaussian_maps(target, height, width, sigma)
+    left = (1 - union(gaussian_maps(source, height, width, sigma))) * (1 - union(bumps))
+    brought = shifted(features, source, target, sigma)
+    return left * features + brought / bumps.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def shifted(features: Tensor, source: Tensor, target: Tensor, sigma: float) -> Tensor:
+    """
+    Return sum_k H_k Shift[A, d_k] with d = target - source, (B, c, h, w).
+
+    The bumps H_k are cut off at :data:`REACH` sigma. The gradient reaches the features, the bumps
+    and the positions at which features are read.
+
+    :param features: A, (B, c, h, w) float32
+    :param source: (B, K, 2) cells
+    :param target: (B, K, 2) cells
+    :param sigma: width of a bump, cells
+    """
+    batch, channels, height, width = features.shape
+    reach = math.ceil(REACH * sigma)
+    side = torch.arange(-reach, reach + 1, device=features.device)
+    offsets = torch.stack(torch.meshgrid(side, side, indexing='xy'), dim=-1).flatten(0, 1)
+    cells = target.detach().round().long()[:, :, None] + offsets  # (B, K, n, 2)
+    size = torch.tensor([width, height], device=features.device)
+    inside = ((cells >= 0) & (cells < size)).all(dim=-1)
+    bumps = torch.exp(-(cells - target[:, :, None]).square().sum(dim=-1) / sigma**2) * inside
+    read = cells - (target - source)[:, :, None]
+    grid = (2 * read + 1) / size - 1
+    values = functional.grid_sample(
+        features, grid, mode='bilinear', padding_mode='border', align_corners=False
+    )  # (B, c, K, n)
+    # beyond the map the bumps are zero, wherever they are added
+    x, y = cells.clamp(min=0).minimum(size - 1).unbind(-1)
+    where = (y * width + x).flatten(1)[:, None].expand(-1, channels, -1)
+    moved = features.new_zeros(batch, channels, height * width)
+    moved = moved.scatter_add(2, where, (values * bumps[:, None]).flatten(2))
+    return moved.view_as(features)

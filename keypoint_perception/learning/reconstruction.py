@@ -1,0 +1,91 @@
+"""
+How well a frame was rebuilt: the error that objectives which rebuild one frame from another share.
+
+It is divided by ``change``, the mean squared difference of two frames of the recording: 1 means no
+better than answering with the source. A rate, a clip and the weight of another term then mean the
+same on every recording.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keypoint_perception.errors import ConfigError
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# A pixel has moved where the frames differ, averaged over BLUR x BLUR pixels, by more than noise:
+# six grey levels, in units of [-1, 1].
+BLUR = 5
+NOISE = 0.05
+
+
+@dataclass(frozen=True)
+class ReconstructionConfig:
+    """
+    Settings that the objectives share that rebuild frames from bumps at keypoints.
+
+    :param sigma: width of a bump in half image sides (the longer one); 0.1 is Transporter's
+    :param both_ways: rebuild each frame of a pair from the other
+    :param still_weight: weight of pixels that do not change between the two frames, to 1 for
+        those that do; 1 is the plain error
+    """
+
+    sigma: float = 0.1
+    both_ways: bool = True
+    still_weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma <= 1:
+            msg = f'sigma: must be above 0 and at most 1, got {self.sigma}.'
+            raise ConfigError(msg)
+        if not 0 <= self.still_weight <= 1:
+            msg = f'still_weight: must be between 0 and 1, got {self.still_weight}.'
+            raise ConfigError(msg)
+
+
+def motion_weight(image0: Tensor, image1: Tensor, still_weight: float) -> Tensor:
+    """
+    Return how much each pixel counts, (B, 1, H, W): 1 where the frames differ.
+
+    w = w0 + (1 - w0) d / (d + noise), with d the difference of the frames blurred. Most of a
+    robot's picture stands still, and its details would take most of the gradient.
+
+    :param image0: in [-1, 1], (B, 3, H, W)
+    :param image1: in [-1, 1], (B, 3, H, W)
+    :param still_weight: w0, where they are alike
+    """
+    difference = (image0 - image1).abs().mean(dim=1, keepdim=True)
+    difference = functional.avg_pool2d(difference, BLUR, stride=1, padding=BLUR // 2)
+    return still_weight + (1 - still_weight) * difference / (difference + NOISE)
+
+
+def pixel_error(rebuilt: Tensor, image: Tensor, weight: Tensor, change: float) -> Tensor:
+    """
+    Return the weighted mean squared error over the recording's change, (B,).
+
+    :param rebuilt: (B, 3, H, W)
+    :param image: what it should be, (B, 3, H, W)
+    :param weight: of :func:`motion_weight`, (B, 1, H, W)
+    :param change: mean squared difference of two frames of the recording
+    """
+    error = (rebuilt.float() - image).square()
+    return (weight * error).mean(dim=(1, 2, 3)) / change
+
+
+def as_far_as_explained(pixel: Tensor) -> Tensor:
+    """
+    Return how far keypoints explain the motion, max(0, 1 - 2 sg pixel), (B,) in [0, 1].
+
+    A term that shapes the keypoints is multiplied by it: asked for from the start it freezes
+    points before they have found what moves, and an error of one half is had without any keypoint,
+    by wiping out whatever might move.
+    """
+    return (1 - 2 * pixel.detach()).clamp(min=0)
+
+
+def swap(both: Tensor) -> Tensor:
+    """Return what is of the first frames last and the other way round, (2B, ...)."""
+    first, second = both.chunk(2)
+    return torch.cat([second, first])

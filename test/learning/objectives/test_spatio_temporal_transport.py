@@ -1,0 +1,222 @@
+"""Spatio-temporal transport: features move with the keypoints, and only the source is shown."""
+
+from keypoint_perception.learning.objectives.spatio_temporal_transport import (
+    shifted,
+    SpatioTemporalTransport,
+    SpatioTemporalTransportConfig,
+    transport,
+)
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.model.heatmaps import gaussian_maps
+from keypoint_perception.model.network import Keypointer, NetworkConfig
+import pytest
+import torch
+from torch.nn import functional
+
+NETWORK = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
+SIGMA = 1.6
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return Keypointer(NETWORK)
+
+
+def objective(*, both_ways=True, change=1.0, still_weight=1.0):
+    torch.manual_seed(1)
+    config = SpatioTemporalTransportConfig(0.1, both_ways, still_weight)
+    return SpatioTemporalTransport(config, NETWORK, Facts(change))
+
+
+class Answer(torch.nn.Module):
+    """A refinement net with a fixed answer."""
+
+    def __init__(self, image):
+        super().__init__()
+        self.image = image
+
+    def forward(self, features):
+        return self.image
+
+
+def images(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(2, 3, 32, 48, generator=generator) * 2 - 1
+
+
+def features(batch=1, seed=0):
+    """Return a map of 8 rows and 12 columns, (B, 4, 8, 12)."""
+    return torch.rand(batch, 4, 8, 12, generator=torch.Generator().manual_seed(seed))
+
+
+def point(*xy):
+    return torch.tensor([xy]).view(1, -1, 2).float()
+
+
+def slowly(features, source, target, sigma):
+    """Return the same as the paper writes it: whole maps, shifted one keypoint at a time."""
+    height, width = features.shape[-2:]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
+    cells = torch.stack([x, y], dim=-1).float()
+    moved = torch.zeros_like(features)
+    for i in range(len(features)):
+        for k in range(source.shape[1]):
+            bump = torch.exp(-(cells - target[i, k]).square().sum(-1) / sigma**2)
+            read = cells - (target[i, k] - source[i, k])
+            # align_corners=True on purpose: another way to the same positions
+            grid = 2 * read / torch.tensor([width - 1, height - 1]) - 1
+            shift = functional.grid_sample(
+                features[i : i + 1], grid[None], padding_mode='border', align_corners=True
+            )
+            moved[i] += (bump * shift[0]).detach()
+    return moved
+
+
+def test_keypoints_that_stay_leave_the_features_where_they_are():
+    where = point(3.3, 2.7)
+    bump = gaussian_maps(where, 8, 12, SIGMA)
+    found = shifted(features(), where, where, SIGMA)
+    torch.testing.assert_close(found, bump * features(), atol=2e-4, rtol=0)
+
+
+def test_a_whole_cell_is_moved_as_it_is():
+    # two columns to the right and one row up: cell (7, 3) shows what cell (5, 4) had
+    found = shifted(features(), point(5.0, 4.0), point(7.0, 3.0), SIGMA)
+    torch.testing.assert_close(found[0, :, 3, 7], features()[0, :, 4, 5])
+    # its neighbour to the right, where the bump is exp(-1 / sigma^2)
+    bump = torch.tensor(-1 / SIGMA**2).exp()
+    torch.testing.assert_close(found[0, :, 3, 8], bump * features()[0, :, 4, 6])
+
+
+def test_half_a_cell_is_the_mean_of_two():
+    found = shifted(features(), point(5.0, 4.0), point(5.5, 4.0), SIGMA)
+    bump = torch.tensor(-0.25 / SIGMA**2).exp()
+    expected = bump * (features()[0, :, 4, 4] + features()[0, :, 4, 5]) / 2
+    torch.testing.assert_close(found[0, :, 4, 5], expected)
+
+
+@pytest.mark.parametrize('sigma', [0.7, 1.6, 3.0])
+def test_windows_hold_all_that_whole_maps_would(sigma):
+    """Also past the border, where it is repeated, and where keypoints lie outside."""
+    generator = torch.Generator().manual_seed(1)
+    around = torch.tensor([16.0, 12.0])
+    source, target = (torch.rand(3, 5, 2, generator=generator) * around - 2 for _ in range(2))
+    found = shifted(features(3), source, target, sigma)
+    torch.testing.assert_close(
+        found, slowly(features(3), source, target, sigma), atol=1e-3, rtol=0
+    )
+
+
+def test_transport_by_hand():
+    # a single cell is left of the source's and of the target's bump; all features are 1
+    ones = torch.ones(1, 4, 8, 12)
+    found = transport(ones, point(2.0, 3.0), point(8.0, 3.0), 1.0)
+    torch.testing.assert_close(found[0, 0, 3, 2].item(), 0.0, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[0, 0, 3, 8].item(), 1.0)
+    # one cell beside the target: (1 - S)(1 - T) + H with S = 0 and T = H = exp(-1)
+    torch.testing.assert_close(found[0, 0, 3, 9].item(), 1.0)
+    # one cell beside the source only (1 - exp(-1)) is left
+    torch.testing.assert_close(found[0, 0, 3, 1].item(), 1 - 0.36788, rtol=1e-4, atol=0)
+
+
+def test_two_keypoints_on_one_thing_do_not_bring_it_twice():
+    source, target = point(2.0, 3.0, 2.0, 3.0), point(8.0, 3.0, 8.0, 3.0)
+    found = transport(features(), source, target, SIGMA)
+    torch.testing.assert_close(found[0, :, 3, 8], features()[0, :, 3, 2])
+    # three cells away, where the sum of both bumps is below one, both count
+    ones = torch.ones(1, 1, 8, 12)
+    far = torch.exp(torch.tensor(-9 / SIGMA**2))
+    expected = (1 - far) ** 2 + 2 * far  # (1 - T) + sum of H, far from the source
+    found = transport(ones, source, target, SIGMA)
+    torch.testing.assert_close(found[0, 0, 3, 11], expected, atol=1e-5, rtol=0)
+
+
+def test_the_gradient_moves_the_target_towards_its_thing():
+    """The target's keypoint is one cell left of where the source's thing went."""
+    x = torch.arange(12.0)
+    blob = torch.exp(-((x - 4) ** 2) / 2).expand(1, 1, 8, 12)
+    goal = torch.exp(-((x - 6) ** 2) / 2).expand(1, 1, 8, 12)
+    source, target = point(4.0, 4.0), point(5.5, 4.0).requires_grad_()
+    ((shifted(blob, source, target, SIGMA) - goal)[0, 0, 4, 4:8]).square().sum().backward()
+    assert target.grad[0, 0, 0] < -0.1  # to the right
+    assert target.grad[0, 0, 1].abs() < 1e-3
+
+
+def test_what_learns_and_what_does_not(network):
+    terms = objective(both_ways=False)
+    source = point(3.0, 2.0, 8.0, 5.0, 1.0, 6.0).expand(2, 3, 2).clone().requires_grad_()
+    target = point(4.0, 2.0, 7.0, 5.5, 1.0, 4.0).expand(2, 3, 2).clone().requires_grad_()
+    terms.reconstruct(images(1), source, target, SIGMA).square().sum().backward()
+    assert source.grad is None
+    assert (target.grad.abs().sum(dim=-1) > 0).all()
+    assert all(p.grad.abs().sum() > 0 for p in terms.features.parameters())
+
+
+def test_keypoint_net_feature_net_and_refinement_all_learn(network):
+    terms = objective()
+    found = terms(Views(network, images(1), images(2)))
+    assert found['pixel'].shape == found['spread'].shape == (2,)
+    found['pixel'].sum().backward()
+    for part in (network, terms.features, terms.refine):
+        for name, parameter in part.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_only_the_keypoint_net_sees_the_target(network):
+    terms = objective(both_ways=False)
+    seen = []
+    terms.features.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    terms(Views(network, images(1), images(2)))
+    assert len(seen) == 1
+    torch.testing.assert_close(seen[0], images(1))
+    # and with keypoints that are the same in all frames, the answer does not depend on it
+    network.points = lambda logits: point(4.0, 2.0, 7.0, 5.5, 1.0, 4.0).expand(len(logits), 3, 2)
+    answers = []
+    terms.refine.register_forward_hook(lambda module, inputs, output: answers.append(output))
+    terms(Views(network, images(1), images(2)))
+    terms(Views(network, images(1), images(3)))
+    torch.testing.assert_close(answers[0], answers[1])
+
+
+def test_the_target_is_rebuilt_and_not_the_source(network):
+    source, target = images(1), images(2)
+    terms = objective(both_ways=False)
+    terms.refine = Answer(target)
+    torch.testing.assert_close(terms(Views(network, source, target))['pixel'], torch.zeros(2))
+    assert (terms(Views(network, target, source))['pixel'] > 0.1).all()
+
+
+def test_both_ways_rebuild_each_from_the_other(network):
+    # the answer is always 0: right for the way back, wrong by 0.5 for the way forth
+    image0 = torch.zeros(2, 3, 32, 48)
+    terms = objective(both_ways=True, change=0.5)
+    terms.refine = Answer(torch.zeros(4, 3, 32, 48))
+    found = terms(Views(network, image0, image0 + 0.5))['pixel']
+    torch.testing.assert_close(found, torch.full((2,), 0.25 / 2 / 0.5))
+    # the two ways of one pair are averaged, not those of two pairs
+    image1 = image0 + torch.tensor([0.5, 0.1])[:, None, None, None]
+    found = terms(Views(network, image0, image1))['pixel']
+    torch.testing.assert_close(found, torch.tensor([0.25, 0.01]))
+
+
+def test_columns_are_not_rows(network):
+    """The first keypoint goes from column 3, row 2 to column 10, row 5 of 12 x 8."""
+    terms = objective(both_ways=False)
+    seen = {}
+
+    def remember(images, source, target, sigma):
+        seen.update(source=source, target=target, sigma=sigma)
+        return torch.zeros(2, 3, 32, 48)
+
+    terms.reconstruct = remember
+    network.points = lambda logits: torch.cat(
+        [point(3.0, 2.0).expand(2, 3, 2), point(10.0, 5.0).expand(2, 3, 2)]
+    )
+    terms(Views(network, images(1), images(2)))
+    assert seen['source'][0, 0].tolist() == [3.0, 2.0]
+    assert seen['target'][0, 0].tolist() == [10.0, 5.0]
+    # 0.1 of half the longer side, 6 cells
+    assert seen['sigma'] == pytest.approx(0.6)
+    moved = shifted(features(), seen['source'][:1], seen['target'][:1], 1.0)
+    torch.testing.assert_close(moved[0, :, 5, 10] / 3, features()[0, :, 2, 3])

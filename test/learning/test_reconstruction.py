@@ -1,0 +1,60 @@
+"""What objectives that rebuild frames share, by hand."""
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.reconstruction import (
+    as_far_as_explained,
+    motion_weight,
+    pixel_error,
+    ReconstructionConfig,
+    swap,
+)
+import pytest
+import torch
+
+
+def test_pixels_that_differ_count_more():
+    # the right half differs by 0.2 in all colours, the left half is the same
+    image0 = torch.zeros(1, 3, 32, 48)
+    image1 = image0.clone()
+    image1[..., 24:] = 0.2
+    weight = motion_weight(image0, image1, 0.4)[0, 0]
+    # far from the edge the blur changes nothing: 0.4 + 0.6 * 0.2 / (0.2 + 0.05)
+    torch.testing.assert_close(weight[16, 40], torch.tensor(0.88))
+    torch.testing.assert_close(weight[16, 5], torch.tensor(0.4))
+    assert (motion_weight(image0, image1, 1.0) == 1).all()
+
+
+def test_the_error_is_weighted_and_in_units_of_the_change():
+    image = torch.zeros(2, 3, 2, 2)
+    rebuilt = image + torch.tensor([0.6, 0.2])[:, None, None, None]
+    weight = torch.tensor([[1.0, 0.5], [0.0, 0.5]]).expand(2, 1, 2, 2)
+    # half of 0.36 and of 0.04, over 0.09
+    found = pixel_error(rebuilt.bfloat16().float(), image, weight, 0.09)
+    torch.testing.assert_close(found, torch.tensor([2.0, 0.04 / 0.18]), rtol=1e-2, atol=0)
+    assert pixel_error(rebuilt.bfloat16(), image, weight, 0.09).dtype == torch.float32
+
+
+def test_an_error_of_one_half_explains_nothing():
+    pixel = torch.tensor([0.0, 0.25, 0.5, 3.0], requires_grad=True)
+    explained = as_far_as_explained(pixel)
+    assert explained.tolist() == [1.0, 0.5, 0.0, 0.0]
+    assert not explained.requires_grad
+
+
+def test_swapping_twice_changes_nothing():
+    both = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    assert swap(both).tolist() == [3.0, 4.0, 1.0, 2.0]
+    assert swap(swap(both)).tolist() == both.tolist()
+
+
+@pytest.mark.parametrize('sigma', [0.0, -0.1, 1.5])
+def test_sigma_must_make_sense(sigma):
+    with pytest.raises(ConfigError, match=f'sigma: must be above 0 and at most 1, got {sigma}'):
+        ReconstructionConfig(sigma=sigma)
+
+
+@pytest.mark.parametrize('weight', [-0.1, 1.5])
+def test_still_weight_must_make_sense(weight):
+    sentence = f'still_weight: must be between 0 and 1, got {weight}'
+    with pytest.raises(ConfigError, match=sentence):
+        ReconstructionConfig(still_weight=weight)
