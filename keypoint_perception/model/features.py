@@ -12,16 +12,20 @@ from torch import nn, Tensor
 
 
 class LocalFeatures(nn.Module):
-    """Features at a quarter of the resolution that see 20 px, (B, 3, H, W) -> (B, w, h, w)."""
+    """Features that see 3 x 3 cells of the network's maps, (B, 3, H, W) -> (B, w, h, w)."""
 
-    stride = 4
+    def __init__(self, width: int, norm: str, stride: int) -> None:
+        """
+        Make the layers.
 
-    def __init__(self, width: int, norm: str) -> None:
+        :param stride: pixels along a side of a cell
+        """
         super().__init__()
+        self.stride = stride
         self.channels = width
         self.body = nn.Sequential(
             SpaceToDepth(self.stride),
-            ConvBlock(3 * self.stride**2, width, norm=norm),
+            ConvBlock(3 * self.stride**2, width, kernel=1, norm=norm),
             ConvBlock(width, width, norm=norm),
         )
 

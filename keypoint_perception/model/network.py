@@ -2,7 +2,7 @@
 The one network: an image in, K points out.
 
 Every objective trains a :class:`Keypointer`; after the checkpoint nothing knows which one did.
-Three architectures can be selected by name: ``default`` sees far (a small U-Net over a quarter of
+Three architectures can be selected by name: ``default`` sees far (a small U-Net over an eighth of
 the resolution), ``paper`` is the plain twin of the Transporter paper's own network, and
 ``hourglass`` looks at the scene several times over, each time with maps of its own.
 """
@@ -46,9 +46,9 @@ class NetworkConfig:
     network: str = 'default'
     keypoints: int = 20
     input_hw: tuple[int, int] = (128, 128)
-    width: int = 32
+    width: int = 48
     norm: str = 'group'
-    window: int = 3
+    window: int = 2
     stacks: int = 2
 
     def __post_init__(self) -> None:
@@ -123,54 +123,50 @@ class Keypointer(nn.Module):
 
 class UNet(nn.Module):
     """
-    Keypoint net with a view of the whole scene, maps at a quarter of the resolution.
+    Keypoint net with a view of the whole scene, maps at an eighth of the resolution.
 
     ::
 
-        px/4   stem -- w -------------------------- + -- K maps
-        px/8           '-- 2w ------------- + ------'
-        px/16               '-- 2w ------ + '
-        px/32                    '-- 2w --'
+        px/8    stem --- w ------------- + -- K maps
+        px/16        '-- w ------ + -----'
+        px/32             '-- w --'
 
-    The paper's own net sees 15 to 27 px, which cannot tell a left finger from a right one.
+    The paper's own net sees 15 to 27 px, which cannot tell a left finger from a right one. All
+    pixels of an 8 x 8 block are folded into the channels of one cell, so the position within the
+    cell is not lost: the read-out weighs neighbouring cells. At equal computing this learned as
+    well as maps at a quarter of the resolution, with half the duplicates and a fifth of the work.
     """
 
-    stride = 4
+    stride = 8
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width, norm = config.width, config.norm
         self.fold = SpaceToDepth(self.stride)
         self.stem = nn.Sequential(
-            ConvBlock(3 * self.stride**2, width, norm=norm), ConvBlock(width, width, norm=norm)
+            ConvBlock(3 * self.stride**2, width, kernel=1, norm=norm),
+            ConvBlock(width, width, norm=norm),
         )
-        self.down = nn.ModuleList()
-        channels = width
-        for _ in range(3):
-            self.down.append(
-                nn.Sequential(
-                    nn.MaxPool2d(2, ceil_mode=True),
-                    ConvBlock(channels, 2 * width, norm=norm),
-                    ConvBlock(2 * width, 2 * width, norm=norm),
-                )
+        self.down = nn.ModuleList(
+            nn.Sequential(
+                nn.MaxPool2d(2, ceil_mode=True),
+                ConvBlock(width, width, norm=norm),
+                ConvBlock(width, width, norm=norm),
             )
-            channels = 2 * width
-        self.side = nn.ModuleList(
-            nn.Conv2d(c, 2 * width, 1) for c in (width, 2 * width, 2 * width)
+            for _ in range(2)
         )
-        self.up = nn.ModuleList(ConvBlock(2 * width, 2 * width, norm=norm) for _ in range(3))
-        self.head = nn.Conv2d(2 * width, config.keypoints, 1)
+        self.side = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(2))
+        self.up = nn.ModuleList(ConvBlock(width, width, norm=norm) for _ in range(2))
+        self.head = nn.Conv2d(width, config.keypoints, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the maps, (B, 3, H, W) -> (B, K, H / 4, W / 4)."""
+        """Return the maps, (B, 3, H, W) -> (B, K, H / 8, W / 8)."""
         level = self.stem(self.fold(image))
         levels = [level]
         for down in self.down:
             level = down(level)
             levels.append(level)
-        for side, up, skip in zip(
-            reversed(self.side), self.up, reversed(levels[:-1]), strict=True
-        ):
+        for side, up, skip in zip(self.side, self.up, reversed(levels[:-1]), strict=True):
             level = up(side(skip) + upsample(level, skip))
         return self.head(level)
 
@@ -197,15 +193,21 @@ _BODIES = {
 }
 
 
+def map_stride(config: NetworkConfig) -> int:
+    """Return the pixels along a side of a cell of the network's maps."""
+    bodies = {'default': UNet, 'paper': PaperKeypointNet, 'hourglass': StackedHourglass}
+    return bodies[config.network].stride
+
+
 def make_features(config: NetworkConfig) -> nn.Module:
     """Return the local feature net that goes with a keypoint net, at the same resolution."""
     if config.network == 'paper':
         return PaperFeatures(config.norm)
-    return LocalFeatures(config.width, config.norm)
+    return LocalFeatures(config.width, config.norm, map_stride(config))
 
 
 def make_refiner(config: NetworkConfig) -> nn.Module:
     """Return the refinement net that goes with a feature net."""
     if config.network == 'paper':
         return PaperRefiner(config.norm)
-    return Refiner(config.width, config.norm)
+    return Refiner(config.width, config.norm, map_stride(config))

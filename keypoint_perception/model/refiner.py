@@ -12,18 +12,22 @@ from torch.nn import functional
 
 
 class Refiner(nn.Module):
-    """Features at a quarter of the resolution -> RGB at full, (B, c, h, w) -> (B, 3, 4h, 4w)."""
+    """Features at the maps' resolution -> RGB at full, (B, c, h, w) -> (B, 3, H, W)."""
 
-    def __init__(self, channels: int, norm: str) -> None:
+    def __init__(self, channels: int, norm: str, stride: int) -> None:
+        """
+        Make the layers.
+
+        :param stride: pixels along a side of a cell of the features
+        """
         super().__init__()
-        self.coarse = nn.Sequential(
-            ConvBlock(channels, channels, norm=norm), ConvBlock(channels, channels, norm=norm)
-        )
-        self.fine = nn.Conv2d(channels, 3 * 16, 3, padding=1)
+        self.stride = stride
+        self.coarse = ConvBlock(channels, channels, norm=norm)
+        self.fine = nn.Conv2d(channels, 3 * stride**2, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the image that the features describe, in about [-1, 1]."""
-        return functional.pixel_shuffle(self.fine(self.coarse(features)), 4)
+        return functional.pixel_shuffle(self.fine(self.coarse(features)), self.stride)
 
 
 class PaperRefiner(nn.Module):

@@ -26,7 +26,7 @@ def test_shapes(network, input_hw):
         features = make_features(config).eval()(normalise(images))
         rebuilt = make_refiner(config).eval()(features)
         found = keypointer(images)
-    assert logits.shape == (2, 5, input_hw[0] // 4, input_hw[1] // 4)
+    assert logits.shape == (2, 5, *(n // keypointer.stride for n in input_hw))
     assert features.shape[-2:] == logits.shape[-2:]
     assert rebuilt.shape == (2, 3, *input_hw)
     assert found.shape == (2, 5, 3)
@@ -38,7 +38,7 @@ def peak_at(keypointer, row, column):
     """Return a network whose map has one peak, wherever it looks."""
 
     def logits(image):
-        maps = torch.zeros(len(image), keypointer.config.keypoints, 12, 16)
+        maps = torch.zeros(len(image), keypointer.config.keypoints, 6, 8)
         maps[..., row, column] = 50.0
         return maps
 
@@ -47,10 +47,10 @@ def peak_at(keypointer, row, column):
 
 
 def test_a_peak_is_read_out_in_pixels_of_the_input():
-    keypointer = peak_at(Keypointer(NetworkConfig(keypoints=1, input_hw=(48, 64), width=8)), 3, 7)
+    keypointer = peak_at(Keypointer(NetworkConfig(keypoints=1, input_hw=(48, 64), width=8)), 3, 5)
     found = keypointer(torch.zeros(1, 48, 64, 3, dtype=torch.uint8))
-    # column 7 of stride 4 is centred at 7 * 4 + 1.5, row 3 at 3 * 4 + 1.5
-    torch.testing.assert_close(found, torch.tensor([[[29.5, 13.5, 1.0]]]))
+    # column 5 of stride 8 is centred at 5 * 8 + 3.5, row 3 at 3 * 8 + 3.5
+    torch.testing.assert_close(found, torch.tensor([[[43.5, 27.5, 1.0]]]))
 
 
 def test_a_flat_map_has_the_confidence_of_its_window():

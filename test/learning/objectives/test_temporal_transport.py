@@ -10,7 +10,7 @@ from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
+NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ class Answer(torch.nn.Module):
 
 def images(seed):
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(2, 3, 32, 48, generator=generator) * 2 - 1
+    return torch.rand(2, 3, 64, 96, generator=generator) * 2 - 1
 
 
 def test_a_perfect_reconstruction_has_no_error(network):
@@ -51,7 +51,7 @@ def test_a_perfect_reconstruction_has_no_error(network):
 
 def test_the_error_is_in_units_of_the_recordings_change(network):
     # the refinement answers 0 and both images are 0.6 throughout: 0.36 / 0.09
-    image = torch.full((2, 3, 32, 48), 0.6)
+    image = torch.full((2, 3, 64, 96), 0.6)
     terms = objective(change=0.09)
     terms.refine = Answer(torch.zeros_like(image))
     torch.testing.assert_close(terms(Views(network, image, image))['pixel'], torch.full((2,), 4.0))
@@ -67,7 +67,7 @@ def test_the_target_is_rebuilt_and_not_the_source(network):
 
 def test_both_ways_rebuild_each_from_the_other(network):
     # the answer is always image0: right for the way back, wrong by 0.5 for the way forth
-    image0 = torch.zeros(2, 3, 32, 48)
+    image0 = torch.zeros(2, 3, 64, 96)
     terms = objective(both_ways=True)
     terms.refine = Answer(image0)
     found = terms(Views(network, image0, image0 + 0.5))['pixel']
@@ -75,7 +75,7 @@ def test_both_ways_rebuild_each_from_the_other(network):
 
 
 def test_the_weight_multiplies_the_error(network):
-    image0 = torch.zeros(1, 3, 32, 48)
+    image0 = torch.zeros(1, 3, 64, 96)
     terms = objective(still_weight=0.25)
     terms.refine = Answer(image0 + 0.6)
     # both frames are the same, so everything stands still: 0.25 * 0.36
@@ -131,7 +131,7 @@ def test_columns_are_not_rows(network):
 
     def remember(source, target, features_s, features_t):
         seen['target'] = target
-        return torch.zeros(2, 3, 32, 48)
+        return torch.zeros(2, 3, 64, 96)
 
     terms.reconstruct = remember
     network.points = lambda logits: torch.tensor([[10.0, 2.0]]).expand(len(logits), 3, 2)
@@ -147,7 +147,7 @@ def test_sigma_is_in_half_image_sides(network):
 
     def remember(source, target, features_s, features_t):
         seen['target'] = target
-        return torch.zeros(2, 3, 32, 48)
+        return torch.zeros(2, 3, 64, 96)
 
     terms.reconstruct = remember
     network.points = lambda logits: torch.tensor([[4.0, 4.0]]).expand(len(logits), 1, 2)
