@@ -17,7 +17,9 @@ https://doi.org/10.1162/neco.1992.4.3.415), which is the probability of the labe
 ten frames a choice by left-out frames is a matter of luck, and was worse on all recordings tried.
 
 How good the result is, frames say that it was not fitted on: the labelled frames are cut into
-blocks in time, and each block is predicted from the others.
+blocks in time, and each block is predicted from the others. Frames that follow each other closely
+are nearly copies, which the evidence would count as so many witnesses: there its power is chosen
+by the left-out blocks, 1 for independent frames and less for copies.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ import numpy as np
 GAMMAS = (0.0, 1.0, 2.0)
 FREEDOMS = (0.0, 0.1, 0.3, 1.0)  # of ``a``
 RIDGES = 10.0 ** np.arange(-5, 1.1, 0.5)
+POWERS_OF_COPIES = (1.0, 0.3, 0.1, 0.03)
 # Two keypoints are not told apart by keeping their distance to better than this, diagonals.
 _LIKE = 0.01
 # Labels are not taken to be better than this, diagonals.
@@ -121,8 +124,9 @@ def fit_landmarks(
     for j, name in enumerate(names):
         seen = np.isfinite(targets[:, j]).all(axis=-1)
         place, target = points[seen], targets[seen, j]
-        maps.append(fit_map(place, target))
-        scores.append(_score(name, stamps_ns[seen], place, target))
+        power, score = _score(name, stamps_ns[seen], place, target)
+        maps.append(fit_maps(place, target, (power,))[0])
+        scores.append(score)
         trusts.append(_trust(maps[-1], scores[-1], place, keypoints[seen, :, 2]))
     landmarks = Landmarks(
         names,
@@ -134,71 +138,95 @@ def fit_landmarks(
     return landmarks, scores
 
 
-def fit_map(points: np.ndarray, target: np.ndarray) -> LinearMap:
+def fit_maps(
+    points: np.ndarray, target: np.ndarray, powers: tuple[float, ...] = (1.0,)
+) -> list[LinearMap]:
     """
     Return the mean of the maps that explain a named point, each weighted by its evidence.
 
     :param points: keypoints, (n, K, 2) in diagonals
     :param target: (n, 2) in diagonals
+    :param powers: of the labels' probability; a map for each
     """
     mean, target_mean = points.mean(axis=0), target.mean(axis=0)
-    candidates = list(_candidates(points - mean, target - target_mean))
-    surprise = np.array([cost for cost, _ in candidates])
-    share = np.exp(surprise.min() - surprise)
-    share /= share.sum()
-    weights = sum(part * w for part, (_, w) in zip(share, candidates, strict=True))
-    return LinearMap(weights, target_mean - np.einsum('akb,kb->a', weights, mean))
+    settings = list(_settings(points - mean, target - target_mean))
+    misfit, room = np.array([s[:2] for s in settings]).T
+    maps = []
+    for power in powers:
+        cost = power * misfit + room
+        share = np.exp(cost.min() - cost)
+        share /= share.sum()
+        weights = sum(part * s[2] for part, s in zip(share, settings, strict=True) if part > 1e-6)
+        maps.append(LinearMap(weights, target_mean - np.einsum('akb,kb->a', weights, mean)))
+    return maps
 
 
-def _candidates(points: np.ndarray, target: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield the negative log evidence and the weights (2, K, 2) of every setting."""
+def _settings(points: np.ndarray, target: np.ndarray) -> Iterator[tuple[float, float, np.ndarray]]:
+    """
+    Yield for every setting the two parts of its negative log evidence and the weights.
+
+    The parts are the cost of what is not explained and of the room that the map had; the weights
+    are (2, K, 2).
+    """
     count, keypoints, _ = points.shape
     y, freedom = target.reshape(-1), 2 * (count - 1)
+    design, z = _design(points), y
+    if len(design) > design.shape[1]:  # the same problem in fewer rows
+        axes, design = np.linalg.qr(design)
+        z = axes.T @ y
     away = (target[:, None] - points).var(axis=0).sum(axis=-1) + _LIKE**2  # (K,)
     for gamma in GAMMAS:
         scale = away ** (-gamma / 2)
         scale /= np.sqrt(np.mean(scale**2))
         for a in FREEDOMS:
-            design = _design(points * scale[:, None], a)
-            left, sizes, right = np.linalg.svd(design, full_matrices=False)
-            along = left.T @ y
+            columns = np.concatenate([scale, np.tile(np.repeat(a * scale, 2), 2)])
+            kept = 5 * keypoints if a else keypoints
+            left, sizes, right = np.linalg.svd((design * columns)[:, :kept], full_matrices=False)
+            along = left.T @ z
             for ridge in RIDGES:
                 shrunk = sizes**2 / (sizes**2 + ridge)
                 rest = max(y @ y - along**2 @ shrunk, freedom * _NOISE**2)
-                cost = freedom * np.log(rest) / 2 + np.log1p(sizes**2 / ridge).sum() / 2
-                beta = right.T @ (sizes / (sizes**2 + ridge) * along)
-                shared, free = beta[:keypoints], beta[keypoints:].reshape(2, keypoints, -1)
-                weights = np.einsum('k,ab->akb', shared, np.eye(2))
-                weights += a * free if a else 0
-                yield cost, weights * scale[:, None]
+                room = np.log1p(sizes**2 / ridge).sum() / 2
+                beta = np.zeros(5 * keypoints)
+                beta[:kept] = right.T @ (sizes / (sizes**2 + ridge) * along)
+                beta *= columns
+                weights = np.einsum('k,ab->akb', beta[:keypoints], np.eye(2))
+                weights += beta[keypoints:].reshape(2, keypoints, 2)
+                yield freedom * np.log(rest) / 2, room, weights
 
 
-def _design(points: np.ndarray, a: float) -> np.ndarray:
-    """Return the rows u and v of each frame for the weights [w, W of u, W of v], (2 n, F)."""
+def _design(points: np.ndarray) -> np.ndarray:
+    """Return the rows u and v of each frame for the weights [w, W of u, W of v], (2 n, 5 K)."""
     shared = points.transpose(0, 2, 1)  # (n, 2, K)
-    if not a:
-        return shared.reshape(2 * len(points), -1)
-    flat = a * points.reshape(len(points), -1)  # (n, 2 K)
+    flat = points.reshape(len(points), -1)  # (n, 2 K)
     none = np.zeros_like(flat)
     free = np.stack([np.hstack([flat, none]), np.hstack([none, flat])], axis=1)  # (n, 2, 4 K)
     return np.concatenate([shared, free], axis=2).reshape(2 * len(points), -1)
 
 
-def _score(name: str, stamps_ns, points: np.ndarray, target: np.ndarray) -> LandmarkScore:
-    predicted, trivial = np.empty_like(target), np.empty_like(target)
+def _score(
+    name: str, stamps_ns: np.ndarray, points: np.ndarray, target: np.ndarray
+) -> tuple[float, LandmarkScore]:
+    """Return the power of the evidence that tells left-out blocks best, and how well."""
+    powers = POWERS_OF_COPIES if are_copies(stamps_ns) else (1.0,)
+    predicted = np.empty((len(powers), *target.shape))
+    trivial = np.empty_like(target)
     for block in time_blocks(stamps_ns):
         rest = np.setdiff1d(np.arange(len(target)), block)
-        predicted[block] = fit_map(points[rest], target[rest])(points[block])
+        for place, fitted in enumerate(fit_maps(points[rest], target[rest], powers)):
+            predicted[place, block] = fitted(points[block])
         trivial[block] = target[rest].mean(axis=0)
-    away, idle = (100 * np.linalg.norm(p - target, axis=-1) for p in (predicted, trivial))
-    error, trivial_error = float(away.mean()), float(idle.mean())
-    return LandmarkScore(
+    away = 100 * np.linalg.norm(predicted - target, axis=-1)  # (powers, n)
+    best = int(away.mean(axis=1).argmin())
+    error = float(away[best].mean())
+    idle = 100 * float(np.linalg.norm(trivial - target, axis=-1).mean())
+    return powers[best], LandmarkScore(
         name,
         len(target),
         error,
-        trivial_error,
-        explained_share(error, trivial_error),
-        float((away <= WITHIN_PERCENT).mean()),
+        idle,
+        explained_share(error, idle),
+        float((away[best] <= WITHIN_PERCENT).mean()),
         spread_percent(target, np.zeros(len(target), int)),
     )
 
@@ -211,9 +239,13 @@ def time_blocks(stamps_ns: np.ndarray) -> list[np.ndarray]:
     apart in five, because their neighbours would give them away.
     """
     count = len(stamps_ns)
-    copies = count > 1 and float(np.median(np.diff(stamps_ns))) < COPIES_S * 1e9
-    folds = min(FOLDS_OF_COPIES if copies else FOLDS, count)
+    folds = min(FOLDS_OF_COPIES if are_copies(stamps_ns) else FOLDS, count)
     return [block for block in np.array_split(np.arange(count), folds) if len(block)]
+
+
+def are_copies(stamps_ns: np.ndarray) -> bool:
+    """Return whether labelled frames are mostly less than a second apart."""
+    return len(stamps_ns) > 1 and float(np.median(np.diff(stamps_ns))) < COPIES_S * 1e9
 
 
 def _trust(
