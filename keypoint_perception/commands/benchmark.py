@@ -6,10 +6,11 @@ from keypoint_perception.commands.benchmark_curve import curve
 from keypoint_perception.commands.benchmark_extraction import extraction
 from keypoint_perception.commands.benchmark_learning import learning
 from keypoint_perception.commands.benchmark_node import node
+from keypoint_perception.commands.benchmark_step import step
 import typer
 
 # One line a benchmark.
-BENCHMARKS = (curve, extraction, learning, node)
+BENCHMARKS = (curve, extraction, learning, node, step)
 
 benchmark = typer.Typer(help='Measure learning, latency, throughput and memory, as JSON.')
 

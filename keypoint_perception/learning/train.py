@@ -1,5 +1,5 @@
 """
-The training loop: draw pairs, rebuild frames, follow the gradient, keep what is needed to go on.
+The training loop: a step after the other until the budget is used up.
 
 Runs on one process or on several (``torchrun --nproc-per-node 2 -m keypoint_perception train``);
 the batch is that of the configuration in both cases, each process takes its share.
@@ -14,10 +14,11 @@ import os
 from pathlib import Path
 import time
 
-from keypoint_perception.errors import TrainingError
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.memory import keep_memory
 from keypoint_perception.learning.session import new_session, resumed_session
+from keypoint_perception.learning.step import Step
 from keypoint_perception.learning.stopping import Budget, StopRequest
 from keypoint_perception.learning.threads import Threads
 from keypoint_perception.learning.watch import Moment, Outcome, Watch
@@ -46,10 +47,9 @@ def train(
     :param report: called every ``log_every`` steps
     :raises TrainingError: if there is nothing to learn from, or the loss becomes NaN
     """
+    keep_memory()
     session = resumed_session(out, store, config) if resume else new_session(config, store)
-    learner, optimizer = fabric.setup(session.learner, session.optimizer)
-    session.average.network.to(fabric.device)
-    weights, share = config.term_weights(), _share(config.batch_size, fabric)
+    step = Step(session, fabric)
     threads = Threads(session, fabric, config.threads)
     watch = Watch(session, fabric, out, budget, report, threads)
     threads.choose()
@@ -58,20 +58,7 @@ def train(
         while (reason := _agree(fabric, stop.reason or budget.reason(session.step))) is None:
             began = time.perf_counter()
             rate = _rate(config, session.step, budget.done(session.step))
-            for group in optimizer.param_groups:
-                group['lr'] = rate
-            terms = learner(*fabric.to_device(session.batch(config.batch_size, share)))
-            loss = sum(weight * terms[name].mean() for name, weight in weights.items())
-            optimizer.zero_grad()
-            fabric.backward(loss)
-            # NaN is looked for at intervals, by the watch: a look at every step would wait for
-            # the device
-            fabric.clip_gradients(
-                learner, optimizer, max_norm=config.gradient_clip, error_if_nonfinite=False
-            )
-            optimizer.step()
-            session.average.update(session.learner.network, session.step)
-            session.step += 1
+            loss, terms = step(rate)
             session.elapsed_s += time.perf_counter() - began
             watch.after_step(rate, loss, terms)
     return watch.finish(reason)
@@ -115,17 +102,6 @@ def _rate(config: TrainConfig, step: int, done: float) -> float:
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
     return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
-
-
-def _share(batch_size: int, fabric: Fabric) -> slice:
-    if batch_size % fabric.world_size:
-        msg = (
-            f'batch_size: {batch_size} cannot be divided among {fabric.world_size} processes; '
-            'choose a multiple of their number.'
-        )
-        raise TrainingError(msg)
-    share = batch_size // fabric.world_size
-    return slice(fabric.global_rank * share, (fabric.global_rank + 1) * share)
 
 
 def _agree(fabric: Fabric, reason: str | None) -> str | None:

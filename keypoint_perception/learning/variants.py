@@ -33,7 +33,7 @@ def variants_of(
     bases = [(name, {'objective': name}) for name in objectives]
     bases += [(path.stem, read_yaml(path)) for path in configs]
     bases = bases or [(PLAIN, {})]
-    shared = dict(_assignment(text) for text in common)
+    shared = read_assignments(common)
     found: dict[str, dict] = {}
     for base_name, base in bases:
         _add(found, base_name, changed(base, shared))
@@ -60,7 +60,16 @@ def read_change(text: str) -> tuple[str, dict]:
     if not words:
         msg = f'--vary {text!r} changes nothing; write NAME: KEY=VALUE KEY=VALUE.'
         raise ConfigError(msg)
-    return (name.strip() if named else text.strip()), dict(_assignment(word) for word in words)
+    return (name.strip() if named else text.strip()), read_assignments(words)
+
+
+def read_assignments(texts: list[str]) -> dict:
+    """
+    Return the values of ``KEY=VALUE`` by their keys.
+
+    :raises ConfigError: if one is no setting, or its value is not YAML
+    """
+    return dict(_assignment(text) for text in texts)
 
 
 def changed(settings: dict, values: dict) -> dict:

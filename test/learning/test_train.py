@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from keypoint_perception.errors import ConfigError, ModelError, TrainingError
+from keypoint_perception.learning import step as stepping
 from keypoint_perception.learning import train as learning
 from keypoint_perception.learning import watch
 from keypoint_perception.learning.config import TrainConfig
@@ -189,4 +190,4 @@ def test_a_batch_that_cannot_be_shared_is_refused():
         world_size, global_rank = 2, 0
 
     with pytest.raises(TrainingError, match='batch_size: 5 cannot be divided among 2 processes'):
-        learning._share(5, TwoProcesses())
+        stepping._share(5, TwoProcesses())
