@@ -32,6 +32,7 @@ class Engine(Protocol):
     description: str
     input_hw: tuple[int, int]
     keypoint_names: tuple[str, ...]
+    landmark_names: tuple[str, ...]
     skeleton: tuple[tuple[int, int, float], ...]
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -41,6 +42,13 @@ class Engine(Protocol):
         :param images: RGB in the network's size, (N, H, W, 3) uint8
         :return: u, v in network pixels and confidence, (N, K, 3) float32
         :raises EngineError: if the library fails
+        """
+
+    def run_named(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Return the keypoints and the named points of a batch, of one pass.
+
+        :return: as of :meth:`run`, (N, K, 3) and (N, L, 3); L is 0 where the model names none
         """
 
     def close(self) -> None:

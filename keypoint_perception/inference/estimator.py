@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.images import fit_image
@@ -13,6 +14,18 @@ import numpy as np
 # Cameras of one robot have few sizes; a stream that changes size with every frame must not fill
 # the memory.
 MAX_SIZES = 8
+
+
+class Estimate(NamedTuple):
+    """
+    What one image holds, u, v in px of the image and confidence.
+
+    :param keypoints: (K, 3) float32
+    :param landmarks: the model's named points, (L, 3) float32; L is 0 where it names none
+    """
+
+    keypoints: np.ndarray
+    landmarks: np.ndarray
 
 
 class Estimator:
@@ -26,6 +39,7 @@ class Estimator:
         self.engine = engine
         self.input_hw = engine.input_hw
         self.keypoint_names = engine.keypoint_names
+        self.landmark_names = engine.landmark_names
         self.skeleton = engine.skeleton
         self._places: dict[tuple[int, int], tuple[Fit, np.ndarray]] = {}
 
@@ -40,18 +54,27 @@ class Estimator:
         """
         fit, batch = self._place(rgb.shape[:2])
         fit_image(rgb, fit, out=batch[0])
-        return self._bring_back(self._run(batch)[0], fit)
+        return self._bring_back(self.engine.run(batch), self.keypoint_names, [fit])[0]
+
+    def estimate_named(self, rgb: np.ndarray) -> Estimate:
+        """Return the keypoints and the named points of one image; see :meth:`estimate`."""
+        fit, batch = self._place(rgb.shape[:2])
+        fit_image(rgb, fit, out=batch[0])
+        return self._pair(self.engine.run_named(batch), [fit])[0]
 
     def estimate_batch(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the keypoints of several images at once; their sizes may differ."""
         if not images:
             return []
-        fits = [Fit(rgb.shape[:2], self.input_hw) for rgb in images]
-        batch = np.zeros((len(images), *self.input_hw, 3), np.uint8)
-        for rgb, fit, place in zip(images, fits, batch, strict=True):
-            fit_image(rgb, fit, out=place)
-        answers = self._run(batch)
-        return [self._bring_back(a, fit) for a, fit in zip(answers, fits, strict=True)]
+        fits, batch = self._stack(images)
+        return self._bring_back(self.engine.run(batch), self.keypoint_names, fits)
+
+    def estimate_batch_named(self, images: Sequence[np.ndarray]) -> list[Estimate]:
+        """Return the keypoints and the named points of several images at once."""
+        if not images:
+            return []
+        fits, batch = self._stack(images)
+        return self._pair(self.engine.run_named(batch), fits)
 
     def _place(self, image_hw: tuple[int, int]) -> tuple[Fit, np.ndarray]:
         """Return how images of a size are fitted, and the buffer for it, (1, h, w, 3)."""
@@ -62,27 +85,39 @@ class Estimator:
             self._places[image_hw] = (Fit(image_hw, self.input_hw), buffer)
         return self._places[image_hw]
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
-        answers = self.engine.run(batch)
-        expected = (len(batch), len(self.keypoint_names), 3)
+    def _stack(self, images: Sequence[np.ndarray]) -> tuple[list[Fit], np.ndarray]:
+        """Return how images are fitted, and the batch, (N, h, w, 3)."""
+        fits = [Fit(rgb.shape[:2], self.input_hw) for rgb in images]
+        batch = np.zeros((len(images), *self.input_hw, 3), np.uint8)
+        for rgb, fit, place in zip(images, fits, batch, strict=True):
+            fit_image(rgb, fit, out=place)
+        return fits, batch
+
+    def _pair(self, answers: tuple[np.ndarray, np.ndarray], fits: list[Fit]) -> list[Estimate]:
+        keypoints = self._bring_back(answers[0], self.keypoint_names, fits)
+        landmarks = self._bring_back(answers[1], self.landmark_names, fits)
+        return [Estimate(*both) for both in zip(keypoints, landmarks, strict=True)]
+
+    def _bring_back(
+        self, answers: np.ndarray, names: Sequence[str], fits: list[Fit]
+    ) -> list[np.ndarray]:
+        """Return the engine's answers (N, P, 3) in px of the images, after a look at them."""
+        expected = (len(fits), len(names), 3)
         if answers.shape != expected:
             msg = (
                 f'Engine {self.engine.name} answered with shape {answers.shape}, expected '
                 f'{expected}; export the model again.'
             )
             raise EngineError(msg)
-        return answers
-
-    def _bring_back(self, answer: np.ndarray, fit: Fit) -> np.ndarray:
-        finite = np.isfinite(answer).all(axis=-1)
+        finite = np.isfinite(answers).all(axis=(0, 2))
         if not finite.all():
-            names = [n for n, good in zip(self.keypoint_names, finite, strict=True) if not good]
+            lost = [name for name, good in zip(names, finite, strict=True) if not good]
             msg = (
                 f'Engine {self.engine.name} answered with NaN or infinity for '
-                f'{", ".join(names)}; the network is broken, train or export it again.'
+                f'{", ".join(lost)}; the network is broken, train or export it again.'
             )
             raise EngineError(msg)
-        keypoints = np.empty(answer.shape, np.float32)
-        keypoints[:, :2] = fit.to_image(answer[:, :2])
-        keypoints[:, 2] = answer[:, 2]
-        return keypoints
+        moved = answers.astype(np.float32)
+        for points, fit in zip(moved, fits, strict=True):
+            points[:, :2] = fit.to_image(points[:, :2])
+        return list(moved)

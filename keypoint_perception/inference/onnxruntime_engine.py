@@ -24,6 +24,7 @@ class OnnxRuntimeEngine:
     def __init__(self, model_dir: Path, manifest: Manifest, *, threads: int = 0) -> None:
         self.input_hw = manifest.input_hw
         self.keypoint_names = manifest.keypoint_names
+        self.landmark_names = manifest.landmark_names
         self.skeleton = manifest.skeleton
         self._model = str(model_dir)
         self._session = self._open(Path(model_dir) / ONNX_NAME, threads)
@@ -66,12 +67,18 @@ class OnnxRuntimeEngine:
             self._refuse('input', inputs, expected)
 
     def _check_output(self) -> None:
-        count = len(self.keypoint_names)
+        counts = {'keypoints': len(self.keypoint_names)}
+        if self.landmark_names:
+            counts['landmarks'] = len(self.landmark_names)
         outputs = self._session.get_outputs()
-        good = len(outputs) == 1 and outputs[0].name == 'keypoints'
-        good = good and outputs[0].type == 'tensor(float)'
-        if not good or not _fits(outputs[0].shape, (count, 3)):
-            self._refuse('output', outputs, f"'keypoints' float32 (N, {count}, 3)")
+        good = [found.name for found in outputs] == list(counts)
+        good = good and all(
+            found.type == 'tensor(float)' and _fits(found.shape, (counts[found.name], 3))
+            for found in outputs
+        )
+        if not good:
+            means = ', '.join(f'{name!r} float32 (N, {n}, 3)' for name, n in counts.items())
+            self._refuse('output', outputs, means)
 
     def _refuse(self, side: str, found, expected: str) -> None:
         listed = ', '.join(f'{f.name!r} {f.type} {tuple(f.shape)}' for f in found) or 'nothing'
@@ -83,11 +90,21 @@ class OnnxRuntimeEngine:
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the keypoints of a batch; see :class:`Engine`."""
+        return self._answers(images, ['keypoints'])[0]
+
+    def run_named(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the keypoints and the named points of a batch; see :class:`Engine`."""
+        if not self.landmark_names:
+            return self.run(images), np.zeros((len(images), 0, 3), np.float32)
+        keypoints, landmarks = self._answers(images, ['keypoints', 'landmarks'])
+        return keypoints, landmarks
+
+    def _answers(self, images: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
         if self._session is None:
             msg = 'The engine is closed; load the model again.'
             raise EngineError(msg)
         try:
-            return self._session.run(None, {'image': np.ascontiguousarray(images)})[0]
+            return self._session.run(outputs, {'image': np.ascontiguousarray(images)})
         except Exception as error:  # its exceptions have no base of their own
             msg = f'ONNX Runtime failed on {self._model!r}: {first_line(error)}.'
             raise EngineError(msg) from error

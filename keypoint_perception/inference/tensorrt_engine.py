@@ -33,6 +33,10 @@ class TensorRTEngine:
         """Never reached."""
         raise NotImplementedError
 
+    def run_named(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Never reached."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Never reached."""
         raise NotImplementedError

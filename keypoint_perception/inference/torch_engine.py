@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keypoint_perception.errors import EngineError
+from keypoint_perception.landmarks import read_landmarks
 from keypoint_perception.manifest import Manifest
 import numpy as np
 
@@ -49,11 +50,14 @@ class TorchEngine:
         )
         self.input_hw = manifest.input_hw
         self.keypoint_names = manifest.keypoint_names
+        self.landmark_names = () if snapshot is not None else manifest.landmark_names
+        self._landmarks = read_landmarks(model_dir) if self.landmark_names else None
         self.skeleton = manifest.skeleton
-        count = self._network.config.keypoints
-        if snapshot is not None and count != manifest.keypoint_count:
-            # what is exported at the end may have fewer
-            self.keypoint_names = tuple(f'kp{k}' for k in range(count))
+        if snapshot is not None:
+            count = self._network.config.keypoints
+            if count != manifest.keypoint_count:
+                # what is exported at the end may have fewer
+                self.keypoint_names = tuple(f'kp{k}' for k in range(count))
         self.description = f'torch {torch.__version__} on cpu, {torch.get_num_threads()} threads'
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -68,6 +72,13 @@ class TorchEngine:
         except RuntimeError as error:
             msg = f'PyTorch failed: {error}.'
             raise EngineError(msg) from error
+
+    def run_named(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the keypoints and the named points of a batch; see :class:`Engine`."""
+        keypoints = self.run(images)
+        if self._landmarks is None:
+            return keypoints, np.zeros((len(images), 0, 3), np.float32)
+        return keypoints, self._landmarks.apply(keypoints)
 
     def close(self) -> None:
         """Give back the network."""
