@@ -57,7 +57,8 @@ def colour_matrix(contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
     cos, sin = hue.cos()[:, None, None], hue.sin()[:, None, None]
     turned = mean + cos * (identity - mean) + sin * across
     saturated = grey + saturation[:, None, None] * (identity - grey)
-    return contrast[:, None, None] * saturated @ turned
+    with torch.autocast('cpu', enabled=False):
+        return contrast[:, None, None] * saturated @ turned
 
 
 def apply_colours(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:

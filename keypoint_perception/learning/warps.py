@@ -229,7 +229,8 @@ def make_warp(
     linear = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], dim=-2)
     coefficients = torch.cat([shift[:, None], linear], dim=1)
     if bend is not None:
-        spline = (_solution() @ bend) @ linear
+        with torch.autocast('cpu', enabled=False):
+            spline = (_solution() @ bend) @ linear
         coefficients = torch.cat([spline[:, :-3], spline[:, -3:] + coefficients], dim=1)
     return Warp(coefficients.to(device))
 

@@ -11,25 +11,32 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-# Pixels of the picture along a side of a cell of the maps.
-STRIDE = 4
-
 
 class MapDecoder(nn.Module):
     """
-    Maps at a quarter of the resolution -> a picture, (B, in, h, w) -> (B, out, 4h, 4w).
+    Maps -> a picture, (B, in, h, w) -> (B, out, stride h, stride w).
 
     ::
 
-        px/4   in -- w ---------------- + -- w -- out * 16, folded back into pixels
-        px/8         '-- 2w ------ + ---'
-        px/16             '-- 2w --'
+        in -- w ---------------- + -- w -- out * stride^2, folded back into pixels
+              '-- 2w ------ + ---'
+                   '-- 2w --'
+
+    each level at half the resolution of the one above.
 
     Unlike the refinement nets of transport it sees far: what lies between keypoints follows from
     all of them.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, width: int, norm: str) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int, width: int, norm: str
+    ) -> None:
+        """
+        Make the layers.
+
+        :param stride: pixels of the picture along a side of a cell of the maps
+        :param width: channels at the maps' resolution
+        """
         super().__init__()
         self.first = ConvBlock(in_channels, width, norm=norm)
         self.down = nn.ModuleList(
@@ -37,10 +44,11 @@ class MapDecoder(nn.Module):
             for c in (width, 2 * width)
         )
         self.up = nn.ModuleList(ConvBlock(2 * width + c, c, norm=norm) for c in (2 * width, width))
-        self.last = nn.Conv2d(width, out_channels * STRIDE**2, 3, padding=1)
+        self.stride = stride
+        self.last = nn.Conv2d(width, out_channels * stride**2, 3, padding=1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return the picture that the maps describe, (B, out, 4h, 4w) float32."""
+        """Return the picture that the maps describe, float32."""
         levels = [self.first(maps)]
         for down in self.down:
             levels.append(down(levels[-1]))
@@ -48,4 +56,4 @@ class MapDecoder(nn.Module):
         for up in self.up:
             skip = levels.pop()
             level = up(torch.cat([upsample(level, skip), skip], dim=1))
-        return functional.pixel_shuffle(self.last(level), STRIDE).float()
+        return functional.pixel_shuffle(self.last(level), self.stride).float()

@@ -55,3 +55,11 @@ def test_strength_bounds_the_change():
     found = jitter_colours(images, 0.2, generator=torch.Generator().manual_seed(1))
     # mid-grey is moved by the brightness alone
     assert 0.15 < found.abs().max() <= 0.2
+
+
+def test_colours_are_exact_under_mixed_precision():
+    images = torch.rand(2, 3, 4, 5) - 0.5
+    expected = jitter_colours(images, 0.3, generator=torch.Generator().manual_seed(1))
+    with torch.autocast('cpu', torch.bfloat16):
+        found = jitter_colours(images, 0.3, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(found, expected)

@@ -166,3 +166,18 @@ def test_the_strongest_allowed_bend_folds_nothing():
 def test_warps_that_cannot_be_used_are_refused(settings, sentence):
     with pytest.raises(ConfigError, match=sentence):
         WarpConfig(**settings)
+
+
+def test_warps_are_exact_under_mixed_precision():
+    xy = torch.tensor([[[3.0, 5.0], [30.0, 20.0]]]).expand(2, 2, 2)
+    image = torch.rand(2, 3, *HW, generator=torch.Generator().manual_seed(0))
+
+    def results():
+        warp = random_warp(2, HW, WarpConfig(), generator=torch.Generator().manual_seed(0))
+        return warp.coefficients, warp.points(xy, HW), warp.back(xy, HW), warp.images(image)
+
+    expected = results()
+    with torch.autocast('cpu', torch.bfloat16):
+        found = results()
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b)

@@ -5,16 +5,16 @@ import pytest
 import torch
 
 
-@pytest.mark.parametrize('hw', [(8, 12), (5, 7)])
-def test_a_picture_has_four_times_the_maps_sides(hw):
-    decoder = MapDecoder(6, 3, width=8, norm='group')
-    assert decoder(torch.rand(2, 6, *hw)).shape == (2, 3, 4 * hw[0], 4 * hw[1])
+@pytest.mark.parametrize(('hw', 'stride'), [((8, 12), 4), ((5, 7), 8)])
+def test_a_cell_becomes_a_block_of_pixels(hw, stride):
+    decoder = MapDecoder(6, 3, stride=stride, width=8, norm='group')
+    assert decoder(torch.rand(2, 6, *hw)).shape == (2, 3, stride * hw[0], stride * hw[1])
 
 
 def test_a_pixel_depends_most_on_its_own_cell_and_on_cells_far_away_too():
     torch.manual_seed(0)
     # batch norm at rest is the only norm through which nothing spreads
-    decoder = MapDecoder(2, 1, width=8, norm='batch').eval()
+    decoder = MapDecoder(2, 1, stride=4, width=8, norm='batch').eval()
     maps = torch.rand(1, 2, 16, 32, requires_grad=True)
     picture = decoder(maps)[0, 0, 20:24, 40:44]  # column 10, row 5 of the maps
     strength = torch.autograd.grad(picture.sum(), maps)[0].abs().sum(dim=(0, 1))

@@ -19,8 +19,8 @@ Departures, each with its reason:
 
 - Frames are compared by their pixels and not by the layers of a VGG-16 with ImageNet's weights:
   nothing has to be downloaded.
-- Edges are drawn at the maps' resolution, and s is 0.07 half sides instead of 0.03 to 0.05, which
-  is less than a cell.
+- Edges are drawn at a quarter of the resolution, and s is 0.07 half sides instead of 0.03 to 0.05,
+  which is less than a cell there.
 - Only the edge that is strongest in a cell is worked out with its gradient: a maximum gives none
   to the others. With 190 edges between 20 points that is what a CPU can pay.
 - a is 25 instead of 512: the rate of a weight is a times the learning rate, which is twenty times
@@ -34,9 +34,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.keypoints import cells_to_network, network_to_cells
 from keypoint_perception.learning.terms import concentration
 from keypoint_perception.learning.views import Facts, Views
-from keypoint_perception.model.decoder import MapDecoder, STRIDE
+from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.layers import SpaceToDepth
 from keypoint_perception.model.network import NetworkConfig
 import torch
@@ -48,6 +49,8 @@ PACE = 25.0
 START, START_SPREAD = -4.0, 0.1
 # An edge has been learned when it weighs this many times what it did at the start.
 GROWN = 2.0
+# Pixels along a side of the cells in which edges are drawn.
+STRIDE = 4
 # Samples whose edges are compared at once: few enough for the cells to stay in a core's cache.
 CHUNK = 2
 
@@ -106,18 +109,22 @@ class EdgeLinking(nn.Module):
         # how much of what is left of the frame the decoder sees
         self.share = nn.Parameter(torch.ones(()))
         self.fold = SpaceToDepth(STRIDE)
-        self.decode = MapDecoder(3 * STRIDE**2 + 1, 3, width=network.width, norm=network.norm)
+        self.decode = MapDecoder(
+            3 * STRIDE**2 + 1, 3, stride=STRIDE, width=network.width, norm=network.norm
+        )
 
     def forward(self, views: Views) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
         images = views.images
         left = images * self._left(images)
+        hw = tuple(side // STRIDE for side in images.shape[-2:])
+        uv = cells_to_network(views.points.float(), views.network.stride)
         edges = edge_map(
-            views.points.float(),
+            network_to_cells(uv, STRIDE),
             self.pairs,
             self.edge_weights(),
-            views.logits.shape[-2:],
-            self.config.thickness * views.half_side,
+            hw,
+            self.config.thickness * max(hw) / 2,
         )
         seen = torch.cat([self.fold(left * self.share), edges], dim=1)
         error = (self.decode(seen) - images).abs().mean(dim=(1, 2, 3)) / self.change**0.5

@@ -65,13 +65,13 @@ class EquivarianceConfig(WarpConfig):
     Settings of equivariance, besides those of the warps.
 
     :param colour: strength of the colour jitter of the warped frames
-    :param pool: cells along a side of the window in which maps may not overlap
+    :param pool: side of the window in which maps may not overlap, half image sides
     :param exchange: find keypoints again by their vectors in the other frame
     """
 
     angle: float = 30.0
     colour: float = 0.2
-    pool: int = 4
+    pool: float = 0.25
     exchange: bool = False
 
     def __post_init__(self) -> None:
@@ -79,8 +79,8 @@ class EquivarianceConfig(WarpConfig):
         if not 0 <= self.colour <= 1:
             msg = f'colour: must be between 0 and 1, got {self.colour}.'
             raise ConfigError(msg)
-        if self.pool < 1:
-            msg = f'pool: must be at least 1 cell, got {self.pool}.'
+        if not 0 < self.pool <= 1:
+            msg = f'pool: must be above 0 and at most 1, got {self.pool}.'
             raise ConfigError(msg)
 
 
@@ -113,7 +113,7 @@ class Equivariance(nn.Module):
         sources = _to_half_sides(warp.sources(hw), hw)
         seen = warp.inside(expectation(maps.detach()), hw)
         align, spread = alignment(maps, maps_warped, sources)
-        pool = self.config.pool
+        pool = max(1, round(self.config.pool * views.half_side))
         apart = (diversity(maps, pool) + diversity(maps_warped, pool)) / 2
         exchanged = torch.zeros_like(apart)
         if self.config.exchange:
@@ -138,14 +138,17 @@ class Equivariance(nn.Module):
         """Return the mean distance at which keypoints are found by exchanged vectors, (2B,)."""
         both = torch.cat([image0, image1])
         found = self.features(torch.cat([both, warped])).float()
-        vectors, vectors_warped = _vectors(found).chunk(2)  # (2B, C, cells) each
-        queries = _vectors((maps.flatten(2) @ vectors.transpose(1, 2)).transpose(1, 2))
-        other = torch.cat(vectors.chunk(2)[::-1])
-        with torch.no_grad():
-            cells = _grid(maps.shape[-2:], maps.device).flatten(0, 1)
-            middle = maps.flatten(2) @ cells  # (2B, K, 2) half sides
-            away = torch.cdist(middle, sources.flatten(1, 2)).sqrt()  # (2B, K, cells)
-        return masked_mean(exchanged_distance(queries, other, vectors_warped, away), seen)
+        with torch.autocast(found.device.type, enabled=False):
+            vectors, vectors_warped = _vectors(found).chunk(2)  # (2B, C, cells) each
+            pooled = maps.flatten(2) @ vectors.transpose(1, 2)  # (2B, K, C)
+            other = torch.cat(vectors.chunk(2)[::-1])
+            with torch.no_grad():
+                cells = _grid(maps.shape[-2:], maps.device).flatten(0, 1)
+                middle = maps.flatten(2) @ cells  # (2B, K, 2) half sides
+                away = torch.cdist(middle, sources.flatten(1, 2)).sqrt()  # (2B, K, cells)
+            queries = _vectors(pooled.transpose(1, 2))
+            distance = exchanged_distance(queries, other, vectors_warped, away)
+        return masked_mean(distance, seen)
 
 
 def alignment(maps: Tensor, warped: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,10 +196,9 @@ def exchanged_distance(queries: Tensor, other: Tensor, warped: Tensor, away: Ten
     :param warped: vectors of the warped image, in which they are looked for, (B, C, cells)
     :param away: distance of every cell of the warped image from each right place, (B, N, cells)
     """
-    with torch.autocast(queries.device.type, enabled=False):
-        alike = (queries.transpose(1, 2) @ other).softmax(dim=-1)  # (B, N, cells)
-        exchanged = alike @ other.transpose(1, 2)  # (B, N, C)
-        return ((exchanged @ warped).softmax(dim=-1) * away).sum(dim=-1)
+    alike = (queries.transpose(1, 2) @ other).softmax(dim=-1)  # (B, N, cells)
+    exchanged = alike @ other.transpose(1, 2)  # (B, N, C)
+    return ((exchanged @ warped).softmax(dim=-1) * away).sum(dim=-1)
 
 
 def _vectors(features: Tensor) -> Tensor:

@@ -28,8 +28,8 @@ Departures, each with its reason:
 - The features of frames are compared by no further network (theirs: VGG-16), for the same reason.
 - The error is divided by the mean of the energy squared over the run so far: 1 means no better
   than answering that nothing moves. Theirs are fixed numbers, meant as running means.
-- The bumps are drawn at the maps' resolution at all widths, the narrowest 0.05 half sides instead
-  of 0.03, which is less than a cell.
+- The bumps are drawn at the maps' resolution at all widths, of 0.3, 0.15 and 0.075 half sides
+  instead of 0.3, 0.1 and 0.03, which is less than a cell.
 - One turn is drawn at each step instead of all three: the mean is the same at a third of the cost.
 - The tolerance t is 0.1 half sides instead of 0.03. A pull that ends after two cells needs the
   authors' days of training.
@@ -55,7 +55,7 @@ BLUR_SIGMA_PX = 1.0
 # SSIM's second constant, for colours in [0, 1].
 CONTRAST_FLOOR = 0.03**2
 # Standard deviations of the bumps that the decoder sees, half image sides.
-WIDTHS = (0.316, 0.1, 0.05)
+WIDTHS = (0.3, 0.15, 0.075)
 # Share of the mean energy that a step replaces.
 PACE = 0.01
 
@@ -93,7 +93,11 @@ class MotionEnergy(nn.Module):
         self.features = make_features(network)
         bumps = 2 * len(WIDTHS) * network.keypoints
         self.decode = MapDecoder(
-            self.features.channels + bumps, 1, width=network.width, norm=network.norm
+            self.features.channels + bumps,
+            1,
+            stride=self.features.stride,
+            width=network.width,
+            norm=network.norm,
         )
         # of the energy squared, over the run so far; zero before the first step
         self.register_buffer('mean_energy', torch.zeros(()))

@@ -121,7 +121,11 @@ class StructuralRepresentation(nn.Module):
         self.describe = nn.Parameter(torch.randn(count, channels, DESCRIPTION) / channels**0.5)
         self.unfold = nn.Parameter(torch.randn(count, DESCRIPTION, UNFOLDED) / DESCRIPTION**0.5)
         self.decode = MapDecoder(
-            WIDTHS * (count + UNFOLDED), 3, width=network.width, norm=network.norm
+            WIDTHS * (count + UNFOLDED),
+            3,
+            stride=self.features.stride,
+            width=network.width,
+            norm=network.norm,
         )
 
     def forward(self, views: Views) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from keypoint_perception.model.onnx_export import export_model
 import pytest
 import torch
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
+NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
 HW = (8, 12)
 # edges of three keypoints, as the objective has them
 PAIRS = torch.tensor([[0, 0, 1], [1, 2, 2]])
@@ -36,7 +36,7 @@ def objective(*, change=1.0, network=NETWORK, **settings):
 def views():
     torch.manual_seed(0)
     network = Keypointer(NETWORK)
-    image0, image1 = torch.rand(2, 2, 3, 32, 48) * 2 - 1
+    image0, image1 = torch.rand(2, 2, 3, 64, 96) * 2 - 1
     return Views(network, image0, image1)
 
 
@@ -123,14 +123,16 @@ def test_the_decoder_sees_what_is_left_of_the_frame_and_the_edges(views):
     torch.manual_seed(3)
     terms(views)
     folded, edges = terms.decode.seen[:, :-1], terms.decode.seen[:, -1:]
-    # 6 blocks along 48 px are 8 x 8 px, 2 x 2 cells: whole or put out
-    whole = terms.fold(views.images).unflatten(2, (4, 2)).unflatten(4, (6, 2))
-    seen = folded.unflatten(2, (4, 2)).unflatten(4, (6, 2))
+    # 6 blocks along 96 px are 16 x 16 px, 4 x 4 cells of 4 px: whole or put out
+    whole = terms.fold(views.images).unflatten(2, (4, 4)).unflatten(4, (6, 4))
+    seen = folded.unflatten(2, (4, 4)).unflatten(4, (6, 4))
     out = (seen == 0).all(dim=5).all(dim=3).all(dim=1)  # (2B, 4, 6)
     left = (seen == whole).all(dim=5).all(dim=3).all(dim=1)
     assert (out ^ left).all() and out.any(dim=(1, 2)).all() and left.any(dim=(1, 2)).all()
     assert not torch.equal(out[0], out[1])
-    expected = edge_map(views.points, PAIRS, terms.edge_weights(), HW, thickness=0.25 * 6)
+    # cells of 4 px whatever those of the network's maps; half the longer side is 12 of them
+    points = (views.points + 0.5) * views.network.stride / 4 - 0.5
+    expected = edge_map(points, PAIRS, terms.edge_weights(), (16, 24), thickness=0.25 * 12)
     torch.testing.assert_close(edges, expected)
 
 
@@ -170,7 +172,7 @@ def test_there_is_no_skeleton_before_edges_have_grown():
 
 
 def test_the_skeleton_holds_the_strong_edges_by_the_strongest():
-    terms = objective(network=NetworkConfig(keypoints=4, input_hw=(32, 48), width=8))
+    terms = objective(network=NetworkConfig(keypoints=4, input_hw=(64, 96), width=8))
     # edges 01 02 03 12 13 23; the softplus of 5 is 5.00672, of 1 is 1.31326, of 0.5 is 0.97408
     weights = torch.tensor([START, 5.0, START, 1.0, 0.5, START])
     terms.links.data = weights / PACE
@@ -199,7 +201,7 @@ def test_the_skeleton_of_a_run_is_in_its_manifest_and_on_its_pictures(square_sto
 
 def test_one_keypoint_is_refused():
     with pytest.raises(ConfigError, match='edge_linking links at least 2 keypoints, got 1'):
-        objective(network=NetworkConfig(keypoints=1, input_hw=(32, 48)))
+        objective(network=NetworkConfig(keypoints=1, input_hw=(64, 96)))
 
 
 @pytest.mark.parametrize(

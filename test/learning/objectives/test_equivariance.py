@@ -17,7 +17,7 @@ from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
+NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
 HW = (8, 12)
 
 
@@ -30,7 +30,7 @@ def objective(**settings):
 def views():
     torch.manual_seed(0)
     network = Keypointer(NETWORK)
-    image0, image1 = torch.rand(2, 2, 3, 32, 48) * 2 - 1
+    image0, image1 = torch.rand(2, 2, 3, 64, 96) * 2 - 1
     return Views(network, image0, image1)
 
 
@@ -159,7 +159,7 @@ def test_without_a_warp_a_flat_map_costs_its_variance(views):
     ('settings', 'sentence'),
     [
         ({'colour': 1.5}, 'colour: must be between 0 and 1, got 1.5'),
-        ({'pool': 0}, 'pool: must be at least 1 cell, got 0'),
+        ({'pool': 0.0}, 'pool: must be above 0 and at most 1, got 0.0'),
         ({'shift': 0.95}, 'or the middle of the image may leave it; got shift 0.95'),
     ],
 )

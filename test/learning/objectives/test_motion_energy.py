@@ -13,7 +13,7 @@ from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
+NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
 HW = (8, 12)
 
 
@@ -26,7 +26,7 @@ def objective(**settings):
 def views():
     torch.manual_seed(0)
     network = Keypointer(NETWORK)
-    image0, image1 = torch.rand(2, 2, 3, 32, 48) * 2 - 1
+    image0, image1 = torch.rand(2, 2, 3, 64, 96) * 2 - 1
     return Views(network, image0, image1)
 
 
@@ -100,7 +100,7 @@ def test_pixel_is_in_units_of_the_energy_so_far(views):
 def turned_views(*, away):
     """Return views of one point, found ``away`` cells off after any turn, on a map of 8 x 12."""
     network = Keypointer(NETWORK)
-    image = torch.zeros(1, 3, 32, 48)
+    image = torch.zeros(1, 3, 64, 96)
     image[0, 0, 0, 0] = 1  # the corner to which this comes tells how far the image was turned
     views = Views(network, image, image)
     start = torch.tensor([[[3.0, 5.0]]])
@@ -147,7 +147,7 @@ def test_turn_is_that_of_the_authors_over_a_quarter(away, authors):
 
 def test_turn_waits_until_the_energy_is_explained(views):
     terms = objective()
-    terms.predict = lambda views: torch.full((2, 1, 32, 48), 9.0)
+    terms.predict = lambda views: torch.full((2, 1, 64, 96), 9.0)
     assert terms(views)['turn'].tolist() == [0.0, 0.0]
 
 
@@ -161,10 +161,10 @@ def test_the_decoder_sees_both_frames_points_at_three_widths(views):
     )
     seen = terms.predict(views)[:, terms.features.channels :]
     assert seen.shape == (2, 2 * 3 * len(WIDTHS), *HW)
-    # at the middle width, 0.1 of 6 cells: one cell away exp(-1 / (2 * 0.36)) = 0.24935
+    # at the middle width, 0.15 of 6 cells: one cell away exp(-1 / (2 * 0.81)) = 0.53941
     first, second = seen[0, 6], seen[0, 9]
-    torch.testing.assert_close(first[2, 9:11], torch.tensor([0.24935, 1.0]), atol=1e-4, rtol=0)
-    torch.testing.assert_close(second[5:7, 4], torch.tensor([0.24935, 1.0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(first[2, 9:11], torch.tensor([0.53941, 1.0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(second[5:7, 4], torch.tensor([0.53941, 1.0]), atol=1e-4, rtol=0)
 
 
 def test_terms_are_per_sample_and_everything_learns(views):

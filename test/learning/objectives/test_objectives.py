@@ -4,7 +4,10 @@ from pathlib import Path
 
 from keypoint_perception.learning import objectives
 from keypoint_perception.learning.objectives import OBJECTIVES
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted(
@@ -22,3 +25,27 @@ def test_an_objective_is_whole(name):
     assert (ROOT / 'test' / 'learning' / 'objectives' / f'test_{name}.py').is_file()
     assert f'## {name}\n' in (ROOT / 'docs' / 'objectives.md').read_text()
     assert 'http' in __import__(OBJECTIVES[name].__module__, fromlist=['x']).__doc__
+
+
+@pytest.mark.parametrize(
+    'name', [name for name, kind in OBJECTIVES.items() if not getattr(kind, 'needs', ())]
+)
+def test_terms_are_the_same_under_mixed_precision(name):
+    """Nets may be rounded to bfloat16; positions and losses may not."""
+    torch.manual_seed(0)
+    config = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
+    network = Keypointer(config)
+    objective = OBJECTIVES[name](OBJECTIVES[name].Config(), config, Facts(0.1))
+    image0, image1 = torch.rand(2, 2, 3, 32, 48) * 2 - 1
+    found = []
+    for mixed in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast('cpu', torch.bfloat16, enabled=mixed):
+            found.append(objective(Views(network, image0, image1)))
+    plain, rounded = found
+    for term, value in rounded.items():
+        assert value.dtype == torch.float32 and value.shape == (2,), term
+        torch.testing.assert_close(value, plain[term], atol=0.01, rtol=0.01)
+    sum(value.sum() for value in rounded.values()).backward()
+    for parameter in [*network.parameters(), *objective.parameters()]:
+        assert parameter.grad is None or parameter.grad.isfinite().all()

@@ -15,7 +15,7 @@ from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
+NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
 HW = (8, 12)
 
 
@@ -29,7 +29,7 @@ def objective(*, change=1.0, **settings):
 def views():
     torch.manual_seed(0)
     network = Keypointer(NETWORK)
-    image0, image1 = torch.rand(2, 2, 3, 32, 48) * 2 - 1
+    image0, image1 = torch.rand(2, 2, 3, 64, 96) * 2 - 1
     return Views(network, image0, image1)
 
 
@@ -133,7 +133,7 @@ def test_readout_sees_a_peak_that_another_keypoint_has_won():
     network.logits = lambda images: logits.expand(len(images), 2, *HW)
     terms = objective()
     terms._pixel = lambda images, *rest: torch.zeros(len(images))
-    image = torch.zeros(1, 3, 32, 48)
+    image = torch.zeros(1, 3, 64, 96)
     points = expectation(compete(logits)[:, 1:])
     torch.testing.assert_close(points[0, 0], torch.tensor([2.0, 4.0]), atol=1e-2, rtol=0)
     found = terms(Views(network, image, image))['readout']
@@ -180,6 +180,6 @@ def test_settings_must_make_sense(settings, sentence):
 
 
 def test_a_network_that_reads_each_axis_alone_is_refused():
-    network = NetworkConfig(network='paper', keypoints=3, input_hw=(32, 48))
+    network = NetworkConfig(network='paper', keypoints=3, input_hw=(64, 96))
     with pytest.raises(ConfigError, match='structural_representation learns maps over both axes'):
         StructuralRepresentation(StructuralRepresentationConfig(), network, Facts(1.0))
