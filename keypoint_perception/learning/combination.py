@@ -101,10 +101,18 @@ def total_weights(parts: tuple[Part, ...]) -> dict[str, float]:
 
 
 def needs(parts: tuple[Part, ...]) -> tuple[str, ...]:
-    """Return the names of the supplies that the objectives ask for."""
-    return tuple(
-        sorted({n for part in parts for n in getattr(OBJECTIVES[part.name], 'needs', ())})
-    )
+    """
+    Return the names of the supplies that the objectives ask for.
+
+    An objective's ``needs`` are names, or names with the term that needs each: a term whose
+    weight is zero needs nothing.
+    """
+    found = set()
+    for part in parts:
+        named = getattr(OBJECTIVES[part.name], 'needs', ())
+        terms = named if isinstance(named, dict) else dict.fromkeys(named)
+        found |= {name for name, term in terms.items() if part.weights.get(term, 1.0)}
+    return tuple(sorted(found))
 
 
 def learns_from_labels_alone(parts: tuple[Part, ...]) -> bool:
@@ -121,6 +129,8 @@ class Combination(nn.Module):
         self.objectives = nn.ModuleDict(
             {part.name: OBJECTIVES[part.name](part.settings, network, facts) for part in parts}
         )
+        for part in parts:  # so that an objective can leave out what would not count
+            self.objectives[part.name].used = {t for t, w in part.weights.items() if w > 0}
 
     @property
     def one_way(self) -> bool:

@@ -61,7 +61,7 @@ class TrainConfig:
         ``benchmark curve``; 0 = none
     """
 
-    objective: str | list = 'temporal_transport'
+    objective: str | list = 'default'
     objective_settings: dict = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
     network: str = NetworkConfig.network

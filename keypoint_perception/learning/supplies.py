@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from keypoint_perception.learning.backgrounds import Backgrounds
+from keypoint_perception.learning.flows import Flows
 from keypoint_perception.learning.labels import Labels
 import numpy as np
 from torch import Tensor
@@ -23,5 +25,7 @@ class Supply(Protocol):
 
 
 SUPPLIES: dict[str, type[Supply]] = {
+    'background': Backgrounds,
+    'flow': Flows,
     'labels': Labels,
 }

@@ -127,6 +127,21 @@ def gaussian_maps(xy: Tensor, height: int, width: int, sigma: float) -> Tensor:
     return along_y[..., :, None] * along_x[..., None, :]
 
 
+def overlap(maps: Tensor) -> Tensor:
+    """
+    Return how much maps claim the same cells, (B, K, h, w) -> (B,).
+
+    The sum over all pairs of maps of their product, for each map: K - 1 where all are one and the
+    same cell, 0 where no cell belongs to two. Distances between points do not notice maps that
+    have mass in several places; this does.
+
+    :param maps: non-negative, each summing to one
+    """
+    together = maps.sum(dim=1).square().sum(dim=(1, 2))
+    alone = maps.square().sum(dim=(1, 2, 3))
+    return (together - alone) / maps.shape[1]
+
+
 def union(maps: Tensor) -> Tensor:
     """
     Return where any of the maps is, 1 - prod_k (1 - H_k): (B, K, h, w) -> (B, 1, h, w).

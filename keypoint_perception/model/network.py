@@ -193,21 +193,21 @@ _BODIES = {
 }
 
 
-def map_stride(config: NetworkConfig) -> int:
+def map_stride(network: str) -> int:
     """Return the pixels along a side of a cell of the network's maps."""
     bodies = {'default': UNet, 'paper': PaperKeypointNet, 'hourglass': StackedHourglass}
-    return bodies[config.network].stride
+    return bodies[network].stride
 
 
 def make_features(config: NetworkConfig) -> nn.Module:
     """Return the local feature net that goes with a keypoint net, at the same resolution."""
     if config.network == 'paper':
         return PaperFeatures(config.norm)
-    return LocalFeatures(config.width, config.norm, map_stride(config))
+    return LocalFeatures(config.width, config.norm, map_stride(config.network))
 
 
 def make_refiner(config: NetworkConfig) -> nn.Module:
     """Return the refinement net that goes with a feature net."""
     if config.network == 'paper':
         return PaperRefiner(config.norm)
-    return Refiner(config.width, config.norm, map_stride(config))
+    return Refiner(config.width, config.norm, map_stride(config.network))

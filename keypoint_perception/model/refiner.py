@@ -25,6 +25,11 @@ class Refiner(nn.Module):
         self.coarse = ConvBlock(channels, channels, norm=norm)
         self.fine = nn.Conv2d(channels, 3 * stride**2, 1)
 
+    @property
+    def last(self) -> nn.Module:
+        """The layer that answers."""
+        return self.fine
+
     def forward(self, features: Tensor) -> Tensor:
         """Return the image that the features describe, in about [-1, 1]."""
         return functional.pixel_shuffle(self.fine(self.coarse(features)), self.stride)
@@ -43,6 +48,11 @@ class PaperRefiner(nn.Module):
         self.coarse = nn.Sequential(ConvBlock(128, 128, norm=norm), ConvBlock(128, 64, norm=norm))
         self.middle = nn.Sequential(ConvBlock(64, 64, norm=norm), ConvBlock(64, 32, norm=norm))
         self.fine = nn.Sequential(ConvBlock(32, 32, norm=norm), nn.Conv2d(32, 3, 7, padding=3))
+
+    @property
+    def last(self) -> nn.Module:
+        """The layer that answers."""
+        return self.fine[-1]
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the image that the features describe."""

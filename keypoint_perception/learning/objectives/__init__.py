@@ -7,6 +7,7 @@ To add one: write ``objectives/NAME.py`` with a class that has ``Config``, ``wei
 ``docs/objectives.md``. A test walks this list.
 """
 
+from keypoint_perception.learning.objectives.default import Default
 from keypoint_perception.learning.objectives.edge_linking import EdgeLinking
 from keypoint_perception.learning.objectives.equivariance import Equivariance
 from keypoint_perception.learning.objectives.motion_energy import MotionEnergy
@@ -20,6 +21,7 @@ from keypoint_perception.learning.objectives.supervised import Supervised
 from keypoint_perception.learning.objectives.temporal_transport import TemporalTransport
 
 OBJECTIVES = {
+    'default': Default,
     'edge_linking': EdgeLinking,
     'equivariance': Equivariance,
     'motion_energy': MotionEnergy,
