@@ -156,18 +156,19 @@ def _by_name(names: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
 
 def write_json(path: Path, values: dict) -> None:
     """Write a report in one step; what is not a number becomes null, as JSON has no NaN."""
-    text = json.dumps(_without_nan(values), indent=2, allow_nan=False) + '\n'
+    text = json.dumps(without_nan(values), indent=2, allow_nan=False) + '\n'
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.part')
     part.write_text(text)
     part.replace(path)
 
 
-def _without_nan(value):
+def without_nan(value):
+    """Return JSON values with None in the place of what is not a number."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

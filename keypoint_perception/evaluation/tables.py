@@ -51,6 +51,28 @@ def tracking_table(scores: list[dict]) -> Table:
     return table
 
 
+def landmark_table(report: dict) -> Table:
+    """Return how well left-out frames tell each named point."""
+    from rich.table import Table
+
+    title = 'named points in frames that they were not fitted on, % of the image diagonal'
+    table = Table(title=title)
+    table.add_column('point')
+    for name in ('frames', 'error', 'trivial', 'explained', 'within 5 %'):
+        table.add_column(name, justify='right')
+    for point in report['points']:
+        explained = point['explained']
+        table.add_row(
+            point['name'],
+            str(point['frames']),
+            f'{point["error_percent"]:.2f}',
+            f'{point["trivial_percent"]:.2f}',
+            '-' if explained is None else f'{explained:.3f}',
+            f'{point["within"]:.0%}',
+        )
+    return table
+
+
 def label_table(report: dict) -> Table:
     """Return the other measures of a whole recording that need labels."""
     from rich.table import Table

@@ -13,7 +13,7 @@ from pathlib import Path
 import warnings
 
 from keypoint_perception.errors import EngineError, ModelError
-from keypoint_perception.landmarks import Landmarks, LANDMARKS_NAME
+from keypoint_perception.landmarks import Landmarks, LANDMARKS_NAME, write_landmarks
 from keypoint_perception.manifest import Manifest, MANIFEST_NAME, ONNX_NAME, write_manifest
 from keypoint_perception.model.checkpoint import Checkpoint, CHECKPOINT_NAME, load_checkpoint
 from keypoint_perception.model.named import fitted_landmarks, NamedKeypointer
@@ -28,22 +28,25 @@ PARITY_PX = 0.05
 PARITY_CONFIDENCE = 1e-3
 
 
-def export_model(model_dir: Path) -> Manifest:
+def export_model(model_dir: Path, landmarks: Landmarks | None = None) -> Manifest:
     """
     Build the ONNX file of a model directory from its checkpoint, check it and describe it.
 
+    :param landmarks: named points to add to it, kept in the directory; None: those that it has
     :raises ModelError: if there is no checkpoint
     :raises EngineError: if ONNX Runtime does not give what torch gives
     """
     model_dir = Path(model_dir)
     checkpoint = load_checkpoint(model_dir)
-    landmarks = fitted_landmarks(model_dir)
+    new, landmarks = landmarks, landmarks or fitted_landmarks(model_dir)
     part = model_dir / f'{ONNX_NAME}.part'
     write_onnx(checkpoint.network, part, landmarks)
     parity = check_parity(checkpoint.network, part, checkpoint.frames.numpy())
     if landmarks is not None:
         check_landmarks(landmarks, part, checkpoint.frames.numpy())
     part.replace(model_dir / ONNX_NAME)
+    if new is not None:
+        write_landmarks(model_dir, new)
     manifest = describe(checkpoint, parity, landmarks)
     return write_manifest(model_dir, manifest, files=_files(model_dir, landmarks))
 
