@@ -145,10 +145,22 @@ def test_turn_is_that_of_the_authors_over_a_quarter(away, authors):
     assert terms(views)['turn'].item() == pytest.approx(4 * authors, rel=0.02)
 
 
-def test_turn_waits_until_the_energy_is_explained(views):
+def test_turn_and_spread_wait_until_the_energy_is_explained(views):
     terms = objective()
     terms.predict = lambda views: torch.full((2, 1, 64, 96), 9.0)
-    assert terms(views)['turn'].tolist() == [0.0, 0.0]
+    found = terms(views)
+    assert found['turn'].tolist() == found['spread'].tolist() == [0.0, 0.0]
+
+
+def test_spread_by_hand(views):
+    # flat maps of 8 x 12: (63 + 143) / 12 cells^2, half a side is 6; three quarters explained
+    views.network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
+    views.network.logits = lambda images: torch.zeros(len(images), 3, *HW)
+    terms = objective()
+    terms.predict = lambda views: structural_change(views.image0, views.image1) + 0.5
+    terms._scale = lambda energy: torch.tensor(1.0)
+    found = terms(views)['spread']
+    torch.testing.assert_close(found, torch.full((2,), 0.75 * (63 + 143) / 12 / 36))
 
 
 def test_the_decoder_sees_both_frames_points_at_three_widths(views):
