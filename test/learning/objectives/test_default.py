@@ -7,9 +7,11 @@ from keypoint_perception.learning.objectives.default import (
     find_foreground,
     follow_error,
     off_foreground,
+    turn_error,
     uncovered,
 )
 from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.warps import make_warp
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -127,6 +129,33 @@ def test_unknown_flow_asks_nothing():
     flow = torch.full((1, 2, 8, 12), torch.nan)
     found = follow_error(peak(7, 2), torch.ones(1, 1, 2), flow)
     assert found.item() == 0.0
+
+
+def quarter_turn():
+    return make_warp(torch.tensor([torch.pi / 2]), torch.ones(1), torch.zeros(1, 2))
+
+
+def test_keypoints_that_turn_with_the_image_cost_nothing():
+    # about the middle (5.5, 3.5) of 8 x 12 cells, clockwise: 2 to the right is 2 below
+    points, turned = torch.tensor([[[7.5, 3.5]]]), torch.tensor([[[5.5, 5.5]]])
+    found = turn_error(points, turned, quarter_turn(), (8, 12))
+    torch.testing.assert_close(found, torch.zeros(1), atol=1e-6, rtol=0)
+    # 2 cells and 2 cells off, a half side is 6
+    still = turn_error(points, points, quarter_turn(), (8, 12))
+    torch.testing.assert_close(still, torch.tensor([(2**2 + 2**2) / 6**2]))
+
+
+def test_a_keypoint_that_is_lost_costs_no_more_than_lost():
+    points = torch.tensor([[[7.5, 3.5]]])
+    far = turn_error(points, torch.tensor([[[0.0, 0.0]]]), quarter_turn(), (8, 12))
+    torch.testing.assert_close(far, torch.tensor([0.25]))
+
+
+def test_a_keypoint_that_is_turned_out_of_view_is_not_asked_for():
+    # 5.5 right of the middle turns 5.5 below it, where 8 rows end after 4
+    points = torch.tensor([[[11.0, 3.5]]])
+    found = turn_error(points, torch.zeros(1, 1, 2), quarter_turn(), (8, 12))
+    torch.testing.assert_close(found, torch.zeros(1))
 
 
 def test_every_part_learns(network):
