@@ -8,7 +8,8 @@ import shlex
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.combination import needs
-from keypoint_perception.learning.config import from_values, read_config, read_yaml, to_values
+from keypoint_perception.learning.config import read_config, read_yaml, to_values, TrainConfig
+from keypoint_perception.learning.values import build
 import yaml
 
 # The name of the package's own settings.
@@ -107,7 +108,7 @@ def resolve(settings: dict, *, seed: int, annotations: Path | None) -> tuple[dic
 
 
 def _wants_labels(settings: dict) -> bool:
-    return 'labels' in needs(from_values(settings).parts)
+    return 'labels' in needs(build(TrainConfig, settings, 'the configuration').parts)
 
 
 def _assignment(text: str) -> tuple[str, object]:
