@@ -16,7 +16,7 @@ from keypoint_perception.commands.options import (
 )
 from keypoint_perception.commands.outputs import check_file, check_outputs
 from keypoint_perception.commands.progress import show_progress
-from keypoint_perception.errors import SourceError
+from keypoint_perception.errors import ModelError, SourceError
 import typer
 
 
@@ -33,15 +33,22 @@ def detect(
         Path | None,
         typer.Option(help='rosbag2 directory to write, with the keypoints as PointCloud2.'),
     ] = None,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(help='CSV to write with the named points of a model that has them.'),
+    ] = None,
     engine: EngineName = 'auto',
     threads: Threads = 0,
 ) -> None:
     """Run a model over a recording."""
     check_file('--out', out)
+    if landmarks is not None:
+        check_file('--landmarks', landmarks)
     # a bag that exists is refused by its writer
     new_bag = bag if bag is not None and not bag.exists() else None
-    check_outputs({'--out': out, '--video': video, '--bag': new_bag}, {'the recording': source})
-    from keypoint_perception.evaluation.detections import detect_frames, Track
+    written = {'--out': out, '--video': video, '--bag': new_bag, '--landmarks': landmarks}
+    check_outputs(written, {'the recording': source})
+    from keypoint_perception.evaluation.detections import detect_frames, Detection, Track
     from keypoint_perception.evaluation.video import OverlayVideos
     from keypoint_perception.frames.annotations import KeypointWriter
     from keypoint_perception.frames.keypoint_bag import keypoint_topic, KeypointBag
@@ -52,22 +59,31 @@ def detect(
     topics = list(dict.fromkeys(topic or []))
     loaded = load_engine(model, engine, threads=threads)
     estimator = Estimator(loaded)
-    track = Track()
+    if landmarks is not None and not estimator.landmark_names:
+        msg = f'Model {str(model)!r} names no points; name some with `landmarks` first.'
+        raise ModelError(msg)
+    track, named = Track(), Track()
     with ExitStack() as outputs:
         # All are opened before the work starts, so that none is refused after it.
         out.parent.mkdir(parents=True, exist_ok=True)
         rows = outputs.enter_context(KeypointWriter(out))
+        named_rows = None
+        if landmarks is not None:
+            landmarks.parent.mkdir(parents=True, exist_ok=True)
+            named_rows = outputs.enter_context(KeypointWriter(landmarks))
         videos = None
         if video:
             overlay = OverlayVideos(video, topics, skeleton=estimator.skeleton)
             videos = outputs.enter_context(overlay)
         clouds = outputs.enter_context(KeypointBag(bag)) if bag else None
         started = time.perf_counter()
-        detections = detect_frames(read_frames([source], topics), estimator.estimate_batch)
+        detections = detect_frames(read_frames([source], topics), _estimate_both(estimator))
         total = count_frames([source], topics)
-        for detection in show_progress(detections, 'detecting', total=total):
-            frame, keypoints = detection
-            track.add(detection)
+        count = len(estimator.keypoint_names)
+        for frame, both in show_progress(detections, 'detecting', total=total):
+            keypoints = both[:count]
+            track.add(Detection(frame, keypoints))
+            named.add(Detection(frame, both[count:]))
             if videos:
                 videos.add(frame.stamp_ns, frame.topic, frame.image, keypoints)
         seconds = time.perf_counter() - started
@@ -80,7 +96,18 @@ def detect(
             rows.write(stamp_ns, camera, estimator.keypoint_names, keypoints)
             if clouds:
                 clouds.write(stamp_ns, keypoint_topic(camera, cameras=cameras), keypoints)
+        if named_rows:
+            for stamp_ns, camera, points in named.in_stamp_order().rows():
+                named_rows.write(stamp_ns, camera, estimator.landmark_names, points)
     print(f'engine: {loaded.name} ({loaded.description})')
     print(f'{len(track)} frames in {seconds:.1f} s, {len(track) / seconds:.0f} per s; wrote')
-    for path in [out, *(videos.paths if videos else []), *([bag] if bag else [])]:
+    named_csv = [landmarks] if landmarks else []
+    for path in [out, *named_csv, *(videos.paths if videos else []), *([bag] if bag else [])]:
         print(f'  {path}')
+
+
+def _estimate_both(estimator):
+    """Return a function of images to keypoints and named points, one below the other."""
+    import numpy as np
+
+    return lambda images: [np.concatenate(e) for e in estimator.estimate_batch_named(images)]

@@ -42,7 +42,7 @@ _LIKE = 0.01
 _NOISE = 1e-4
 
 FOLDS = 10
-# Frames closer in time are nearly copies: they are cut into fewer, longer blocks.
+# Frames closer in time are nearly copies.
 COPIES_S = 1.0
 FOLDS_OF_COPIES = 5
 LEAST_FRAMES = 4
@@ -235,12 +235,17 @@ def time_blocks(stamps_ns: np.ndarray) -> list[np.ndarray]:
     """
     Cut labelled frames into blocks in time to be left out one after another, indices of each.
 
-    Up to ten frames are left out one by one, more in ten blocks; frames mostly less than a second
-    apart in five, because their neighbours would give them away.
+    Frames less than a second apart give each other away, so that such runs stay whole: up to ten
+    runs, a single frame also being one, are left out one by one, more in ten blocks. Where there
+    are fewer than five runs, the frames are cut into five blocks wherever that falls.
     """
-    count = len(stamps_ns)
-    folds = min(FOLDS_OF_COPIES if are_copies(stamps_ns) else FOLDS, count)
-    return [block for block in np.array_split(np.arange(count), folds) if len(block)]
+    run = np.concatenate([[0], np.cumsum(np.diff(stamps_ns) >= COPIES_S * 1e9)])
+    runs = int(run[-1]) + 1
+    if runs >= FOLDS_OF_COPIES or runs == len(stamps_ns):
+        parts = np.array_split(np.arange(runs), min(FOLDS, runs))
+        return [np.flatnonzero(np.isin(run, part)) for part in parts]
+    folds = min(FOLDS_OF_COPIES, len(stamps_ns))
+    return np.array_split(np.arange(len(stamps_ns)), folds)
 
 
 def are_copies(stamps_ns: np.ndarray) -> bool:
