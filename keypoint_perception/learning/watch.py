@@ -15,6 +15,7 @@ import resource
 from statistics import median
 
 from keypoint_perception.errors import TrainingError
+from keypoint_perception.learning.calibration import calibrate
 from keypoint_perception.learning.health import examine, Health
 from keypoint_perception.learning.journal import Journal
 from keypoint_perception.learning.session import Session
@@ -97,7 +98,8 @@ class Watch:
             self._keep()
 
     def finish(self, reason: str) -> Outcome:
-        """Write the last checkpoint and say how it went."""
+        """Calibrate the confidence, write the last checkpoint and say how it went."""
+        calibrate(self._session.average.network, self._session.probe().to(self._fabric.device))
         health = self._keep()
         if self._config.snapshot_every_s:
             self._take_snapshot()

@@ -28,6 +28,9 @@ from torch import nn, Tensor
 
 NETWORKS = ('default', 'paper', 'hourglass')
 
+# No mass is surer than this leaves: nearer to one, rounding would be seen in the confidence.
+LEAST_DOUBT = 1e-3
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -74,7 +77,9 @@ class Keypointer(nn.Module):
     """
     The network that is exported: uint8 images to keypoints.
 
-    Learning calls :meth:`logits` and :meth:`points`; engines call the module itself.
+    Learning calls :meth:`logits` and :meth:`points`; engines call the module itself. The buffer
+    ``calibration``, slope and offset of a logistic curve, makes a confidence of the mass round a
+    map's peak; (1, 0) gives the mass itself.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -82,6 +87,7 @@ class Keypointer(nn.Module):
         self.config = config
         self.body = _BODIES[config.network](config)
         self.stride = self.body.stride
+        self.register_buffer('calibration', torch.tensor([1.0, 0.0]))
 
     def logits(self, image: Tensor) -> Tensor:
         """Return the maps before the softmax, (B, 3, H, W) in [-1, 1] -> (B, K, h, w) float32."""
@@ -114,11 +120,18 @@ class Keypointer(nn.Module):
         :return: u, v in network px and confidence in [0, 1], (B, K, 3) float32
         """
         logits = self.logits(normalise(image))
-        xy, confidence = windowed_expectation(softmax_2d(logits), self.config.window)
+        xy, mass = windowed_expectation(softmax_2d(logits), self.config.window)
+        confidence = torch.sigmoid(self.calibration[0] * evidence(mass) + self.calibration[1])
         if self.config.network == 'paper':
             xy = separable_expectation(logits)
         uv = cells_to_network(xy, self.stride)
         return torch.cat([uv, confidence[..., None]], dim=-1)
+
+
+def evidence(mass: Tensor) -> Tensor:
+    """Return the mass round a peak as log odds, log(m / (1 - m)), finite at 0 and 1."""
+    mass = mass.clamp(LEAST_DOUBT, 1 - LEAST_DOUBT)
+    return mass.log() - (1 - mass).log()
 
 
 class UNet(nn.Module):

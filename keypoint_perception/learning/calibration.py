@@ -1,0 +1,95 @@
+"""
+Confidence that means something: how often a keypoint that says so is right.
+
+The mass of a map round its peak is near one for almost every keypoint of a trained network, right
+or wrong. What "right" means can be had without labels: detect keypoints in a frame and in the
+frame slightly turned, enlarged and moved, and see whether the two agree. Platt's logistic curve
+(Platt 1999) through these answers turns the mass into a share of right ones; it is part of the
+network, and hence of the exported graph.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from keypoint_perception.keypoints import diagonal_px
+from keypoint_perception.learning.warps import random_warp, WarpConfig
+from keypoint_perception.model.layers import normalise
+from keypoint_perception.model.network import evidence, Keypointer
+import torch
+from torch import Tensor
+
+log = logging.getLogger('keypoint_perception')
+
+# Two detections agree if they are nearer than this share of the image's diagonal.
+AGREE = 0.02
+WARPS = WarpConfig(angle=20.0, scale=0.1, shift=0.1, bend=0.0)
+ROUNDS = 4
+# Fewer answers than this say nothing.
+LEAST_ANSWERS = 50
+
+
+@torch.no_grad()
+def calibrate(network: Keypointer, frames: Tensor, *, seed: int = 0) -> float | None:
+    """
+    Fit the confidence of a network on frames of its recording.
+
+    :param frames: spread over the recording, (N, H, W, 3) uint8
+    :return: the share of keypoints that were right, or None if too few could be asked
+    """
+    network.calibration.copy_(torch.tensor([1.0, 0.0]))
+    doubts, right = _ask(network, frames, seed)
+    if len(right) < LEAST_ANSWERS:
+        return None
+    slope, offset = fit_logistic(doubts, right)
+    network.calibration.copy_(torch.tensor([slope, offset]))
+    share = float(right.mean())
+    log.info('Confidence: %.0f %% of keypoints agree with those of warped frames.', 100 * share)
+    return share
+
+
+def fit_logistic(values: Tensor, right: Tensor) -> tuple[float, float]:
+    """
+    Return slope and offset of the curve sigmoid(slope * value + offset), by Newton's method.
+
+    The targets are Platt's, which lie a little within 0 and 1, so that answers that are all right
+    do not make certainty of it. The slope is not negative: more mass never means less sure.
+
+    :param values: (n,)
+    :param right: 0 or 1, (n,)
+    """
+    values, right = values.double(), right.double()
+    positives, negatives = right.sum(), (1 - right).sum()
+    target = torch.where(right > 0.5, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    columns = torch.stack([values, torch.ones_like(values)], dim=1)  # (n, 2)
+    found = torch.zeros(2, dtype=torch.float64)
+    for _ in range(30):
+        chance = torch.sigmoid(columns @ found)
+        slope = columns.T @ (target - chance) - 1e-3 * found
+        curvature = (columns * (chance * (1 - chance))[:, None]).T @ columns
+        step = torch.linalg.solve(curvature + 1e-3 * torch.eye(2, dtype=torch.float64), slope)
+        found = found + step.clamp(-2, 2)
+    if found[0] < 0:
+        rate = target.mean().clamp(1e-4, 1 - 1e-4)
+        return 0.0, float(torch.logit(rate))
+    return float(found[0]), float(found[1])
+
+
+def _ask(network: Keypointer, frames: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the evidence of keypoints, in logits, and whether they agree, each (n,)."""
+    generator = torch.Generator().manual_seed(seed)
+    hw = frames.shape[1:3]
+    images = normalise(frames)
+    doubts, right = [], []
+    for _ in range(ROUNDS):
+        warp = random_warp(len(images), hw, WARPS, generator=generator, device=images.device)
+        warped = ((warp.images(images) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        found = network(warped.permute(0, 2, 3, 1)).float()
+        truth = network(frames).float()
+        back = warp.back(found[..., :2], hw)
+        distance = (back - truth[..., :2]).norm(dim=-1) / diagonal_px(*hw)
+        # asked of the warped frames, which are the harder ones
+        asked = warp.inside(truth[..., :2], hw)
+        doubts.append(evidence(found[..., 2])[asked])
+        right.append((distance < AGREE).float()[asked])
+    return torch.cat(doubts).cpu(), torch.cat(right).cpu()

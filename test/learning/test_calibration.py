@@ -1,0 +1,70 @@
+"""The confidence is the share of keypoints that were right."""
+
+from keypoint_perception.learning.calibration import calibrate, fit_logistic
+from keypoint_perception.model.network import Keypointer, NetworkConfig
+import pytest
+import torch
+
+
+def test_the_curve_finds_the_odds_it_was_drawn_from():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(20_000, generator=generator) * 2
+    chance = torch.sigmoid(1.5 * values - 1.0)
+    right = (torch.rand(20_000, generator=generator) < chance).float()
+    slope, offset = fit_logistic(values, right)
+    assert slope == pytest.approx(1.5, abs=0.1)
+    assert offset == pytest.approx(-1.0, abs=0.1)
+
+
+def test_more_mass_never_means_less_sure():
+    values = torch.tensor([-2.0, -1.0, 1.0, 2.0])
+    slope, offset = fit_logistic(values, torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    assert slope == 0.0
+    assert offset == pytest.approx(0.0)  # half of them were right
+
+
+def test_answers_that_are_all_right_are_not_certain():
+    slope, offset = fit_logistic(torch.ones(100), torch.ones(100))
+    sure = torch.sigmoid(torch.tensor(slope + offset)).item()
+    # Platt's target is 101 / 102
+    assert 0.95 < sure < 0.995
+
+
+def square_frames():
+    """A bright square on dark ground at places of its own, (12, 64, 64, 3) uint8."""
+    frames = torch.zeros(12, 64, 64, 3, dtype=torch.uint8)
+    for i, frame in enumerate(frames):
+        frame[16 + 2 * i : 24 + 2 * i, 40 - 2 * i : 48 - 2 * i] = 255
+    return frames
+
+
+class Knowing(Keypointer):
+    """Keypoint 0 is where it is brightest, keypoint 1 always in one cell, both with doubts."""
+
+    def logits(self, image):
+        bright = torch.nn.functional.avg_pool2d(image.mean(dim=1, keepdim=True), 8)
+        fixed = torch.zeros_like(bright)
+        fixed[..., 2, 3] = 1.0
+        return torch.cat([6 * bright, 2 * fixed], dim=1) * torch.tensor([6.0, 1.0])[:, None, None]
+
+
+def test_a_keypoint_that_does_not_follow_is_not_trusted():
+    torch.manual_seed(0)
+    network = Knowing(NetworkConfig(keypoints=2, input_hw=(64, 64), width=8)).eval()
+    frames = square_frames()
+    share = calibrate(network, frames)
+    with torch.no_grad():
+        confidence = network(frames)[..., 2].mean(dim=0)
+    assert confidence[0] > 2 * confidence[1]
+    assert confidence.mean().item() == pytest.approx(share, abs=0.1)
+
+
+def test_without_calibration_the_mass_is_the_confidence():
+    network = Keypointer(NetworkConfig(keypoints=1, input_hw=(64, 64), width=8, window=1))
+    network.logits = lambda image: torch.zeros(1, 1, 8, 8)
+    found = network(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    torch.testing.assert_close(found[0, 0, 2].item(), 4 / 64)
+    network.calibration.copy_(torch.tensor([2.0, 1.0]))
+    found = network(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    odds = (4 / 60) ** 2 * torch.e
+    assert found[0, 0, 2].item() == pytest.approx(odds / (1 + odds), rel=1e-4)
