@@ -7,6 +7,9 @@ To add one: write ``objectives/NAME.py`` with a class that has ``Config``, ``wei
 ``docs/objectives.md``. A test walks this list.
 """
 
+from keypoint_perception.learning.objectives.conditional_generation import (
+    ConditionalGeneration,
+)
 from keypoint_perception.learning.objectives.default import Default
 from keypoint_perception.learning.objectives.edge_linking import EdgeLinking
 from keypoint_perception.learning.objectives.equivariance import Equivariance
@@ -21,6 +24,7 @@ from keypoint_perception.learning.objectives.supervised import Supervised
 from keypoint_perception.learning.objectives.temporal_transport import TemporalTransport
 
 OBJECTIVES = {
+    'conditional_generation': ConditionalGeneration,
     'default': Default,
     'edge_linking': EdgeLinking,
     'equivariance': Equivariance,

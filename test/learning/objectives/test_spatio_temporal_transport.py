@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
+NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
 SIGMA = 1.6
 
 
@@ -42,7 +42,7 @@ class Answer(torch.nn.Module):
 
 def images(seed):
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(2, 3, 32, 48, generator=generator) * 2 - 1
+    return torch.rand(2, 3, 64, 96, generator=generator) * 2 - 1
 
 
 def features(batch=1, seed=0):
@@ -189,9 +189,9 @@ def test_the_target_is_rebuilt_and_not_the_source(network):
 
 def test_both_ways_rebuild_each_from_the_other(network):
     # the answer is always 0: right for the way back, wrong by 0.5 for the way forth
-    image0 = torch.zeros(2, 3, 32, 48)
+    image0 = torch.zeros(2, 3, 64, 96)
     terms = objective(both_ways=True, change=0.5)
-    terms.refine = Answer(torch.zeros(4, 3, 32, 48))
+    terms.refine = Answer(torch.zeros(4, 3, 64, 96))
     found = terms(Views(network, image0, image0 + 0.5))['pixel']
     torch.testing.assert_close(found, torch.full((2,), 0.25 / 2 / 0.5))
     # the two ways of one pair are averaged, not those of two pairs
@@ -207,7 +207,7 @@ def test_columns_are_not_rows(network):
 
     def remember(images, source, target, sigma):
         seen.update(source=source, target=target, sigma=sigma)
-        return torch.zeros(2, 3, 32, 48)
+        return torch.zeros(2, 3, 64, 96)
 
     terms.reconstruct = remember
     network.points = lambda logits: torch.cat(

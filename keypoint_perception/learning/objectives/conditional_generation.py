@@ -1,0 +1,142 @@
+"""
+Draw a frame from the looks of another one and from its own keypoints.
+
+Jakab, Gupta, Bilen, Vedaldi: Unsupervised learning of object landmarks through conditional image
+generation, 2018, https://arxiv.org/abs/1806.07823 ("IMM"). With the appearance net Phi, bumps H_k
+at the keypoints of the keypoint net, a source frame x_s and a target frame x_t::
+
+    y = decode(Phi(x_s), H_1(x_t), ..., H_K(x_t))
+    pixel = w |y - x_t|^2 / change
+    perceptual = mean_l w |f_l(y) - f_l(x_t)|^2 / change of the layer
+
+Looks come from the source, places from the target's keypoints, and they have to say where all is
+that differs. The source has no keypoints here, and nothing is held back from the gradient.
+
+Departures, each with its reason:
+
+- The layers f_l are those of a net of fixed random filters unless the user brings weights of
+  VGG-16: nothing is downloaded. The authors' are of a VGG-16 that was trained to colour pictures.
+- Pixels and layers are divided by what they change between frames and not by the running mean of
+  their own error (:mod:`..perceptual`).
+- Pairs are frames of a recording, not warps of one picture, so no border has to be masked.
+- The decoder sees the whole map (:mod:`keypoint_perception.model.decoder`) at fewer channels.
+- ``both_ways``, ``still_weight`` and the term ``spread`` are those of temporal transport, with
+  their reasons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.perceptual import PerceptualError
+from keypoint_perception.learning.reconstruction import (
+    as_far_as_explained,
+    motion_weight,
+    pixel_error,
+    ReconstructionConfig,
+    swap,
+)
+from keypoint_perception.learning.terms import concentration
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.model.decoder import MapDecoder
+from keypoint_perception.model.fixed_features import load_vgg16, RandomPyramid
+from keypoint_perception.model.heatmaps import gaussian_maps
+from keypoint_perception.model.network import make_features, NetworkConfig
+import torch
+from torch import nn, Tensor
+
+COMPARISONS = ('pixels', 'random', 'vgg16')
+
+
+@dataclass(frozen=True)
+class ConditionalGenerationConfig(ReconstructionConfig):
+    """
+    Settings of conditional generation, beside sigma, both_ways and still_weight.
+
+    :param compare: where frames are compared: ``pixels`` alone, or also in the layers of
+        ``random`` filters or of ``vgg16``
+    :param vgg16: safetensors file with the weights of VGG-16
+    """
+
+    compare: str = 'random'
+    vgg16: str = ''
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.compare not in COMPARISONS:
+            msg = f'compare: {self.compare!r} is not known; known: {", ".join(COMPARISONS)}.'
+            raise ConfigError(msg)
+        if (self.compare == 'vgg16') != bool(self.vgg16):
+            msg = (
+                f'compare: {self.compare!r} with vgg16: {self.vgg16!r}; to compare in the layers '
+                'of VGG-16 give compare: vgg16 and vgg16: FILE.safetensors, else neither.'
+            )
+            raise ConfigError(msg)
+
+
+class ConditionalGeneration(nn.Module):
+    """Looks of one frame and keypoints of the other, drawn as that other frame."""
+
+    Config = ConditionalGenerationConfig
+    weights = {'pixel': 1.0, 'perceptual': 1.0, 'spread': 0.4}  # noqa: RUF012 a constant
+
+    def __init__(
+        self, config: ConditionalGenerationConfig, network: NetworkConfig, facts: Facts
+    ) -> None:
+        """
+        Make the parts that are not exported: appearance net, decoder, nets to compare in.
+
+        :raises ConfigError: if the weights of VGG-16 cannot be read
+        """
+        super().__init__()
+        self.config = config
+        self.change = facts.change
+        self.one_way = not config.both_ways
+        self.features = make_features(network)
+        self.decode = MapDecoder(
+            self.features.channels + network.keypoints,
+            3,
+            stride=self.features.stride,
+            width=network.width,
+            norm=network.norm,
+        )
+        self.compare = None
+        if config.compare == 'random':
+            self.compare = PerceptualError(RandomPyramid())
+        elif config.compare == 'vgg16':
+            self.compare = PerceptualError(load_vgg16(config.vgg16))
+
+    def forward(self, views: Views) -> dict[str, Tensor]:
+        """Return the per-sample terms, each (B,); the first frames are the sources."""
+        count = len(views.image0) if self.one_way else len(views.images)
+        height, width = views.logits.shape[-2:]
+        points = swap(views.points)[:count]
+        bumps = gaussian_maps(points, height, width, self.config.sigma * views.half_side)
+        rebuilt = self.reconstruct(views.images[:count], bumps)
+        weight = motion_weight(views.image0, views.image1, self.config.still_weight)
+        weight = torch.cat([weight, weight])[:count]
+        goal = swap(views.images)[:count]
+        spread = swap(concentration(views.maps, views.points, views.half_side))[:count]
+        pixel = pixel_error(rebuilt, goal, weight, self.change)
+        perceptual = torch.zeros_like(pixel)
+        if self.compare is not None:
+            perceptual = self.compare(rebuilt, views.images, weight)
+        pixel, perceptual, spread = (
+            both.view(-1, len(views.image0)).mean(dim=0) for both in (pixel, perceptual, spread)
+        )
+        return {
+            'pixel': pixel,
+            'perceptual': perceptual,
+            'spread': as_far_as_explained(pixel) * spread,
+        }
+
+    def reconstruct(self, images: Tensor, bumps: Tensor) -> Tensor:
+        """
+        Return the frames that the keypoints were found in, (B, 3, H, W).
+
+        :param images: the other frames, (B, 3, H, W)
+        :param bumps: at the keypoints, (B, K, h, w)
+        """
+        looks = self.features(images)
+        return self.decode(torch.cat([looks, bumps.to(looks.dtype)], dim=1))

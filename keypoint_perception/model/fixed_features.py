@@ -1,0 +1,146 @@
+"""
+Fixed nets in whose layers pictures are compared: they never learn and are never exported.
+
+- :class:`RandomPyramid` needs nothing: random filters, drawn once and for all.
+- :class:`Vgg16Features` are the layers of VGG-16 (Simonyan, Zisserman 2015,
+  https://arxiv.org/abs/1409.1556), whose weights the user brings as a safetensors file.
+
+Their weights stand in no checkpoint: they follow from a seed or from the user's file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keypoint_perception.errors import ConfigError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+# Colours of ImageNet in [0, 1], by which torchvision's networks are trained.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# Places of the convolutions in torchvision's `features`, with their channels, up to conv5_2.
+VGG16_CONVOLUTIONS = (
+    ((0, 3, 64), (2, 64, 64)),
+    ((5, 64, 128), (7, 128, 128)),
+    ((10, 128, 256), (12, 256, 256), (14, 256, 256)),
+    ((17, 256, 512), (19, 512, 512), (21, 512, 512)),
+    ((24, 512, 512), (26, 512, 512)),
+)
+# Of each block the second convolution is looked at, as conditional generation does.
+LOOKED_AT = 1
+PICKLES = ('.pth', '.pt', '.pkl', '.pickle', '.bin', '.ckpt')
+
+
+class RandomPyramid(nn.Module):
+    """
+    Layers of random orthonormal filters, each at half the resolution of the one before.
+
+    Random filters keep distances between pictures nearly as they are and compare what lies round a
+    pixel instead of the pixel alone. Their weights are drawn from a generator of their own, so
+    that a resumed run compares as before.
+    """
+
+    def __init__(self, channels: tuple[int, ...] = (16, 32, 64)) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        before = 3
+        self.count = len(channels)
+        for level, after in enumerate(channels):
+            weight = torch.empty(after, before, 3, 3)
+            nn.init.orthogonal_(weight, gain=2**0.5, generator=generator)
+            self.register_buffer(f'weight{level}', weight, persistent=False)
+            before = after
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the layers of images in [-1, 1], each (B, c, H / 2^i, W / 2^i)."""
+        layers, seen = [], image
+        for level in range(self.count):
+            if level:
+                seen = functional.avg_pool2d(seen, 2)
+            weight = getattr(self, f'weight{level}')
+            seen = functional.conv2d(seen, weight, padding=1).relu()
+            layers.append(seen)
+        return layers
+
+
+class Vgg16Features(nn.Module):
+    """The layers conv1_2, conv2_2, conv3_2, conv4_2 and conv5_2 of VGG-16, after their ReLU."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        """
+        Take the weights.
+
+        :param tensors: weight and bias of each convolution, as ``0.weight`` and ``0.bias``
+        """
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name.replace('.', '_'), tensor.float(), persistent=False)
+        for name, values in (('mean', IMAGENET_MEAN), ('std', IMAGENET_STD)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the layers of images in [-1, 1], each (B, c, H / 2^i, W / 2^i)."""
+        seen = ((image + 1) / 2 - self.mean) / self.std
+        layers = []
+        for number, block in enumerate(VGG16_CONVOLUTIONS):
+            if number:
+                seen = functional.max_pool2d(seen, 2)
+            for place, (index, _, _) in enumerate(block):
+                weight, bias = getattr(self, f'{index}_weight'), getattr(self, f'{index}_bias')
+                seen = functional.conv2d(seen, weight, bias, padding=1).relu()
+                if place == LOOKED_AT:
+                    layers.append(seen)
+        return layers
+
+
+def load_vgg16(path: Path | str) -> Vgg16Features:
+    """
+    Return VGG-16 with the weights of a file.
+
+    The names are torchvision's (``features.0.weight`` and so on), with or without ``features.``;
+    what else is in the file, as the classifier, is not read.
+
+    :param path: a safetensors file
+    :raises ConfigError: if it is a pickle, no safetensors file, or of another network
+    """
+    path = Path(path)
+    if path.suffix.lower() in PICKLES:
+        msg = (
+            f'{str(path)!r} is a pickle, which may run code when it is loaded; turn it into '
+            'safetensors where you trust it: python -c "import torch; from safetensors.torch '
+            f"import save_file; save_file(torch.load('{path.name}', weights_only=True), "
+            f"'{path.stem}.safetensors')\"."
+        )
+        raise ConfigError(msg)
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        msg = (
+            f'{str(path)!r} cannot be read ({error}); expected the weights of VGG-16 as a '
+            'safetensors file with the names of torchvision, features.0.weight and so on.'
+        )
+        raise ConfigError(msg) from error
+    found = {name.removeprefix('features.'): tensor for name, tensor in found.items()}
+    return Vgg16Features({name: _fitting(found, name, shape, path) for name, shape in _wanted()})
+
+
+def _wanted() -> list[tuple[str, tuple[int, ...]]]:
+    shapes = []
+    for index, before, after in (c for block in VGG16_CONVOLUTIONS for c in block):
+        shapes += [(f'{index}.weight', (after, before, 3, 3)), (f'{index}.bias', (after,))]
+    return shapes
+
+
+def _fitting(found: dict[str, Tensor], name: str, shape: tuple[int, ...], path: Path) -> Tensor:
+    if name not in found or tuple(found[name].shape) != shape:
+        is_there = f'is of {tuple(found[name].shape)}' if name in found else 'is missing'
+        msg = (
+            f'{str(path)!r} does not hold VGG-16: features.{name} {is_there}, expected {shape}; '
+            "give torchvision's vgg16 (not vgg16_bn) as safetensors."
+        )
+        raise ConfigError(msg)
+    return found[name]

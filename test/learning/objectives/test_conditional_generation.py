@@ -1,0 +1,170 @@
+"""Conditional generation: looks of one frame, places of the other."""
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.objectives.conditional_generation import (
+    ConditionalGeneration,
+    ConditionalGenerationConfig,
+)
+from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.model.heatmaps import gaussian_maps
+from keypoint_perception.model.network import Keypointer, NetworkConfig
+import pytest
+import torch
+
+NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return Keypointer(NETWORK)
+
+
+def objective(*, both_ways=True, change=1.0, still_weight=1.0, compare='random'):
+    torch.manual_seed(1)
+    config = ConditionalGenerationConfig(0.1, both_ways, still_weight, compare)
+    return ConditionalGeneration(config, NETWORK, Facts(change))
+
+
+class Answer(torch.nn.Module):
+    """A decoder with a fixed answer."""
+
+    def __init__(self, image):
+        super().__init__()
+        self.image = image
+
+    def forward(self, maps):
+        return self.image
+
+
+def images(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(2, 3, 64, 96, generator=generator) * 2 - 1
+
+
+def test_a_perfect_picture_has_no_error(network):
+    image0, image1 = images(1), images(2)
+    terms = objective()
+    terms.decode = Answer(torch.cat([image1, image0]))
+    found = terms(Views(network, image0, image1))
+    for name in ('pixel', 'perceptual'):
+        torch.testing.assert_close(found[name], torch.zeros(2))
+    assert (found['spread'] > 0).all()
+
+
+def test_the_source_as_the_answer_has_an_error_of_one(network):
+    # both pairs differ by 0.6: in pixels 0.36 / 0.36, and in every layer as much as it changes
+    image0 = torch.zeros(2, 3, 64, 96)
+    terms = objective(change=0.36)
+    terms.decode = Answer(torch.cat([image0, image0 + 0.6]))
+    found = terms(Views(network, image0, image0 + 0.6))
+    torch.testing.assert_close(found['pixel'], torch.ones(2))
+    torch.testing.assert_close(found['perceptual'], torch.ones(2))
+    assert found['spread'].tolist() == [0.0, 0.0]
+
+
+def test_pixels_alone_have_no_layers(network):
+    terms = objective(compare='pixels')
+    found = terms(Views(network, images(1), images(2)))
+    assert found['perceptual'].tolist() == [0.0, 0.0]
+    assert (found['pixel'] > 0).all()
+
+
+def test_both_ways_rebuild_each_from_the_other(network):
+    # the answer is always 0: right for the way back, wrong by 0.5 and 0.1 for the way forth
+    image0 = torch.zeros(2, 3, 64, 96)
+    image1 = image0 + torch.tensor([0.5, 0.1])[:, None, None, None]
+    terms = objective(change=0.5)
+    terms.decode = Answer(torch.zeros(4, 3, 64, 96))
+    found = terms(Views(network, image0, image1))['pixel']
+    torch.testing.assert_close(found, torch.tensor([0.25 / 2 / 0.5, 0.01 / 2 / 0.5]))
+
+
+def test_one_way_rebuilds_the_second_frame(network):
+    image0, image1 = images(1), images(2)
+    terms = objective(both_ways=False)
+    terms.decode = Answer(image1)
+    found = terms(Views(network, image0, image1))
+    torch.testing.assert_close(found['pixel'], torch.zeros(2))
+    torch.testing.assert_close(found['perceptual'], torch.zeros(2))
+    assert (terms(Views(network, image1, image0))['pixel'] > 0.1).all()
+
+
+def test_looks_come_from_one_frame_and_places_from_the_other(network):
+    terms = objective()
+    given = {}
+    terms.decode.register_forward_hook(
+        lambda module, inputs, output: given.update(maps=inputs[0], answer=output)
+    )
+    image0, image1 = images(1), images(2)
+    views = Views(network, image0, image1)
+    terms(views)
+    looks, bumps = given['maps'].split([8, 3], dim=1)
+    torch.testing.assert_close(looks, terms.features(torch.cat([image0, image1])))
+    expected = gaussian_maps(views.points, 8, 12, 0.6)
+    torch.testing.assert_close(bumps, torch.cat([expected[2:], expected[:2]]))
+    assert given['answer'].shape == (4, 3, 64, 96)
+
+
+def test_everything_learns_and_nothing_is_held_back(network):
+    terms = objective()
+    found = terms(Views(network, images(1), images(2)))
+    assert all(value.shape == (2,) for value in found.values())
+    for name in ('pixel', 'perceptual'):
+        for part in (network, terms):
+            part.zero_grad()
+        found[name].sum().backward(retain_graph=True)
+        for part in (network, terms.features, terms.decode):
+            for parameter_name, parameter in part.named_parameters():
+                assert parameter.grad is not None and parameter.grad.any(), (name, parameter_name)
+
+
+def test_one_way_gives_the_sources_keypoints_no_gradient(network):
+    terms = objective(both_ways=False, compare='pixels')
+    views = Views(network, images(1), images(2))
+    points = torch.rand(4, 3, 2) * 8
+    views.points = points.requires_grad_()
+    terms(views)['pixel'].sum().backward()
+    assert not points.grad[:2].any()
+    assert (points.grad[2:].abs().sum(dim=-1) > 0).all()
+
+
+def test_columns_are_not_rows(network):
+    """A bump for a keypoint at (x, y) is drawn at column x, row y of a map that is not square."""
+    terms = objective(both_ways=False)
+    seen = {}
+
+    def remember(images, bumps):
+        seen['bumps'] = bumps
+        return torch.zeros(2, 3, 64, 96)
+
+    terms.reconstruct = remember
+    network.points = lambda logits: torch.tensor([[10.0, 2.0]]).expand(len(logits), 3, 2)
+    terms(Views(network, images(1), images(2)))
+    assert seen['bumps'].shape == (2, 3, 8, 12)
+    assert int(seen['bumps'][0, 0].argmax()) == 2 * 12 + 10
+    # sigma is 0.1 of half the longer side: 0.6 cells
+    torch.testing.assert_close(
+        seen['bumps'][0, 0, 2, 11], torch.tensor(-1 / 0.36).exp(), rtol=1e-4, atol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ('settings', 'sentence'),
+    [
+        ({'compare': 'resnet'}, "compare: 'resnet' is not known; known: pixels, random, vgg16"),
+        ({'compare': 'vgg16'}, "compare: 'vgg16' with vgg16: ''; to compare in the layers of VGG"),
+        ({'vgg16': 'a.safetensors'}, "compare: 'random' with vgg16: 'a.safetensors'; to compare"),
+        ({'sigma': 2.0}, r'sigma: must be above 0 and at most 1, got 2\.0'),
+    ],
+)
+def test_settings_must_make_sense(settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        ConditionalGenerationConfig(**settings)
+
+
+def test_weights_of_vgg16_must_be_there(tmp_path):
+    path = tmp_path / 'vgg16.pth'
+    config = ConditionalGenerationConfig(compare='vgg16', vgg16=str(path))
+    with pytest.raises(ConfigError, match=r"vgg16\.pth' is a pickle"):
+        ConditionalGeneration(config, NETWORK, Facts(1.0))
