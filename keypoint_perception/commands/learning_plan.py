@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from keypoint_perception.errors import ConfigError, SourceError
@@ -115,8 +116,14 @@ def frames_of(run: Run, out: Path) -> Path:
         return recording.source
     size = run.resolved['size']
     place = out / 'frames' / f'{file_name(recording.name)}_{size}'
-    place.parent.mkdir(parents=True, exist_ok=True)
-    which = ['--topic', recording.topic] if recording.topic else []
-    command = ['extract', str(recording.source), *which, '--out', str(place)]
-    run_verb([*command, '--size', str(size)], place.with_suffix('.log'))
+    _extract(recording.source, recording.topic, size, place)
     return place
+
+
+@cache
+def _extract(source: Path, topic: str | None, size: int, place: Path) -> None:
+    # once in a process; what an earlier one extracted is checked and kept
+    place.parent.mkdir(parents=True, exist_ok=True)
+    which = ['--topic', topic] if topic else []
+    command = ['extract', str(source), *which, '--out', str(place), '--size', str(size)]
+    run_verb(command, place.with_suffix('.log'))
