@@ -8,8 +8,12 @@ and backward alike, and never zero: a pair of a frame with itself teaches nothin
 
 from __future__ import annotations
 
+import logging
+
 from keypoint_perception.errors import TrainingError
 import numpy as np
+
+log = logging.getLogger('keypoint_perception')
 
 # A pause ends a clip when it is this many times the usual time between frames, and this long.
 PAUSE_FRAMES = 10
@@ -71,6 +75,12 @@ class PairSampler:
                 'longer recording or a smaller min_gap_s.'
             )
             raise TrainingError(msg)
+        if lengths.max() < max_gap_s:
+            log.warning(
+                'The longest clip lasts %.2f s, max_gap_s is %g s: pairs are that much nearer.',
+                lengths.max(),
+                max_gap_s,
+            )
         self._usable = np.flatnonzero(((ends - starts > 1) & long_enough)[clip_of])
         favoured = np.isin(order, [] if favoured is None else favoured)
         self._favoured = self._usable[favoured[self._usable]]

@@ -71,6 +71,13 @@ class NetworkConfig:
                 f'{self.input_hw[0]} x {self.input_hw[1]}; choose another --size.'
             )
             raise ConfigError(msg)
+        height, width = (side // map_stride(self.network) for side in self.input_hw)
+        if self.keypoints > height * width:
+            msg = (
+                f'keypoints: {self.keypoints} have no room on maps of {width} x {height} cells '
+                f'(at most one each); ask for fewer --keypoints or a larger --size.'
+            )
+            raise ConfigError(msg)
 
 
 class Keypointer(nn.Module):

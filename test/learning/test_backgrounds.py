@@ -51,6 +51,17 @@ def test_what_passes_by_is_not_background():
     torch.testing.assert_close(found[1], torch.full((3, 16, 16), 50 / 127.5 - 1))
 
 
+def test_a_camera_that_moves_is_said(moving, texture, caplog):
+    Backgrounds(moving, TrainConfig())
+    assert 'The camera seems to move' in caplog.text
+    assert 'needs a camera that stands still' in caplog.text
+    caplog.clear()
+    still = np.stack([texture[:64, :96]] * 10)
+    still[:, 8:16, 8:16] = np.arange(10)[:, None, None, None] * 25  # one cell of 96
+    Backgrounds(store(still, np.arange(10) * 33_333_333), TrainConfig())
+    assert not caplog.text
+
+
 def test_flow_in_pixels_along_x_and_y(moving):
     found = Flows(moving, TrainConfig()).take(np.array([[1, 0, 0, 0], [2, 2, 2, 2]]))
     assert found['flow'].shape == (2, 2, 8, 12)

@@ -148,3 +148,13 @@ def test_a_small_mover_is_enough():
     for i, image in enumerate(images):
         image[10:14, i % 28 : i % 28 + 4] = 255
     assert mean_change(images, sampler(np.arange(60) * SECOND // 30)) > 0
+
+
+def test_a_recording_shorter_than_the_largest_gap_is_said(caplog):
+    stamps = np.arange(31) * SECOND // 30
+    source, target = sampler(stamps).draw(200)
+    assert 'longest clip lasts 1.00 s, max_gap_s is 2 s' in caplog.text
+    assert (np.abs(stamps[source] - stamps[target]) <= SECOND).all()
+    caplog.clear()
+    sampler(np.arange(100) * SECOND // 30)
+    assert not caplog.text

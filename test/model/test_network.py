@@ -105,3 +105,9 @@ def test_normalise_puts_black_at_minus_one_and_channels_first():
 def test_impossible_networks_are_refused(values, sentence):
     with pytest.raises(ConfigError, match=sentence):
         NetworkConfig(**values)
+
+
+def test_more_keypoints_than_cells_have_no_room():
+    NetworkConfig(keypoints=48, input_hw=(48, 64))
+    with pytest.raises(ConfigError, match=r'49 have no room on maps of 8 x 6 cells \(at most one'):
+        NetworkConfig(keypoints=49, input_hw=(48, 64))
