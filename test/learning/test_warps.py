@@ -181,3 +181,25 @@ def test_warps_are_exact_under_mixed_precision():
         found = results()
     for a, b in zip(found, expected, strict=True):
         assert torch.equal(a, b)
+
+
+def test_settings_bound_what_is_drawn():
+    def drawn(**settings):
+        config = WarpConfig(**({'angle': 0, 'scale': 0, 'shift': 0, 'bend': 0} | settings))
+        warp = random_warp(500, HW, config, generator=torch.Generator().manual_seed(0))
+        corners = torch.tensor([[17.5, 11.5], [27.5, 11.5]]).expand(500, 2, 2)
+        middle, right = (warp.back(corners, HW) - torch.tensor([17.5, 11.5])).unbind(1)
+        return middle, right - middle
+
+    # half of half of each side: 9 px along x, 6 px along y
+    shift, _ = drawn(shift=0.5)
+    assert shift.abs().amax(dim=0).tolist() == pytest.approx([9, 6], abs=0.1)
+    assert (shift.abs().amax(dim=0) <= torch.tensor([9.0, 6.0]) + 1e-4).all()
+    # 10 px to the right of the middle: turned by up to 30 degrees, 10 / 1.2 to 12 px long
+    _, arm = drawn(angle=30)
+    angle = torch.rad2deg(torch.atan2(arm[:, 1], arm[:, 0]))
+    assert angle.min() == pytest.approx(-30, abs=0.3) and angle.max() == pytest.approx(30, abs=0.3)
+    _, arm = drawn(scale=0.2)
+    length = arm.norm(dim=-1)
+    assert length.min() == pytest.approx(10 / 1.2, abs=0.02)
+    assert length.max() == pytest.approx(12, abs=0.02)
