@@ -71,6 +71,23 @@ def write_manifest(model_dir: Path, manifest: Manifest, *, files: list[str]) -> 
     return read_manifest(model_dir)
 
 
+def replace_file(model_dir: Path, name: str, content: bytes) -> None:
+    """
+    Write a file that no engine needs into a model directory, and describe it anew.
+
+    The description lets go of the file first, so that the model can be loaded at every moment.
+
+    :raises ModelError: if the model directory does not match its manifest
+    """
+    manifest = read_manifest(model_dir)
+    others = [other for other in manifest.files if other != name]
+    write_manifest(model_dir, manifest, files=others)
+    part = model_dir / f'{name}.part'
+    part.write_bytes(content)
+    part.replace(model_dir / name)
+    write_manifest(model_dir, manifest, files=[*others, name])
+
+
 def read_manifest(model_dir: Path) -> Manifest:
     """
     Read and check a model directory.

@@ -22,7 +22,7 @@ import typer
 def evaluate(
     model: Model,
     source: Recording,
-    out: Annotated[Path, typer.Option(help='JSON report to write.')],
+    out: Annotated[Path, typer.Option(help='JSON report to write; a page goes beside it.')],
     topic: Annotated[
         str | None, typer.Option(help='Image topic; may be left out where there is one.')
     ] = None,
@@ -37,8 +37,10 @@ def evaluate(
     """Score a model against labels."""
     check_file('--out', out)
     read = {'the recording': source, 'the labels': annotations}
-    check_outputs({'--out': out, '--video': video}, read)
+    beside = out.with_suffix('.html')
+    check_outputs({'--out': out, 'the page beside --out': beside, '--video': video}, read)
     from keypoint_perception.evaluation import report
+    from keypoint_perception.evaluation.report_page import report_page
     from keypoint_perception.frames.annotations import read_annotations
     from keypoint_perception.inference.engine import load_engine
     from keypoint_perception.inference.estimator import Estimator
@@ -59,7 +61,7 @@ def evaluate(
         'engine': {'name': loaded.name, 'description': loaded.description},
     }
     if labels is not None:
-        values |= _score(recording.track, labels, annotations, estimator.keypoint_names)
+        values |= _score(model, recording.track, labels, annotations, estimator)
     values['label_free'] = recording.label_free(
         lambda images: np.stack(estimator.estimate_batch(images)), estimator.keypoint_names
     )
@@ -70,7 +72,10 @@ def evaluate(
     values |= {'durations_s': durations, 'machine': report.describe_machine()}
     values['date'] = report.now()
     report.write_json(out, values)
-    _show(values, [out] if video is None else [out, video, video.with_suffix('.png')])
+    page = report_page(values, recording, model).encode()
+    beside.write_bytes(page)
+    written = [out, beside, *_update_model(model, page)]
+    _show(values, [*written, *([video, video.with_suffix('.png')] if video else [])])
 
 
 def _run(source, topic, estimator, video):
@@ -78,16 +83,17 @@ def _run(source, topic, estimator, video):
     from contextlib import nullcontext
 
     from keypoint_perception.evaluation.detections import detect_frames
+    from keypoint_perception.evaluation.film import Film
     from keypoint_perception.evaluation.recording import Recording
     from keypoint_perception.evaluation.video import OverlayVideo
     from keypoint_perception.frames.source import count_frames, read_frames
 
     topics = [] if topic is None else [topic]
-    recording = Recording()
+    total = count_frames([source], topics)
+    recording = Recording(film=Film(total, skeleton=estimator.skeleton))
     overlay = None if video is None else OverlayVideo(video, skeleton=estimator.skeleton)
     with nullcontext() if overlay is None else overlay:
         detections = detect_frames(read_frames([source], topics), estimator.estimate_batch)
-        total = count_frames([source], topics)
         recording.gather(show_progress(detections, 'detecting', total=total), overlay)
         if not len(recording.track):
             msg = f'{str(source)!r} has no images; expected at least one.'
@@ -95,15 +101,42 @@ def _run(source, topic, estimator, video):
     return recording
 
 
-def _score(track, labels, path, keypoint_names) -> dict:
+def _score(model, track, labels, path, estimator) -> dict:
     """Return the figures that need labels."""
+    from keypoint_perception.evaluation.naming import score_named
     from keypoint_perception.evaluation.scores import score_labels
     from keypoint_perception.frames.annotations import match_labels
+    from keypoint_perception.landmarks import read_landmarks
 
     track = track.in_stamp_order()
     uv = match_labels(labels, track.stamps_ns, track.image_hw, path=path)
-    scores = score_labels(track, uv, label_names=labels.names, keypoint_names=keypoint_names)
-    return {'annotations': str(path)} | scores
+    names = {'label_names': labels.names, 'keypoint_names': estimator.keypoint_names}
+    scores = {'annotations': str(path)} | score_labels(track, uv, **names)
+    if estimator.landmark_names:
+        landmarks = read_landmarks(model)
+        scores['landmarks'] = score_named(
+            track, uv, landmarks, names=labels.names, network_hw=estimator.input_hw
+        )
+    return scores
+
+
+def _update_model(model: Path, page: bytes) -> list[Path]:
+    """Put the page into the model directory, if that can be written just now."""
+    import logging
+
+    from keypoint_perception.errors import PerceptionError
+    from keypoint_perception.evaluation.training_page import PAGE_NAME
+    from keypoint_perception.manifest import replace_file
+    from keypoint_perception.sole_writer import sole_writer
+
+    try:
+        with sole_writer(model):
+            replace_file(model, PAGE_NAME, page)
+    except (PerceptionError, OSError) as error:
+        log = logging.getLogger('keypoint_perception')
+        log.warning('%r keeps its old %s (%s).', str(model), PAGE_NAME, error)
+        return []
+    return [model / PAGE_NAME]
 
 
 def _show(values: dict, paths: list[Path]) -> None:

@@ -14,6 +14,7 @@ from keypoint_perception.evaluation.landmarks import (
     LEAST_EXPLAINED,
     LEAST_FRAMES,
     USUAL_FRAMES,
+    WITHIN_PERCENT,
 )
 from keypoint_perception.evaluation.report import now, without_nan
 from keypoint_perception.keypoints import diagonal_px, Fit
@@ -81,6 +82,49 @@ def name_points(
         landmarks.trust_offset,
         report=without_nan(report),
     )
+
+
+def score_named(
+    track: Track,
+    labels: np.ndarray,
+    landmarks: Landmarks,
+    *,
+    names: tuple[str, ...],
+    network_hw: tuple[int, int],
+) -> dict | None:
+    """
+    Score a model's named points against labels of the same names, frame by frame.
+
+    Frames that the points were fitted on are left out.
+
+    :param labels: (N, L, 2) px of the images, NaN where not labelled
+    :param names: names of the labels
+    :return: None where no name is labelled in another frame
+    """
+    keypoints, labels, network_diagonal = _in_network_px(track, labels, network_hw)
+    found = landmarks.apply(keypoints)
+    fresh = ~np.isin(track.stamps_ns, landmarks.report.get('stamps_ns', []))
+    points = []
+    for place, name in enumerate(landmarks.names):
+        if name not in names:
+            continue
+        label = labels[fresh, names.index(name)]
+        away = 100 * np.linalg.norm(found[fresh, place, :2] - label, axis=-1) / network_diagonal
+        seen = np.isfinite(away)
+        if seen.any():
+            points.append(
+                {
+                    'name': name,
+                    'error_percent': float(away[seen].mean()),
+                    'within': float((away[seen] <= WITHIN_PERCENT).mean()),
+                    'mean_confidence': float(found[fresh, place, 2][seen].mean()),
+                    'frames': int(seen.sum()),
+                }
+            )
+    if not points:
+        return None
+    error = float(np.mean([point['error_percent'] for point in points]))
+    return {'error_percent': error, 'points': points}
 
 
 def spread_evenly(indices: np.ndarray, count: int) -> np.ndarray:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from keypoint_perception.evaluation.detections import Detection, Track
 from keypoint_perception.evaluation.equivariance import Detector, equivariance_error
+from keypoint_perception.evaluation.film import Film
+from keypoint_perception.evaluation.gallery import Gallery
 from keypoint_perception.evaluation.label_free import (
     find_dead,
     find_duplicates,
@@ -42,11 +44,13 @@ class ImageSample:
 
 @dataclass
 class Recording:
-    """What is kept of a recording: no images but a small sample."""
+    """What is kept of a recording: no images but a small sample, small crops and a short film."""
 
     track: Track = field(default_factory=Track)
     motion: PixelMotion = field(default_factory=PixelMotion)
     sample: ImageSample = field(default_factory=ImageSample)
+    film: Film = field(default_factory=Film)
+    gallery: Gallery = field(default_factory=Gallery)
 
     def gather(self, detections: Iterable[Detection], video: OverlayVideo | None = None) -> None:
         """Take in frames with their keypoints, and show them on the video."""
@@ -55,6 +59,8 @@ class Recording:
             self.track.add(detection)
             self.motion.add(frame.image)
             self.sample.add(frame.image)
+            self.film.add(frame.stamp_ns, frame.image, keypoints)
+            self.gallery.add(frame.image, keypoints)
             if video is not None:
                 video.add(frame.stamp_ns, frame.image, keypoints)
 

@@ -1,111 +1,122 @@
 """
-``report.html`` of a training run: one page that opens offline.
+``report.html`` of a training run: pictures, curve, figures and settings.
 
-Pictures are inside the file and the curve is drawn as SVG, so that a model directory can be
-copied to anywhere and still be looked at.
+The parts are read from what the run left in the model directory, so that ``evaluate`` can show
+them again beside what it measured.
 """
 
 from __future__ import annotations
 
-import base64
 import csv
 from html import escape
 import json
-import math
 from pathlib import Path
 
+import cv2
+from keypoint_perception.evaluation.charts import loss_chart
+from keypoint_perception.evaluation.page import (
+    figure,
+    number,
+    page,
+    picture,
+    section,
+    settings_table,
+    table,
+    tiles,
+)
+
 PAGE_NAME = 'report.html'
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 1rem auto; padding: 0 1rem;
-       color: #222; background: #fff }
-img, svg { max-width: 100%; height: auto }
-table { border-collapse: collapse; display: block; overflow-x: auto }
-td { border-bottom: 1px solid #ddd; padding: .2rem .8rem .2rem 0; vertical-align: top }
-.warning { background: #fff3cd; padding: .5rem 1rem }
-"""
+RECONSTRUCTION_NAME = 'reconstruction.png'
 
 
 def write_training_page(model_dir: Path) -> Path:
     """
-    Write the page of a run from what the run left: settings, history, last picture.
+    Write the page of a run.
 
     :param model_dir: directory with ``checkpoint/training.json`` and ``history.csv``
     """
-    state = json.loads((model_dir / 'checkpoint' / 'training.json').read_text())
-    with (model_dir / 'history.csv').open(newline='') as stream:
-        history = list(csv.DictReader(stream))
-    pictures = sorted((model_dir / 'overlays').glob('step_*.png'))
     path = model_dir / PAGE_NAME
-    path.write_text(_page(model_dir.name, state, history, pictures[-1] if pictures else None))
+    state = read_run(model_dir)
+    title = f'Keypoints learned in {model_dir.resolve().name}'
+    parts = [f'<h1>{escape(title)}</h1>', *run_head(state), last_overlay(model_dir)]
+    path.write_text(page(title, [*parts, *run_parts(model_dir, state)]))
     return path
 
 
-def _page(name: str, state: dict, history: list[dict], picture: Path | None) -> str:
-    metrics = state['metrics']
-    parts = [
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f'<title>{escape(name)}: keypoints</title><style>{STYLE}</style></head><body>',
-        f'<h1>Keypoints learned in {escape(name)}</h1>',
+def read_run(model_dir: Path) -> dict | None:
+    """Return what a run says of itself; None where there was none."""
+    path = model_dir / 'checkpoint' / 'training.json'
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def run_head(state: dict) -> list[str]:
+    """Return the first words and figures on a run."""
+    metrics = state.get('metrics', {})
+    frames = sum(source.get('frames', 0) for source in state.get('sources', []))
+    figures = {
+        'keypoints': str(state.get('config', {}).get('keypoints', '–')),
+        'frames learned from': str(frames),
+        'steps': str(metrics.get('steps', '–')),
+        'minutes of learning': number(metrics.get('minutes'), '.1f'),
+    }
+    objective = f'<p class="soft">Objective: {_objective(state)}</p>'
+    complaint = metrics.get('complaint')
+    warning = f'<p class="warning">{escape(complaint)}</p>' if complaint else ''
+    return [objective, warning, tiles(figures)]
+
+
+def last_overlay(model_dir: Path) -> str:
+    """Return the run's last picture of keypoints on frames of the recording."""
+    pictures = sorted((model_dir / 'overlays').glob('step_*.png'))
+    body = _file(pictures[-1], 'keypoints on frames of the recording') if pictures else ''
+    return section('On frames of the recording', body)
+
+
+def run_parts(model_dir: Path, state: dict) -> list[str]:
+    """Return the sections on how a run learned, without its head."""
+    history = _history(model_dir)
+    curve = loss_chart([row[0] for row in history], [row[1] for row in history])
+    reconstruction = model_dir / RECONSTRUCTION_NAME
+    rebuilt = ''
+    if reconstruction.is_file():
+        rebuilt = _file(
+            reconstruction,
+            'source frames, target frames and the targets rebuilt',
+            'From above: source, target, and the target rebuilt from the source and what the '
+            'keypoints carry over.',
+        )
+    sources = [
+        (source['name'], ', '.join(source.get('topics', [])), source['frames'])
+        for source in state.get('sources', [])
     ]
-    if metrics.get('complaint'):
-        parts.append(f'<p class="warning">{escape(metrics["complaint"])}</p>')
-    if picture is not None:
-        data = base64.b64encode(picture.read_bytes()).decode()
-        parts.append('<h2>On frames of the recording</h2>')
-        parts.append(f'<img alt="keypoints on frames" src="data:image/png;base64,{data}">')
-    parts += ['<h2>Learning</h2>', _curve(history)]
-    parts += ['<h2>Measured</h2>', _table(_flat(metrics))]
-    recordings = {s['name']: f'{s["frames"]} frames' for s in state['sources']}
-    parts += ['<h2>Recordings</h2>', _table(recordings)]
-    parts += ['<h2>Settings</h2>', _table(_flat(state['config'])), '</body></html>']
-    return '\n'.join(parts) + '\n'
+    learned = figure(curve, 'Loss over the steps, logarithmic.') if curve else ''
+    return [
+        section('Reconstruction', rebuilt),
+        section('Learning curve', learned),
+        section('Recordings learned from', table(('recording', 'topics', 'frames'), sources)),
+        section(
+            'The run',
+            settings_table(state.get('metrics', {}), summary='What was measured while learning')
+            + settings_table(state.get('config', {}), summary='Settings'),
+        ),
+    ]
 
 
-def _curve(history: list[dict]) -> str:
-    """Return the loss over the steps as SVG, its vertical axis logarithmic."""
-    points = [(float(row['step']), float(row['loss'])) for row in history]
-    points = [(step, math.log10(loss)) for step, loss in points if loss > 0]
-    if len(points) < 2:
-        return '<p>Too few steps for a curve.</p>'
-    points = points[:: max(1, len(points) // 600)]
-    left, right = points[0][0], points[-1][0]
-    low, high = min(y for _, y in points), max(y for _, y in points)
-    width, height = 720, 240
-    drawn = ' '.join(
-        f'{(x - left) / (right - left) * width:.1f},'
-        f'{(high - y) / max(high - low, 1e-9) * height:.1f}'
-        for x, y in points
-    )
-    return (
-        f'<svg viewBox="-60 -10 {width + 80} {height + 40}" role="img" aria-label="loss">'
-        f'<polyline points="{drawn}" fill="none" stroke="#06c" stroke-width="1.5"/>'
-        f'<text x="-55" y="12" font-size="13">{10**high:.3g}</text>'
-        f'<text x="-55" y="{height}" font-size="13">{10**low:.3g}</text>'
-        f'<text x="0" y="{height + 22}" font-size="13">step {left:.0f}</text>'
-        f'<text x="{width}" y="{height + 22}" font-size="13" text-anchor="end">{right:.0f}</text>'
-        '</svg><p>Loss over the steps, logarithmic; 1 is no better than answering with the '
-        'source frame.</p>'
-    )
+def _objective(state: dict) -> str:
+    return escape(str(state.get('objective', 'not known')))
 
 
-def _table(values: dict) -> str:
-    rows = ''.join(
-        f'<tr><td>{escape(str(name))}</td><td>{escape(_text(value))}</td></tr>'
-        for name, value in values.items()
-    )
-    return f'<table>{rows}</table>'
+def _history(model_dir: Path) -> list[tuple[float, float]]:
+    path = model_dir / 'history.csv'
+    if not path.is_file():
+        return []
+    with path.open(newline='') as stream:
+        return [(float(row['step']), float(row['loss'])) for row in csv.DictReader(stream)]
 
 
-def _text(value: object) -> str:
-    return f'{value:.4g}' if isinstance(value, float) else str(value)
-
-
-def _flat(values: dict, prefix: str = '') -> dict:
-    flat = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f'{prefix}{name}.')
-        else:
-            flat[prefix + name] = value
-    return flat
+def _file(path: Path, alt: str, caption: str = '') -> str:
+    """Return a picture of the run as it lies there, made smaller for the page."""
+    image = cv2.imread(str(path))
+    if image is None:
+        return ''
+    return figure(picture(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), alt), caption)
