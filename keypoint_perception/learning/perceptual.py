@@ -16,12 +16,42 @@ numbers, which suit one network and one kind of picture.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.reconstruction import swap
+from keypoint_perception.model.fixed_features import load_vgg16, RandomPyramid
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
+COMPARISONS = ('pixels', 'random', 'vgg16')
 DECAY = 0.99
+
+
+@dataclass(frozen=True)
+class ComparisonConfig:
+    """
+    Settings that objectives share that compare what they drew with a frame.
+
+    :param compare: where frames are compared: ``pixels`` alone, or also in the layers of
+        ``random`` filters or of ``vgg16``
+    :param vgg16: safetensors file with the weights of VGG-16
+    """
+
+    compare: str = 'random'
+    vgg16: str = ''
+
+    def __post_init__(self) -> None:
+        if self.compare not in COMPARISONS:
+            msg = f'compare: {self.compare!r} is not known; known: {", ".join(COMPARISONS)}.'
+            raise ConfigError(msg)
+        if (self.compare == 'vgg16') != bool(self.vgg16):
+            msg = (
+                f'compare: {self.compare!r} with vgg16: {self.vgg16!r}; to compare in the layers '
+                'of VGG-16 give compare: vgg16 and vgg16: FILE.safetensors, else neither.'
+            )
+            raise ConfigError(msg)
 
 
 class PerceptualError(nn.Module):
@@ -65,3 +95,15 @@ class PerceptualError(nn.Module):
             self.steps.add_(1)
         # the mean of what was seen so far, and not of the zeros before
         return (self.total / (1 - DECAY**self.steps)).clamp(min=1e-8)
+
+
+def make_comparison(config: ComparisonConfig) -> PerceptualError | None:
+    """
+    Return what compares frames besides their pixels, if anything does.
+
+    :raises ConfigError: if the weights of VGG-16 cannot be read
+    """
+    if config.compare == 'pixels':
+        return None
+    vgg16 = config.compare == 'vgg16'
+    return PerceptualError(load_vgg16(config.vgg16) if vgg16 else RandomPyramid())

@@ -28,8 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.perceptual import PerceptualError
+from keypoint_perception.learning.perceptual import ComparisonConfig, make_comparison
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
     motion_weight,
@@ -40,39 +39,19 @@ from keypoint_perception.learning.reconstruction import (
 from keypoint_perception.learning.terms import concentration
 from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.decoder import MapDecoder
-from keypoint_perception.model.fixed_features import load_vgg16, RandomPyramid
 from keypoint_perception.model.heatmaps import gaussian_maps
 from keypoint_perception.model.network import make_features, NetworkConfig
 import torch
 from torch import nn, Tensor
 
-COMPARISONS = ('pixels', 'random', 'vgg16')
-
 
 @dataclass(frozen=True)
-class ConditionalGenerationConfig(ReconstructionConfig):
-    """
-    Settings of conditional generation, beside sigma, both_ways and still_weight.
-
-    :param compare: where frames are compared: ``pixels`` alone, or also in the layers of
-        ``random`` filters or of ``vgg16``
-    :param vgg16: safetensors file with the weights of VGG-16
-    """
-
-    compare: str = 'random'
-    vgg16: str = ''
+class ConditionalGenerationConfig(ComparisonConfig, ReconstructionConfig):
+    """Settings of conditional generation: those of the reconstruction and of the comparison."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.compare not in COMPARISONS:
-            msg = f'compare: {self.compare!r} is not known; known: {", ".join(COMPARISONS)}.'
-            raise ConfigError(msg)
-        if (self.compare == 'vgg16') != bool(self.vgg16):
-            msg = (
-                f'compare: {self.compare!r} with vgg16: {self.vgg16!r}; to compare in the layers '
-                'of VGG-16 give compare: vgg16 and vgg16: FILE.safetensors, else neither.'
-            )
-            raise ConfigError(msg)
+        ReconstructionConfig.__post_init__(self)
+        ComparisonConfig.__post_init__(self)
 
 
 class ConditionalGeneration(nn.Module):
@@ -101,11 +80,7 @@ class ConditionalGeneration(nn.Module):
             width=network.width,
             norm=network.norm,
         )
-        self.compare = None
-        if config.compare == 'random':
-            self.compare = PerceptualError(RandomPyramid())
-        elif config.compare == 'vgg16':
-            self.compare = PerceptualError(load_vgg16(config.vgg16))
+        self.compare = make_comparison(config)
 
     def forward(self, views: Views) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,); the first frames are the sources."""

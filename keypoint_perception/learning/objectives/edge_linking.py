@@ -6,9 +6,10 @@ linking keypoints, 2022, https://arxiv.org/abs/2205.10636. With one weight w_ij 
 keypoints, the same in all frames, d_ij(u) the distance from a cell to the segment between the two
 keypoints and 80 % of the blocks of the frame put out::
 
-    edges(u) = max_ij softplus(a w_ij) exp(-d_ij(u)^2 / s^2)
-    pixel    = |decode(edges, what is left of x) - x| / sqrt(change)
-    spread   = mean_k of the variance of the map of k, half image sides squared
+    edges(u)   = max_ij softplus(a w_ij) exp(-d_ij(u)^2 / s^2)
+    pixel      = |decode(edges, what is left of x) - x| / sqrt(change)
+    perceptual = squared difference of the two in the layers of a fixed net (:mod:`..perceptual`)
+    spread     = mean_k of the variance of the map of k, half image sides squared
 
 What is left of the frame shows colours and background; where the parts are, only the edges say.
 So points come to lie where a few straight lines draw what changes from frame to frame, and the
@@ -17,8 +18,8 @@ manifest and drawn in every overlay.
 
 Departures, each with its reason:
 
-- Frames are compared by their pixels and not by the layers of a VGG-16 with ImageNet's weights:
-  nothing has to be downloaded.
+- Frames are compared by their pixels too, and in the layers of random filters where there are no
+  weights of VGG-16: nothing has to be downloaded. The paper compares in VGG-16 alone.
 - Edges are drawn at a quarter of the resolution, and s is 0.07 half sides instead of 0.03 to 0.05,
   which is less than a cell there.
 - Only the edge that is strongest in a cell is worked out with its gradient: a maximum gives none
@@ -35,6 +36,8 @@ from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.keypoints import cells_to_network, network_to_cells
+from keypoint_perception.learning.perceptual import ComparisonConfig, make_comparison
+from keypoint_perception.learning.reconstruction import swap
 from keypoint_perception.learning.terms import concentration
 from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.decoder import MapDecoder
@@ -56,9 +59,9 @@ CHUNK = 2
 
 
 @dataclass(frozen=True)
-class EdgeLinkingConfig:
+class EdgeLinkingConfig(ComparisonConfig):
     """
-    Settings of edge linking.
+    Settings of edge linking, besides those of the comparison.
 
     :param thickness: distance s from an edge at which it has fallen to 1/e, half image sides
     :param masked: share of the blocks that are put out
@@ -72,6 +75,7 @@ class EdgeLinkingConfig:
     threshold: float = 0.2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.thickness <= 1:
             msg = f'thickness: must be above 0 and at most 1, got {self.thickness}.'
             raise ConfigError(msg)
@@ -88,13 +92,13 @@ class EdgeLinking(nn.Module):
     """An autoencoder whose code is a graph that is drawn."""
 
     Config = EdgeLinkingConfig
-    weights = {'pixel': 1.0, 'spread': 0.1}  # noqa: RUF012 a constant, overridden by configuration
+    weights = {'pixel': 1.0, 'perceptual': 1.0, 'spread': 0.1}  # noqa: RUF012 a constant
 
     def __init__(self, config: EdgeLinkingConfig, network: NetworkConfig, facts: Facts) -> None:
         """
-        Make the parts that are not exported: the graph and the decoder.
+        Make the parts that are not exported: the graph, the decoder, the net to compare in.
 
-        :raises ConfigError: if there is nothing to link
+        :raises ConfigError: if there is nothing to link, or the weights of VGG-16 cannot be read
         """
         super().__init__()
         if network.keypoints < 2:
@@ -102,6 +106,7 @@ class EdgeLinking(nn.Module):
             raise ConfigError(msg)
         self.config = config
         self.change = facts.change
+        self.compare = make_comparison(config)
         pairs = torch.triu_indices(network.keypoints, network.keypoints, offset=1)
         self.register_buffer('pairs', pairs, persistent=False)  # (2, E)
         start = START + START_SPREAD * torch.randn(pairs.shape[1])
@@ -127,9 +132,14 @@ class EdgeLinking(nn.Module):
             self.config.thickness * max(hw) / 2,
         )
         seen = torch.cat([self.fold(left * self.share), edges], dim=1)
-        error = (self.decode(seen) - images).abs().mean(dim=(1, 2, 3)) / self.change**0.5
+        rebuilt = self.decode(seen)
+        error = (rebuilt - images).abs().mean(dim=(1, 2, 3)) / self.change**0.5
+        perceptual = torch.zeros_like(error)
+        if self.compare is not None:
+            # it is given the frames of the other moment first
+            perceptual = self.compare(rebuilt, swap(images), torch.ones_like(images[:, :1]))
         spread = concentration(views.maps, views.points, views.half_side)
-        terms = {'pixel': error, 'spread': spread}
+        terms = {'pixel': error, 'perceptual': perceptual, 'spread': spread}
         return {name: sum(term.chunk(2)) / 2 for name, term in terms.items()}
 
     def edge_weights(self) -> Tensor:

@@ -27,9 +27,10 @@ HW = (8, 12)
 PAIRS = torch.tensor([[0, 0, 1], [1, 2, 2]])
 
 
-def objective(*, change=1.0, network=NETWORK, **settings):
+def objective(*, change=1.0, network=NETWORK, compare='pixels', **settings):
     torch.manual_seed(1)
-    return EdgeLinking(EdgeLinkingConfig(**settings), network, Facts(change))
+    config = EdgeLinkingConfig(compare=compare, **settings)
+    return EdgeLinking(config, network, Facts(change))
 
 
 @pytest.fixture
@@ -59,6 +60,15 @@ def test_a_perfect_picture_has_no_error_and_the_error_is_in_units_of_change(view
     # 0.3 too bright in the first frames only: 0.3 / 0.5, the mean of both frames
     terms.decode = Answer(torch.cat([views.image0 + 0.3, views.image1]))
     torch.testing.assert_close(terms(views)['pixel'], torch.full((2,), 0.3))
+
+
+def test_each_frame_is_compared_with_itself(views):
+    terms = objective(compare='random')
+    terms.decode = Answer(views.images)
+    torch.testing.assert_close(terms(views)['perceptual'], torch.zeros(2))
+    terms.decode = Answer(views.images.roll(2, 0))
+    # answering with the other frame costs 1 on average
+    assert terms(views)['perceptual'].mean().item() == pytest.approx(1.0, abs=1e-3)
 
 
 def test_distances_from_a_segment_by_hand():
@@ -153,7 +163,7 @@ def test_the_spread_by_hand(views):
 
 
 def test_terms_are_per_sample_and_everything_learns(views):
-    terms = objective(thickness=0.5)
+    terms = objective(thickness=0.5, compare='random')
     found = terms(views)
     assert set(found) == set(EdgeLinking.weights)
     for name, value in found.items():
