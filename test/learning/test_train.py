@@ -48,16 +48,9 @@ def losses(out):
 
 def test_it_finds_the_square(square_store, square_centres, tmp_path):
     """After a short run, points follow the square to within a cell."""
-    run(
-        square_store,
-        tmp_path,
-        objective='temporal_transport',
-        steps=350,
-        batch_size=8,
-        learning_rate=4e-3,
-    )
+    run(square_store, tmp_path, steps=200, batch_size=8, learning_rate=4e-3)
     history = losses(tmp_path)
-    assert history[-1] < 0.35 < history[0]
+    assert history[-1] < history[0] / 2
     with torch.no_grad():
         found = load_checkpoint(tmp_path).network(torch.tensor(square_store.images[:]))
     centres = torch.from_numpy(square_centres).float()
@@ -151,7 +144,9 @@ def test_bfloat16_learns_too(square_store, tmp_path):
 def test_two_processes_learn_what_one_learns(square_folder, tmp_path):
     """The command of the training guide, on two processes and on one."""
     settings = tmp_path / 'small.yaml'
-    settings.write_text(yaml.safe_dump(SMALL | {'steps': 4}))
+    # the default draws its turns in each process
+    plain = {'objective': 'temporal_transport', 'steps': 4}
+    settings.write_text(yaml.safe_dump(SMALL | plain))
     processes = {'one': 1, 'two': 2}
     for name, count in processes.items():
         command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
