@@ -15,8 +15,10 @@ of 11 px::
 Texture that stands still earns nothing, and light that only dims or brightens the picture little:
 means are not compared. ``turn`` is the authors' squared difference of two bumps of standard
 deviation t, that of R mu(y), whose gradient is stopped, and that of mu(R y), summed over the whole
-plane in closed form and divided by 2 pi t^2. It comes in as the energy is explained,
-max(0, 1 - sg pixel), and so does ``spread``; theirs begins with the fourth epoch.
+plane in closed form and divided by 2 pi t^2. It comes in as keypoints explain the energy,
+max(0, 1 - 4 sg pixel), and so does ``spread``; theirs begins with the fourth epoch. Asked for from
+the start both are met by points that stand still, and Phi(x) alone brings the error to about a
+quarter: it shows where things are that will have moved.
 
 How sure a keypoint is can be read from its map: the mass round its largest cell is the confidence
 that every network here gives out, and :func:`keypoint_perception.model.heatmaps.covariance` is the
@@ -59,6 +61,8 @@ BLUR_SIGMA_PX = 1.0
 CONTRAST_FLOOR = 0.03**2
 # Standard deviations of the bumps that the decoder sees, half image sides.
 WIDTHS = (0.3, 0.15, 0.075)
+# One over the error below which keypoints explain something.
+UNEXPLAINED = 4.0
 # Share of the mean energy that a step replaces.
 PACE = 0.01
 
@@ -91,7 +95,7 @@ class MotionEnergy(nn.Module):
         'pixel': 1.0,
         'turn': 0.3,
         'separation': 0.3,
-        'spread': 0.4,
+        'spread': 0.2,
     }
 
     def __init__(self, config: MotionEnergyConfig, network: NetworkConfig, facts: Facts) -> None:
@@ -127,7 +131,7 @@ class MotionEnergy(nn.Module):
         apart = self.config.apart * views.half_side
         near = sum(separation(points, apart) for points in (points0, points1, turned)) / 3
         spread = sum(concentration(views.maps, views.points, views.half_side).chunk(2)) / 2
-        explained = (1 - pixel.detach()).clamp(min=0)
+        explained = (1 - UNEXPLAINED * pixel.detach()).clamp(min=0)
         return {
             'pixel': pixel,
             'turn': explained * missed,

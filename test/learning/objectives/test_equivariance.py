@@ -127,6 +127,30 @@ def test_terms_are_per_sample_and_the_network_learns_from_each(views):
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+def test_both_detections_are_moved_alike():
+    maps, warped = (random_maps(1, seed=s).requires_grad_() for s in (0, 1))
+    still = shift_right(0)
+    align, _ = alignment(maps, warped, still)
+    mine, theirs = torch.autograd.grad(align.sum(), [maps, warped])
+    assert mine.abs().sum() > 0
+    # without a warp the distance of the means depends on their difference alone
+    torch.testing.assert_close(mine, -theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_vectors_are_exchanged_for_those_of_the_other_frame(views):
+    terms = objective(exchange=True)
+    sources = shift_right(0).expand(4, -1, -1, -1)
+    seen = torch.ones(4, 3, dtype=torch.bool)
+
+    def exchanged(image1):
+        return terms._exchange(
+            views.image0, image1, views.maps, views.images, sources, seen
+        ).detach()
+
+    before, after = exchanged(views.image1), exchanged(-views.image1)
+    assert not torch.isclose(before[:2], after[:2]).any()
+
+
 def test_a_sample_knows_nothing_of_its_neighbours(views):
     torch.manual_seed(5)
     both = objective(exchange=True)(views)

@@ -153,14 +153,14 @@ def test_turn_and_spread_wait_until_the_energy_is_explained(views):
 
 
 def test_spread_by_hand(views):
-    # flat maps of 8 x 12: (63 + 143) / 12 cells^2, half a side is 6; three quarters explained
+    # flat maps of 8 x 12: (63 + 143) / 12 cells^2, half a side is 6; an error of 0.01, by four
     views.network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
     views.network.logits = lambda images: torch.zeros(len(images), 3, *HW)
     terms = objective()
-    terms.predict = lambda views: structural_change(views.image0, views.image1) + 0.5
+    terms.predict = lambda views: structural_change(views.image0, views.image1) + 0.1
     terms._scale = lambda energy: torch.tensor(1.0)
     found = terms(views)['spread']
-    torch.testing.assert_close(found, torch.full((2,), 0.75 * (63 + 143) / 12 / 36))
+    torch.testing.assert_close(found, torch.full((2,), 0.96 * (63 + 143) / 12 / 36))
 
 
 def test_the_decoder_sees_both_frames_points_at_three_widths(views):
