@@ -6,7 +6,8 @@ import cv2
 from keypoint_perception.drawing import keypoint_colour, tile_pictures
 import numpy as np
 
-CROP_PX = 64
+CROP_PX = 96
+_COLUMNS = 4
 # Half the side of what a crop shows, as a share of the image's longer side.
 REACH = 0.11
 
@@ -41,15 +42,15 @@ class Gallery:
         self._seen += 1
 
     def strip(self, keypoint: int) -> np.ndarray:
-        """Return a keypoint's crops in a row, with its mark in the middle of each."""
+        """Return a keypoint's crops, four in a row, with its mark in the middle of each."""
         count = min(self._frames, len(self._crops))
         chosen = np.linspace(0, len(self._crops) - 1, count).round().astype(int)
         pictures = [self._crops[i][keypoint].copy() for i in chosen]
         centre = (CROP_PX // 2, CROP_PX // 2)
         for picture in pictures:
-            cv2.circle(picture, centre, 4, (16, 16, 16), 3, cv2.LINE_AA)
-            cv2.circle(picture, centre, 4, keypoint_colour(keypoint), 1, cv2.LINE_AA)
-        return tile_pictures(pictures, len(pictures))
+            cv2.circle(picture, centre, 5, (16, 16, 16), 3, cv2.LINE_AA)
+            cv2.circle(picture, centre, 5, keypoint_colour(keypoint), 1, cv2.LINE_AA)
+        return tile_pictures(pictures, _COLUMNS)
 
 
 def crop(rgb: np.ndarray, u: float, v: float) -> np.ndarray:

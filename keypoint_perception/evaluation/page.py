@@ -36,7 +36,7 @@ p { margin: .3rem 0 .9rem; max-width: 42rem; overflow-wrap: anywhere }
 img, svg, video { display: block; max-width: 100%; height: auto }
 figure { margin: 0 0 1rem } figcaption { font-size: .85rem; padding-top: .35rem }
 video, figure > img { border-radius: 8px }
-video { width: 100%; max-height: 80vh; background: #000 }
+video { width: min(100%, 38rem); max-height: 80vh; background: #000 }
 .tiles { display: grid; gap: .7rem; margin: 1.2rem 0;
   grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)) }
 .tile, .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px;

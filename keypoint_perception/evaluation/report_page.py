@@ -38,7 +38,8 @@ def report_page(values: dict, recording: Recording, model_dir: Path) -> str:
     :param recording: what was kept of the recording
     :param model_dir: whose run is shown too, if it has one
     """
-    name = Path(values['recording']['source']).resolve().name
+    source = Path(values['recording']['source']).resolve()
+    name = f'{source.parent.name}/{source.name}'  # many a bag is called bag
     model = Path(values['model']['path']).resolve().name
     names = tuple(values['model']['keypoints'])
     title = f'{model} on {name}'
@@ -78,7 +79,7 @@ def _introduction(values: dict) -> str:
     return (
         f'<p class="soft">{len(model["keypoints"])} keypoints, learned by '
         f'{escape(str(model["objective"]))}, on {recording["frames"]} frames{labels} · '
-        f'{escape(values["date"])}</p>'
+        f'{escape(values["date"].replace("T", " ")[:16])} UTC</p>'
     )
 
 
