@@ -10,6 +10,7 @@ from torch.nn import functional
 @pytest.fixture
 def slow_library(monkeypatch):
     monkeypatch.setattr(convolution, 'library_is_slow', lambda: True)
+    monkeypatch.setattr(convolution, 'LEAST_ROW', 16 * 7)
 
 
 def test_the_gradient_of_one_pixel_by_hand():
@@ -30,8 +31,12 @@ def test_the_gradient_of_one_pixel_by_hand():
 
 @pytest.mark.parametrize(('kernel', 'stride'), [(3, 1), (3, 2), (5, 1), (7, 2)])
 @pytest.mark.parametrize(('height', 'width'), [(12, 16), (9, 7)])
+@pytest.mark.parametrize('windows', [1, 150])
 @pytest.mark.parametrize('bias', [True, False])
-def test_gradients_are_the_librarys(slow_library, kernel, stride, height, width, bias):
+def test_gradients_are_the_librarys(
+    slow_library, monkeypatch, kernel, stride, height, width, windows, bias
+):
+    monkeypatch.setattr(convolution, 'WINDOWS', windows)  # one image at a time, or two of three
     torch.manual_seed(0)
     ours = Conv2d(16, 24, kernel, stride, kernel // 2, bias=bias)
     ours.to(memory_format=torch.channels_last)
@@ -57,6 +62,7 @@ def test_what_it_is_not_for_goes_to_the_library(slow_library):
 
     assert is_ours(Conv2d(16, 8, 3, padding=1))
     assert not is_ours(Conv2d(16, 8, 1))
+    assert not is_ours(Conv2d(16, 8, 3, padding=1), image[..., :6])
     assert not is_ours(Conv2d(16, 8, 3))
     assert not is_ours(Conv2d(16, 8, 3, padding=1, dilation=2))
     assert not is_ours(Conv2d(16, 8, 3, padding=1, groups=2))
