@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 from keypoint_perception.drawing import draw_keypoints, Edge, tile_pictures
 from keypoint_perception.model.network import Keypointer
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,6 +74,11 @@ class Journal:
         cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
         self._board.add_image('keypoints', sheet, step, dataformats='HWC')
         return path
+
+    def keep_picture(self, name: str, rgb: np.ndarray, step: int) -> None:
+        """Write a picture of the whole run, (H, W, 3) uint8, under a name of its own."""
+        cv2.imwrite(str(self._out / name), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        self._board.add_image(Path(name).stem, rgb, step, dataformats='HWC')
 
     def close(self) -> None:
         """Flush what is still to be written."""

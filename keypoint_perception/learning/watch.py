@@ -18,6 +18,11 @@ from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.calibration import calibrate
 from keypoint_perception.learning.health import examine, Health
 from keypoint_perception.learning.journal import Journal
+from keypoint_perception.learning.rebuilding import (
+    PAIRS,
+    RECONSTRUCTION_NAME,
+    reconstruction_sheet,
+)
 from keypoint_perception.learning.session import Session
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.threads import Threads
@@ -104,8 +109,18 @@ class Watch:
         if self._config.snapshot_every_s:
             self._take_snapshot()
         if self._journal is not None:
+            self._show_reconstruction()
             self._journal.close()
         return Outcome(reason, self._session.step, self._metrics(health), health.complaint)
+
+    def _show_reconstruction(self) -> None:
+        # after the checkpoint, which must not know of the pairs that are drawn here
+        session = self._session
+        pairs = self._fabric.to_device(session.batch(PAIRS, slice(0, PAIRS)))
+        with self._fabric.autocast():
+            sheet = reconstruction_sheet(session.learner, *pairs)
+        if sheet is not None:
+            self._journal.keep_picture(RECONSTRUCTION_NAME, sheet, session.step)
 
     def _take_snapshot(self) -> None:
         session = self._session

@@ -106,6 +106,13 @@ class ConditionalGeneration(nn.Module):
             'spread': as_far_as_explained(pixel) * spread,
         }
 
+    def rebuild(self, views: Views) -> Tensor:
+        """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
+        height, width = views.logits.shape[-2:]
+        points = views.points.chunk(2)[1]
+        bumps = gaussian_maps(points, height, width, self.config.sigma * views.half_side)
+        return self.reconstruct(views.image0, bumps)
+
     def reconstruct(self, images: Tensor, bumps: Tensor) -> Tensor:
         """
         Return the frames that the keypoints were found in, (B, 3, H, W).

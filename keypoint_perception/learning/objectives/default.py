@@ -141,6 +141,13 @@ class Default(nn.Module):
             terms['turn'] = (explained[::2] * self._turn(views)).mean().expand_as(pixel)
         return terms
 
+    def rebuild(self, views: Views) -> Tensor:
+        """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
+        height, width = views.logits.shape[-2:]
+        bumps = gaussian_maps(views.points, height, width, self.config.sigma * views.half_side)
+        made = self.reconstruct(*union(bumps).chunk(2), *self.features(views.images).chunk(2))
+        return made + views.extra['background']
+
     def reconstruct(
         self, source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor
     ) -> Tensor:

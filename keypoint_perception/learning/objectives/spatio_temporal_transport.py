@@ -95,6 +95,11 @@ class SpatioTemporalTransport(nn.Module):
         )
         return {'pixel': pixel, 'spread': as_far_as_explained(pixel) * spread}
 
+    def rebuild(self, views: Views) -> Tensor:
+        """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
+        sigma = self.config.sigma * views.half_side
+        return self.reconstruct(views.image0, *views.points.chunk(2), sigma)
+
     def reconstruct(self, images: Tensor, source: Tensor, target: Tensor, sigma: float) -> Tensor:
         """
         Return the rebuilt targets, (B, 3, H, W).

@@ -94,6 +94,13 @@ class TemporalTransport(nn.Module):
             spread0 = spread1  # what is only shown does not learn
         return {'pixel': pixel, 'spread': as_far_as_explained(pixel) * (spread0 + spread1) / 2}
 
+    def rebuild(self, views: Views) -> Tensor:
+        """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
+        height, width = views.logits.shape[-2:]
+        sigma = self.config.sigma * views.half_side
+        covered = union(gaussian_maps(views.points, height, width, sigma)).chunk(2)
+        return self.reconstruct(*covered, *self.features(views.images).chunk(2))
+
     def reconstruct(
         self, source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor
     ) -> Tensor:
