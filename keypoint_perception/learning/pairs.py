@@ -75,12 +75,7 @@ class PairSampler:
                 'longer recording or a smaller min_gap_s.'
             )
             raise TrainingError(msg)
-        if lengths.max() < max_gap_s:
-            log.warning(
-                'The longest clip lasts %.2f s, max_gap_s is %g s: pairs are that much nearer.',
-                lengths.max(),
-                max_gap_s,
-            )
+        self._longest_s, self._max_gap_s = float(lengths.max()), max_gap_s
         self._usable = np.flatnonzero(((ends - starts > 1) & long_enough)[clip_of])
         favoured = np.isin(order, [] if favoured is None else favoured)
         self._favoured = self._usable[favoured[self._usable]]
@@ -101,6 +96,15 @@ class PairSampler:
             f'(usual is {self._period_s:g} s); set min_gap_s and max_gap_s to suit the recording.'
         )
         raise TrainingError(msg)
+
+    def warn_if_short(self) -> None:
+        """Say so if no clip is as long as the longest gap asked for."""
+        if self._longest_s < self._max_gap_s:
+            log.warning(
+                'The longest clip lasts %.2f s, max_gap_s is %g s: pairs are that much nearer.',
+                self._longest_s,
+                self._max_gap_s,
+            )
 
     def state(self) -> dict:
         """Return the random state as JSON values."""

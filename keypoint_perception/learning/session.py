@@ -103,6 +103,8 @@ def new_session(config: TrainConfig, store: FrameStore) -> Session:
     supplies = _supplies(config, store)
     sampler = _sampler(config, store, supplies, seed=config.seed)
     session = _assemble(config, store, sampler, _facts(config, store, supplies), supplies)
+    if isinstance(sampler, PairSampler):
+        sampler.warn_if_short()
     if config.init:
         take_weights(session.learner.network, Path(config.init))
         session.average = Average(session.learner.network, config.ema_decay)

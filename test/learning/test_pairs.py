@@ -152,9 +152,11 @@ def test_a_small_mover_is_enough():
 
 def test_a_recording_shorter_than_the_largest_gap_is_said(caplog):
     stamps = np.arange(31) * SECOND // 30
-    source, target = sampler(stamps).draw(200)
+    short = sampler(stamps)
+    short.warn_if_short()
+    source, target = short.draw(200)
     assert 'longest clip lasts 1.00 s, max_gap_s is 2 s' in caplog.text
     assert (np.abs(stamps[source] - stamps[target]) <= SECOND).all()
     caplog.clear()
-    sampler(np.arange(100) * SECOND // 30)
+    sampler(np.arange(100) * SECOND // 30).warn_if_short()
     assert not caplog.text

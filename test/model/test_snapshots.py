@@ -17,7 +17,7 @@ def run(tmp_path):
     """A run with snapshots at steps 10 and 9, taken in that order."""
     networks = {}
     for step in (10, 9):
-        networks[step] = Keypointer(NetworkConfig(keypoints=step, input_hw=(16, 16), width=8))
+        networks[step] = Keypointer(NetworkConfig(keypoints=step, input_hw=(32, 32), width=8))
         save_snapshot(tmp_path, networks[step], step, step / 8)
     return tmp_path, networks
 
