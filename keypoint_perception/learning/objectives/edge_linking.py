@@ -26,8 +26,9 @@ Departures, each with its reason:
   to the others. With 190 edges between 20 points that is what a CPU can pay.
 - a is 25 instead of 512: the rate of a weight is a times the learning rate, which is twenty times
   theirs here.
-- A term of its own asks maps to have one peak, because the robot reads a window round it and not
-  the mean of the whole map; 0 is the paper's.
+- The term ``spread`` asks maps to have one peak, because the robot reads a window round it and not
+  the mean of the whole map; 0 is the paper's. It comes in as the strongest edge grows to 1: before
+  that points hardly see the error, and the term would fix them where they are.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class EdgeLinking(nn.Module):
     """An autoencoder whose code is a graph that is drawn."""
 
     Config = EdgeLinkingConfig
-    weights = {'pixel': 1.0, 'perceptual': 1.0, 'spread': 0.1}  # noqa: RUF012 a constant
+    weights = {'pixel': 1.0, 'perceptual': 1.0, 'spread': 0.05}  # noqa: RUF012 a constant
 
     def __init__(self, config: EdgeLinkingConfig, network: NetworkConfig, facts: Facts) -> None:
         """
@@ -138,7 +139,8 @@ class EdgeLinking(nn.Module):
         if self.compare is not None:
             # it is given the frames of the other moment first
             perceptual = self.compare(rebuilt, swap(images), torch.ones_like(images[:, :1]))
-        spread = concentration(views.maps, views.points, views.half_side)
+        grown = self.edge_weights().max().detach().clamp(max=1)
+        spread = grown * concentration(views.maps, views.points, views.half_side)
         terms = {'pixel': error, 'perceptual': perceptual, 'spread': spread}
         return {name: sum(term.chunk(2)) / 2 for name, term in terms.items()}
 

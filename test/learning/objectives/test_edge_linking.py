@@ -158,8 +158,13 @@ def test_most_blocks_are_put_out():
 def test_the_spread_by_hand(views):
     # flat maps of 8 x 12: (63 + 143) / 12 cells^2, half a side is 6
     views.network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
-    found = objective()(views)['spread']
-    torch.testing.assert_close(found, torch.full((2,), (63 + 143) / 12 / 36))
+    terms = objective()
+    flat = torch.full((2,), (63 + 143) / 12 / 36)
+    terms.links.data = torch.tensor([START, 8.0, START]) / PACE
+    torch.testing.assert_close(terms(views)['spread'], flat)
+    # as far as the strongest edge has grown: softplus(-1) is 0.31326
+    terms.links.data = torch.tensor([START, -1.0, START]) / PACE
+    torch.testing.assert_close(terms(views)['spread'], 0.31326 * flat, atol=1e-5, rtol=1e-4)
 
 
 def test_terms_are_per_sample_and_everything_learns(views):
