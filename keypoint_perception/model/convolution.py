@@ -4,13 +4,16 @@ Convolutions that learn faster where the library's own kernels are slow.
 On CPUs with AVX2 and nothing wider, oneDNN computes the gradient of a float32 convolution's
 weights at about half the rate of its forward pass when images lie channels-last and are large
 (38 to 48 of 80 GFLOP/s on one core, by shape). The same sums as matrix products reach 46 to 62.
-Small images, other CPUs and other kinds of numbers are left to the library.
+Small images, other CPUs and other kinds of numbers are left to the library. With many channels
+Winograd's algorithm does the same with fewer multiplications; the library has it for none of these
+CPUs. A network that does not learn is computed by the library alone, as its engines do.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
+from keypoint_perception.model import winograd
 import torch
 from torch import nn, Tensor
 from torch.autograd.function import once_differentiable
@@ -20,6 +23,8 @@ from torch.nn import functional
 LEAST_CHANNELS = 16
 # Numbers in a row of the image (channels times width) from which on the library is the slower.
 LEAST_ROW = 2048
+# Channels on both sides from which on Winograd's algorithm is faster.
+WINOGRAD_CHANNELS = 128
 # Windows of one product; more images are laid below one another until there are so many.
 WINDOWS = 2048
 
@@ -29,10 +34,22 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the convolved maps."""
-        if torch.is_grad_enabled() and self.weight.requires_grad and self._suits(image):
-            stride, padding = self.stride[0], self.padding[0]
-            return _Convolution.apply(image, self.weight, self.bias, stride, padding)
-        return super().forward(image)
+        if not (self.training and self._suits(image)):
+            return super().forward(image)
+        if self._has_tiles(image):
+            return _Winograd.apply(image, self.weight)
+        stride, padding = self.stride[0], self.padding[0]
+        return _Convolution.apply(image, self.weight, self.bias, stride, padding)
+
+    def _has_tiles(self, image: Tensor) -> bool:
+        """Say whether Winograd's tiles fill the image, and the channels are worth them."""
+        return (
+            self.kernel_size == (3, 3)
+            and self.stride == (1, 1)
+            and self.bias is None
+            and min(self.in_channels, self.out_channels) >= WINOGRAD_CHANNELS
+            and not any(n % winograd.TILE for n in image.shape[-2:])
+        )
 
     def _suits(self, image: Tensor) -> bool:
         height, width = self.kernel_size
@@ -82,6 +99,25 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             to_bias = gradient.sum(dim=(0, 2, 3))
         return to_image, to_weight, to_bias, None, None
+
+
+class _Winograd(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, image, weight):
+        transformed = winograd.transform(image)
+        ctx.save_for_backward(transformed, weight)
+        return winograd.convolve(transformed, weight, *image.shape[2:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        transformed, weight = ctx.saved_tensors
+        to_image = to_weight = None
+        if ctx.needs_input_grad[0]:
+            to_image = winograd.image_gradient(gradient, weight)
+        if ctx.needs_input_grad[1]:
+            to_weight = winograd.weight_gradient(transformed, gradient)
+        return to_image, to_weight
 
 
 def weight_gradient(image: Tensor, gradient: Tensor, kernel: int, stride: int) -> Tensor:

@@ -68,7 +68,41 @@ def test_what_it_is_not_for_goes_to_the_library(slow_library):
     assert not is_ours(Conv2d(16, 8, 3, padding=1, groups=2))
     assert not is_ours(Conv2d(3, 8, 3, padding=1), torch.randn(1, 3, 8, 8))
     assert not is_ours(Conv2d(16, 8, 3, padding=1).double(), image.double())
-    with torch.no_grad():
-        assert not is_ours(Conv2d(16, 8, 3, padding=1))
+    assert not is_ours(Conv2d(16, 8, 3, padding=1).eval())
     with torch.autocast('cpu', torch.bfloat16):
         assert not is_ours(Conv2d(16, 8, 3, padding=1))
+
+
+def test_winograd_is_the_same_convolution(slow_library, monkeypatch):
+    monkeypatch.setattr(convolution, 'WINOGRAD_CHANNELS', 16)
+    torch.manual_seed(0)
+    layer = Conv2d(16, 24, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
+    image = torch.randn(2, 16, 8, 12).to(memory_format=torch.channels_last)
+    mine, theirs = image.clone().requires_grad_(), image.clone().requires_grad_()
+    result = layer(mine)
+    assert result.grad_fn.name() == '_WinogradBackward'
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    plain = functional.conv2d(theirs, layer.weight, padding=1)
+    torch.testing.assert_close(result, plain, rtol=1e-4, atol=1e-4)
+    weights = torch.randn_like(plain)
+    wanted = torch.autograd.grad((plain * weights).sum(), [theirs, layer.weight])
+    (result * weights).sum().backward()
+    found = [mine.grad, layer.weight.grad]
+    torch.testing.assert_close(found, list(wanted), rtol=1e-4, atol=1e-3)
+
+
+def test_winograd_is_for_whole_tiles(slow_library, monkeypatch):
+    monkeypatch.setattr(convolution, 'WINOGRAD_CHANNELS', 16)
+    layer = Conv2d(16, 16, 3, padding=1, bias=False)
+    image = torch.randn(1, 16, 8, 8).to(memory_format=torch.channels_last)
+
+    def kind(layer, image):
+        return layer(image).grad_fn.name()
+
+    assert kind(layer, image) == '_WinogradBackward'
+    odd = image[..., :7].contiguous(memory_format=torch.channels_last)
+    assert kind(layer, odd) == '_ConvolutionBackward'
+    assert kind(Conv2d(16, 16, 3, padding=1), image) == '_ConvolutionBackward'
+    assert kind(Conv2d(16, 16, 3, 2, padding=1, bias=False), image) == '_ConvolutionBackward'
+    assert kind(Conv2d(16, 16, 5, padding=2, bias=False), image) == '_ConvolutionBackward'
+    assert kind(Conv2d(16, 15, 3, padding=1, bias=False), image) == '_ConvolutionBackward'
