@@ -122,18 +122,7 @@ class EdgeLinking(nn.Module):
     def forward(self, views: Views) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
         images = views.images
-        left = images * self._left(images)
-        hw = tuple(side // STRIDE for side in images.shape[-2:])
-        uv = cells_to_network(views.points.float(), views.network.stride)
-        edges = edge_map(
-            network_to_cells(uv, STRIDE),
-            self.pairs,
-            self.edge_weights(),
-            hw,
-            self.config.thickness * max(hw) / 2,
-        )
-        seen = torch.cat([self.fold(left * self.share), edges], dim=1)
-        rebuilt = self.decode(seen)
+        rebuilt = self.reconstruct(images, views.points, views.network.stride)
         error = (rebuilt - images).abs().mean(dim=(1, 2, 3)) / self.change**0.5
         perceptual = torch.zeros_like(error)
         if self.compare is not None:
@@ -143,6 +132,28 @@ class EdgeLinking(nn.Module):
         spread = grown * concentration(views.maps, views.points, views.half_side)
         terms = {'pixel': error, 'perceptual': perceptual, 'spread': spread}
         return {name: sum(term.chunk(2)) / 2 for name, term in terms.items()}
+
+    def rebuild(self, views: Views) -> Tensor:
+        """Return the second frames, drawn from their own edges and what is left of them."""
+        return self.reconstruct(views.image1, views.points.chunk(2)[1], views.network.stride)
+
+    def reconstruct(self, images: Tensor, points: Tensor, stride: int) -> Tensor:
+        """
+        Return the rebuilt images, (B, 3, H, W).
+
+        :param points: keypoints of the images, (B, K, 2) cells
+        :param stride: pixels along a side of such a cell
+        """
+        left = images * self._left(images)
+        hw = tuple(side // STRIDE for side in images.shape[-2:])
+        edges = edge_map(
+            network_to_cells(cells_to_network(points.float(), stride), STRIDE),
+            self.pairs,
+            self.edge_weights(),
+            hw,
+            self.config.thickness * max(hw) / 2,
+        )
+        return self.decode(torch.cat([self.fold(left * self.share), edges], dim=1))
 
     def edge_weights(self) -> Tensor:
         """Return the weight of every pair of keypoints, (E,), in the order of ``pairs``."""

@@ -147,6 +147,11 @@ class StructuralRepresentation(nn.Module):
         }
         return {name: sum(term.chunk(2)) / 2 for name, term in terms.items()}
 
+    def rebuild(self, views: Views) -> Tensor:
+        """Return the second frames, drawn from their own points and descriptions."""
+        shares = compete(views.logits).chunk(2)[1]
+        return self.reconstruct(views.image1, shares, expectation(shares[:, 1:]), views.half_side)
+
     def reconstruct(
         self, images: Tensor, shares: Tensor, points: Tensor, half_side: float
     ) -> Tensor:

@@ -146,6 +146,14 @@ def test_the_decoder_sees_what_is_left_of_the_frame_and_the_edges(views):
     torch.testing.assert_close(edges, expected)
 
 
+def test_what_is_shown_is_the_second_frame_drawn_from_its_own_edges(views):
+    terms = objective()
+    terms.reconstruct = lambda images, points, stride: (images, points, stride)
+    images, points, stride = terms.rebuild(views)
+    assert images is views.image1 and stride == views.network.stride
+    torch.testing.assert_close(points, views.points[2:])
+
+
 def test_most_blocks_are_put_out():
     terms = objective()
     torch.manual_seed(0)

@@ -156,6 +156,17 @@ def test_terms_are_per_sample_and_everything_learns(views):
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+def test_what_is_shown_is_the_second_frame_drawn_from_itself(views):
+    terms = objective()
+    seen = {}
+    terms.reconstruct = lambda *given: seen.setdefault('given', given)[0]
+    assert terms.rebuild(views) is views.image1
+    _, shares, points, half_side = seen['given']
+    torch.testing.assert_close(shares, compete(views.logits)[2:])
+    torch.testing.assert_close(points, expectation(shares[:, 1:]))
+    assert half_side == 6
+
+
 def test_readout_does_not_move_the_points(views):
     logits = views.logits.detach().requires_grad_()
     views.network.stacks = lambda images: [logits]
