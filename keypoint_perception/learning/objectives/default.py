@@ -26,9 +26,11 @@ v the optical flow until some 67 ms later::
 - Without ``flow`` keypoints form a lattice round the mover that keeps its orientation in the image
   and hops from part to part. Flow is that of Zhang et al. 2018 between near frames, with the mean
   over the map instead of the value at a point; the error is taken by its root where it is large,
-  because flow is sometimes wrong. It weighs in as keypoints come to lie on the foreground: asked
-  for from the start it is met by not moving at all.
+  because flow is sometimes wrong.
 - ``turn`` is equivariance under random warps (Thewlis et al. 2017), for a part of the batch.
+- ``spread``, ``flow`` and ``turn`` ask each keypoint only as far as it lies on the foreground,
+  sum_u p_k(u) M(u): asked for from the start, keypoints settle on marks of the background, which
+  are sharp, move as the flow says and turn with the image.
 
 A moving camera has no median and moves everything: use :mod:`.temporal_transport` there.
 """
@@ -45,10 +47,9 @@ from keypoint_perception.learning.reconstruction import (
     ReconstructionConfig,
     swap,
 )
-from keypoint_perception.learning.terms import concentration
 from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.learning.warps import random_warp, Warp, WarpConfig
-from keypoint_perception.model.heatmaps import gaussian_maps, overlap, union
+from keypoint_perception.model.heatmaps import gaussian_maps, overlap, union, variance
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch
 from torch import nn, Tensor
@@ -121,24 +122,26 @@ class Default(nn.Module):
         covered = union(bumps)
         pixel, focus = self._rebuild(views, covered, background)
         foreground = find_foreground(views.images, background.repeat(2, 1, 1, 1), (height, width))
-        aside = off_foreground(views.maps, foreground)
+        on = share_on(views.maps, foreground)  # (2B, K)
+        settled = on.detach()
         explained = as_far_as_explained(pixel)
-        spread = concentration(views.maps, views.points, views.half_side)
-        settled = (1 - 2 * aside.detach()).clamp(min=0)
+        spread = variance(views.maps, views.points) / views.half_side**2
         terms = {
             'pixel': pixel,
             'focus': focus,
-            'spread': explained * _pair_mean(spread),
-            'aside': _pair_mean(aside),
+            'spread': explained * _pair_mean((settled * spread).mean(dim=1)),
+            'aside': _pair_mean(off_foreground(on, foreground)),
             'uncovered': _pair_mean(uncovered(covered, foreground)),
             'overlap': _pair_mean(overlap(views.maps)),
             'flow': torch.zeros_like(pixel),
             'turn': torch.zeros_like(pixel),
         }
         if 'flow' in self.used:
-            terms['flow'] = (settled[: len(pixel) : 2] * self._flow(views)).mean().expand_as(pixel)
+            error = settled[: len(pixel) : 2] * self._flow(views)
+            terms['flow'] = error.mean().expand_as(pixel)
         if 'turn' in self.used:
-            terms['turn'] = (explained[::2] * self._turn(views)).mean().expand_as(pixel)
+            error = explained[::2, None] * settled[: len(pixel) : 2] * self._turn(views)
+            terms['turn'] = error.mean().expand_as(pixel)
         return terms
 
     def rebuild(self, views: Views) -> Tensor:
@@ -202,18 +205,27 @@ def find_foreground(images: Tensor, background: Tensor, hw: tuple[int, int]) -> 
     return ((shown - FOREGROUND_FROM) / (FOREGROUND_TO - FOREGROUND_FROM)).clamp(0, 1)
 
 
-def off_foreground(maps: Tensor, foreground: Tensor) -> Tensor:
+def share_on(maps: Tensor, foreground: Tensor) -> Tensor:
+    """
+    Return the share of each map that lies on the foreground, (B, K) in [0, 1].
+
+    :param maps: each summing to one, (B, K, h, w)
+    :param foreground: (B, h, w)
+    """
+    return torch.einsum('bkhw,bhw->bk', maps, foreground)
+
+
+def off_foreground(on: Tensor, foreground: Tensor) -> Tensor:
     """
     Return the mean share of the maps that lies on the background, (B,) in [0, 1].
 
     Nothing where nothing is in front: a frame without foreground asks nothing.
 
-    :param maps: each summing to one, (B, K, h, w)
+    :param on: of :func:`share_on`, (B, K)
     :param foreground: (B, h, w)
     """
-    on = torch.einsum('bkhw,bhw->bk', maps, foreground).mean(dim=1)
     amount = foreground.sum(dim=(1, 2))
-    return (1 - on) * amount / (amount + 1)
+    return (1 - on.mean(dim=1)) * amount / (amount + 1)
 
 
 def uncovered(covered: Tensor, foreground: Tensor) -> Tensor:
@@ -229,7 +241,7 @@ def uncovered(covered: Tensor, foreground: Tensor) -> Tensor:
 
 def follow_error(maps: Tensor, moved: Tensor, flow: Tensor) -> Tensor:
     """
-    Return how badly keypoints follow the flow, (n,): 0 = exactly, about 1 = not at all.
+    Return how badly keypoints follow the flow, (n, K): 0 = exactly, about 1 = not at all.
 
     2 (sqrt(1 + q) - 1) with q the squared difference over the frame's own squared motion.
 
@@ -246,12 +258,12 @@ def follow_error(maps: Tensor, moved: Tensor, flow: Tensor) -> Tensor:
     motion = speed.square().sum(dim=(1, 2)) / speed.sum(dim=(1, 2)).clamp(min=1e-6)
     square = (moved - expected).square().sum(dim=-1) / (motion + LEAST_MOTION)[:, None]
     error = 2 * ((1 + square).sqrt() - 1)
-    return (error * sure.detach()).mean(dim=1)
+    return error * sure.detach()
 
 
 def turn_error(points: Tensor, warped: Tensor, warp: Warp, hw: tuple[int, int]) -> Tensor:
     """
-    Return how badly keypoints turn with the image, (n,): squared distance in half image sides.
+    Return how badly keypoints turn with the image, (n, K): square distance in half image sides.
 
     A keypoint that the warped image does not show counts as right, one that is lost as
     :data:`LOST`: some hundred steps into a run most are lost, and their pull would be the largest.
@@ -261,7 +273,7 @@ def turn_error(points: Tensor, warped: Tensor, warp: Warp, hw: tuple[int, int]) 
     :param hw: height and width of the maps, cells
     """
     square = (warp.back(warped, hw) - points).float().square().sum(dim=-1) / (max(hw) / 2) ** 2
-    return (square.clamp(max=LOST) * warp.inside(points.detach(), hw)).mean(dim=1)
+    return square.clamp(max=LOST) * warp.inside(points.detach(), hw)
 
 
 def _pair_mean(both: Tensor) -> Tensor:

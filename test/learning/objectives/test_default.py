@@ -7,6 +7,7 @@ from keypoint_perception.learning.objectives.default import (
     find_foreground,
     follow_error,
     off_foreground,
+    share_on,
     turn_error,
     uncovered,
 )
@@ -90,10 +91,16 @@ def test_foreground_is_where_a_frame_differs_from_the_background():
 def test_keypoints_on_the_foreground_cost_nothing():
     foreground = torch.zeros(1, 8, 12)
     foreground[0, 2, 7] = 1.0
-    torch.testing.assert_close(off_foreground(peak(7, 2), foreground), torch.zeros(1))
+    torch.testing.assert_close(
+        off_foreground(share_on(peak(7, 2), foreground), foreground), torch.zeros(1)
+    )
     # off it everything, times 1 / (1 + 1) for there being one cell of foreground
-    torch.testing.assert_close(off_foreground(peak(2, 7), foreground), torch.tensor([0.5]))
-    torch.testing.assert_close(off_foreground(peak(2, 7), foreground * 0), torch.zeros(1))
+    torch.testing.assert_close(
+        off_foreground(share_on(peak(2, 7), foreground), foreground), torch.tensor([0.5])
+    )
+    torch.testing.assert_close(
+        off_foreground(share_on(peak(2, 7), foreground), foreground * 0), torch.zeros(1)
+    )
 
 
 def test_uncovered_by_hand():
@@ -139,23 +146,23 @@ def test_keypoints_that_turn_with_the_image_cost_nothing():
     # about the middle (5.5, 3.5) of 8 x 12 cells, clockwise: 2 to the right is 2 below
     points, turned = torch.tensor([[[7.5, 3.5]]]), torch.tensor([[[5.5, 5.5]]])
     found = turn_error(points, turned, quarter_turn(), (8, 12))
-    torch.testing.assert_close(found, torch.zeros(1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found, torch.zeros(1, 1), atol=1e-6, rtol=0)
     # 2 cells and 2 cells off, a half side is 6
     still = turn_error(points, points, quarter_turn(), (8, 12))
-    torch.testing.assert_close(still, torch.tensor([(2**2 + 2**2) / 6**2]))
+    torch.testing.assert_close(still, torch.tensor([[(2**2 + 2**2) / 6**2]]))
 
 
 def test_a_keypoint_that_is_lost_costs_no_more_than_lost():
     points = torch.tensor([[[7.5, 3.5]]])
     far = turn_error(points, torch.tensor([[[0.0, 0.0]]]), quarter_turn(), (8, 12))
-    torch.testing.assert_close(far, torch.tensor([0.25]))
+    torch.testing.assert_close(far, torch.tensor([[0.25]]))
 
 
 def test_a_keypoint_that_is_turned_out_of_view_is_not_asked_for():
     # 5.5 right of the middle turns 5.5 below it, where 8 rows end after 4
     points = torch.tensor([[[11.0, 3.5]]])
     found = turn_error(points, torch.zeros(1, 1, 2), quarter_turn(), (8, 12))
-    torch.testing.assert_close(found, torch.zeros(1))
+    torch.testing.assert_close(found, torch.zeros(1, 1))
 
 
 def test_every_part_learns(network):
@@ -200,3 +207,14 @@ def test_the_angle_must_make_sense(angle):
         ConfigError, match=f'angle: must be between 0 and 180 degrees, got {angle}'
     ):
         DefaultConfig(angle=angle)
+
+
+def test_keypoints_off_the_foreground_are_not_asked_to_settle(network):
+    image = images(1)
+    # nothing is in front of the background, and it is rebuilt without an error
+    terms = objective()(views(network, image, image, image))
+    assert (terms['pixel'] < 1e-6).all()
+    assert all((terms[name] == 0).all() for name in ('spread', 'turn', 'flow', 'aside'))
+    # everything is
+    terms = objective()(views(network, image * 0 + 0.1, image * 0 + 0.1, image * 0))
+    assert all((terms[name] > 0).all() for name in ('spread', 'turn'))
