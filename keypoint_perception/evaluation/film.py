@@ -21,9 +21,10 @@ import numpy as np
 
 # Codec, ending and kind, the first that this OpenCV has.
 _CODECS = (('vp09', '.mp4', 'video/mp4'), ('VP80', '.webm', 'video/webm'))
-_LONG_SIDE = 480
+# VP9 takes its time: some seconds for all of it.
+_LONG_SIDE = 360
 _SCENES = 3
-_SCENE_FRAMES = 50
+_SCENE_FRAMES = 40
 _TRAIL_FRAMES = 12
 _STILLS = 6
 
@@ -32,7 +33,7 @@ class Film:
     """
     Scenes from a recording with their keypoints.
 
-    Three scenes of 50 frames each, spread over the recording; of one whose length is not known,
+    Three scenes of 40 frames each, spread over the recording; of one whose length is not known,
     its beginning.
 
     :param total: frames of the recording, None if not known

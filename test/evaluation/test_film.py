@@ -1,0 +1,74 @@
+"""A short film of the recording, and crops of what each keypoint follows."""
+
+import cv2
+from keypoint_perception.evaluation.film import Film
+from keypoint_perception.evaluation.gallery import crop, CROP_PX, Gallery
+import numpy as np
+import pytest
+
+POINT = np.array([[10.0, 5.0, 0.9]])
+
+
+def grey(value):
+    return np.full((30, 40, 3), value, np.uint8)
+
+
+def test_scenes_are_spread_over_the_recording():
+    film = Film(total=1000)
+    for i in range(1000):
+        film.add(i * 10**8, grey(i % 250), POINT)
+    assert len(film._stamps_ns) == 120
+    assert film._stamps_ns[0] == 0
+    assert film._stamps_ns[40] == 480 * 10**8
+    assert film._stamps_ns[-1] == 999 * 10**8
+
+
+@pytest.mark.parametrize('total', [None, 7])
+def test_a_short_recording_is_shown_whole(total, tmp_path):
+    film = Film(total=total)
+    for i in range(7):
+        film.add(i * 10**8, grey(30 * i), POINT)
+    data, kind = film.encode()
+    assert kind in ('video/mp4', 'video/webm')
+    path = tmp_path / f'film.{kind[6:]}'
+    path.write_bytes(data)
+    video = cv2.VideoCapture(str(path))
+    shown = []
+    while (read := video.read())[0]:
+        shown.append(read[1])
+    assert len(shown) == 7
+    assert shown[0].shape == (270, 360, 3)
+    assert shown[0][200, 300].mean() < 10
+    assert shown[6][200, 300].mean() == pytest.approx(180, abs=6)
+    assert [picture.shape for picture in film.stills()] == [(270, 360, 3)] * 6
+
+
+def test_without_frames_there_is_no_film():
+    assert Film().encode() is None
+    assert Film().stills() == []
+
+
+def test_crop_has_the_point_in_its_middle():
+    image = grey(20)
+    image[8, 31] = (250, 0, 0)
+    found = crop(image, 31, 8)
+    assert found.shape == (CROP_PX, CROP_PX, 3)
+    # 0.11 of 40 px each way: a pixel is CROP_PX / 8.8 wide, its centre in the middle
+    rows, columns = np.nonzero(found[..., 0] > 200)
+    assert rows.mean() == columns.mean() == pytest.approx((CROP_PX - 1) / 2, abs=0.6)
+    assert (found[0, 0] == 20).all()
+    assert crop(image, np.nan, 3).max() == 0
+
+
+def test_gallery_is_spread_over_a_recording_of_unknown_length():
+    gallery = Gallery(frames=4)
+    for i in range(100):
+        points = np.array([[20.0, 15.0, 1.0], [np.nan, np.nan, 0.0]])
+        gallery.add(grey(2 * i), points)
+    strip = gallery.strip(0)
+    assert strip.shape == (CROP_PX, 4 * CROP_PX + 6, 3)
+    shades = [int(strip[2, place * (CROP_PX + 2) + 2, 0]) for place in range(4)]
+    assert shades[0] == 0
+    assert shades == sorted(shades)
+    assert shades[-1] > 120
+    assert gallery.strip(1)[2, 2].max() == 0
