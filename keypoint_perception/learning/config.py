@@ -48,6 +48,8 @@ class TrainConfig:
     :param weight_decay: of AdamW
     :param gradient_clip: largest norm of the gradient; the loss is scaled so that 1 suits all
     :param ema_decay: of the averaged network, which is the one exported
+    :param prune: leave out keypoints that never move, or are where another one is, at the end; if
+        a run states neither this nor ``keypoints``, it does
     :param min_gap_s: shortest time between the frames of a pair, s
     :param max_gap_s: longest time between the frames of a pair, s
     :param annotations: CSV file of labels, for objectives that learn from them
@@ -79,6 +81,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     gradient_clip: float = 1.0
     ema_decay: float = 0.995
+    prune: bool = False
     min_gap_s: float = 0.2
     max_gap_s: float = 2.0
     annotations: str = ''
@@ -183,6 +186,7 @@ def read_config(path: Path | None, overrides: dict, defaults: dict | None = None
     stated = {name: value for name, value in overrides.items() if value is not None}
     named = from_file | stated
     values = implied_settings(named) | (defaults or {}) | named
+    values.setdefault('prune', 'keypoints' not in values)
     config = build(TrainConfig, values, 'the configuration')
     if 'labels' in needs(config.parts):
         annotations_of(config)

@@ -26,6 +26,7 @@ from keypoint_perception.model.checkpoint import (
     load_strictly,
     save_checkpoint,
 )
+from keypoint_perception.model.network import Keypointer
 import numpy as np
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ class Session:
 
     :param step: optimiser steps done
     :param elapsed_s: time spent learning, over all runs, s
+    :param kept: the keypoints worth exporting, all if None
     """
 
     config: TrainConfig
@@ -52,6 +54,7 @@ class Session:
     supplies: list[Supply]
     step: int = 0
     elapsed_s: float = 0.0
+    kept: list[int] | None = None
 
     def batch(self, count: int, share: slice) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """
@@ -70,10 +73,16 @@ class Session:
         """Return frames spread evenly over the recording, (N, H, W, 3) uint8."""
         return self._take(np.linspace(0, len(self.store) - 1, count).round().astype(np.int64))
 
+    def exported(self) -> Keypointer:
+        """Return the averaged network with the keypoints that are kept."""
+        whole = self.average.network
+        return whole if self.kept is None else whole.select(self.kept)
+
     def save(self, out: Path, metrics: dict) -> None:
         """Write a checkpoint of this moment."""
         tensors = {f'learner.{n}': t for n, t in self.learner.state_dict().items()}
         tensors |= _optimizer_tensors(self.optimizer) | {'random': torch.get_rng_state()}
+        tensors |= {f'average.{n}': t for n, t in self.average.network.state_dict().items()}
         state = {
             'step': self.step,
             'elapsed_s': self.elapsed_s,
@@ -87,7 +96,7 @@ class Session:
             'skeleton': self.learner.objective.skeleton(),
         }
         frames = self.probe(16)
-        save_checkpoint(out, Checkpoint(self.average.network, tensors, state, frames))
+        save_checkpoint(out, Checkpoint(self.exported(), tensors, state, frames))
 
     def _take(self, indices: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(self.store.images[indices]))
@@ -128,7 +137,8 @@ def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Sessio
     session = _assemble(config, store, sampler, Facts(**state['facts']), supplies)
     learner = {n.removeprefix('learner.'): t for n, t in tensors.items() if n[:8] == 'learner.'}
     load_strictly(session.learner, learner, str(out))
-    load_strictly(session.average.network, checkpoint.network.state_dict(), str(out))
+    average = {n.removeprefix('average.'): t for n, t in tensors.items() if n[:8] == 'average.'}
+    load_strictly(session.average.network, average, str(out))
     _restore_optimizer(session.optimizer, tensors)
     torch.set_rng_state(tensors['random'])
     session.step, session.elapsed_s = state['step'], state['elapsed_s']

@@ -18,6 +18,7 @@ from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.calibration import calibrate
 from keypoint_perception.learning.health import examine, Health
 from keypoint_perception.learning.journal import Journal
+from keypoint_perception.learning.pruning import choose_keypoints
 from keypoint_perception.learning.rebuilding import (
     PAIRS,
     RECONSTRUCTION_NAME,
@@ -33,6 +34,9 @@ import torch
 from torch import Tensor
 
 log = logging.getLogger('keypoint_perception')
+
+# Frames by which keypoints are chosen and their confidence is calibrated.
+SETTLING_FRAMES = 128
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,8 @@ class Watch:
             self._keep()
 
     def finish(self, reason: str) -> Outcome:
-        """Calibrate the confidence, write the last checkpoint and say how it went."""
-        calibrate(self._session.average.network, self._session.probe().to(self._fabric.device))
+        """Choose keypoints, calibrate their confidence, write the last checkpoint."""
+        self._settle()
         health = self._keep()
         if self._config.snapshot_every_s:
             self._take_snapshot()
@@ -137,15 +141,28 @@ class Watch:
             row = {'elapsed_s': round(self._session.elapsed_s, 3), 'rate': rate} | values
             self._journal.write(self._session.step, row)
 
+    def _settle(self) -> None:
+        session = self._session
+        frames = session.probe(SETTLING_FRAMES).to(self._fabric.device)
+        network = session.average.network
+        has_names = session.facts.label_names or session.learner.objective.skeleton()
+        if self._config.prune and not has_names:
+            session.kept = choose_keypoints(network, frames)
+            log.info('Keypoints: %d of %d are kept.', len(session.kept), self._config.keypoints)
+            network = network.select(session.kept)
+        calibrate(network, frames)
+        session.average.network.calibration.copy_(network.calibration)
+
     def _keep(self) -> Health:
         session = self._session
         frames = session.probe().to(self._fabric.device)
-        health = examine(session.average.network, frames)
+        exported = session.exported()
+        health = examine(exported, frames)
         if not all(bool(p.isfinite().all()) for p in session.learner.parameters()):
             raise TrainingError(self._nan_message(math.nan))
         if self._journal is not None:
             skeleton = session.learner.objective.skeleton()
-            self._journal.picture(session.step, session.average.network, frames, skeleton)
+            self._journal.picture(session.step, exported, frames, skeleton)
             session.save(self._out, self._metrics(health))
             if health.complaint and session.step > 10 * self._config.warmup_steps:
                 self._say(health.complaint)

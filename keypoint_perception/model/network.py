@@ -9,7 +9,8 @@ the resolution), ``paper`` is the plain twin of the Transporter paper's own netw
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.keypoints import cells_to_network
@@ -118,6 +119,20 @@ class Keypointer(nn.Module):
         if self.config.network == 'paper':
             return separable_expectation(logits)
         return expectation(softmax_2d(logits))
+
+    def select(self, kept: list[int]) -> Keypointer:
+        """
+        Return a network of its own that has only some of the keypoints.
+
+        :param kept: their numbers, in the order that they are to have
+        """
+        if kept == list(range(self.config.keypoints)):
+            return copy.deepcopy(self)
+        chosen = Keypointer(replace(self.config, keypoints=len(kept)))
+        heads = {f'body.head.{name}' for name in ('weight', 'bias')}
+        state = self.state_dict()
+        chosen.load_state_dict({n: t[kept] if n in heads else t for n, t in state.items()})
+        return chosen.to(state['calibration'].device).train(self.training)
 
     def forward(self, image: Tensor) -> Tensor:
         """

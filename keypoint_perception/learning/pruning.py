@@ -1,0 +1,61 @@
+"""
+Which keypoints are worth exporting.
+
+More keypoints are learned than a scene may have room for. At the end of a run those are left out
+that never move, that lie where nothing ever moves, or that are where another one is; the bounds
+are a little stricter than those of evaluation, which sees other frames. No labels are needed.
+"""
+
+from __future__ import annotations
+
+from keypoint_perception.keypoints import diagonal_px
+from keypoint_perception.model.network import Keypointer
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# Shares of the diagonal: spread that counts as moving, distance that counts as one place.
+MOVES, ONE_PLACE = 0.015, 0.022
+# Shares of the frames from which a keypoint is taken to be static, or two to be one.
+OFTEN = 0.45
+# Grey levels by which a pixel varies where something moves.
+VARIES = 6.0
+
+
+@torch.no_grad()
+def choose_keypoints(network: Keypointer, frames: Tensor) -> list[int]:
+    """
+    Return the keypoints worth having, in their order; all of them if none is.
+
+    :param frames: spread over the recording, (N, H, W, 3) uint8
+    """
+    found = network(frames).float().cpu()  # (N, K, 3)
+    uv, diagonal = found[..., :2], diagonal_px(*frames.shape[1:3])
+    useful = moving(uv, diagonal) & (static_share(uv, frames.cpu()) < OFTEN)
+    kept: list[int] = []
+    for k in found[..., 2].mean(dim=0).argsort(descending=True).tolist():
+        near = (uv[:, kept] - uv[:, k : k + 1]).norm(dim=-1) < ONE_PLACE * diagonal  # (N, kept)
+        if useful[k] and not (near.float().mean(dim=0) > OFTEN).any():
+            kept.append(k)
+    return sorted(kept) or list(range(uv.shape[1]))
+
+
+def moving(uv: Tensor, diagonal: float) -> Tensor:
+    """Return which keypoints move over the frames, (N, K, 2) px -> (K,) bool."""
+    spread = (uv - uv.mean(dim=0)).square().sum(dim=-1).mean(dim=0).sqrt()
+    return spread > MOVES * diagonal
+
+
+def static_share(uv: Tensor, frames: Tensor) -> Tensor:
+    """
+    Return the share of the frames in which keypoints lie where nothing moves, (K,).
+
+    :param uv: (N, K, 2) px
+    :param frames: (N, H, W, 3) uint8
+    """
+    grey = frames.float().mean(dim=-1)
+    varied = functional.max_pool2d(grey.std(dim=0)[None, None], 5, stride=1, padding=2)[0, 0]
+    height, width = varied.shape
+    column = uv[..., 0].round().long().clamp(0, width - 1)
+    row = uv[..., 1].round().long().clamp(0, height - 1)
+    return (varied[row, column] < VARIES).float().mean(dim=0)

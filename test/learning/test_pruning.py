@@ -1,0 +1,67 @@
+"""Keypoints that are of no use are not exported, and the others keep what they say."""
+
+from keypoint_perception.learning.config import read_config
+from keypoint_perception.learning.pruning import choose_keypoints
+from keypoint_perception.model.network import Keypointer, NetworkConfig
+import pytest
+import torch
+
+
+class Scripted(torch.nn.Module):
+    """Answers with given keypoints."""
+
+    def __init__(self, found):
+        super().__init__()
+        self.found = found
+
+    def forward(self, frames):
+        return self.found
+
+
+@pytest.fixture
+def frames():
+    """A bright square that moves along row 32, (20, 64, 64, 3) uint8."""
+    made = torch.zeros(20, 64, 64, 3, dtype=torch.uint8)
+    for i, frame in enumerate(made):
+        frame[28:36, 10 + 2 * i : 18 + 2 * i] = 200
+    return made
+
+
+def on_the_square(offset, confidence):
+    along = torch.arange(20.0) * 2 + 14 + offset
+    return torch.stack([along, torch.full((20,), 32.0), torch.full((20,), confidence)], dim=-1)
+
+
+def test_what_is_of_no_use_is_left_out(frames):
+    still = torch.tensor([40.0, 32.0, 0.9]).expand(20, 3)
+    wanders = on_the_square(0, 0.9) - torch.tensor([0.0, 25.0, 0.0])  # where nothing ever moves
+    found = [on_the_square(0, 0.6), still, on_the_square(0.5, 0.8), on_the_square(3, 0.7), wanders]
+    # the first is where the third is, which is surer
+    assert choose_keypoints(Scripted(torch.stack(found, dim=1)), frames) == [2, 3]
+
+
+def test_all_are_kept_where_none_is_of_use(frames):
+    still = torch.tensor([40.0, 32.0, 0.9]).expand(20, 3)
+    assert choose_keypoints(Scripted(torch.stack([still, still], dim=1)), frames) == [0, 1]
+
+
+@pytest.mark.parametrize('network', ['default', 'paper'])
+def test_selected_keypoints_say_what_they_said(network):
+    torch.manual_seed(0)
+    config = NetworkConfig(network=network, keypoints=4, input_hw=(32, 48), width=8)
+    whole = Keypointer(config).eval()
+    whole.calibration.copy_(torch.tensor([0.5, 1.0]))
+    chosen = whole.select([3, 1])
+    images = torch.randint(0, 255, (2, 32, 48, 3), dtype=torch.uint8)
+    assert chosen.config.keypoints == 2
+    with torch.no_grad():
+        torch.testing.assert_close(chosen(images), whole(images)[:, [3, 1]])
+
+
+def test_only_keypoints_that_nobody_asked_for_are_left_out(tmp_path):
+    assert read_config(None, {}).prune
+    assert not read_config(None, {'keypoints': 20}).prune
+    assert read_config(None, {'keypoints': 20, 'prune': True}).prune
+    settings = tmp_path / 'few.yaml'
+    settings.write_text('keypoints: 5')
+    assert not read_config(settings, {}).prune
