@@ -22,6 +22,8 @@ def take_weights(network: Keypointer, model_dir: Path) -> None:
     model_dir = Path(model_dir)
     source = load_network(model_dir)
     theirs, mine = source.state_dict(), network.state_dict()
+    for weights in (theirs, mine):
+        del weights['calibration']  # of the first model's confidence, and nothing that is learned
     fitting = {n: t for n, t in theirs.items() if n in mine and mine[n].shape == t.shape}
     if not fitting:
         msg = (
@@ -30,7 +32,7 @@ def take_weights(network: Keypointer, model_dir: Path) -> None:
             f'{network.config.width}; leave network and width out, so that they are taken from it.'
         )
         raise ModelError(msg)
-    network.load_state_dict(mine | fitting)
+    network.load_state_dict(mine | fitting, strict=False)
     others = [
         f'{n} {_shape(theirs[n]) if n in theirs else "none"} -> {_shape(t)}'
         for n, t in mine.items()
