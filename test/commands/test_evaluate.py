@@ -2,6 +2,7 @@
 
 import json
 
+from keypoint_perception.sole_writer import sole_writer
 import numpy as np
 import pytest
 
@@ -140,3 +141,14 @@ def test_broken_model_writes_no_report(run_verb, broken_model, bag, tmp_path):
     assert code == 2
     assert report is None
     assert 'answered with NaN or infinity for kp1' in err
+
+
+def test_a_model_that_is_being_written_keeps_its_page(run_verb, model, bag, tmp_path):
+    (model / 'report.html').write_text('old')
+    with sole_writer(model):
+        code, _, out, err = evaluate(run_verb, model, bag, tmp_path)
+    assert code == 0
+    assert 'keeps its old report.html' in err
+    assert (model / 'report.html').read_text() == 'old'
+    assert (tmp_path / 'report.html').stat().st_size > 10_000
+    assert str(tmp_path / 'report.html') in out

@@ -132,6 +132,22 @@ def test_frames_not_used_are_scored(run_verb, model, recording, write_labels):
     assert 0 < report['held_out_error_percent'] < 20
 
 
+def test_evaluation_scores_named_points_on_other_frames(
+    run_verb, model, recording, write_labels, tmp_path
+):
+    labels = write_labels(corner(range(FRAMES)))
+    run_verb('landmarks', model, recording, '--annotations', labels, '--frames', 14)
+    code, _, err = run_verb(
+        'evaluate', model, recording, '--annotations', labels, '--out', tmp_path / 'e.json'
+    )
+    assert code == 0, err
+    (point,) = json.loads((tmp_path / 'e.json').read_text())['landmarks']['points']
+    assert (point['name'], point['frames']) == ('corner', 10)
+    report = json.loads((model / 'landmarks.json').read_text())['report']
+    assert point['error_percent'] == pytest.approx(report['held_out_error_percent'], rel=1e-3)
+    assert 'Named landmarks' in (model / 'report.html').read_text()
+
+
 def refused(run_verb, model, recording, labels) -> str:
     """Return the sentence with which labels are refused; the model stays as it was."""
     before = (model / 'manifest.json').read_bytes()
