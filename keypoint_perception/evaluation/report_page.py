@@ -75,7 +75,7 @@ def report_page(values: dict, recording: Recording, model_dir: Path) -> str:
 
 def _introduction(values: dict) -> str:
     recording, model = values['recording'], values['model']
-    labels = '' if 'points' not in values else f' against {values["labelled_frames"]} labelled ones'
+    labels = '' if 'points' not in values else f', {values["labelled_frames"]} of them labelled'
     return (
         f'<p class="soft">{len(model["keypoints"])} keypoints, learned by '
         f'{escape(str(model["objective"]))}, on {recording["frames"]} frames{labels} · '
