@@ -27,8 +27,8 @@ Departures, each with its reason:
 - a is 25 instead of 512: the rate of a weight is a times the learning rate, which is twenty times
   theirs here.
 - The term ``spread`` asks maps to have one peak, because the robot reads a window round it and not
-  the mean of the whole map; 0 is the paper's. It comes in as the strongest edge grows to 1: before
-  that points hardly see the error, and the term would fix them where they are.
+  the mean of the whole map; 0 is the paper's. It comes in as keypoints explain the motion,
+  max(0, 1 - 2 sg squared pixel error): before that it would fix them where they are.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.keypoints import cells_to_network, network_to_cells
 from keypoint_perception.learning.perceptual import ComparisonConfig, make_comparison
-from keypoint_perception.learning.reconstruction import swap
+from keypoint_perception.learning.reconstruction import as_far_as_explained, swap
 from keypoint_perception.learning.terms import concentration
 from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.decoder import MapDecoder
@@ -123,14 +123,19 @@ class EdgeLinking(nn.Module):
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
         images = views.images
         rebuilt = self.reconstruct(images, views.points, views.network.stride)
-        error = (rebuilt - images).abs().mean(dim=(1, 2, 3)) / self.change**0.5
-        perceptual = torch.zeros_like(error)
+        error = rebuilt - images
+        pixel = error.abs().mean(dim=(1, 2, 3)) / self.change**0.5
+        squared = error.square().mean(dim=(1, 2, 3)) / self.change
+        perceptual = torch.zeros_like(pixel)
         if self.compare is not None:
             # it is given the frames of the other moment first
             perceptual = self.compare(rebuilt, swap(images), torch.ones_like(images[:, :1]))
-        grown = self.edge_weights().max().detach().clamp(max=1)
-        spread = grown * concentration(views.maps, views.points, views.half_side)
-        terms = {'pixel': error, 'perceptual': perceptual, 'spread': spread}
+        spread = concentration(views.maps, views.points, views.half_side)
+        terms = {
+            'pixel': pixel,
+            'perceptual': perceptual,
+            'spread': as_far_as_explained(squared) * spread,
+        }
         return {name: sum(term.chunk(2)) / 2 for name, term in terms.items()}
 
     def rebuild(self, views: Views) -> Tensor:

@@ -36,6 +36,8 @@ Departures, each with its reason:
 - Pooling counts every cell's mass whole at the border too, where the public code (a third
   party's, the authors released none) gives it less: points near the border would cost more.
 - Both frames of a pair are warped, with a spline besides the similarity and in other colours.
+  Turns go all the way round instead of 29 degrees: a robot's links do, and a point that stands at
+  one place of every frame is wrong by more.
 - The exchange is done at the K keypoints. The paper does it at every cell, for a dense field of
   vectors that a second, supervised step turns into points; here the points are what is learned.
 """
@@ -69,7 +71,9 @@ class EquivarianceConfig(WarpConfig):
     :param exchange: find keypoints again by their vectors in the other frame
     """
 
-    angle: float = 30.0
+    angle: float = 180.0
+    scale: float = 0.3
+    shift: float = 0.2
     colour: float = 0.2
     pool: float = 0.25
     exchange: bool = False
@@ -89,7 +93,7 @@ class Equivariance(nn.Module):
 
     Config = EquivarianceConfig
     weights = {  # noqa: RUF012 a constant, overridden by configuration
-        'align': 1.0,
+        'align': 10.0,
         'spread': 0.1,
         'diversity': 1.0,
         'exchange': 0.3,

@@ -168,15 +168,18 @@ def test_the_spread_by_hand(views):
     views.network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
     terms = objective()
     flat = torch.full((2,), (63 + 143) / 12 / 36)
-    terms.links.data = torch.tensor([START, 8.0, START]) / PACE
+    terms.decode = Answer(views.images)
     torch.testing.assert_close(terms(views)['spread'], flat)
-    # as far as the strongest edge has grown: softplus(-1) is 0.31326
-    terms.links.data = torch.tensor([START, -1.0, START]) / PACE
-    torch.testing.assert_close(terms(views)['spread'], 0.31326 * flat, atol=1e-5, rtol=1e-4)
+    # as far as the motion is explained: 1 - 2 * 0.25, and not before half of it is
+    terms.decode = Answer(views.images + 0.5)
+    torch.testing.assert_close(terms(views)['spread'], flat / 2)
+    terms.decode = Answer(views.images + 0.8)
+    assert terms(views)['spread'].tolist() == [0.0, 0.0]
 
 
 def test_terms_are_per_sample_and_everything_learns(views):
-    terms = objective(thickness=0.5, compare='random')
+    # so much change that the error counts as explained, and the spread with it
+    terms = objective(thickness=0.5, compare='random', change=100.0)
     found = terms(views)
     assert set(found) == set(EdgeLinking.weights)
     for name, value in found.items():
