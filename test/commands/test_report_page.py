@@ -251,7 +251,7 @@ def test_page_of_an_evaluation_on_a_phone(browser, report):
     # the crops of two keypoints, the confidence, the reconstruction
     assert (seen['images'], seen['empty']) == (4, 0)
     width, height, seconds = seen['film']
-    assert (width, height) == (360, 270)
+    assert (width, height) == (11 * 32, 11 * 24)  # the whole multiple nearest to 360 px
     assert seconds == pytest.approx(1.0, abs=0.1)  # 20 frames at 20 Hz
     assert seen['tracks'] == 4
     assert seen['widest'] <= 360
