@@ -18,6 +18,8 @@ from keypoint_perception.errors import ModelError
 FORMAT_VERSION = 1
 MANIFEST_NAME = 'manifest.json'
 ONNX_NAME = 'keypointer.onnx'
+# What `export --precision` makes beside it, of the same network in fewer bits.
+PRECISIONS = ('fp32', 'fp16', 'int8')
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Manifest:
     :param landmark_names: L names in the order of the network's second output, if it has one
     :param skeleton: edges between keypoints, if the objective learned any: two indices, the lower
         first, and a weight of which the largest is 1
+    :param precisions: the networks beside ``keypointer.onnx``, which is fp32, by their precision,
+        and how far their keypoints are from its
     """
 
     keypoint_names: tuple[str, ...]
@@ -46,6 +50,7 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     landmark_names: tuple[str, ...] = ()
     skeleton: tuple[tuple[int, int, float], ...] = ()
+    precisions: dict[str, dict] = field(default_factory=dict)
     package_version: str = __version__
     format_version: int = FORMAT_VERSION
 
@@ -53,6 +58,32 @@ class Manifest:
     def keypoint_count(self) -> int:
         """Return K."""
         return len(self.keypoint_names)
+
+
+def onnx_name(precision: str) -> str:
+    """Return the file that has the network in a precision."""
+    return ONNX_NAME if precision == 'fp32' else f'keypointer.{precision}.onnx'
+
+
+def onnx_file(model_dir: Path, manifest: Manifest, precision: str = 'fp32') -> Path:
+    """
+    Return the file of a model directory that has its network in a precision.
+
+    :raises ModelError: if the precision is unknown, or the model has not been exported in it
+    """
+    if precision not in PRECISIONS:
+        msg = f'Precision {precision!r} is not known; known: {", ".join(PRECISIONS)}.'
+        raise ModelError(msg)
+    name = onnx_name(precision)
+    described = precision == 'fp32' or precision in manifest.precisions
+    if not described or name not in manifest.files:
+        has = ', '.join(['fp32', *manifest.precisions])
+        msg = (
+            f'Model {str(model_dir)!r} is not there in {precision}, it has {has}; run '
+            f'`export {model_dir} --precision {precision}`.'
+        )
+        raise ModelError(msg)
+    return Path(model_dir) / name
 
 
 def write_manifest(model_dir: Path, manifest: Manifest, *, files: list[str]) -> Manifest:
@@ -148,6 +179,7 @@ def _from_values(path: Path, values: dict) -> Manifest:
         landmarks = tuple(str(name) for name in manifest.landmark_names)
         files = {str(name): str(digest) for name, digest in manifest.files.items()}
         skeleton = tuple((int(i), int(j), float(weight)) for i, j, weight in manifest.skeleton)
+        precisions = {str(name): dict(facts) for name, facts in manifest.precisions.items()}
     except (TypeError, ValueError, AttributeError) as error:
         msg = f'{str(path)!r} lacks what a manifest needs ({error}); copy the model again.'
         raise ModelError(msg) from error
@@ -167,7 +199,7 @@ def _from_values(path: Path, values: dict) -> Manifest:
     values = {f.name: getattr(manifest, f.name) for f in fields(Manifest)}
     values |= {'keypoint_names': names, 'input_hw': (height, width), 'files': files}
     values |= {'sources': tuple(manifest.sources), 'landmark_names': landmarks}
-    values |= {'skeleton': skeleton}
+    values |= {'skeleton': skeleton, 'precisions': precisions}
     return Manifest(**values)
 
 

@@ -7,37 +7,49 @@ from pathlib import Path
 from typing import Annotated
 
 from keypoint_perception.errors import ConfigError, EngineError
+from keypoint_perception.manifest import PRECISIONS
 import typer
 
-PRECISIONS = ('fp32', 'fp16', 'int8')
 ENGINES = ('onnxruntime', 'tensorrt')
 
 
 def export(
     model: Annotated[Path, typer.Argument(help='Model directory, as `train` wrote it.')],
-    precision: Annotated[str, typer.Option(help='fp32; fp16 and int8 are to come.')] = 'fp32',
+    precision: Annotated[str, typer.Option(help='fp32, fp16 or int8.')] = 'fp32',
     engine: Annotated[str, typer.Option(help='onnxruntime or tensorrt.')] = 'onnxruntime',
 ) -> None:
-    """Build the ONNX file of a model from its checkpoint and check it against torch."""
-    if precision not in PRECISIONS:
-        msg = f'--precision {precision!r} is not known; known: {", ".join(PRECISIONS)}.'
-        raise ConfigError(msg)
-    if engine not in ENGINES:
-        msg = f'--engine {engine!r} is not known; known: {", ".join(ENGINES)}.'
-        raise ConfigError(msg)
-    if precision != 'fp32' or engine != 'onnxruntime':
-        msg = (
-            f'--precision {precision} --engine {engine} is not built in this version; it builds '
-            '--precision fp32 --engine onnxruntime, which every ONNX Runtime runs.'
-        )
-        raise EngineError(msg)
-    from keypoint_perception.model.checkpoint import has_checkpoint
-    from keypoint_perception.model.onnx_export import export_model
+    """Build the ONNX file of a model and check it; with TensorRT, its engine too."""
+    check_choice('--precision', precision, PRECISIONS)
+    check_choice('--engine', engine, ENGINES)
     from keypoint_perception.sole_writer import sole_writer
 
-    with sole_writer(model) if has_checkpoint(model) else nullcontext():
-        manifest = export_model(model)
-    parity = manifest.metrics['parity']
+    with sole_writer(model) if model.is_dir() else nullcontext():
+        if precision == 'fp32':
+            export_fp32(model)
+        else:
+            msg = f'--precision {precision} is not built in this version; it builds fp32.'
+            raise EngineError(msg)
+        if engine == 'tensorrt':
+            msg = '--engine tensorrt is not built in this version; it builds onnxruntime.'
+            raise EngineError(msg)
+
+
+def check_choice(option: str, given: str, known: tuple[str, ...]) -> None:
+    """
+    Check an option's word.
+
+    :raises ConfigError: if it is none of those known
+    """
+    if given not in known:
+        msg = f'{option} {given!r} is not known; known: {", ".join(known)}.'
+        raise ConfigError(msg)
+
+
+def export_fp32(model: Path) -> None:
+    """Build ``keypointer.onnx`` from the checkpoint and say how far it is from torch."""
+    from keypoint_perception.model.onnx_export import export_model
+
+    parity = export_model(model).metrics['parity']
     print(
         f'wrote {model / "keypointer.onnx"}; it differs from torch by at most '
         f'{parity["largest_px"]:.4f} px on {parity["frames"]} frames of its training recording'
