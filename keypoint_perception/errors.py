@@ -5,6 +5,7 @@ What can go wrong that a user can mend.
     ├── SourceError        a recording, frame store or annotation file cannot be used
     │   └── EncodingError  an image's encoding, size or step cannot be used
     ├── ConfigError        a setting is unknown or out of range
+    ├── CalibrationError   a camera_info cannot be used, or not for these images
     ├── TrainingError      learning cannot start or go on
     ├── ModelError         a model directory is incomplete, changed or too new
     └── EngineError        an inference engine is missing or gave nonsense
@@ -28,6 +29,10 @@ class EncodingError(SourceError):
 
 class ConfigError(PerceptionError):
     """A setting is unknown or out of range."""
+
+
+class CalibrationError(PerceptionError):
+    """A camera_info cannot be used, or does not describe the images beside it."""
 
 
 class TrainingError(PerceptionError):
