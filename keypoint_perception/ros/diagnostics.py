@@ -1,18 +1,17 @@
 """
 ``/diagnostics``: what the node does, and the reason when it publishes nothing.
 
-One :class:`DiagnosticStatus` a second. Its message is a sentence for people, its values are for
-monitors.
+One :class:`DiagnosticStatus` a camera a second. Its message is a sentence for people, its values
+are for monitors.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from keypoint_perception.ros.health import Snapshot
 from keypoint_perception.ros.installation import DDS_PROFILE, dds_profile_in_use, shipped_file
-from std_msgs.msg import Header
 
 # Longer than one image of a slow camera, shorter than a user's patience.
 SILENT_S = 2.0
@@ -35,6 +34,7 @@ class Circumstances:
     :param topic: topic of the images; empty while inactive
     :param publishers: publishers on it
     :param obstacle: why no image can arrive; empty if nothing is known
+    :param camera: name of the camera; empty for the only one of a node
     """
 
     state: str
@@ -44,6 +44,7 @@ class Circumstances:
     topic: str = ''
     publishers: int = 0
     obstacle: str = ''
+    camera: str = ''
 
 
 def judge(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
@@ -93,10 +94,12 @@ def loss_sentence(topic: str, counts: Snapshot) -> str:
     )
 
 
-def to_diagnostics(
-    header: Header, name: str, circumstances: Circumstances, counts: Snapshot
-) -> DiagnosticArray:
-    """Return the message."""
+def to_status(name: str, circumstances: Circumstances, counts: Snapshot) -> DiagnosticStatus:
+    """
+    Return the status of a camera.
+
+    :param name: full name of the node
+    """
     level, sentence = judge(circumstances, counts)
     values = {
         'state': circumstances.state,
@@ -119,7 +122,8 @@ def to_diagnostics(
     for what, figures in spread.items():
         for share, figure in zip(('p50', 'p95', 'p99'), figures, strict=True):
             values[f'{what} {share} (ms)'] = f'{figure:.2f}'
-    status = DiagnosticStatus(level=level, name=f'{name}: keypoints', message=sentence)
+    what = f'{circumstances.camera} keypoints'.strip()
+    status = DiagnosticStatus(level=level, name=f'{name}: {what}', message=sentence)
     status.hardware_id = circumstances.model
     status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-    return DiagnosticArray(header=header, status=[status])
+    return status

@@ -34,6 +34,7 @@ class ImageInput:
     """
     Receives images as serialised bytes, for :mod:`keypoint_perception.ros.cdr` to read.
 
+    :param base: name of the topic without its transport, as ``image``
     :param transport: ``raw`` for ``image``, ``compressed`` for ``image/compressed``
     :param receive: called with every serialised message, in the executor's thread
     """
@@ -41,15 +42,17 @@ class ImageInput:
     def __init__(
         self,
         node: LifecycleNode,
+        base: str,
         transport: str,
         receive: Callable[[bytes], None],
         health: Health,
     ) -> None:
         self._node = node
+        self._base = base
         self._transport = transport
         self._health = health
         self.read = {'raw': read_image, 'compressed': read_compressed_image}[transport]
-        self.topic = image_topic(node, transport)
+        self.topic = image_topic(node, base, transport)
         self._qos = newest_image()
         self._subscription = self._subscribe(receive)
 
@@ -126,7 +129,7 @@ class ImageInput:
             )
             for transport, kind in TYPE_NAMES.items()
         }
-        base = image_topic(self._node, 'raw')
+        base = image_topic(self._node, self._base, 'raw')
         other = 'compressed' if self._transport == 'raw' else 'raw'
         there = {'raw': base, 'compressed': f'{base}/compressed'}[other]
         if there in found[other]:
@@ -135,7 +138,7 @@ class ImageInput:
         if not named:
             return 'no image topic is published at all; start the camera, or check ROS_DOMAIN_ID.'
         listed = ', '.join(named[:MAX_TOPICS_NAMED])
-        return f'image topics: {listed}; remap with `-r image:=TOPIC`.'
+        return f'image topics: {listed}; remap with `-r {self._base}:=TOPIC`.'
 
     def _heard(self, topic: str) -> bool:
         return self._node.count_publishers(topic) > 0 and not topic.startswith(
@@ -156,7 +159,7 @@ def qos_errors(reason: str) -> str:
     return named or 'the publisher does not offer what this node asks for'
 
 
-def image_topic(node: LifecycleNode, transport: str) -> str:
+def image_topic(node: LifecycleNode, base: str, transport: str) -> str:
     """Return the full name of the topic; the base is remapped before the transport is added."""
-    base = node.resolve_topic_name('image')
-    return base if transport == 'raw' else f'{base}/compressed'
+    resolved = node.resolve_topic_name(base)
+    return resolved if transport == 'raw' else f'{resolved}/compressed'

@@ -1,42 +1,77 @@
-"""The hand-over to the inference thread: one place, the newest image only."""
+"""The hand-over to the inference thread: the newest item of each sender, and no more."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 import threading
+import time
 from typing import Generic, TypeVar
 
 Item = TypeVar('Item')
 
+# Who has sent nothing for so long is not waited for.
+RECENT_S = 0.5
+
 
 class Mailbox(Generic[Item]):
     """
-    Holds at most one item; a newer one takes the place of an older one.
+    Holds at most one item of each sender; a newer one takes the place of an older one.
 
-    However slow the taking thread is, nothing queues up, and it always gets the newest.
+    However slow the taking thread is, nothing queues up, and it always gets the newest. It takes
+    the items of all senders at once, so that none of them waits longer than the others.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._item: Item | None = None
-        self._closed = False
+        self._items: dict[Hashable, Item] = {}
+        self._last_put: dict[Hashable, float] = {}
+        self._first_put = 0.0
 
-    def put(self, item: Item) -> bool:
+    def put(self, sender: Hashable, item: Item) -> bool:
         """Leave an item; return whether it took the place of one that nobody had taken."""
         with self._changed:
-            replaced = self._item is not None
-            self._item = item
-            self._changed.notify()
+            now = time.monotonic()
+            if not self._items:
+                self._first_put = now
+            replaced = self._items.pop(sender, None) is not None
+            self._items[sender] = item
+            self._last_put[sender] = now
+            self._changed.notify_all()
         return replaced
 
-    def take(self) -> Item | None:
-        """Wait for an item; return None when the mailbox is closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._item is not None)
-            item, self._item = self._item, None
-        return None if self._closed else item
+    def take(self, *, budget_s: float = 0.0, given_up: Callable[[], bool]) -> list[Item]:
+        """
+        Wait for items, and take all that are there.
 
-    def close(self) -> None:
-        """Let the waiting thread go; what was left is thrown away."""
+        :param budget_s: how long the oldest of them may wait for those of the other senders, of
+            whom only those are waited for that have sent lately
+        :param given_up: tells whether to wait no more; look again by :meth:`wake`
+        :return: the items, oldest first; none when given up
+        """
         with self._changed:
-            self._closed = True
+            self._changed.wait_for(lambda: given_up() or self._items)
+            if budget_s > 0:
+                left = self._first_put + budget_s - time.monotonic()
+                if left > 0:
+                    self._changed.wait_for(lambda: given_up() or self._complete(), left)
+            if given_up():
+                return []
+            items, self._items = list(self._items.values()), {}
+        return items
+
+    def _complete(self) -> bool:
+        since = time.monotonic() - RECENT_S
+        return all(
+            sender in self._items or last < since for sender, last in self._last_put.items()
+        )
+
+    def forget(self, sender: Hashable) -> None:
+        """Throw away what is left of a sender, and wait for it no more."""
+        with self._changed:
+            self._items.pop(sender, None)
+            self._last_put.pop(sender, None)
+
+    def wake(self) -> None:
+        """Let a waiting thread look whether to give up."""
+        with self._changed:
             self._changed.notify_all()

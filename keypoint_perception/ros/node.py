@@ -8,20 +8,21 @@ from pathlib import Path
 import re
 
 from diagnostic_msgs.msg import DiagnosticArray
-from keypoint_perception.errors import ConfigError, EncodingError, PerceptionError
+from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
 from keypoint_perception.inference.estimator import Estimator
 from keypoint_perception.manifest import ONNX_NAME, read_manifest
+from keypoint_perception.ros.camera import Arrival, Camera
 from keypoint_perception.ros.diagnostics import (
     Circumstances,
     judge,
     LOST_SHARE,
     SILENCE,
     SILENT_S,
-    to_diagnostics,
+    to_status,
 )
 from keypoint_perception.ros.health import Health, Snapshot
-from keypoint_perception.ros.image_input import ImageInput
+from keypoint_perception.ros.mailbox import Mailbox
 from keypoint_perception.ros.parameters import (
     BY_NAME,
     declare_parameters,
@@ -59,14 +60,13 @@ class PerceptionNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._on_set_parameters)
         forward_logs(self)
         self._load = load
-        self._health = Health()
         self._engine: Engine | None = None
-        self._pipeline: Pipeline | None = None
-        self._input: ImageInput | None = None
+        self._cameras: list[Camera] = []
+        self._mailbox = Mailbox()
         self._worker: Worker | None = None
         self._model = ''
         self._not_loaded = ''
-        self._said: set[str] = set()
+        self._said: set[tuple[str, str]] = set()
         self._state = 'unconfigured'
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         # Wall time goes on while a simulator's clock stands still.
@@ -98,12 +98,12 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().fatal(self._not_loaded)
             return FAILURE
         self._not_loaded = ''
-        self._pipeline = Pipeline(
-            self,
-            Estimator(self._engine),
-            self._health,
-            overlay_threshold=parameters.overlay_threshold,
-        )
+        self._cameras = [
+            Camera(self, name, transport=parameters.image_transport, put=self._hand_over)
+            for name in parameters.cameras or ('',)
+        ]
+        for camera in self._cameras:
+            camera.overlay_threshold = parameters.overlay_threshold
         self._state = 'inactive'
         self.get_logger().info(f'loaded {self._model} into {self._engine.description}')
         return SUCCESS
@@ -126,13 +126,12 @@ class PerceptionNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to images."""
-        self._health.restart()
         self._said.clear()
-        self._worker = Worker(self._pipeline.process)
-        transport = self.parameters.image_transport
-        self._input = ImageInput(self, transport, self._receive, self._health)
+        self._worker = Worker(self._mailbox, Pipeline(Estimator(self._engine)).process)
+        for camera in self._cameras:
+            camera.listen()
+            self.get_logger().info(f'listening to {camera.input.topic}')
         self._state = 'active'
-        self.get_logger().info(f'listening to {self._input.topic}')
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -158,9 +157,9 @@ class PerceptionNode(LifecycleNode):
         return super().on_error(state)
 
     def _stop_listening(self, timeout_s: float = DEACTIVATE_TIMEOUT_S) -> None:
-        if self._input is not None:
-            self._input.close()
-            self._input = None
+        for camera in self._cameras:
+            camera.deafen()
+            self._mailbox.forget(camera)
             self._state = 'inactive'
         if self._worker is not None:
             if not self._worker.stop(timeout_s):
@@ -168,26 +167,16 @@ class PerceptionNode(LifecycleNode):
             self._worker = None
 
     def _unload(self) -> None:
-        if self._pipeline is not None:
-            self._pipeline.close()
-            self._pipeline = None
+        for camera in self._cameras:
+            camera.close()
+        self._cameras = []
         if self._engine is not None:
             self._engine.close()
             self._engine = None
             self._state = 'unconfigured'
 
-    def _receive(self, serialised: bytes) -> None:
-        """Hand the newest image over, in the executor's thread."""
-        self._health.received(len(serialised))
-        if self._input is None or self._worker is None:
-            return  # taken before the subscription was destroyed
-        try:
-            image = self._input.read(serialised)
-        except EncodingError as error:
-            self._pipeline.refuse('broken message', str(error))
-            return
-        if self._worker.put(image):
-            self._health.dropped()
+    def _hand_over(self, arrival: Arrival) -> bool:
+        return self._mailbox.put(arrival.camera, arrival)
 
     def _on_set_parameters(self, parameters) -> SetParametersResult:
         """Refuse bad values, and any change of what an engine was loaded with."""
@@ -208,28 +197,34 @@ class PerceptionNode(LifecycleNode):
 
     def _report(self) -> None:
         """Publish the diagnostics; a long silence is logged too, each reason once."""
-        counts = self._health.snapshot()
-        circumstances = self._circumstances()
-        header = Header(stamp=self.get_clock().now().to_msg())
         name = self.get_fully_qualified_name()
-        self._diagnostics.publish(to_diagnostics(header, name, circumstances, counts))
-        if circumstances.state == 'active':
-            self._say_what_is_wrong(circumstances, counts)
+        array = DiagnosticArray(header=Header(stamp=self.get_clock().now().to_msg()))
+        for camera in self._cameras or [None]:
+            counts = Health().snapshot() if camera is None else camera.health.snapshot()
+            circumstances = self._circumstances(camera)
+            array.status.append(to_status(name, circumstances, counts))
+            if circumstances.state == 'active':
+                self._say_what_is_wrong(circumstances, counts)
+        self._diagnostics.publish(array)
 
     def _say_what_is_wrong(self, circumstances: Circumstances, counts: Snapshot) -> None:
+        camera = circumstances.camera
         silent = counts.silent_s > max(SILENT_S, self.parameters.silence_timeout)
         if not silent:  # the next silence is news again, a lossy network is not
-            self._said = {said for said in self._said if not said.startswith(SILENCE)}
+            self._said = {
+                said for said in self._said if said[0] != camera or not said[1].startswith(SILENCE)
+            }
         if silent or counts.recently_lost > LOST_SHARE:
             _, sentence = judge(circumstances, counts)
             reason = re.sub(r'\d+', '#', sentence)  # its numbers change, it stays the same
-            if reason not in self._said:
-                self._said.add(reason)
+            if (camera, reason) not in self._said:
+                self._said.add((camera, reason))
                 self.get_logger().warning(sentence)
 
-    def _circumstances(self) -> Circumstances:
-        listening = self._input
+    def _circumstances(self, camera: Camera | None) -> Circumstances:
+        listening = None if camera is None else camera.input
         return Circumstances(
+            camera='' if camera is None else camera.name,
             state=self._state,
             not_loaded=self._not_loaded,
             engine='' if self._engine is None else self._engine.description,

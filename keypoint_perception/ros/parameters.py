@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 import difflib
+import re
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.inference.engine import ENGINE_NAMES
 
 TRANSPORTS = ('raw', 'compressed')
-KIND_NAMES = {bool: 'bool', int: 'int', float: 'double', str: 'string'}
+KIND_NAMES = {bool: 'bool', int: 'int', float: 'double', str: 'string', tuple: 'string array'}
+CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+Value = bool | int | float | str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class NodeParameters:
     """What the node was started with, checked; see :data:`PARAMETERS`."""
 
     model: str
+    cameras: tuple[str, ...]
     engine: str
     threads: int
     image_transport: str
@@ -40,7 +44,7 @@ class Parameter:
     """
 
     name: str
-    default: bool | int | float | str
+    default: Value
     description: str
     choices: tuple[str, ...] = ()
     low: float | None = None
@@ -59,17 +63,24 @@ class Parameter:
         if self.kind in (int, float):
             number = 'a whole number' if self.kind is int else 'a number'
             return f'{number} from {self.low} to {self.high}'
-        return {bool: 'true or false', str: 'a text'}[self.kind]
+        names = 'different names of letters, digits and _'
+        return {bool: 'true or false', str: 'a text', tuple: names}[self.kind]
 
-    def check(self, value: object) -> bool | int | float | str:
+    def check(self, value: object) -> Value:
         """
         Return the value if it is good; whole numbers are good for doubles.
+
+        A list with one empty name is an empty list: ROS cannot tell the type of the latter.
 
         :raises ConfigError: if it is not
         """
         if self.kind is float and type(value) is int:
             value = float(value)
+        if self.kind is tuple and isinstance(value, list):
+            value = () if value == [''] else tuple(value)
         good = type(value) is self.kind
+        if good and self.kind is tuple:
+            good = len(set(value)) == len(value) and all(map(_is_name, value))
         good = good and (not self.choices or value in self.choices)
         if good and self.kind in (int, float):
             good = self.low <= value <= self.high
@@ -79,8 +90,18 @@ class Parameter:
         return value
 
 
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and CAMERA_NAME.fullmatch(value) is not None
+
+
 PARAMETERS = (
     Parameter('model', '', 'Model directory, as `train --out` wrote it. Required.'),
+    Parameter(
+        'cameras',
+        (),
+        'Names of several cameras: `[left, right]` listens to `left/image` and `right/image` and '
+        'publishes `~/left/keypoints` and `~/right/keypoints`.',
+    ),
     Parameter(
         'engine',
         'auto',
@@ -172,10 +193,15 @@ def declare_parameters(node) -> None:
     for parameter in PARAMETERS:
         node.declare_parameter(
             parameter.name,
-            getattr(values, parameter.name),
+            to_ros(getattr(values, parameter.name)),
             _descriptor(parameter),
             ignore_override=True,
         )
+
+
+def to_ros(value: Value) -> bool | int | float | str | list[str]:
+    """Return a value as ROS holds it; an empty list would be one of bytes."""
+    return (list(value) or ['']) if isinstance(value, tuple) else value
 
 
 ROS_OWN = ('use_sim_time', 'start_type_description_service')
@@ -207,7 +233,7 @@ def table() -> str:
     lines = ['| parameter | type | default | values | |', '| --- | --- | --- | --- | --- |']
     for p in PARAMETERS:
         default = str(p.default).lower() if p.kind is bool else p.default
-        shown = f'`{default}`' if default != '' else ''
+        shown = f'`{default}`' if default not in ('', ()) else ''
         kind = KIND_NAMES[p.kind]
         lines.append(f'| `{p.name}` | {kind} | {shown} | {p.expected} | {p.description} |')
     return '\n'.join(lines)

@@ -1,95 +1,98 @@
-"""One image's way: received -> decoded -> keypoints -> published."""
+"""
+The way of the images that are there together: decoded -> keypoints -> published.
+
+What the way does with one image stands in :meth:`Camera.publish`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import time
+from typing import NamedTuple
 
-from keypoint_perception.drawing import draw_keypoints
 from keypoint_perception.errors import EncodingError, EngineError
 from keypoint_perception.images import SUPPORTED_ENCODINGS
-from keypoint_perception.inference.estimator import Estimator
+from keypoint_perception.inference.estimator import Estimate, Estimator
+from keypoint_perception.ros.camera import Arrival
 from keypoint_perception.ros.cdr import ReceivedCompressedImage, ReceivedImage
-from keypoint_perception.ros.health import Health
-from keypoint_perception.ros.messages import to_header, to_image, to_point_cloud, to_rgb
-from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image, PointCloud2
+from keypoint_perception.ros.messages import to_rgb
+import numpy as np
 
-# A recording replayed with its old stamps, or a simulator's clock, says nothing of latency.
-SAME_CLOCK_MS = 3_600_000.0
-# Every message reaches whoever records them; who controls by them keeps the newest himself.
-KEYPOINTS_QOS = QoSProfile(depth=10)
-OVERLAY_QOS = QoSProfile(depth=1)
+
+class Picture(NamedTuple):
+    """An image that could be decoded, (H, W, 3) uint8 RGB."""
+
+    arrival: Arrival
+    rgb: np.ndarray
 
 
 class Pipeline:
     """
     Turns received images into published keypoints, in the inference thread.
 
-    :param overlay_threshold: keypoints below are drawn as rings
+    Whatever one image does wrong is said and counted with its camera and stops no other.
     """
 
-    def __init__(
-        self,
-        node: LifecycleNode,
-        estimator: Estimator,
-        health: Health,
-        *,
-        overlay_threshold: float,
-    ) -> None:
-        self._node = node
-        self._estimator = estimator
-        self._health = health
-        self._overlay_threshold = overlay_threshold
-        self._closed = False
-        create = node.create_lifecycle_publisher
-        self._clouds = create(PointCloud2, '~/keypoints', KEYPOINTS_QOS)
-        self._overlays = create(Image, '~/overlay', OVERLAY_QOS)
+    def __init__(self, estimator: Estimator) -> None:
+        self.estimator = estimator
 
-    def process(self, image: ReceivedImage | ReceivedCompressedImage) -> None:
-        """Publish the keypoints of an image; one that cannot be used is counted instead."""
-        try:
-            self._answer(image)
-        except (EncodingError, EngineError) as error:
-            self.refuse(kind_of(image, error), str(error))
-        except Exception as error:  # a library's own: the node lives on without this image
-            if not self._closed and self._node.context.ok():
-                self.refuse('unexpected error', f'{type(error).__name__}: {error}')
+    def process(self, arrivals: Sequence[Arrival]) -> None:
+        """Publish the keypoints of images; those that cannot be used are counted instead."""
+        pictures = [picture for arrival in arrivals if (picture := _decode(arrival))]
+        if pictures:
+            self._answer(pictures)
 
-    def _answer(self, image: ReceivedImage | ReceivedCompressedImage) -> None:
-        rgb = to_rgb(image)
+    def _answer(self, pictures: list[Picture]) -> None:
         started = time.perf_counter()
-        keypoints = self._estimator.estimate(rgb)
+        try:
+            estimates = self._estimate([picture.rgb for picture in pictures])
+        except Exception as error:
+            if len(pictures) == 1:
+                _refuse(pictures[0].arrival, error)
+                return
+            for picture in pictures:  # the others shall not suffer for one
+                self._answer([picture])
+            return
         engine_ms = (time.perf_counter() - started) * 1e3
-        header = to_header(image.header)
-        self._clouds.publish(to_point_cloud(header, keypoints))
-        self._health.published(self._latency_ms(image), engine_ms)
-        if self._overlays.get_subscription_count():
-            drawn = draw_keypoints(
-                rgb,
-                keypoints,
-                threshold=self._overlay_threshold,
-                skeleton=self._estimator.skeleton,
-            )
-            self._overlays.publish(to_image(header, drawn))
+        for picture, estimate in zip(pictures, estimates, strict=True):
+            self._publish(picture, estimate, engine_ms)
 
-    def refuse(self, kind: str, sentence: str) -> None:
-        """Count an image that cannot be used; the first of its kind is logged."""
-        if self._health.refused(kind, sentence):
-            self._node.get_logger().error(
-                f'image left out ({kind}): {sentence} Further ones are only counted, in '
-                '/diagnostics.'
-            )
+    def _estimate(self, images: list[np.ndarray]) -> list[Estimate]:
+        """Return the estimates of images, of one engine call."""
+        if self.estimator.landmark_names:
+            if len(images) == 1:
+                return [self.estimator.estimate_named(images[0])]
+            return self.estimator.estimate_batch_named(images)
+        if len(images) == 1:
+            found = [self.estimator.estimate(images[0])]
+        else:
+            found = self.estimator.estimate_batch(images)
+        return [Estimate(keypoints, keypoints[:0]) for keypoints in found]
 
-    def _latency_ms(self, image: ReceivedImage | ReceivedCompressedImage) -> float:
-        age_ms = (self._node.get_clock().now().nanoseconds - image.header.stamp_ns) / 1e6
-        return age_ms if abs(age_ms) < SAME_CLOCK_MS else float('nan')
+    def _publish(self, picture: Picture, estimate: Estimate, engine_ms: float) -> None:
+        arrival, camera = picture.arrival, picture.arrival.camera
+        try:
+            camera.publish(arrival, picture.rgb, estimate, self.estimator.skeleton)
+        except Exception as error:
+            _refuse(arrival, error)
+        else:
+            camera.count_published(arrival, engine_ms)
 
-    def close(self) -> None:
-        """Give back the publishers; an image that is still in work is not answered."""
-        self._closed = True
-        self._node.destroy_lifecycle_publisher(self._clouds)
-        self._node.destroy_lifecycle_publisher(self._overlays)
+
+def _decode(arrival: Arrival) -> Picture | None:
+    try:
+        return Picture(arrival, to_rgb(arrival.image))
+    except Exception as error:
+        _refuse(arrival, error)
+        return None
+
+
+def _refuse(arrival: Arrival, error: Exception) -> None:
+    """Leave an image out; a library's own error is no reason for the node to end either."""
+    if isinstance(error, (EncodingError, EngineError)):
+        arrival.camera.refuse(kind_of(arrival.image, error), str(error))
+    else:
+        arrival.camera.refuse('unexpected error', f'{type(error).__name__}: {error}')
 
 
 def kind_of(image: ReceivedImage | ReceivedCompressedImage, error: Exception) -> str:

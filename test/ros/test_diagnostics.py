@@ -8,9 +8,8 @@ pytest.importorskip('diagnostic_msgs', reason='diagnostic_msgs is not installed'
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from keypoint_perception.ros import health as health_module
-from keypoint_perception.ros.diagnostics import Circumstances, judge, to_diagnostics
+from keypoint_perception.ros.diagnostics import Circumstances, judge, to_status
 from keypoint_perception.ros.health import Health, percentiles
-from std_msgs.msg import Header
 
 ACTIVE = Circumstances(state='active', topic='/cam/image', publishers=1)
 
@@ -154,12 +153,16 @@ def test_message_has_level_sentence_and_values(clock):
     health = Health()
     health.refused('no pixels', 'An image has no pixels.')
     health.dropped()
-    header = Header(frame_id='')
-    message = to_diagnostics(header, '/arm/node', ACTIVE, health.snapshot())
-    (status,) = message.status
+    status = to_status('/arm/node', ACTIVE, health.snapshot())
     values = {pair.key: pair.value for pair in status.values}
     assert status.name == '/arm/node: keypoints'
     assert status.level == DiagnosticStatus.WARN
     assert values['bad images: no pixels'] == '1'
     assert values['dropped for a newer image'] == '1'
     assert values['state'] == 'active'
+
+
+def test_status_of_one_of_several_cameras_has_its_name():
+    circumstances = Circumstances(state='active', camera='left')
+    status = to_status('/arm/node', circumstances, Health().snapshot())
+    assert status.name == '/arm/node: left keypoints'

@@ -25,7 +25,8 @@ def image_input(ros_domain):
     def build(publishers, **asked) -> ImageInput:
         built = ImageInput.__new__(ImageInput)
         built._node = SimpleNamespace(get_publishers_info_by_topic=lambda topic: publishers)
-        built._transport, built.topic, built._qos = 'raw', '/cam/image', newest_image()
+        built._base, built._transport = 'image', 'raw'
+        built.topic, built._qos = '/cam/image', newest_image()
         for policy, value in asked.items():
             setattr(built._qos, policy, value)
         return built

@@ -2,51 +2,126 @@
 
 import threading
 
+from keypoint_perception.ros import mailbox as mailbox_module
 from keypoint_perception.ros.mailbox import Mailbox
 from keypoint_perception.ros.worker import Worker
 
 PATIENCE_S = 30
 
 
+def never():
+    return False
+
+
+class Clock:
+    """A clock that a test sets; ``mailbox.time`` needs no more."""
+
+    now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
 def test_newest_replaces_older():
     mailbox = Mailbox()
-    assert [mailbox.put(i) for i in range(3)] == [False, True, True]
-    assert mailbox.take() == 2
-    assert not mailbox.put(3)
+    assert [mailbox.put('a', i) for i in range(3)] == [False, True, True]
+    assert mailbox.take(given_up=never) == [2]
+    assert not mailbox.put('a', 3)
 
 
-def test_closing_lets_the_waiting_thread_go():
+def test_all_senders_are_taken_at_once_oldest_first():
     mailbox = Mailbox()
-    taken = []
-    thread = threading.Thread(target=lambda: taken.append(mailbox.take()))
+    assert [mailbox.put(*item) for item in [('a', 1), ('b', 2), ('a', 3)]] == [False, False, True]
+    assert mailbox.take(given_up=never) == [2, 3]
+    mailbox.put('b', 4)
+    assert mailbox.take(given_up=never) == [4]
+
+
+def test_who_has_sent_lately_is_waited_for():
+    mailbox = Mailbox()
+    mailbox.put('a', 1)
+    mailbox.put('b', 2)
+    mailbox.take(given_up=never)
+    mailbox.put('a', 3)
+    looked = threading.Event()
+
+    def look():
+        looked.set()
+        return False
+
+    def put():
+        assert looked.wait(PATIENCE_S)
+        mailbox.put('b', 4)
+
+    thread = threading.Thread(target=put)
     thread.start()
-    mailbox.close()
-    thread.join(PATIENCE_S)
-    assert taken == [None]
+    # the budget is never used up: it ends with the item
+    assert mailbox.take(budget_s=PATIENCE_S, given_up=look) == [3, 4]
+    thread.join()
 
 
-def test_closed_mailbox_gives_nothing_that_was_left():
+def test_a_silent_sender_is_not_waited_for(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(mailbox_module, 'time', clock)
     mailbox = Mailbox()
-    mailbox.put(1)
-    mailbox.close()
-    assert mailbox.take() is None
+    mailbox.put('a', 1)
+    mailbox.put('b', 2)
+    mailbox.take(given_up=never)
+    clock.now += mailbox_module.RECENT_S + 0.1
+    mailbox.put('a', 3)
+    assert mailbox.take(budget_s=PATIENCE_S, given_up=never) == [3]
+    mailbox.put('b', 4)
+    mailbox.take(given_up=never)
+    mailbox.forget('b')
+    mailbox.put('a', 5)
+    assert mailbox.take(budget_s=PATIENCE_S, given_up=never) == [5]
+
+
+def test_an_item_that_has_waited_for_its_budget_waits_no_more(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(mailbox_module, 'time', clock)
+    mailbox = Mailbox()
+    mailbox.put('b', 0)
+    mailbox.take(given_up=never)
+    mailbox.put('a', 1)
+    clock.now += 0.2  # as long as an engine was busy
+    mailbox.put('a', 2)
+    assert mailbox.take(budget_s=0.1, given_up=never) == [2]
+
+
+def test_giving_up_lets_the_waiting_thread_go():
+    mailbox = Mailbox()
+    taken, over = [], threading.Event()
+    thread = threading.Thread(target=lambda: taken.append(mailbox.take(given_up=over.is_set)))
+    thread.start()
+    over.set()
+    mailbox.wake()
+    thread.join(PATIENCE_S)
+    assert taken == [[]]
+
+
+def test_nothing_is_taken_after_giving_up():
+    mailbox = Mailbox()
+    mailbox.put('a', 1)
+    assert mailbox.take(given_up=lambda: True) == []
 
 
 def test_busy_worker_takes_the_newest_next():
     busy, gate, done = threading.Event(), threading.Event(), threading.Event()
     processed = []
 
-    def process(item):
+    def process(items):
         busy.set()
         assert gate.wait(PATIENCE_S)
-        processed.append(item)
-        if item == 9:
+        processed.extend(items)
+        if items == [9]:
             done.set()
 
-    worker = Worker(process)
-    worker.put(0)
+    mailbox = Mailbox()
+    worker = Worker(mailbox, process)
+    mailbox.put('a', 0)
     assert busy.wait(PATIENCE_S)
-    assert [worker.put(i) for i in range(1, 10)] == [False] + [True] * 8
+    assert [mailbox.put('a', i) for i in range(1, 10)] == [False] + [True] * 8
     gate.set()
     assert done.wait(PATIENCE_S)
     assert worker.stop(PATIENCE_S)
@@ -56,12 +131,13 @@ def test_busy_worker_takes_the_newest_next():
 def test_stopping_says_whether_the_thread_has_ended():
     busy, gate = threading.Event(), threading.Event()
 
-    def process(item):
+    def process(items):
         busy.set()
         gate.wait(PATIENCE_S)
 
-    worker = Worker(process)
-    worker.put(0)
+    mailbox = Mailbox()
+    worker = Worker(mailbox, process)
+    mailbox.put('a', 0)
     assert busy.wait(PATIENCE_S)
     assert not worker.stop(0)
     gate.set()

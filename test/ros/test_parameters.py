@@ -34,6 +34,11 @@ def test_whole_numbers_are_good_for_doubles():
     assert check_parameters({'overlay_threshold': 1}).overlay_threshold == 1.0
 
 
+def test_one_empty_name_is_no_name():
+    assert check_parameters({'cameras': ['']}).cameras == ()
+    assert check_parameters({'cameras': ['left', 'right']}).cameras == ('left', 'right')
+
+
 @pytest.mark.parametrize(
     ('name', 'value', 'sentence'),
     [
@@ -47,6 +52,10 @@ def test_whole_numbers_are_good_for_doubles():
         ('overlay_threshold', 1.5, r'a number from 0\.0 to 1\.0, got 1\.5'),
         ('silence_timeout', math.nan, 'silence_timeout: must be a number .* got nan'),
         ('model', 7, 'model: must be a text, got 7'),
+        ('cameras', 'left', "cameras: must be different names of letters, .* got 'left'"),
+        ('cameras', ['a', 'a'], 'cameras: must be different names'),
+        ('cameras', ['a', ''], 'cameras: must be different names'),
+        ('cameras', ['front left'], 'cameras: must be different names'),
     ],
 )
 def test_bad_values_are_refused(name, value, sentence):
@@ -74,7 +83,7 @@ def test_readme_table_has_a_row_for_each_parameter():
 def test_shipped_file_holds_the_defaults():
     text = (ROOT / 'config' / 'perception.yaml').read_text()
     given = yaml.safe_load(text)['/**']['ros__parameters']
-    assert set(given) | {'model'} == set(BY_NAME)
+    assert set(given) | {'model', 'cameras'} == set(BY_NAME)
     assert given == {name: BY_NAME[name].default for name in given}
 
 

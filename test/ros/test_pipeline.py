@@ -9,8 +9,8 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from keypoint_perception.drawing import EDGE_COLOUR
 from keypoint_perception.inference.estimator import Estimator
 from keypoint_perception.inference.fake_engine import FakeEngine
+from keypoint_perception.ros.camera import Arrival, Camera
 from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
-from keypoint_perception.ros.health import Health
 from keypoint_perception.ros.messages import from_point_cloud
 from keypoint_perception.ros.pipeline import Pipeline
 import numpy as np
@@ -33,7 +33,7 @@ class Publisher:
 
 
 class Node:
-    """What the pipeline needs of a node."""
+    """What a camera needs of a node."""
 
     def __init__(self):
         self.publishers = {}
@@ -64,16 +64,34 @@ def node():
     return Node()
 
 
+class Way:
+    """A pipeline with an engine that answers a function, and its cameras."""
+
+    def __init__(self, node, engine, names):
+        self._pipeline = Pipeline(Estimator(engine))
+        self.cameras = [
+            Camera(node, name, transport='raw', put=lambda arrival: False) for name in names
+        ]
+
+    def process(self, *images):
+        self._pipeline.process([Arrival(*both) for both in zip(self.cameras, images, strict=True)])
+
+    def counts(self, camera=0):
+        return self.cameras[camera].health.snapshot()
+
+
 @pytest.fixture
 def make(node):
-    """Return a function that makes a pipeline with an engine that answers a function."""
+    """Return a function that makes a way of images."""
 
-    def pipeline(answer=lambda images: np.full((1, 1, 3), 0.5, np.float32)):
-        engine = FakeEngine(answer, input_hw=(4, 6), keypoint_names=('a',))
-        health = Health()
-        return Pipeline(node, Estimator(engine), health, overlay_threshold=0.5), health
+    def half(images):
+        return np.full((len(images), 1, 3), 0.5, np.float32)
 
-    return pipeline
+    def way(answer=half, *, names=('',), **engine):
+        settings = {'input_hw': (4, 6), 'keypoint_names': ('a',)} | engine
+        return Way(node, FakeEngine(answer, **settings), names)
+
+    return way
 
 
 def image(header=HEADER, **fields):
@@ -89,44 +107,41 @@ def image(header=HEADER, **fields):
 
 
 def test_overlay_costs_nothing_without_subscribers(node, make):
-    pipeline, _ = make()
-    pipeline.process(image())
+    way = make()
+    way.process(image())
     assert len(node.publishers['~/keypoints'].messages) == 1
     assert node.publishers['~/overlay'].messages == []
     node.publishers['~/overlay'].subscriptions = 1
-    pipeline.process(image())
+    way.process(image())
     (overlay,) = node.publishers['~/overlay'].messages
     assert overlay.header.frame_id == 'cam'
 
 
-def test_the_models_edges_are_on_the_overlay(node):
+def test_the_models_edges_are_on_the_overlay(node, make):
     def answer(images):
         return np.array([[[10.0, 20.0, 1.0], [50.0, 20.0, 1.0]]], np.float32)
 
-    engine = FakeEngine(
-        answer, input_hw=(48, 64), keypoint_names=('a', 'b'), skeleton=[(0, 1, 1.0)]
-    )
-    pipeline = Pipeline(node, Estimator(engine), Health(), overlay_threshold=0.5)
+    edges = [(0, 1, 1.0)]
+    way = make(answer, input_hw=(48, 64), keypoint_names=('a', 'b'), skeleton=edges)
     node.publishers['~/overlay'].subscriptions = 1
-    pipeline.process(image(height=48, width=64, step=192, data=memoryview(bytes(48 * 192))))
+    way.process(image(height=48, width=64, step=192, data=memoryview(bytes(48 * 192))))
     (overlay,) = node.publishers['~/overlay'].messages
     drawn = np.frombuffer(overlay.data, np.uint8).reshape(48, 64, 3)
     assert tuple(drawn[20, 30]) == EDGE_COLOUR
 
 
 def test_latency_is_from_the_stamp_to_publication(make):
-    pipeline, health = make()
-    pipeline.process(image())
-    counts = health.snapshot()
-    assert counts.latency_ms[0] == pytest.approx(20)
-    assert 0 < counts.engine_ms[0] < 1000
+    way = make()
+    way.process(image())
+    assert way.counts().latency_ms[0] == pytest.approx(20)
+    assert 0 < way.counts().engine_ms[0] < 1000
 
 
 def test_stamps_of_another_clock_give_no_latency(make):
-    pipeline, health = make()
-    pipeline.process(image(header=ImageHeader(5, 0, 'cam')))
-    assert np.isnan(health.snapshot().latency_ms[0])
-    assert health.snapshot().published == 1
+    way = make()
+    way.process(image(header=ImageHeader(5, 0, 'cam')))
+    assert np.isnan(way.counts().latency_ms[0])
+    assert way.counts().published == 1
 
 
 def test_what_a_library_raises_leaves_one_image_out(node, make):
@@ -138,13 +153,64 @@ def test_what_a_library_raises_leaves_one_image_out(node, make):
             raise given
         return given
 
-    pipeline, health = make(answer)
-    pipeline.process(image())
-    pipeline.process(image())
-    assert health.snapshot().bad == {'unexpected error': 1}
-    assert health.snapshot().last_bad == 'MemoryError: full'
+    way = make(answer)
+    way.process(image())
+    way.process(image())
+    assert way.counts().bad == {'unexpected error': 1}
+    assert way.counts().last_bad == 'MemoryError: full'
     (cloud,) = node.publishers['~/keypoints'].messages
     assert from_point_cloud(cloud)['confidence'][0] == 0.25
+
+
+def brightness(calls):
+    """Return an engine's answer: the brightest value as confidence; remembers batch sizes."""
+
+    def answer(images):
+        calls.append(len(images))
+        peaks = images.reshape(len(images), -1).max(axis=1).astype(np.float32)
+        if (peaks == 13).any():
+            raise RuntimeError('thirteen')
+        return np.stack([peaks * 0, peaks * 0, peaks / 255], axis=1)[:, None]
+
+    return answer
+
+
+def grey(value, **fields):
+    return image(data=memoryview(bytes([value]) * 72), **fields)
+
+
+def test_images_that_are_there_together_are_one_engine_call(node, make):
+    calls = []
+    way = make(brightness(calls), names=('left', 'right'))
+    left = ImageHeader(7, 0, 'left_optical')
+    way.process(grey(51, header=left), grey(102))
+    assert calls == [2]
+    (cloud,) = node.publishers['~/left/keypoints'].messages
+    assert (cloud.header.stamp.sec, cloud.header.frame_id) == (7, 'left_optical')
+    assert from_point_cloud(cloud)['confidence'][0] == pytest.approx(0.2)
+    (cloud,) = node.publishers['~/right/keypoints'].messages
+    assert from_point_cloud(cloud)['confidence'][0] == pytest.approx(0.4)
+
+
+def test_a_bad_image_of_one_camera_leaves_the_other_alone(node, make):
+    calls = []
+    way = make(brightness(calls), names=('left', 'right'))
+    way.process(grey(51, encoding='rgb9'), grey(102))
+    assert calls == [1]
+    assert (way.counts(0).bad, way.counts(1).bad) == ({'encoding not supported': 1}, {})
+    assert node.publishers['~/left/keypoints'].messages == []
+    assert len(node.publishers['~/right/keypoints'].messages) == 1
+
+
+def test_an_image_that_breaks_the_engine_leaves_the_other_alone(node, make, caplog):
+    calls = []
+    way = make(brightness(calls), names=('left', 'right'))
+    way.process(grey(102), grey(13))
+    assert calls == [2, 1, 1]
+    assert (way.counts(0).bad, way.counts(1).bad) == ({}, {'unexpected error': 1})
+    assert len(node.publishers['~/left/keypoints'].messages) == 1
+    assert node.publishers['~/right/keypoints'].messages == []
+    assert 'image of right left out (unexpected error): RuntimeError: thirteen' in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -159,19 +225,19 @@ def test_what_a_library_raises_leaves_one_image_out(node, make):
     ],
 )
 def test_bad_images_are_counted_by_kind(node, make, kind, bad, caplog):
-    pipeline, health = make()
-    pipeline.process(bad)
-    pipeline.process(bad)
-    assert health.snapshot().bad == {kind: 2}
+    way = make()
+    way.process(bad)
+    way.process(bad)
+    assert way.counts().bad == {kind: 2}
     assert node.publishers['~/keypoints'].messages == []
     assert [r.levelname for r in caplog.records] == ['ERROR']
     assert f'image left out ({kind})' in caplog.text
 
 
-def test_closed_pipeline_is_silent_about_its_end(make, node, caplog):
-    pipeline, health = make()
-    pipeline.close()
+def test_closed_camera_is_silent_about_its_end(make, node, caplog):
+    way = make()
+    way.cameras[0].close()
     node.publishers['~/keypoints'].publish = None  # as good as destroyed
-    pipeline.process(image())
-    assert health.snapshot().bad == {}
+    way.process(image())
+    assert way.counts().bad == {}
     assert not caplog.records

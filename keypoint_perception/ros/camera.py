@@ -1,0 +1,170 @@
+"""One camera of the node: where its images come from, where its keypoints go, and its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from keypoint_perception.drawing import draw_keypoints
+from keypoint_perception.errors import EncodingError
+from keypoint_perception.inference.estimator import Estimate
+from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
+from keypoint_perception.ros.health import Health
+from keypoint_perception.ros.image_input import ImageInput
+from keypoint_perception.ros.messages import to_header, to_image, to_point_cloud
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image, PointCloud2
+
+# A recording replayed with its old stamps, or a simulator's clock, says nothing of latency.
+SAME_CLOCK_MS = 3_600_000.0
+# Every message reaches whoever records them; who controls by them keeps the newest himself.
+KEYPOINTS_QOS = QoSProfile(depth=10)
+OVERLAY_QOS = QoSProfile(depth=1)
+
+
+class Arrival(NamedTuple):
+    """An image, and the camera that it is from."""
+
+    camera: Camera
+    image: ReceivedImage | ReceivedCompressedImage
+
+
+class Camera:
+    """
+    One camera, from its topic to its topics.
+
+    Its publishers live as long as the camera, its subscription from :meth:`listen` to
+    :meth:`deafen`.
+
+    :param name: names its topics, as ``left`` in ``left/image`` and ``~/left/keypoints``; empty
+        for the only camera of a node
+    :param transport: ``raw`` or ``compressed``
+    :param put: hands an image to the inference thread; returns whether an older one of this
+        camera was thrown away for it
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        name: str,
+        *,
+        transport: str,
+        put: Callable[[Arrival], bool],
+    ) -> None:
+        self.name = name
+        self.health = Health()
+        self.overlay_threshold = 0.5
+        self._node = node
+        self._transport = transport
+        self._put = put
+        self._input: ImageInput | None = None
+        self._closed = False
+        create = node.create_lifecycle_publisher
+        self._clouds = create(PointCloud2, self.output('keypoints'), KEYPOINTS_QOS)
+        self._overlays = create(Image, self.output('overlay'), OVERLAY_QOS)
+
+    def source(self, name: str) -> str:
+        """Return the camera's own topic of a name, as ``left/image`` of ``image``."""
+        return f'{self.name}/{name}' if self.name else name
+
+    def output(self, name: str) -> str:
+        """Return the node's topic of a name for this camera, as ``~/left/keypoints``."""
+        return f'~/{self.source(name)}'
+
+    @property
+    def input(self) -> ImageInput | None:
+        """Return the subscription; None while the camera is not listened to."""
+        return self._input
+
+    def listen(self) -> None:
+        """Subscribe to the images."""
+        self.health.restart()
+        self._input = ImageInput(
+            self._node, self.source('image'), self._transport, self._receive, self.health
+        )
+
+    def deafen(self) -> None:
+        """Give the subscription back."""
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+
+    def _receive(self, serialised: bytes) -> None:
+        """Hand the newest image over, in the executor's thread."""
+        self.health.received(len(serialised))
+        if self._input is None:
+            return  # taken before the subscription was destroyed
+        try:
+            image = self._input.read(serialised)
+        except EncodingError as error:
+            self.refuse('broken message', str(error))
+            return
+        if self._put(Arrival(self, image)):
+            self.health.dropped()
+
+    def refine(self, header: ImageHeader, keypoints: np.ndarray) -> np.ndarray:
+        """
+        Return keypoints after what is done over time.
+
+        :param keypoints: u, v in px of the image and confidence, (K, 3) float32
+        :return: the same, (K, 3) float32
+        """
+        del header
+        return keypoints
+
+    def localise(
+        self, header: ImageHeader, keypoints: np.ndarray, image_hw: tuple[int, int]
+    ) -> np.ndarray | None:
+        """
+        Return where keypoints are in space.
+
+        :param keypoints: u, v in px of the image and confidence, (K, 3) float32
+        :return: x, y, z in metres in the optical frame, NaN where unknown, (K, 3) float32; None
+            if nothing tells
+        """
+        del header, keypoints, image_hw
+
+    def publish(self, arrival: Arrival, rgb: np.ndarray, estimate: Estimate, skeleton) -> None:
+        """
+        Publish the keypoints of an image, in the inference thread.
+
+        :param rgb: the image, (H, W, 3) uint8
+        :param skeleton: edges between keypoints, for the overlay
+        """
+        image_header = arrival.image.header
+        keypoints = self.refine(image_header, estimate.keypoints)
+        xyz = self.localise(image_header, keypoints, rgb.shape[:2])
+        header = to_header(image_header)
+        self._clouds.publish(to_point_cloud(header, keypoints, xyz))
+        if self._overlays.get_subscription_count():
+            threshold = self.overlay_threshold
+            drawn = draw_keypoints(rgb, keypoints, threshold=threshold, skeleton=skeleton)
+            self._overlays.publish(to_image(header, drawn))
+
+    def count_published(self, arrival: Arrival, engine_ms: float) -> None:
+        """Count an answered image."""
+        self.health.published(self._latency_ms(arrival.image.header), engine_ms)
+
+    def _latency_ms(self, header: ImageHeader) -> float:
+        age_ms = (self._node.get_clock().now().nanoseconds - header.stamp_ns) / 1e6
+        return age_ms if abs(age_ms) < SAME_CLOCK_MS else float('nan')
+
+    def refuse(self, kind: str, sentence: str) -> None:
+        """Count an image that cannot be used; the first of its kind is logged."""
+        if self._closed or not self._node.context.ok():
+            return  # what fails at the end fails because it is the end
+        if self.health.refused(kind, sentence):
+            of = f' of {self.name}' if self.name else ''
+            self._node.get_logger().error(
+                f'image{of} left out ({kind}): {sentence} Further ones are only counted, in '
+                '/diagnostics.'
+            )
+
+    def close(self) -> None:
+        """Give back the publishers; an image that is still in work is not answered."""
+        self._closed = True
+        self.deafen()
+        self._node.destroy_lifecycle_publisher(self._clouds)
+        self._node.destroy_lifecycle_publisher(self._overlays)

@@ -1,0 +1,75 @@
+"""Two cameras in one process over DDS: each has its own topics, faults and diagnosis."""
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from diagnostic_msgs.msg import DiagnosticArray
+from keypoint_perception.ros.messages import from_point_cloud
+from sensor_msgs.msg import Image, PointCloud2
+
+CAMERAS = ('left', 'right')
+
+
+@pytest.fixture(scope='module')
+def node(start_node, model_dir):
+    node = start_node(
+        model=model_dir, cameras='[left, right]', remaps={'left/image': '/stereo/left/image_raw'}
+    )
+    node.wait_for('listening to /right/image')
+    return node
+
+
+@pytest.fixture
+def topics(peer, node):
+    """Return matched publishers of images and lists of clouds, by camera."""
+    clouds = {c: peer.collect(PointCloud2, f'/perception_node/{c}/keypoints') for c in CAMERAS}
+    publishers = {
+        'left': peer.publisher(Image, '/stereo/left/image_raw'),
+        'right': peer.publisher(Image, '/right/image'),
+    }
+    for camera in CAMERAS:
+        there = f'/perception_node/{camera}/keypoints'
+        peer.spin_until(lambda t=there: peer.node.count_publishers(t), f'{there}', node)
+    return publishers, clouds
+
+
+def test_each_camera_has_its_own_topics(peer, node, topics, make_image):
+    publishers, clouds = topics
+    spots = {'left': (20, 30), 'right': (7, 8)}
+    for camera, (u, v) in spots.items():
+        image = make_image(5, u=u, v=v, frame_id=f'{camera}_optical')
+        answers = clouds[camera]
+        peer.publish_until(lambda a=answers: a, publishers[camera], image, 'keypoints', node)
+        points = from_point_cloud(answers[0])
+        assert answers[0].header.frame_id == f'{camera}_optical'
+        assert (points['u'][0], points['v'][0]) == (u, v)
+    assert {c.header.frame_id for c in clouds['left']} == {'left_optical'}
+
+
+def test_one_cameras_fault_is_its_own(peer, node, topics, make_image):
+    publishers, clouds = topics
+    diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
+    sec = iter(range(100, 10_000))
+
+    def statuses():
+        return {s.name.split(': ')[1]: s for s in diagnoses[-1].status} if diagnoses else {}
+
+    def told():
+        publishers['left'].publish(make_image(next(sec), encoding='rgb9'))
+        publishers['right'].publish(make_image(next(sec)))
+        found = statuses()
+        return found and 'rgb9' in found['left keypoints'].message and len(clouds['right']) > 5
+
+    peer.spin_until(told, "a diagnosis of the left camera's fault", node)
+    assert node.count(r"image of left left out \(encoding not supported\): Encoding 'rgb9'") == 1
+    assert statuses()['right keypoints'].message.startswith('publishing at')
+    assert clouds['left'] == []
+    peer.publish_until(
+        lambda: clouds['left'], publishers['left'], make_image(20_000), 'recovery', node
+    )
+
+
+def test_node_ends_cleanly(node):
+    assert node.stop() == 0
+    assert 'Traceback' not in node.output
