@@ -9,6 +9,7 @@ away mass pulls the mean off the peak by whole cells and a window does not notic
 
 from __future__ import annotations
 
+from keypoint_perception.model.layers import map_size
 import torch
 from torch import Tensor
 
@@ -73,7 +74,7 @@ def separable_expectation(logits: Tensor) -> Tensor:
     Logits are averaged over one axis and go through a softmax along the other. A peak needs much
     larger logits here than under :func:`softmax_2d` to be found where it is.
     """
-    height, width = logits.shape[-2:]
+    height, width = map_size(logits)
     x = torch.arange(width, dtype=logits.dtype, device=logits.device)
     y = torch.arange(height, dtype=logits.dtype, device=logits.device)
     along_x = logits.mean(dim=-2).softmax(dim=-1)  # (B, K, w)
@@ -93,12 +94,13 @@ def windowed_expectation(maps: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     :param radius: cells to each side of the largest one
     :return: (B, K, 2) cells and (B, K) in [0, 1]
     """
-    height, width = maps.shape[-2:]
+    height, width = map_size(maps)
     x = torch.arange(width, dtype=maps.dtype, device=maps.device)
     y = torch.arange(height, dtype=maps.dtype, device=maps.device)
     largest = maps.flatten(2).argmax(dim=-1, keepdim=True)  # (B, K, 1)
     peak_x = (largest % width).to(maps.dtype)
-    peak_y = torch.div(largest, width, rounding_mode='floor').to(maps.dtype)
+    # of what is never negative, trunc is floor, and four operators fewer in ONNX
+    peak_y = torch.div(largest, width, rounding_mode='trunc').to(maps.dtype)
     near_x = ((x - peak_x).abs() <= radius).to(maps.dtype)  # (B, K, w)
     near_y = ((y - peak_y).abs() <= radius).to(maps.dtype)  # (B, K, h)
     window = maps * near_x[..., None, :] * near_y[..., :, None]

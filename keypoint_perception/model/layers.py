@@ -64,18 +64,34 @@ class SpaceToDepth(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the folded map."""
-        n = self.block
-        batch, channels, height, width = image.shape
-        rows = image.permute(0, 2, 3, 1).reshape(batch, height // n, n, width // n, n * channels)
-        folded = rows.transpose(2, 3).reshape(batch, height // n, width // n, n * n * channels)
+        n, channels = self.block, int(image.shape[1])
+        height, width = (side // n for side in map_size(image))
+        rows = image.permute(0, 2, 3, 1).reshape(-1, height, n, width, n * channels)
+        folded = rows.transpose(2, 3).reshape(-1, height, width, n * n * channels)
         return folded.permute(0, 3, 1, 2)
 
 
 def upsample(features: Tensor, like: Tensor) -> Tensor:
     """Return ``features`` enlarged to the height and width of ``like`` by nearest neighbours."""
-    return functional.interpolate(features, size=like.shape[-2:], mode='nearest')
+    return functional.interpolate(features, size=map_size(like), mode='nearest')
 
 
 def normalise(image: Tensor) -> Tensor:
-    """Return uint8 RGB (B, H, W, 3) as float (B, 3, H, W) in [-1, 1]."""
-    return image.permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1.0
+    """
+    Return uint8 RGB (B, H, W, 3) as float (B, 3, H, W) in [-1, 1].
+
+    The cast comes first: TensorRT takes uint8 as the input of a network and of no other layer than
+    a cast, not even of a transposition (NVIDIA/TensorRT issue 3985).
+    """
+    return image.to(torch.float32).permute(0, 3, 1, 2) / 127.5 - 1.0
+
+
+def map_size(maps: Tensor) -> tuple[int, int]:
+    """
+    Return the height and width of maps (..., h, w) as plain numbers.
+
+    While the network is traced for its export, ``maps.shape`` would become operators of the graph,
+    and what depends on it alone, coordinates above all, would be computed with every image.
+    """
+    height, width = maps.shape[-2:]
+    return int(height), int(width)
