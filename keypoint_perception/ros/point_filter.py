@@ -1,0 +1,179 @@
+"""
+Points over time: smoothed, and with their velocities.
+
+Two filters, each over the stamps of the images and never over the clock:
+
+**one_euro** (Casiez, Roussel, Vogel: *1 € Filter*, CHI 2012, doi:10.1145/2207676.2208639) smooths
+what stands still and lets what is fast through. With the time T since the last image::
+
+    a(f) = 1 / (1 + 1 / (2 pi f T))
+    v <- v + a(derivative_cutoff) ((x - x_last) / T - v)
+    y <- y + a(min_cutoff + beta |v|) (x - y)
+
+Two departures. x_last is the last measurement, as in the authors' programs, where the paper writes
+the last y: only so is v the velocity, and not larger by what y lags behind. |v| is the speed of
+the point and not of each coordinate, so that the direction of a motion makes no difference.
+
+**constant_velocity** is a Kalman filter whose point goes on as it went, except for accelerations
+that are constant from one image to the next and else unknown (Bar-Shalom, Li, Kirubarajan:
+*Estimation with Applications to Tracking and Navigation*, 2001, section 6.3.2)::
+
+    Q = acceleration^2 [[T^4 / 4, T^3 / 2], [T^3 / 2, T^2]],  R = noise^2 / weight
+
+A point's confidence is its weight: a_weighted = weight a, and R as above, so that a point that
+cannot be seen moves its estimate little. Each point begins anew after a gap, and when the stamps
+go back or stand still.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FILTERS = ('none', 'one_euro', 'constant_velocity')
+# Least weight: what cannot be seen for long must not fly away for ever.
+LEAST_WEIGHT = 1e-3
+# How fast a point may be when it is first seen, standard deviation in px/s.
+FIRST_SPEED = 1000.0
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """
+    How points are filtered; units are those of the points, px for images.
+
+    :param kind: one of :data:`FILTERS`
+    :param min_cutoff: one_euro: cutoff frequency of what stands still, Hz
+    :param beta: one_euro: how it grows with the speed, Hz per px/s
+    :param derivative_cutoff: one_euro: cutoff frequency of the velocity, Hz
+    :param noise: constant_velocity: standard deviation of a point at full weight, px
+    :param acceleration: constant_velocity: standard deviation of the acceleration, px/s^2
+    :param confidence: at and above this a point has its full weight, below in proportion; at 0 all
+        have
+    :param gap_s: a point that was not measured for longer begins anew
+    """
+
+    kind: str = 'none'
+    min_cutoff: float = 1.0
+    beta: float = 0.02
+    derivative_cutoff: float = 2.0
+    noise: float = 1.0
+    acceleration: float = 1000.0
+    confidence: float = 0.5
+    gap_s: float = 0.5
+
+
+class PointFilter:
+    """
+    Filters points of one camera; they keep their places in the array.
+
+    :param settings: may be exchanged at any time; another kind begins anew
+    """
+
+    def __init__(self, settings: FilterSettings) -> None:
+        self.settings = settings
+        self._state: _State | None = None
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._state = None
+
+    def filter(
+        self, stamp_ns: int, points: np.ndarray, confidence: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Return points and velocities at a stamp.
+
+        :param points: (N, D); a row with NaN was not measured
+        :param confidence: (N,)
+        :return: both (N, D) float64; NaN where a point was not measured, velocity 0 where one
+            begins
+        """
+        points = np.asarray(points, np.float64)
+        kind = STATES[self.settings.kind]
+        if not isinstance(self._state, kind) or self._state.points.shape != points.shape:
+            self._state = kind(points.shape)
+        state, measured = self._state, np.isfinite(points).all(1)
+        elapsed = (stamp_ns - state.stamp_ns) / 1e9
+        on = measured & (elapsed > 0) & (elapsed <= self.settings.gap_s)
+        weight = self._weight(confidence)
+        state.begin(measured & ~on, points, weight, self.settings)
+        state.step(on, points, weight, elapsed[:, None], self.settings)
+        state.stamp_ns[measured] = stamp_ns
+        state.measured[measured] = points[measured]
+        state.weight[measured] = weight[measured]
+        shown = measured[:, None]
+        return np.where(shown, state.points, np.nan), np.where(shown, state.velocity, np.nan)
+
+    def _weight(self, confidence: np.ndarray) -> np.ndarray:
+        if self.settings.confidence <= 0:
+            return np.ones((len(confidence), 1))
+        share = np.asarray(confidence, np.float64)[:, None] / self.settings.confidence
+        return np.nan_to_num(share).clip(LEAST_WEIGHT, 1.0)
+
+
+class _State:
+    """What a filter remembers of N points of D coordinates."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.points, self.velocity, self.measured = np.zeros((3, *shape))
+        self.weight = np.zeros((shape[0], 1))
+        self.stamp_ns = np.full(shape[0], np.iinfo(np.int64).min // 2)
+
+    def begin(self, rows, points, weight, settings: FilterSettings) -> None:
+        del weight, settings
+        self.points[rows], self.velocity[rows] = points[rows], 0.0
+
+
+class _Unfiltered(_State):
+    def step(self, rows, points, weight, elapsed, settings: FilterSettings) -> None:
+        del weight, elapsed, settings
+        self.points[rows] = points[rows]
+
+
+class _OneEuro(_State):
+    def step(self, rows, points, weight, elapsed, settings: FilterSettings) -> None:
+        x, t, w = points[rows], elapsed[rows], weight[rows]
+        raw = (x - self.measured[rows]) / t
+        # a difference is as good as the worse of its two points
+        share = np.minimum(w, self.weight[rows]) * _smoothing(settings.derivative_cutoff, t)
+        v = self.velocity[rows] + share * (raw - self.velocity[rows])
+        cutoff = settings.min_cutoff + settings.beta * np.linalg.norm(v, axis=1, keepdims=True)
+        self.velocity[rows] = v
+        self.points[rows] += w * _smoothing(cutoff, t) * (x - self.points[rows])
+
+
+def _smoothing(cutoff_hz, elapsed_s: np.ndarray) -> np.ndarray:
+    turns = 2 * np.pi * cutoff_hz * elapsed_s
+    return turns / (1 + turns)
+
+
+class _ConstantVelocity(_State):
+    def __init__(self, shape: tuple[int, int]) -> None:
+        super().__init__(shape)
+        # Variances of place and velocity and their covariance: the same for all coordinates.
+        self._pp, self._pv, self._vv = np.zeros((3, shape[0], 1))
+
+    def begin(self, rows, points, weight, settings: FilterSettings) -> None:
+        super().begin(rows, points, weight, settings)
+        self._pp[rows] = settings.noise**2 / weight[rows]
+        self._pv[rows], self._vv[rows] = 0.0, FIRST_SPEED**2
+
+    def step(self, rows, points, weight, elapsed, settings: FilterSettings) -> None:
+        t, drive = elapsed[rows], settings.acceleration**2
+        pp, pv, vv = self._pp[rows], self._pv[rows], self._vv[rows]
+        pp = pp + 2 * t * pv + t**2 * vv + drive * t**4 / 4
+        pv = pv + t * vv + drive * t**3 / 2
+        vv = vv + drive * t**2
+        spread = pp + settings.noise**2 / weight[rows]
+        self.points[rows] += t * self.velocity[rows]
+        surprise = points[rows] - self.points[rows]
+        self.points[rows] += pp / spread * surprise
+        self.velocity[rows] += pv / spread * surprise
+        self._vv[rows] = vv - pv * pv / spread
+        self._pv[rows] = pv - pp * pv / spread
+        self._pp[rows] = pp - pp * pp / spread
+
+
+STATES = dict(zip(FILTERS, (_Unfiltered, _OneEuro, _ConstantVelocity), strict=True))
