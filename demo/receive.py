@@ -17,7 +17,7 @@ import select
 import sys
 import time
 
-from demo.session import run_ros, spin_until
+from examples.session import run_ros, spin_until
 from keypoint_perception.frames.annotations import KeypointWriter
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.ros.messages import from_point_cloud

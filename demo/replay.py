@@ -19,7 +19,7 @@ import sys
 import time
 
 from builtin_interfaces.msg import Time
-from demo.session import run_ros, spin_until
+from examples.session import run_ros, spin_until
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.frames.frame import Frame
 from keypoint_perception.frames.source import count_frames, read_frames

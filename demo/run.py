@@ -22,8 +22,8 @@ import subprocess
 import sys
 import time
 
-from demo.children import Children, DemoError, environment, ROOT
 from demo.measure import draw, read_journey, score
+from examples.children import Children, environment, ROOT, StepError
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.errors import PerceptionError
 from keypoint_perception.frames.annotations import read_keypoints
@@ -124,7 +124,7 @@ def measure(out: Path, image_hw: tuple[int, int], annotations: Path | None, metr
     if not journey.received:
         log = out / 'perception_node.log'
         msg = f'{journey.sent} images were sent and no keypoints came back; see {str(log)!r}.'
-        raise DemoError(msg)
+        raise StepError(msg)
     figures = {'images sent': journey.sent, 'keypoints received': journey.received}
     figures |= {f'latency {p} (ms)': ms for p, ms in journey.percentiles_ms.items()}
     points = []

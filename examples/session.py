@@ -1,4 +1,4 @@
-"""A ROS process of the demo: started, stopped, and waiting for others on the graph."""
+"""A ROS process of a demo or an example: started, stopped, and waiting for others to appear."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import sys
 import time
 
-from demo.children import DemoError
+from examples.children import StepError
 from keypoint_perception.errors import PerceptionError
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -20,7 +20,7 @@ def spin_until(node: Node, condition: Callable[[], bool], awaited: str) -> None:
     Spin until a condition holds.
 
     :param awaited: what is waited for, for the message
-    :raises DemoError: after a minute
+    :raises StepError: after a minute
     """
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
@@ -29,7 +29,7 @@ def spin_until(node: Node, condition: Callable[[], bool], awaited: str) -> None:
                 f'{node.get_name()} waited {PATIENCE_S:.0f} s for {awaited} and found none; is a '
                 'firewall between processes, or /dev/shm full?'
             )
-            raise DemoError(msg)
+            raise StepError(msg)
         rclpy.spin_once(node, timeout_sec=0.1)
 
 

@@ -21,15 +21,15 @@ _PR_SET_PDEATHSIG = 1
 _PATIENCE_S = 5.0
 
 
-class DemoError(PerceptionError):
-    """A step of the demo did not do what it should."""
+class StepError(PerceptionError):
+    """A process of the demo or of an example did not do what it should."""
 
 
 def environment(out: Path) -> dict[str, str]:
     """
-    Return the environment of all ROS processes of the demo.
+    Return the environment of all ROS processes that are started.
 
-    A domain of its own keeps the demo from talking to robots, and to other demos.
+    A domain of their own keeps them from talking to robots, and to other demos.
     """
     chosen = {
         'FASTRTPS_DEFAULT_PROFILES_FILE': str(PROFILE),
@@ -87,7 +87,7 @@ class Child:
         Return the report of an event.
 
         :param others: processes without which the event cannot come
-        :raises DemoError: if one of the processes ends first, or nothing comes in time
+        :raises StepError: if one of the processes ends first, or nothing comes in time
         """
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
@@ -109,20 +109,20 @@ class Child:
             f'{self.name} did not report {event!r} within {patience_s:.0f} s; see the logs in the '
             'output directory.'
         )
-        raise DemoError(msg)
+        raise StepError(msg)
 
     def check_running(self) -> None:
         """
         Check that the process is running.
 
-        :raises DemoError: with its own last words, if it has ended
+        :raises StepError: with its own last words, if it has ended
         """
         code = self.process.poll()
         if code is None:
             return
         words = '' if self.log is None else ' '.join(last_lines(self.log))
         msg = f'{self.name} ended with exit code {code}: {words or "see above"}'
-        raise DemoError(msg)
+        raise StepError(msg)
 
     def tell(self, line: str) -> None:
         """Write a line to the process's stdin."""
