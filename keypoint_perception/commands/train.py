@@ -28,6 +28,9 @@ def train(
         int | None, typer.Option(help='Long side of the network input, px; a multiple of 8.')
     ] = None,
     seed: Annotated[int | None, typer.Option(help='Seed of weights and pairs.')] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help='Seeds to begin with; the best goes on.')
+    ] = None,
     annotations: Annotated[
         Path | None, typer.Option(help='Labels to learn from: CSV stamp_ns,keypoint,u,v.')
     ] = None,
@@ -52,6 +55,7 @@ def train(
         'steps': steps,
         'size': size,
         'seed': seed,
+        'seeds': seeds,
         'annotations': None if annotations is None else str(annotations),
         'init': None if init is None else str(init),
     }

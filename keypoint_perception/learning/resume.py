@@ -39,7 +39,9 @@ def settings_of_run(
         wanted = to_values(read_config(path, stated))
     before = to_values(begun)
     changed = [name for name, value in wanted.items() if value != before[name]]
-    refused = [name for name in changed if name not in FREE]
+    # of several seeds the best went on, and its own is what the run now has
+    free = FREE if begun.seeds == 1 else (*FREE, 'seed')
+    refused = [name for name in changed if name not in free]
     if refused:
         differences = ', '.join(f'{n} {before[n]!r} -> {wanted[n]!r}' for n in refused)
         msg = (
@@ -47,4 +49,4 @@ def settings_of_run(
             'without them, or train into another --out.'
         )
         raise ConfigError(msg)
-    return from_values(before, **{name: wanted[name] for name in changed})
+    return from_values(before, **{name: wanted[name] for name in changed if name in FREE})

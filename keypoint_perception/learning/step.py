@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from keypoint_perception.errors import TrainingError
+from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.session import Session
 from lightning_fabric import Fabric
+import torch
 from torch import Tensor
 
 
@@ -33,9 +37,7 @@ class Step:
         session, config = self._session, self._session.config
         for group in self._optimizer.param_groups:
             group['lr'] = rate
-        batch = session.batch(config.batch_size, self._share)
-        terms = self._learner(*self._fabric.to_device(batch))
-        loss = sum(weight * terms[name].mean() for name, weight in self._weights.items())
+        loss, terms = self._loss()
         self._optimizer.zero_grad()
         self._fabric.backward(loss)
         # NaN is looked for at intervals, by the watch: a look at every step would wait for the
@@ -50,6 +52,39 @@ class Step:
         session.average.update(session.learner.network, session.step)
         session.step += 1
         return loss, terms
+
+    @torch.no_grad()
+    def loss_on(self, drawn: dict, batches: int) -> float:
+        """
+        Return the mean loss on pairs that are the same for every run, and leave no trace.
+
+        :param drawn: state of the sampler to draw them from
+        :param batches: how many batches of them
+        """
+        sampler = self._session.sampler
+        went_on = sampler.state()
+        sampler.restore(drawn)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            loss = torch.stack([self._loss()[0] for _ in range(batches)]).mean()
+        sampler.restore(went_on)
+        return float(self._fabric.all_reduce(loss, reduce_op='mean'))
+
+    def _loss(self) -> tuple[Tensor, dict[str, Tensor]]:
+        batch = self._session.batch(self._session.config.batch_size, self._share)
+        terms = self._learner(*self._fabric.to_device(batch))
+        return sum(w * terms[name].mean() for name, w in self._weights.items()), terms
+
+
+def learning_rate(config: TrainConfig, step: int, done: float) -> float:
+    """
+    Return the rate of a step: a rise over the warm-up, then a cosine down to the final rate.
+
+    :param done: share of the budget that is used up
+    """
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
+    return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
 def _share(batch_size: int, fabric: Fabric) -> slice:

@@ -33,10 +33,16 @@ class Budget:
 
     def done(self, step: int) -> float:
         """Return the share of the budget that is used up, in [0, 1]."""
-        by_steps = 0.0 if self._steps is None else step / self._steps
+        return min(1.0, max(self.done_by_steps(step), self.done_by_time()))
+
+    def done_by_steps(self, step: int) -> float:
+        """Return the share of the steps that are done, 0 without a limit."""
+        return 0.0 if self._steps is None else step / self._steps
+
+    def done_by_time(self) -> float:
+        """Return the share of the minutes that are over, 0 without a limit."""
         spent_s = time.monotonic() - self._began_s
-        by_time = 0.0 if self._seconds is None else spent_s / max(self._seconds, 1e-9)
-        return min(1.0, max(by_steps, by_time))
+        return 0.0 if self._seconds is None else spent_s / max(self._seconds, 1e-9)
 
     def reason(self, step: int) -> str | None:
         """Return why the run is over, or None."""

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import logging
-import math
 import os
 from pathlib import Path
 import time
 
 from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.learning.auditions import hold_auditions
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.memory import keep_memory
 from keypoint_perception.learning.session import new_session, resumed_session
-from keypoint_perception.learning.step import Step
+from keypoint_perception.learning.step import learning_rate, Step
 from keypoint_perception.learning.stopping import Budget, StopRequest
 from keypoint_perception.learning.threads import Threads
 from keypoint_perception.learning.watch import Moment, Outcome, Watch
@@ -49,15 +49,26 @@ def train(
     """
     keep_memory()
     session = resumed_session(out, store, config) if resume else new_session(config, store)
-    step = Step(session, fabric)
     threads = Threads(session, fabric, config.threads)
-    watch = Watch(session, fabric, out, budget, report, threads)
     threads.choose()
     budget.start()
     with StopRequest() as stop:
+        if config.seeds == 1 or resume:
+            step = Step(session, fabric)
+        else:
+            session, step = hold_auditions(
+                fabric,
+                config,
+                store,
+                budget,
+                stopped=lambda: bool(_agree(fabric, stop.reason)),
+                report=report,
+            )
+            threads = Threads(session, fabric, config.threads)
+        watch = Watch(session, fabric, out, budget, report, threads)
         while (reason := _agree(fabric, stop.reason or budget.reason(session.step))) is None:
             began = time.perf_counter()
-            rate = _rate(config, session.step, budget.done(session.step))
+            rate = learning_rate(config, session.step, budget.done(session.step))
             loss, terms = step(rate)
             session.elapsed_s += time.perf_counter() - began
             watch.after_step(rate, loss, terms)
@@ -96,12 +107,6 @@ def choose_precision(name: str) -> str:
     amx = getattr(torch.cpu, '_is_amx_tile_supported', lambda: False)()
     log.info('Precision %s: this CPU has %sAMX.', 'bf16' if amx else '32', '' if amx else 'no ')
     return 'bf16-mixed' if amx else '32-true'
-
-
-def _rate(config: TrainConfig, step: int, done: float) -> float:
-    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
-    return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
 def _agree(fabric: Fabric, reason: str | None) -> str | None:

@@ -184,7 +184,7 @@ def test_two_processes_learn_what_one_learns(square_folder, tmp_path):
 )
 def test_the_rate_warms_up_and_follows_a_cosine(step, done, expected):
     config = TrainConfig(learning_rate=1.0, warmup_steps=10, final_rate=0.1)
-    assert learning._rate(config, step, done) == pytest.approx(expected)
+    assert stepping.learning_rate(config, step, done) == pytest.approx(expected)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():

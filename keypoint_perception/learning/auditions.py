@@ -1,0 +1,108 @@
+"""
+Several beginnings, of which the best goes on.
+
+Runs that differ only in their seed end up differently, most often because of how they began: a
+keypoint that settles on the wrong thing early seldom leaves it. So a part of the budget can go
+into short runs from several seeds. The one with the lowest loss on the same pairs, which needs no
+labels, goes on; the others are forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+import logging
+import math
+import time
+from typing import NamedTuple
+
+from keypoint_perception.errors import TrainingError
+from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.session import new_session, Session
+from keypoint_perception.learning.step import learning_rate, Step
+from keypoint_perception.learning.stopping import Budget
+from keypoint_perception.learning.watch import Moment
+from lightning_fabric import Fabric
+
+log = logging.getLogger('keypoint_perception')
+
+# Share of the whole budget that all beginnings but the best one may use up, and the batches on
+# which they are compared.
+SHARE = 0.25
+BATCHES = 16
+
+
+class Beginning(NamedTuple):
+    """A run at its first steps, and its loss on the pairs by which beginnings are compared."""
+
+    session: Session
+    step: Step
+    loss: float
+
+
+def hold_auditions(
+    fabric: Fabric,
+    config: TrainConfig,
+    store: FrameStore,
+    budget: Budget,
+    *,
+    stopped: Callable[[], bool],
+    report: Callable[[Moment], None],
+) -> tuple[Session, Step]:
+    """
+    Begin ``config.seeds`` runs, and return the best one at the step that it has come to.
+
+    :param budget: of the whole run; time that goes by here is spent, steps of the others are not
+        counted
+    :param stopped: whether somebody asks to stop; then the best one so far is returned
+    :param report: called every ``log_every`` steps
+    :raises TrainingError: if the loss of all of them is not a number
+    """
+    best, drawn = None, None
+    for index in range(config.seeds):
+        session = new_session(replace(config, seed=config.seed + index), store)
+        drawn = session.sampler.state() if drawn is None else drawn
+        step = Step(session, fabric)
+        until = SHARE * (index + 1) / config.seeds
+        _begin(session, step, budget, until, stopped, report)
+        beginning = Beginning(session, step, step.loss_on(drawn, BATCHES))
+        log.info(
+            'Seed %d: loss %.4f after %d steps.', session.config.seed, beginning.loss, session.step
+        )
+        if best is None or beginning.loss < best.loss or math.isnan(best.loss):
+            best = beginning
+        if stopped():
+            break
+    if not math.isfinite(best.loss):
+        msg = (
+            f'The loss of each of {config.seeds} seeds became {best.loss} within '
+            f'{best.session.step} steps; lower learning_rate (it is {config.learning_rate:g}) or '
+            'set precision to 32, and train again.'
+        )
+        raise TrainingError(msg)
+    log.info('Seed %d goes on.', best.session.config.seed)
+    return best.session, best.step
+
+
+def _begin(
+    session: Session,
+    step: Step,
+    budget: Budget,
+    until: float,
+    stopped: Callable[[], bool],
+    report: Callable[[Moment], None],
+) -> None:
+    """Learn for a seed's share: of the steps its own, of the minutes up to a moment."""
+    config = session.config
+    while not stopped():
+        own = budget.done_by_steps(session.step)
+        if own >= SHARE / config.seeds or budget.done_by_time() >= until:
+            return
+        done = budget.done(session.step)
+        began = time.perf_counter()
+        loss, _ = step(learning_rate(config, session.step, done))
+        spent_s = time.perf_counter() - began
+        session.elapsed_s += spent_s
+        if session.step % config.log_every == 0:
+            report(Moment(session.step, done, float(loss.detach()), config.batch_size / spent_s))

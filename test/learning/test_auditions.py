@@ -1,0 +1,122 @@
+"""Of several beginnings the one with the lowest loss goes on."""
+
+from keypoint_perception.errors import ConfigError, TrainingError
+from keypoint_perception.learning import auditions
+from keypoint_perception.learning import train as learning
+from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.journal import read_history
+from keypoint_perception.learning.resume import settings_of_run
+from keypoint_perception.learning.session import new_session
+from keypoint_perception.learning.step import Step
+from keypoint_perception.learning.stopping import Budget
+from keypoint_perception.model.checkpoint import load_checkpoint
+import pytest
+import torch
+
+SMALL = {
+    'keypoints': 3,
+    'size': 64,
+    'width': 8,
+    'batch_size': 4,
+    'warmup_steps': 2,
+    'precision': '32',
+    'threads': 1,
+    'log_every': 1,
+}
+
+
+def run(store, out, *, steps, report=lambda moment: None, resume=False, **changes):
+    config = TrainConfig(**SMALL | {'steps': steps} | changes)
+    fabric = learning.make_fabric(config)
+    budget = Budget(steps=steps, minutes=None)
+    return learning.train(fabric, config, store, out, budget=budget, resume=resume, report=report)
+
+
+def test_the_best_of_the_seeds_goes_on(square_store, tmp_path, monkeypatch):
+    losses = {5: 0.7, 6: 0.4, 7: float('nan')}
+    monkeypatch.setattr(
+        Step, 'loss_on', lambda step, drawn, batches: losses[step._session.config.seed]
+    )
+    steps = []
+    run(
+        square_store,
+        tmp_path,
+        steps=24,
+        seed=5,
+        seeds=3,
+        report=lambda moment: steps.append(moment.step),
+    )
+    # a quarter of 24 steps is 2 for each of three seeds; the best one goes on from there
+    assert steps == [1, 2, 1, 2, 1, 2, *range(3, 25)]
+    state = load_checkpoint(tmp_path).state
+    assert (state['step'], state['config']['seed'], state['config']['seeds']) == (24, 6, 3)
+    assert [int(row['step']) for row in read_history(tmp_path)] == list(range(3, 25))
+
+
+def test_what_went_on_is_what_its_seed_alone_becomes(square_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Step, 'loss_on', lambda step, drawn, batches: -float(step._session.config.seed)
+    )
+    run(square_store, tmp_path / 'chosen', steps=8, seeds=2)
+    run(square_store, tmp_path / 'alone', steps=8, seed=1)
+    chosen, alone = (load_checkpoint(tmp_path / name) for name in ('chosen', 'alone'))
+    torch.testing.assert_close(
+        chosen.network.state_dict(), alone.network.state_dict(), rtol=0, atol=0
+    )
+
+
+def test_the_loss_compared_is_of_the_same_pairs_and_leaves_no_trace(square_store):
+    config = TrainConfig(**SMALL | {'steps': 4, 'objective': 'default'})
+    fabric = learning.make_fabric(config)
+    session = new_session(config, square_store)
+    step = Step(session, fabric)
+    drawn, random = session.sampler.state(), torch.get_rng_state()
+    first = step.loss_on(drawn, 2)
+    session.batch(4, slice(4))
+    torch.rand(3)
+    assert step.loss_on(drawn, 2) == first > 0
+    session.sampler.restore(drawn)
+    torch.set_rng_state(random)
+    before = step(0.0)[0]
+    session.sampler.restore(drawn)
+    torch.set_rng_state(random)
+    step.loss_on(session.sampler.state(), 2)
+    assert step(0.0)[0] == before
+
+
+def test_seeds_that_all_fail_are_said(square_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(Step, 'loss_on', lambda step, drawn, batches: float('nan'))
+    with pytest.raises(TrainingError, match='The loss of each of 2 seeds became nan within 1 st'):
+        run(square_store, tmp_path, steps=8, seeds=2)
+
+
+def test_minutes_are_shared_among_the_seeds(square_store, monkeypatch):
+    config = TrainConfig(**SMALL | {'seeds': 2})
+    fabric = learning.make_fabric(config)
+    budget = Budget(steps=None, minutes=1)
+    clock = [0.0]
+    monkeypatch.setattr(budget, 'done_by_time', lambda: clock[0])
+
+    def tick(moment):
+        clock[0] += 0.05
+
+    begun = []
+    monkeypatch.setattr(
+        Step, 'loss_on', lambda step, drawn, batches: begun.append(step._session.step) or 1.0
+    )
+    auditions.hold_auditions(
+        fabric, config, square_store, budget, stopped=lambda: False, report=tick
+    )
+    # a quarter of the minute is five ticks: three until its half is over, two for the second
+    assert begun == [3, 2]
+
+
+def test_a_resumed_run_may_name_the_seed_it_was_begun_with(square_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Step, 'loss_on', lambda step, drawn, batches: -float(step._session.config.seed)
+    )
+    run(square_store, tmp_path, steps=8, seeds=2)
+    settings = settings_of_run(tmp_path, None, {'seed': 0, 'seeds': 2}, resume=True)
+    assert (settings.seed, settings.seeds) == (1, 2)
+    with pytest.raises(ConfigError, match=r'other settings \(seeds 2 -> 4\)'):
+        settings_of_run(tmp_path, None, {'seeds': 4}, resume=True)
