@@ -5,6 +5,9 @@ Keypoints and images as ROS messages.
 their order, little-endian FLOAT32 fields ``x y z u v confidence``. x, y, z are metres in the
 optical frame, NaN where there is no depth; u, v are pixels of the image as received
 (:mod:`keypoint_perception.keypoints`). The header is the image's own.
+
+Where points are filtered over time, the fields of their velocities follow: ``velocity_u
+velocity_v`` in px/s and, where depth is on, ``velocity_x velocity_y velocity_z`` in m/s.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 FIELD_NAMES = ('x', 'y', 'z', 'u', 'v', 'confidence')
+VELOCITY_NAMES = ('velocity_u', 'velocity_v', 'velocity_x', 'velocity_y', 'velocity_z')
 FIELD_BYTES = 4
 FIELDS = tuple(
     PointField(name=name, offset=FIELD_BYTES * i, datatype=PointField.FLOAT32, count=1)
-    for i, name in enumerate(FIELD_NAMES)
+    for i, name in enumerate(FIELD_NAMES + VELOCITY_NAMES)
 )
 
 
@@ -33,7 +37,10 @@ def to_header(header: ImageHeader) -> Header:
 
 
 def to_point_cloud(
-    header: Header, keypoints: np.ndarray, xyz: np.ndarray | None = None
+    header: Header,
+    keypoints: np.ndarray,
+    xyz: np.ndarray | None = None,
+    velocities: np.ndarray | None = None,
 ) -> PointCloud2:
     """
     Return keypoints as a message.
@@ -41,15 +48,20 @@ def to_point_cloud(
     :param header: the image's header, copied verbatim
     :param keypoints: u, v in px of the image and confidence, (K, 3)
     :param xyz: positions in metres in the optical frame, (K, 3); NaN if not given
+    :param velocities: of u, v in px/s and perhaps of x, y, z in m/s, (K, 2) or (K, 5); their
+        fields are left out if not given
     """
-    count = len(keypoints)
-    points = np.full((count, len(FIELD_NAMES)), np.nan, '<f4')
-    points[:, 3:] = keypoints
+    count, further = len(keypoints), 0 if velocities is None else velocities.shape[1]
+    fields = FIELDS[: len(FIELD_NAMES) + further]
+    points = np.full((count, len(fields)), np.nan, '<f4')
+    points[:, 3:6] = keypoints
     if xyz is not None:
         points[:, :3] = xyz
-    message = PointCloud2(header=header, height=1, width=count, fields=list(FIELDS))
+    if further:
+        points[:, len(FIELD_NAMES) :] = velocities
+    message = PointCloud2(header=header, height=1, width=count, fields=list(fields))
     message.is_bigendian = False
-    message.point_step = FIELD_BYTES * len(FIELD_NAMES)
+    message.point_step = FIELD_BYTES * len(fields)
     message.row_step = message.point_step * count
     message.is_dense = False
     message.data = _octets(points)
@@ -62,16 +74,12 @@ def from_point_cloud(message: PointCloud2) -> np.ndarray:
 
     Fields are found by their names, so that clouds with further fields can be read too.
 
-    :return: (K,) records of float32 with the fields of :data:`FIELD_NAMES`, a copy:
-        ``points['u']`` is (K,)
+    :return: (K,) records of float32 with the fields of :data:`FIELD_NAMES` and those of
+        :data:`VELOCITY_NAMES` that the message has, a copy: ``points['u']`` is (K,)
     :raises EncodingError: if the message is no cloud of keypoints
     """
     fields = {field.name: field for field in message.fields}
-    missing = [
-        name
-        for name in FIELD_NAMES
-        if name not in fields or fields[name].datatype != PointField.FLOAT32
-    ]
+    missing = [name for name in FIELD_NAMES if not _is_float(fields.get(name))]
     count = message.width * message.height
     if missing or message.row_step < message.width * message.point_step or count == 0:
         msg = (
@@ -80,11 +88,12 @@ def from_point_cloud(message: PointCloud2) -> np.ndarray:
             f'{", ".join(FIELD_NAMES)}; subscribe to ~/keypoints.'
         )
         raise EncodingError(msg)
+    names = [*FIELD_NAMES, *(n for n in VELOCITY_NAMES if _is_float(fields.get(n)))]
     kind = np.dtype(
         {
-            'names': FIELD_NAMES,
-            'formats': ['>f4' if message.is_bigendian else '<f4'] * len(FIELD_NAMES),
-            'offsets': [fields[name].offset for name in FIELD_NAMES],
+            'names': names,
+            'formats': ['>f4' if message.is_bigendian else '<f4'] * len(names),
+            'offsets': [fields[name].offset for name in names],
             'itemsize': message.point_step,
         }
     )
@@ -93,7 +102,11 @@ def from_point_cloud(message: PointCloud2) -> np.ndarray:
         msg = f'A cloud of {count} points holds only {len(message.data)} bytes; it is cut short.'
         raise EncodingError(msg)
     points = np.ndarray(shape, kind, np.frombuffer(message.data, np.uint8), strides=strides)
-    return points.reshape(-1).astype([(name, np.float32) for name in FIELD_NAMES])
+    return points.reshape(-1).astype([(name, np.float32) for name in names])
+
+
+def _is_float(field: PointField | None) -> bool:
+    return field is not None and field.datatype == PointField.FLOAT32
 
 
 def to_rgb(message) -> np.ndarray:

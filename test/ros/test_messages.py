@@ -44,6 +44,20 @@ def test_round_trip_with_depth():
     np.testing.assert_array_equal(points['confidence'], KEYPOINTS[:, 2])
 
 
+@pytest.mark.parametrize('count', [2, 5])
+def test_velocities_follow_where_there_are_any(count):
+    velocities = np.arange(2.0 * count).reshape(2, count)
+    cloud = to_point_cloud(HEADER, KEYPOINTS, velocities=velocities)
+    names = ['velocity_u', 'velocity_v', 'velocity_x', 'velocity_y', 'velocity_z'][:count]
+    assert [f.name for f in cloud.fields][6:] == names
+    assert [f.offset for f in cloud.fields][6:] == [24 + 4 * i for i in range(count)]
+    assert (cloud.point_step, len(cloud.data)) == (24 + 4 * count, 2 * (24 + 4 * count))
+    points = from_point_cloud(cloud)
+    assert points.dtype.names[6:] == tuple(names)
+    np.testing.assert_array_equal(points['velocity_v'], [1, count + 1])
+    np.testing.assert_array_equal(points['confidence'], KEYPOINTS[:, 2])
+
+
 def test_fields_are_found_by_name():
     # another order, a gap, another byte order, rows with padding
     names = ['confidence', 'extra', 'v', 'u', 'z', 'y', 'x']
