@@ -40,7 +40,7 @@ class Node:
         self.context = self
         self.now_ns = NOW_NS
 
-    def create_lifecycle_publisher(self, kind, topic, qos):
+    def create_lifecycle_publisher(self, kind, topic, qos, **events):
         return self.publishers.setdefault(topic, Publisher())
 
     def destroy_lifecycle_publisher(self, publisher):
