@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from keypoint_perception.drawing import draw_keypoints
@@ -10,10 +11,11 @@ from keypoint_perception.errors import EncodingError
 from keypoint_perception.inference.estimator import Estimate
 from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
 from keypoint_perception.ros.health import Health
-from keypoint_perception.ros.image_input import ImageInput
+from keypoint_perception.ros.image_input import image_topic, ImageInput
 from keypoint_perception.ros.messages import to_header, to_image, to_point_cloud
 import numpy as np
-from rclpy.lifecycle import LifecycleNode
+from rclpy.event_handler import PublisherEventCallbacks, UnsupportedEventTypeError
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 
@@ -35,8 +37,8 @@ class Camera:
     """
     One camera, from its topic to its topics.
 
-    Its publishers live as long as the camera, its subscription from :meth:`listen` to
-    :meth:`deafen`.
+    Its publishers live as long as the camera; its subscription lives while it is active and, if
+    it is lazy, while somebody listens to one of its topics.
 
     :param name: names its topics, as ``left`` in ``left/image`` and ``~/left/keypoints``; empty
         for the only camera of a node
@@ -60,10 +62,23 @@ class Camera:
         self._transport = transport
         self._put = put
         self._input: ImageInput | None = None
+        self._active = False
+        self._lazy = True
         self._closed = False
-        create = node.create_lifecycle_publisher
-        self._clouds = create(PointCloud2, self.output('keypoints'), KEYPOINTS_QOS)
-        self._overlays = create(Image, self.output('overlay'), OVERLAY_QOS)
+        self._publishers: list[LifecyclePublisher] = []
+        self._clouds = self._publisher(PointCloud2, 'keypoints', KEYPOINTS_QOS)
+        self._overlays = self._publisher(Image, 'overlay', OVERLAY_QOS)
+
+    def _publisher(self, kind: type, name: str, qos: QoSProfile) -> LifecyclePublisher:
+        """Return a publisher whose listeners wake the camera."""
+        create = partial(self._node.create_lifecycle_publisher, kind, self.output(name), qos)
+        try:
+            events = PublisherEventCallbacks(matched=lambda matched: self.update())
+            publisher = create(event_callbacks=events)
+        except UnsupportedEventTypeError:
+            publisher = create()  # who looks after the camera calls update now and then
+        self._publishers.append(publisher)
+        return publisher
 
     def source(self, name: str) -> str:
         """Return the camera's own topic of a name, as ``left/image`` of ``image``."""
@@ -78,18 +93,44 @@ class Camera:
         """Return the subscription; None while the camera is not listened to."""
         return self._input
 
-    def listen(self) -> None:
-        """Subscribe to the images."""
-        self.health.restart()
-        self._input = ImageInput(
-            self._node, self.source('image'), self._transport, self._receive, self.health
-        )
+    @property
+    def topic(self) -> str:
+        """Return the topic of the images, whether listened to or not."""
+        return image_topic(self._node, self.source('image'), self._transport)
 
-    def deafen(self) -> None:
-        """Give the subscription back."""
-        if self._input is not None:
+    @property
+    def outputs(self) -> str:
+        """Return the topics that wake the camera, for people."""
+        return ' or '.join(publisher.topic_name for publisher in self._publishers)
+
+    def activate(self, *, lazy: bool) -> None:
+        """
+        Work from now on.
+
+        :param lazy: listen to images only while somebody listens to one of the topics
+        """
+        self._active, self._lazy = True, lazy
+        self.update()
+
+    def deactivate(self) -> None:
+        """Listen no more."""
+        self._active = False
+        self.update()
+
+    def update(self) -> None:
+        """Subscribe to the images, or give the subscription back, as things are now."""
+        wanted = self._active and (not self._lazy or self._heard())
+        if wanted and self._input is None:
+            self.health.restart()
+            self._input = ImageInput(
+                self._node, self.source('image'), self._transport, self._receive, self.health
+            )
+        elif self._input is not None and not wanted:
             self._input.close()
             self._input = None
+
+    def _heard(self) -> bool:
+        return any(publisher.get_subscription_count() for publisher in self._publishers)
 
     def _receive(self, serialised: bytes) -> None:
         """Hand the newest image over, in the executor's thread."""
@@ -165,6 +206,6 @@ class Camera:
     def close(self) -> None:
         """Give back the publishers; an image that is still in work is not answered."""
         self._closed = True
-        self.deafen()
-        self._node.destroy_lifecycle_publisher(self._clouds)
-        self._node.destroy_lifecycle_publisher(self._overlays)
+        self.deactivate()
+        for publisher in self._publishers:
+            self._node.destroy_lifecycle_publisher(publisher)

@@ -35,6 +35,7 @@ class Circumstances:
     :param publishers: publishers on it
     :param obstacle: why no image can arrive; empty if nothing is known
     :param camera: name of the camera; empty for the only one of a node
+    :param unheard: topics that nobody listens to, for which the camera is left alone
     """
 
     state: str
@@ -45,6 +46,7 @@ class Circumstances:
     publishers: int = 0
     obstacle: str = ''
     camera: str = ''
+    unheard: str = ''
 
 
 def judge(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
@@ -53,6 +55,8 @@ def judge(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
         return DiagnosticStatus.ERROR, circumstances.not_loaded
     if circumstances.state != 'active':
         return DiagnosticStatus.OK, f'{circumstances.state}: waiting for a lifecycle manager'
+    if circumstances.unheard:
+        return DiagnosticStatus.OK, f'idle: nobody listens to {circumstances.unheard}'
     if counts.silent_s > SILENT_S:
         return _why_silent(circumstances, counts)
     if counts.recently_lost > LOST_SHARE:

@@ -68,6 +68,7 @@ class PerceptionNode(LifecycleNode):
         self._not_loaded = ''
         self._said: set[tuple[str, str]] = set()
         self._state = 'unconfigured'
+        self._batch_budget_s = 0.0
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         # Wall time goes on while a simulator's clock stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -127,11 +128,15 @@ class PerceptionNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to images."""
         self._said.clear()
-        self._worker = Worker(self._mailbox, Pipeline(Estimator(self._engine)).process)
-        for camera in self._cameras:
-            camera.listen()
-            self.get_logger().info(f'listening to {camera.input.topic}')
+        parameters = self.parameters
+        process = Pipeline(Estimator(self._engine)).process
+        self._worker = Worker(self._mailbox, process, lambda: self._batch_budget_s)
+        self._batch_budget_s = parameters.batch_budget / 1e3
         self._state = 'active'
+        for camera in self._cameras:
+            camera.activate(lazy=parameters.lazy)
+            when = '' if camera.input else f' once somebody listens to {camera.outputs}'
+            self.get_logger().info(f'listening to {camera.topic}{when}')
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -158,7 +163,7 @@ class PerceptionNode(LifecycleNode):
 
     def _stop_listening(self, timeout_s: float = DEACTIVATE_TIMEOUT_S) -> None:
         for camera in self._cameras:
-            camera.deafen()
+            camera.deactivate()
             self._mailbox.forget(camera)
             self._state = 'inactive'
         if self._worker is not None:
@@ -200,6 +205,8 @@ class PerceptionNode(LifecycleNode):
         name = self.get_fully_qualified_name()
         array = DiagnosticArray(header=Header(stamp=self.get_clock().now().to_msg()))
         for camera in self._cameras or [None]:
+            if camera is not None:
+                camera.update()  # not every RMW implementation tells who listens
             counts = Health().snapshot() if camera is None else camera.health.snapshot()
             circumstances = self._circumstances(camera)
             array.status.append(to_status(name, circumstances, counts))
@@ -209,6 +216,8 @@ class PerceptionNode(LifecycleNode):
 
     def _say_what_is_wrong(self, circumstances: Circumstances, counts: Snapshot) -> None:
         camera = circumstances.camera
+        if circumstances.unheard:
+            return
         silent = counts.silent_s > max(SILENT_S, self.parameters.silence_timeout)
         if not silent:  # the next silence is news again, a lossy network is not
             self._said = {
@@ -226,6 +235,7 @@ class PerceptionNode(LifecycleNode):
         return Circumstances(
             camera='' if camera is None else camera.name,
             state=self._state,
+            unheard='' if camera is None or camera.input else camera.outputs,
             not_loaded=self._not_loaded,
             engine='' if self._engine is None else self._engine.description,
             model=self._model,

@@ -29,6 +29,8 @@ class NodeParameters:
     threads: int
     image_transport: str
     autostart: bool
+    lazy: bool
+    batch_budget: float
     overlay_threshold: float
     silence_timeout: float
 
@@ -125,6 +127,20 @@ PARAMETERS = (
         'autostart',
         True,
         'Configure and activate at once; otherwise wait for a lifecycle manager.',
+    ),
+    Parameter(
+        'lazy',
+        True,
+        'Listen to a camera only while somebody listens to its keypoints or overlay; `false` '
+        'keeps everything warm.',
+    ),
+    Parameter(
+        'batch_budget',
+        5.0,
+        'Milliseconds that an image may wait for those of the other cameras, to go through the '
+        'engine together; 0: never.',
+        low=0.0,
+        high=1000.0,
     ),
     Parameter(
         'overlay_threshold',

@@ -82,6 +82,16 @@ def test_waiting_for_a_manager_is_no_fault(clock):
     assert sentence == 'inactive: waiting for a lifecycle manager'
 
 
+def test_nobody_listening_is_no_fault(clock):
+    health = Health()
+    clock.now += 100
+    idle = Circumstances(state='active', unheard='/node/keypoints')
+    assert judge(idle, health.snapshot()) == (
+        DiagnosticStatus.OK,
+        'idle: nobody listens to /node/keypoints',
+    )
+
+
 def test_first_seconds_are_no_silence(clock):
     health = Health()
     clock.now += 1

@@ -88,6 +88,7 @@ def test_node_lives_on_after_a_broken_answer(peer, node, make_image, what, sente
 
 def test_a_busy_engine_does_not_hold_up_the_end(peer, node, make_image):
     busy = node.count('^busy$')
+    peer.collect(PointCloud2, '/perception_node/keypoints')
     publisher = peer.publisher(Image, '/slow/image')
     reached = node_is_busy(node, busy + 1)
     peer.publish_until(reached, publisher, make_image(40_000), 'work on an image', node)

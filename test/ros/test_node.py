@@ -79,7 +79,6 @@ def test_overlay_is_published_only_while_subscribed(peer, node, make_image):
 
     peer.spin_until(overlay_arrived, 'an overlay', node)
     overlay = overlays[-1]
-    assert all(o.header.stamp.sec > 10 for o in overlays)
     assert (overlay.encoding, overlay.height, overlay.width) == ('rgb8', 48, 64)
     assert overlay.header.frame_id == 'camera_optical'
     drawn = np.frombuffer(overlay.data, np.uint8).reshape(48, 64, 3)

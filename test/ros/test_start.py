@@ -129,7 +129,9 @@ def test_signal_while_loading_is_a_clean_end(start, name):
 
 
 def test_silence_names_the_topic_that_has_no_publisher(peer, start_node, model_dir, make_image):
-    node = start_node(model=model_dir, remaps={'image': '/a/image'}, silence_timeout=0.1)
+    node = start_node(
+        model=model_dir, remaps={'image': '/a/image'}, silence_timeout=0.1, lazy=False
+    )
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
     told = 'nothing published: no publisher on /a/image .*; no image topic is published at all'
     peer.diagnosed(told, diagnoses, node)
@@ -150,7 +152,9 @@ def test_silence_names_the_topic_that_has_no_publisher(peer, start_node, model_d
 
 def test_incompatible_qos_is_explained(peer, start_node, model_dir):
     override = 'qos_overrides./q/image.subscription.reliability'
-    node = start_node(model=model_dir, remaps={'image': '/q/image'}, **{override: 'reliable'})
+    node = start_node(
+        model=model_dir, remaps={'image': '/q/image'}, lazy=False, **{override: 'reliable'}
+    )
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
     peer.publisher(Image, '/q/image', matched=False, best_effort=True)
     node.wait_for('QoS incompatible on /q/image: .* RELIABILITY that this node asks for')
@@ -164,7 +168,7 @@ def test_compressed_images_and_a_namespace(peer, start_node, model_dir):
     node = start_node(
         model=model_dir, remaps=remaps, image_transport='compressed', robot_name='Ada'
     )
-    node.wait_for("Parameter 'robot_name' means nothing here; known: model, engine")
+    node.wait_for("Parameter 'robot_name' means nothing here; known: model, cameras")
     clouds = peer.collect(PointCloud2, '/left_arm/perception_node/keypoints')
     publisher = peer.publisher(CompressedImage, '/cam/image/compressed')
     rgb = np.zeros((48, 64, 3), np.uint8)
@@ -192,7 +196,7 @@ def test_images_lost_in_shared_memory_are_explained(peer, start_node, model_dir,
         pytest.skip('only Fast DDS loses large images in shared memory')
     if any(os.environ.get(variable) for variable in DDS_PROFILE_VARIABLES):
         pytest.skip('this process has a DDS profile already')
-    node = start_node(model=model_dir, remaps={'image': '/large/image'})
+    node = start_node(model=model_dir, remaps={'image': '/large/image'}, lazy=False)
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
     publisher = peer.publisher(Image, '/large/image', best_effort=True)
     image = Image(height=480, width=640, encoding='rgb8', step=3 * 640)
