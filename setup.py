@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent
 
 # What reads recordings without ROS.
 BAGS = ['rosbags>=0.10']
+# What writes bags while a robot runs: by the makers of the format, with a flush of its own.
+RECORD = ['mcap>=1.6']
 # The engine for CPUs and CUDA; `onnx` itself is needed to write models, not to run them.
 ONNX = ['onnxruntime>=1.17']
 TRAIN = [
@@ -98,6 +100,7 @@ setup(
     ],
     extras_require={
         'bags': BAGS,
+        'record': RECORD,
         'train': TRAIN,
         'onnx': ONNX,
         'ros': ROS,

@@ -17,7 +17,7 @@ estimator -> node -> message. The rooms on that way, and what each may import:
                  (root; model in the torch engine only)
     evaluation/  metrics, overlay videos, the report (root)
     ros/         the nodes, parameters, message conversion, diagnostics
-                 (root, inference)
+                 (root, inference; frames in the recorder only)
     commands/    one file a verb (all)
 
 ``test/test_rooms.py`` holds this table.

@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).parents[1] / 'keypoint_perception'
 HEAVY = {
     'torch': ('torch', 'torchvision', 'kornia', 'lightning', 'lightning_fabric', 'tensorboard'),
     'safetensors': ('safetensors',),
-    'rosbags': ('rosbags', 'rosbag2_py'),
+    'rosbags': ('rosbags', 'rosbag2_py', 'mcap'),
     'onnx': ('onnx', 'onnxruntime', 'tensorrt', 'cuda', 'pycuda'),
     'ros': (
         'rclpy',
@@ -76,6 +76,8 @@ ROOMS = {
 FILES = {
     '__main__.py': row('root commands'),
     'inference/torch_engine.py': row('root model', 'torch'),
+    'ros/recorder.py': row('root frames', 'ros'),
+    'ros/recording.py': row('root frames', 'ros'),
 }
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob('*.py'))
 

@@ -80,6 +80,7 @@ LIBRARIES = (
     Library('base', 'typer', 'typer', '`pip install typer`'),
     Library('base', 'rich', 'rich', '`pip install rich`'),
     Library('recordings', 'rosbags', 'rosbags', '`pip install rosbags`'),
+    Library('recorder', 'mcap', 'mcap', '`pip install mcap`'),
     Library('engine', 'onnxruntime', 'onnxruntime', '`pip install onnxruntime`',
             ONNXRUNTIME_PROBE),
     Library('engine', 'tensorrt', 'tensorrt', 'on a Jetson: JetPack; else `pip install tensorrt`',

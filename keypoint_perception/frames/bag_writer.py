@@ -1,0 +1,282 @@
+"""
+Bags written while a robot runs: rosbag2 directories of MCAP files.
+
+The directory is a bag from its first moment: ``metadata.yaml`` is there from the start and is
+replaced in one piece, and every file is whole between two flushes
+(:mod:`keypoint_perception.frames.mcap_file`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import os
+from pathlib import Path
+
+from keypoint_perception.errors import SourceError
+from keypoint_perception.frames.mcap_file import dump_yaml, McapFile, RecordedTopic
+
+METADATA_NAME = 'metadata.yaml'
+METADATA_VERSION = 9  # of Jazzy
+NEVER_NS = 2**63 - 1  # rosbag2's starting time of a bag without messages
+ROS_DISTRO = 'jazzy'
+
+
+@dataclass
+class _Span:
+    """What a file, or all of them, holds."""
+
+    messages: int = 0
+    first_ns: int = NEVER_NS
+    last_ns: int = 0
+
+    def add(self, log_ns: int) -> None:
+        self.messages += 1
+        self.first_ns = min(self.first_ns, log_ns)
+        self.last_ns = max(self.last_ns, log_ns)
+
+    @property
+    def duration_ns(self) -> int:
+        return max(0, self.last_ns - self.first_ns) if self.messages else 0
+
+
+class BagWriter:
+    """
+    A new bag.
+
+    :param path: directory to make
+    :param compression: of the MCAP chunks: ``none`` or ``zstd``
+    :param split_bytes: begin another file before one grows larger; 0: never
+    :param split_ns: begin another file after this time; 0: never
+    :raises SourceError: if the directory exists
+    :raises OSError: if it cannot be written; this holds for every method
+    """
+
+    def __init__(
+        self, path: Path, *, compression: str = 'none', split_bytes: int = 0, split_ns: int = 0
+    ) -> None:
+        self.path = path
+        self._compression = compression
+        self._split_bytes, self._split_ns = split_bytes, split_ns
+        self._topics: list[RecordedTopic] = []
+        self._channels: list[int] = []
+        self._counts: list[int] = []
+        self._files: list[tuple[str, _Span]] = []
+        self._whole = _Span()
+        self._closed_bytes = 0
+        self._flushed = 0
+        self.custom_data: dict[str, str] = {}
+        make_bag_directory(path)
+        self._file = self._next_file()
+        self.write_metadata()
+
+    @property
+    def messages(self) -> int:
+        """Return how many messages were written."""
+        return self._whole.messages
+
+    @property
+    def flushed_messages(self) -> int:
+        """Return how many of them survive the end of the process."""
+        return self._flushed
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the size of all files."""
+        return self._closed_bytes + self._file.size_bytes
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return what the next flush writes, before compression."""
+        return self._file.waiting_bytes
+
+    def add_topic(self, topic: RecordedTopic) -> int:
+        """Announce a topic; return the number to write its messages with."""
+        self._topics.append(topic)
+        self._counts.append(0)
+        self._channels.append(self._file.add_topic(topic))
+        self.write_metadata()
+        return len(self._topics) - 1
+
+    def write(self, topic: int, log_ns: int, publish_ns: int, data: bytes) -> None:
+        """
+        Write one serialised message.
+
+        :param topic: as :meth:`add_topic` returned it
+        :param log_ns: when it was received
+        :param publish_ns: when it was published
+        """
+        if self._is_full(log_ns, len(data)):
+            self._split()
+        file, span = self._file, self._files[-1][1]
+        file.write(self._channels[topic], self._counts[topic], log_ns, publish_ns, data)
+        self._counts[topic] += 1
+        span.add(log_ns)
+        self._whole.add(log_ns)
+        if not file.waiting_bytes:
+            self._flushed = self._whole.messages
+
+    def flush(self) -> None:
+        """Hand everything to the operating system: it survives the end of the process."""
+        self._file.flush()
+        self._flushed = self._whole.messages
+
+    def sync_handle(self) -> int:
+        """Return a file descriptor to sync by, which the caller closes."""
+        return self._file.duplicate_handle()
+
+    def close(self) -> None:
+        """Write the index and the last counts; all of it is on the disk afterwards."""
+        self._close_file()
+        self.write_metadata()
+
+    def abandon(self) -> None:
+        """
+        Close what was flushed, without an index, as after a full disk.
+
+        The counts of ``metadata.yaml`` may be older than the files if it cannot be written.
+        """
+        self._file.abandon()
+        self.write_metadata()
+
+    def _is_full(self, log_ns: int, more: int) -> bool:
+        span = self._files[-1][1]
+        if not span.messages:
+            return False
+        too_large = self._split_bytes and self._file.size_bytes + more > self._split_bytes
+        too_long = self._split_ns and log_ns - span.first_ns >= self._split_ns
+        return bool(too_large or too_long)
+
+    def _split(self) -> None:
+        self._close_file()
+        self._closed_bytes += self._file.size_bytes
+        self._file = self._next_file()
+        self._channels = [self._file.add_topic(topic) for topic in self._topics]
+        self.write_metadata()
+
+    def _next_file(self) -> McapFile:
+        name = f'{self.path.resolve().name}_{len(self._files)}.mcap'
+        file = McapFile(self.path / name, compression=self._compression)
+        self._files.append((name, _Span()))
+        return file
+
+    def _close_file(self) -> None:
+        handle = self._file.duplicate_handle()
+        try:
+            self._file.close(dump_yaml(self._information()))
+            os.fdatasync(handle)
+        finally:
+            os.close(handle)
+        self._flushed = self._whole.messages
+
+    def write_metadata(self) -> None:
+        """Replace ``metadata.yaml`` in one piece."""
+        replace_text(self.path / METADATA_NAME, self.metadata_text())
+
+    def metadata_text(self) -> str:
+        """Return what ``metadata.yaml`` says now."""
+        return dump_yaml({'rosbag2_bagfile_information': self._information()})
+
+    def _information(self) -> dict:
+        topics = [
+            {'topic_metadata': topic_metadata(topic), 'message_count': count}
+            for topic, count in zip(self._topics, self._counts, strict=True)
+        ]
+        files = [(name, s.first_ns, s.duration_ns, s.messages) for name, s in self._files]
+        return bag_information(
+            topics,
+            files,
+            first_ns=self._whole.first_ns,
+            duration_ns=self._whole.duration_ns,
+            custom_data=self.custom_data,
+        )
+
+
+def topic_metadata(topic: RecordedTopic) -> dict:
+    """Return what ``metadata.yaml`` says about a topic."""
+    return {
+        'name': topic.name,
+        'type': topic.msgtype,
+        'serialization_format': 'cdr',
+        'offered_qos_profiles': topic.qos,
+        'type_description_hash': topic.type_hash,
+    }
+
+
+def bag_information(
+    topics: list[dict],
+    files: list[tuple[str, int, int, int]],
+    *,
+    first_ns: int,
+    duration_ns: int,
+    custom_data: Mapping[str, str],
+) -> dict:
+    """
+    Return the content of ``metadata.yaml`` as rosbag2 writes it.
+
+    :param topics: each with ``topic_metadata`` and ``message_count``
+    :param files: name, first time and duration in ns, and messages of each
+    """
+    return {
+        'version': METADATA_VERSION,
+        'storage_identifier': 'mcap',
+        'duration': {'nanoseconds': duration_ns},
+        'starting_time': {'nanoseconds_since_epoch': first_ns},
+        'message_count': sum(topic['message_count'] for topic in topics),
+        'topics_with_message_count': topics,
+        'compression_format': '',
+        'compression_mode': '',
+        'relative_file_paths': [name for name, *_ in files],
+        'files': [
+            {
+                'path': name,
+                'starting_time': {'nanoseconds_since_epoch': first},
+                'duration': {'nanoseconds': duration},
+                'message_count': messages,
+            }
+            for name, first, duration, messages in files
+        ],
+        'custom_data': dict(custom_data) or None,
+        'ros_distro': os.environ.get('ROS_DISTRO', ROS_DISTRO),
+    }
+
+
+def make_bag_directory(path: Path) -> None:
+    """
+    Make the directory of a new bag.
+
+    :raises SourceError: if it exists
+    """
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        msg = (
+            f'{str(path)!r} exists already and bags are not overwritten; remove it, or choose '
+            'another directory.'
+        )
+        raise SourceError(msg) from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace a file in one piece: whoever reads it finds the old text or the new one."""
+    part = path.with_name(f'.{path.name}.part')
+    try:
+        with part.open('w', encoding='utf-8') as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+        sync_directory(path.parent)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+

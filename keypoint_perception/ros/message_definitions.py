@@ -1,0 +1,85 @@
+"""Message types by their names: the class to subscribe with, the text that a bag keeps."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+from keypoint_perception.errors import ConfigError
+
+SEPARATOR = '=' * 80
+PRIMITIVES = frozenset(
+    ['bool', 'byte', 'char', 'float32', 'float64', 'string', 'wstring']
+    + [f'{sign}int{bits}' for sign in ('', 'u') for bits in (8, 16, 32, 64)]
+)
+
+
+def message_class(msgtype: str) -> type:
+    """
+    Return the class of a message type.
+
+    :param msgtype: as ``sensor_msgs/msg/Image``
+    :raises ConfigError: if its package is not installed here
+    """
+    package, _, name = msgtype.partition('/msg/')
+    try:
+        return getattr(importlib.import_module(f'{package}.msg'), name)
+    except (ImportError, AttributeError) as error:
+        msg = (
+            f'The message type {msgtype} is not installed on this machine; install the package '
+            f'{package} (`apt install ros-$ROS_DISTRO-{package.replace("_", "-")}`), or source '
+            'the workspace that builds it.'
+        )
+        raise ConfigError(msg) from error
+
+
+def message_definition(msgtype: str) -> str:
+    """
+    Return the text of a message type and of all those it is made of, as rosbag2 stores it.
+
+    The text of the type itself comes first; each of the others stands behind a line of 80 ``=``
+    and a line ``MSG: package/Name``.
+
+    :param msgtype: as ``sensor_msgs/msg/Image``
+    :return: empty if a text is not installed, as for types that were written as IDL
+    """
+    package, _, name = msgtype.partition('/msg/')
+    texts: dict[str, str] = {}
+    waiting = [f'{package}/{name}']
+    while waiting:
+        short = waiting.pop(0)
+        if short in texts:
+            continue
+        text = _text_of(short)
+        if text is None:
+            return ''
+        texts[short] = text
+        waiting += _types_in(text, short.split('/')[0])
+    first, *others = texts
+    parts = [texts[first], *(f'{SEPARATOR}\nMSG: {short}\n{texts[short]}' for short in others)]
+    return '\n'.join(parts)
+
+
+def _text_of(short: str) -> str | None:
+    package, _, name = short.partition('/')
+    for prefix in filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)):
+        path = Path(prefix) / 'share' / package / 'msg' / f'{name}.msg'
+        if path.is_file():
+            return path.read_text(encoding='utf-8')
+    return None
+
+
+def _types_in(text: str, package: str) -> list[str]:
+    """Return the messages that a definition is made of, as ``package/Name``."""
+    found = []
+    for line in text.splitlines():
+        words = line.partition('#')[0].split()
+        if not words:
+            continue
+        kind = words[0].partition('[')[0].partition('<')[0]
+        if kind in PRIMITIVES:
+            continue
+        parts = kind.split('/')
+        found.append(f'{parts[0] if len(parts) > 1 else package}/{parts[-1]}')
+    return found
