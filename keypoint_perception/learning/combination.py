@@ -145,6 +145,11 @@ class Combination(nn.Module):
             for term, value in self.objectives[part.name](views).items()
         }
 
+    @property
+    def links(self) -> bool:
+        """Whether an objective learns which keypoints belong together."""
+        return any(hasattr(kind, 'skeleton') for kind in self.objectives.values())
+
     def skeleton(self) -> list[tuple[int, int, float]]:
         """Return the edges between keypoints that an objective learned; the first that has any."""
         found = (getattr(kind, 'skeleton', list)() for kind in self.objectives.values())

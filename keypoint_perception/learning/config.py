@@ -34,6 +34,7 @@ class TrainConfig:
     :param weights: weights of a single objective's terms; terms not named keep their own
     :param network: ``default``, ``paper`` or ``hourglass``
     :param keypoints: K
+    :param spare: keypoints learned beyond K, of which the best K are kept at the end
     :param size: long side of the network input, px
     :param width: channels at the heatmaps' resolution (default network)
     :param norm: ``group``, ``instance`` or ``batch``
@@ -69,6 +70,7 @@ class TrainConfig:
     weights: dict[str, float] = field(default_factory=dict)
     network: str = NetworkConfig.network
     keypoints: int = NetworkConfig.keypoints
+    spare: int = 0
     size: int = 128
     width: int = NetworkConfig.width
     norm: str = NetworkConfig.norm
@@ -147,6 +149,7 @@ class TrainConfig:
 
 RANGES = {
     'keypoints': (1, 256),
+    'spare': (0, 256),
     'size': (32, 1024),
     'width': (8, 256),
     'window': (1, 32),

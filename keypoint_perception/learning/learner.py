@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.combination import Combination
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.views import Facts, Views
@@ -24,7 +25,7 @@ class Learner(nn.Module):
         super().__init__()
         network = NetworkConfig(
             network=config.network,
-            keypoints=config.keypoints,
+            keypoints=config.keypoints + config.spare,
             input_hw=input_hw,
             width=config.width,
             norm=config.norm,
@@ -33,6 +34,12 @@ class Learner(nn.Module):
         )
         self.network = Keypointer(network)
         self.objective = Combination(config.parts, network, facts)
+        if config.spare and self.objective.links:
+            msg = (
+                f'spare: {config.title} learns which of all its keypoints belong together and '
+                f'none can be left out, got {config.spare}; leave spare at 0.'
+            )
+            raise ConfigError(msg)
 
     def forward(
         self, images0: Tensor, images1: Tensor, extra: dict[str, Tensor] | None = None

@@ -1,9 +1,11 @@
 """
 Which keypoints are worth exporting.
 
-More keypoints are learned than a scene may have room for. At the end of a run those are left out
-that never move, that lie where nothing ever moves, or that are where another one is; the bounds
-are a little stricter than those of evaluation, which sees other frames. No labels are needed.
+More keypoints are learned than a scene may have room for, or than were asked for. At the end of a
+run those are left out that never move, that lie where nothing ever moves, or that are where
+another one is; the bounds are a little stricter than those of evaluation, which sees other frames.
+Where a number was asked for, those are taken from which the motion of the others can be told best.
+No labels are needed.
 """
 
 from __future__ import annotations
@@ -23,13 +25,29 @@ VARIES = 6.0
 
 
 @torch.no_grad()
-def choose_keypoints(network: Keypointer, frames: Tensor) -> list[int]:
+def choose_keypoints(network: Keypointer, frames: Tensor, count: int | None = None) -> list[int]:
     """
     Return the keypoints worth having, in their order; all of them if none is.
 
     :param frames: spread over the recording, (N, H, W, 3) uint8
+    :param count: how many to return exactly; None = as many as are worth it
     """
     found = network(frames).float().cpu()  # (N, K, 3)
+    kept = useful_keypoints(found, frames)
+    if count is None:
+        return sorted(kept) or list(range(found.shape[1]))
+    others = [k for k in range(found.shape[1]) if k not in kept]
+    ranked = [kept[i] for i in by_what_they_tell(found[:, kept, :2])] + others
+    return sorted(ranked[:count])
+
+
+def useful_keypoints(found: Tensor, frames: Tensor) -> list[int]:
+    """
+    Return the keypoints that follow something which no surer one follows.
+
+    :param found: u, v in px and confidence, (N, K, 3)
+    :param frames: (N, H, W, 3) uint8
+    """
     uv, diagonal = found[..., :2], diagonal_px(*frames.shape[1:3])
     useful = moving(uv, diagonal) & (static_share(uv, frames.cpu()) < OFTEN)
     kept: list[int] = []
@@ -37,7 +55,37 @@ def choose_keypoints(network: Keypointer, frames: Tensor) -> list[int]:
         near = (uv[:, kept] - uv[:, k : k + 1]).norm(dim=-1) < ONE_PLACE * diagonal  # (N, kept)
         if useful[k] and not (near.float().mean(dim=0) > OFTEN).any():
             kept.append(k)
-    return sorted(kept) or list(range(uv.shape[1]))
+    return kept
+
+
+def by_what_they_tell(uv: Tensor) -> list[int]:
+    """
+    Return keypoints in the order of what they add to a linear account of all their motion.
+
+    Each next one is that whose coordinates, with those before it, leave the least of the others'
+    variance unexplained: greedy selection of columns, as in a pivoted QR decomposition.
+
+    :param uv: (N, K, 2) px
+    """
+    left = (uv - uv.mean(dim=0)).double()
+    order: list[int] = []
+    while len(order) < uv.shape[1]:
+        gains = [-1.0 if k in order else told_by(left, k)[1] for k in range(uv.shape[1])]
+        order.append(max(range(len(gains)), key=gains.__getitem__))
+        basis, _ = told_by(left, order[-1])
+        left = left - torch.einsum('nb,mb,mkc->nkc', basis, basis, left)
+    return order
+
+
+def told_by(left: Tensor, k: int) -> tuple[Tensor, float]:
+    """
+    Return what a keypoint's remaining motion spans, (N, 2), and how much of all motion that is.
+
+    :param left: what is not yet explained, (N, K, 2) px
+    """
+    basis, values, _ = torch.linalg.svd(left[:, k], full_matrices=False)
+    basis = basis * (values > 1e-6 * len(left))  # a direction without motion spans nothing
+    return basis, float(torch.einsum('nb,nkc->bkc', basis, left).square().sum())
 
 
 def moving(uv: Tensor, diagonal: float) -> Tensor:

@@ -145,10 +145,13 @@ class Watch:
         session = self._session
         frames = session.probe(SETTLING_FRAMES).to(self._fabric.device)
         network = session.average.network
-        has_names = session.facts.label_names or session.learner.objective.skeleton()
-        if self._config.prune and not has_names:
-            session.kept = choose_keypoints(network, frames)
-            log.info('Keypoints: %d of %d are kept.', len(session.kept), self._config.keypoints)
+        has_names = session.facts.label_names or session.learner.objective.links
+        config = self._config
+        if (config.prune or config.spare) and not has_names:
+            count = None if config.prune else config.keypoints
+            session.kept = choose_keypoints(network, frames, count)
+            learned = network.config.keypoints
+            log.info('Keypoints: %d of %d are kept.', len(session.kept), learned)
             network = network.select(session.kept)
         calibrate(network, frames)
         session.average.network.calibration.copy_(network.calibration)

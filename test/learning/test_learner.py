@@ -1,8 +1,10 @@
 """The averaged network follows the live one slowly, and at first fast."""
 
+from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.learner import Average, Learner
 from keypoint_perception.learning.views import Facts
+import pytest
 import torch
 
 
@@ -68,3 +70,14 @@ def test_frames_that_are_only_shown_have_no_gradient():
     sum(term.sum() for term in terms.values()).backward()
     assert all(p.grad.abs().sum() > 0 for p in one_way.network.parameters())
     assert terms['spread'].shape == both['spread'].shape == (3,)
+
+
+def test_no_keypoint_of_a_learned_graph_can_be_spare():
+    config = TrainConfig('edge_linking', keypoints=4, spare=2, size=32, width=8)
+    with pytest.raises(ConfigError, match='spare: edge_linking learns which of all its keypoint'):
+        Learner(config, (32, 32), Facts(change=0.1))
+
+
+def test_spare_keypoints_are_learned_beside_those_asked_for():
+    config = TrainConfig(keypoints=4, spare=2, size=32, width=8)
+    assert Learner(config, (32, 32), Facts(change=0.1)).network.config.keypoints == 6

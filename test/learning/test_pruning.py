@@ -1,7 +1,7 @@
 """Keypoints that are of no use are not exported, and the others keep what they say."""
 
 from keypoint_perception.learning.config import read_config
-from keypoint_perception.learning.pruning import choose_keypoints
+from keypoint_perception.learning.pruning import by_what_they_tell, choose_keypoints, told_by
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -43,6 +43,32 @@ def test_what_is_of_no_use_is_left_out(frames):
 def test_all_are_kept_where_none_is_of_use(frames):
     still = torch.tensor([40.0, 32.0, 0.9]).expand(20, 3)
     assert choose_keypoints(Scripted(torch.stack([still, still], dim=1)), frames) == [0, 1]
+
+
+def test_as_many_are_kept_as_were_asked_for(frames):
+    still = torch.tensor([40.0, 32.0, 0.9]).expand(20, 3)
+    found = [still, on_the_square(0, 0.6), still + torch.tensor([0.0, 9.0, 0.0])]
+    network = Scripted(torch.stack(found, dim=1))
+    assert choose_keypoints(network, frames, 1) == [1]
+    assert choose_keypoints(network, frames, 2) == [0, 1]
+
+
+def test_those_are_kept_that_tell_most_of_the_others():
+    # three motions that have nothing to do with each other, over four frames
+    one, two, three = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]])
+    wide = torch.stack([10 * one, 10 * two], dim=1)
+    narrow = torch.stack([4 * three, 0 * three], dim=1)
+    # a copy that is elsewhere tells nothing new
+    found = torch.stack([narrow, wide + 50, wide], dim=1)
+    assert by_what_they_tell(found) == [1, 0, 2]
+
+
+def test_what_a_keypoint_tells_is_what_lies_in_its_plane():
+    left = torch.tensor([[[1.0, 0.0], [2.0, 3.0]], [[-1.0, 0.0], [-2.0, 3.0]]]).double()
+    basis, told = told_by(left, 0)
+    # the first moves along (1, -1) over the two frames; of the second that holds u, not v
+    torch.testing.assert_close(basis[:, 0].abs(), torch.full((2,), 0.5**0.5).double())
+    assert told == pytest.approx(2 + 8)
 
 
 @pytest.mark.parametrize('network', ['default', 'paper'])
