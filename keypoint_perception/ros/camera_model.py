@@ -15,7 +15,7 @@ so the first pixel of an image with binning 2 is the place (0.5, 0.5) of the ful
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from keypoint_perception.errors import CalibrationError
 import numpy as np
@@ -37,7 +37,7 @@ class CameraModel:
     :param image_hw: height and width of the images that this describes, px
     :param k: focal lengths and principal point of the full raw image, (fx, fy, cx, cy) px
     :param p: the same of the full rectified image; where CameraInfo gives none, those of ``k``
-    :param r: rotation from the camera to the rectified camera, (3, 3)
+    :param r: rotation from the camera to the rectified camera, row by row
     :param distortion: name of the distortion model
     :param d: its coefficients
     :param offset_uv: first column and row of the window in the full image, px
@@ -48,7 +48,7 @@ class CameraModel:
     image_hw: tuple[int, int]
     k: tuple[float, float, float, float]
     p: tuple[float, float, float, float]
-    r: np.ndarray = field(default_factory=lambda: np.eye(3))
+    r: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
     distortion: str = 'plumb_bob'
     d: tuple[float, ...] = ()
     offset_uv: tuple[int, int] = (0, 0)
@@ -66,8 +66,7 @@ class CameraModel:
         :param rectified: whether the images are rectified already
         :raises CalibrationError: if the camera is not calibrated or its model is not known
         """
-        k, p, d = (np.asarray(values, np.float64) for values in (info.k, info.p, info.d))
-        r = np.asarray(info.r, np.float64).reshape(3, 3)
+        k, p, d, r = (np.asarray(v, np.float64) for v in (info.k, info.p, info.d, info.r))
         if not all(np.isfinite(values).all() for values in (k, p, d, r)):
             msg = (
                 'The camera_info holds NaN or infinity in K, D, R or P; expected finite numbers; '
@@ -80,7 +79,7 @@ class CameraModel:
             image_hw=_received_hw(info),
             k=tuple(intrinsics),
             p=tuple(p[[0, 5, 2, 6]] if p[0] and p[5] else intrinsics),
-            r=r if r.any() else np.eye(3),
+            r=tuple(r if r.any() else np.eye(3).ravel()),
             distortion=info.distortion_model,
             d=() if rectified else _coefficients(info.distortion_model, d),
             offset_uv=(info.roi.x_offset, info.roi.y_offset),
@@ -131,7 +130,7 @@ class CameraModel:
         if self.rectified:
             return np.array(uv, np.float64)
         rays = self.rays(uv)
-        turned = np.column_stack([rays, np.ones(len(rays))]) @ self.r.T
+        turned = np.column_stack([rays, np.ones(len(rays))]) @ np.reshape(self.r, (3, 3)).T
         ahead = np.where(turned[:, 2:] > 0, turned[:, 2:], np.nan)
         fx, fy, cx, cy = self.p
         full = turned[:, :2] / ahead * (fx, fy) + (cx, cy)

@@ -208,15 +208,11 @@ class DepthBuffer:
             ):
                 self._bytes -= len(self._images.popleft().data)
 
-    def nearest(self, stamp_ns: int, tolerance_ns: int):
-        """Return the image with the nearest stamp; None if none is within the tolerance."""
-
-        def distance_ns(image) -> int:
-            return abs(image.header.stamp_ns - stamp_ns)
-
+    def nearest(self, stamp_ns: int):
+        """Return the image with the nearest stamp, the newest of equals; None if there is none."""
         with self._lock:
-            found = min(self._images, key=distance_ns, default=None)
-        return found if found is not None and distance_ns(found) <= tolerance_ns else None
+            newest_first = reversed(self._images)
+            return min(newest_first, key=lambda i: abs(i.header.stamp_ns - stamp_ns), default=None)
 
     def clear(self) -> None:
         """Forget all images."""

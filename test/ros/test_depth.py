@@ -156,33 +156,32 @@ def stamped(*stamps_ns, size=1):
 
 def test_depth_is_paired_by_its_stamp():
     buffer = DepthBuffer()
+    assert buffer.nearest(0) is None
     early, late = stamped(100, 200)
     buffer.put(early)
     buffer.put(late)
-    assert buffer.nearest(140, 50) is early
-    assert buffer.nearest(160, 50) is late
-    assert buffer.nearest(250, 50) is late
-    assert buffer.nearest(251, 50) is None
-    assert buffer.nearest(49, 50) is None
+    assert buffer.nearest(140) is early
+    assert buffer.nearest(160) is late
+    assert buffer.nearest(900) is late
     buffer.clear()
-    assert buffer.nearest(200, 50) is None
+    assert buffer.nearest(200) is None
 
 
 def test_old_depth_is_forgotten():
     buffer = DepthBuffer()
-    for image in stamped(0, 1_000_000_000, 3_000_000_000):
+    early, middle, late = stamped(0, 1_000_000_000, 3_000_000_000)
+    for image in (early, middle, late):
         buffer.put(image)
-    assert buffer.nearest(0, 0) is None
-    assert buffer.nearest(1_000_000_000, 0) is not None
+    assert buffer.nearest(0) is middle
     (back,) = stamped(500_000_000)
     buffer.put(back)  # a recording begins again
-    assert buffer.nearest(3_000_000_000, 2_500_000_000) is back
+    assert buffer.nearest(3_000_000_000) is back
 
 
 def test_large_depth_images_do_not_fill_the_memory():
     buffer = DepthBuffer()
-    for image in stamped(1, 2, 3, size=MAX_WAITING_BYTES // 2):
+    images = stamped(1, 2, 3, size=MAX_WAITING_BYTES // 2)
+    for image in images:
         buffer.put(image)
-    assert buffer.nearest(1, 0) is None
-    assert buffer.nearest(2, 0) is not None
-    assert buffer.nearest(3, 0) is not None
+    assert buffer.nearest(1) is images[1]
+    assert buffer.nearest(3) is images[2]

@@ -1,0 +1,292 @@
+"""
+From points in an image to points in space and over time, for one camera.
+
+In this order: depth is read where the points were seen, in the image as received; points and
+depths are filtered, if a filter is on; the calibration turns points into rays, and a ray times its
+depth is x, y, z in the optical frame (REP 103: x right, y down, z forward). What is missing is
+said and counted, and only what depends on it is NaN.
+
+The filter takes a depth z as ``focal * ln(z)``: a step of one is then the same way in space as one
+pixel sideways, so that the settings in px hold for it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+import time
+from typing import NamedTuple
+
+from keypoint_perception.errors import CalibrationError, EncodingError
+from keypoint_perception.ros.calibration import Calibration
+from keypoint_perception.ros.camera_model import CameraModel
+from keypoint_perception.ros.cdr import ImageHeader, read_image
+from keypoint_perception.ros.depth import check_registered, depth_at, DepthBuffer, view_depth
+from keypoint_perception.ros.point_filter import FilterSettings, PointFilter
+import numpy as np
+
+# How long something may be missing before it is said: at the start not everything comes at once.
+PATIENCE_S = 3.0
+
+
+@dataclass(frozen=True)
+class GeometrySettings:
+    """
+    What is done with points besides finding them.
+
+    :param depth: whether to look for x, y, z
+    :param depth_tolerance_s: largest difference of the stamps of an image and its depth image
+    :param depth_window: side of the window that a depth is read from, px of the depth image, odd
+    :param rectified: whether the images are rectified already
+    :param undistort: whether u, v are published in px of the rectified image
+    :param filter: how points are filtered
+    """
+
+    depth: bool = False
+    depth_tolerance_s: float = 0.05
+    depth_window: int = 5
+    rectified: bool = False
+    undistort: bool = False
+    filter: FilterSettings = field(default_factory=FilterSettings)
+
+    @property
+    def calibrated(self) -> bool:
+        """Return whether anything here needs the camera's calibration."""
+        return self.depth or self.undistort
+
+
+class Located(NamedTuple):
+    """
+    Points as they are published.
+
+    :param points: u, v in px and confidence, (N, 3) float32; u, v are NaN only where rectified
+        ones were asked for and cannot be told
+    :param xyz: metres in the optical frame, NaN where unknown, (N, 3); None without depth
+    :param velocities: of u, v in px/s and, with depth, of x, y, z in m/s, (N, 2) or (N, 5); None
+        without a filter
+    """
+
+    points: np.ndarray
+    xyz: np.ndarray | None = None
+    velocities: np.ndarray | None = None
+
+    def rows(self, which: slice) -> Located:
+        """Return some of the points."""
+        return Located(*(None if values is None else values[which] for values in self))
+
+
+class Geometry:
+    """
+    Locates the points of one camera's images.
+
+    Messages are left by the executor's thread, points are located in the inference thread.
+
+    :param settings: may be exchanged at any time
+    :param topics: names of the topics of ``camera_info`` and ``depth``, for sentences
+    :param note: told of what is missing or wrong: its kind and a sentence
+    """
+
+    def __init__(
+        self,
+        settings: GeometrySettings,
+        topics: dict[str, str],
+        note: Callable[[str, str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self._topics = topics
+        self._note = note
+        self._calibration = Calibration()
+        self._depths = DepthBuffer()
+        self._patience = {name: Patience(clock) for name in topics}
+        self._model: CameraModel | None = None
+        self._flat, self._ahead = (PointFilter(settings.filter) for _ in range(2))
+        self._stamp_ns: int | None = None
+
+    def put_camera_info(self, serialised: bytes) -> None:
+        """Leave a serialised CameraInfo; the newest counts."""
+        self._calibration.put(serialised)
+
+    def put_depth(self, serialised: bytes) -> None:
+        """Leave a serialised depth image."""
+        try:
+            self._depths.put(read_image(serialised))
+        except EncodingError as error:
+            self._note('depth image not usable', str(error))
+
+    def wait_anew(self) -> None:
+        """Forget what is old: images come again after they were not listened to."""
+        self._depths.clear()
+        for patience in self._patience.values():
+            patience.found()
+
+    def locate(
+        self, header: ImageHeader, image_hw: tuple[int, int], points: np.ndarray
+    ) -> Located:
+        """
+        Return where points of an image are.
+
+        :param points: u, v in px of the image and confidence, (N, 3) float32
+        """
+        settings, filtering = self.settings, self.settings.filter.kind != 'none'
+        if not (settings.calibrated or filtering):
+            return Located(points)
+        model = self._usable_model(image_hw) if settings.calibrated else None
+        z = self._distances(header, image_hw, points, model) if settings.depth else None
+        uv, velocity_uv, velocity_z = points[:, :2].astype(np.float64), None, None
+        if filtering:
+            uv, velocity_uv, z, velocity_z = self._filter(header.stamp_ns, points, z, model)
+        xyz, velocity_xyz = _in_space(model, uv, velocity_uv, z, velocity_z)
+        if settings.undistort:
+            uv, velocity_uv = _rectified(model, uv, velocity_uv)
+        shown = np.column_stack([uv, points[:, 2]]).astype(np.float32)
+        speeds = [v for v in (velocity_uv, velocity_xyz) if v is not None]
+        return Located(shown, xyz, np.hstack(speeds) if speeds else None)
+
+    def _usable_model(self, image_hw: tuple[int, int]) -> CameraModel | None:
+        """Return the calibration, if there is one and it is of images like this."""
+        model = None
+        try:
+            model = self._calibration.model(rectified=self.settings.rectified)
+            if model is not None:
+                model.check_image(image_hw)
+            elif self._patience['camera_info'].lost():
+                self._missing('camera_info')
+        except CalibrationError as error:
+            self._note('camera_info not usable', f'{error} Until then {self._lacking} NaN.')
+            model = None
+        if model is not None:
+            self._patience['camera_info'].found()
+        if model is not self._model:
+            self._ahead.reset()  # its unit is the old focal length
+            self._model = model
+        return model
+
+    def _missing(self, what: str) -> None:
+        self._note(
+            f'no {what}',
+            f'No {what} has come on {self._topics[what]}, so {self._lacking} NaN; remap {what} '
+            'to the topic of the camera (`ros2 topic list` shows it), or start its publisher.',
+        )
+
+    @property
+    def _lacking(self) -> str:
+        """Return what cannot be told without a calibration or a depth, for sentences."""
+        return 'x, y, z stay' if self.settings.depth else 'u and v are'
+
+    def _distances(self, header, image_hw, points, model) -> np.ndarray:
+        """Return the depths of points in metres, NaN where there are none, (N,)."""
+        nowhere = np.full(len(points), np.nan)
+        settings = self.settings
+        tolerance_ns = round(settings.depth_tolerance_s * 1e9)
+        image = self._depths.nearest(header.stamp_ns)
+        if image is None:
+            if self._patience['depth'].lost():
+                self._missing('depth')
+            return nowhere
+        away_ns = abs(image.header.stamp_ns - header.stamp_ns)
+        if away_ns > tolerance_ns:
+            if self._patience['depth'].lost():
+                self._note(
+                    'no depth at the time',
+                    f'The nearest depth image is {away_ns / 1e6:.0f} ms away from its image, '
+                    f'expected at most {tolerance_ns / 1e6:.0f}; raise depth_tolerance, or let '
+                    'the camera stamp both alike.',
+                )
+            return nowhere
+        self._patience['depth'].found()
+        try:
+            pixels, metres = view_depth(image)
+            check_registered(pixels.shape, image_hw)
+        except EncodingError as error:
+            self._note('depth image not usable', str(error))
+            return nowhere
+        if model is None:
+            return nowhere
+        window = settings.depth_window
+        return metres * depth_at(pixels, points[:, :2], image_hw, window=window)
+
+    def _filter(self, stamp_ns: int, points, z, model):
+        """Return places, depths and the velocities of both, filtered."""
+        self._watch_clock(stamp_ns)
+        self._flat.settings = self._ahead.settings = self.settings.filter
+        confidence = points[:, 2]
+        uv, velocity_uv = self._flat.filter(stamp_ns, points[:, :2], confidence)
+        if z is None or model is None:
+            return uv, velocity_uv, z, z
+        scaled = model.focal_px * np.log(z)
+        ahead, speed = self._ahead.filter(stamp_ns, scaled[:, None], confidence)
+        z = np.exp(ahead[:, 0] / model.focal_px)
+        return uv, velocity_uv, z, z * speed[:, 0] / model.focal_px
+
+    def _watch_clock(self, stamp_ns: int) -> None:
+        """Say when stamps do what no filter can follow; it begins anew by itself."""
+        before, self._stamp_ns = self._stamp_ns, stamp_ns
+        if before is None or stamp_ns > before:
+            return
+        if stamp_ns == before:
+            self._note(
+                'stamps stand still',
+                f'Two images have the stamp {stamp_ns / 1e9:.3f} s, so the filter begins anew '
+                'with each; let the camera stamp its images.',
+            )
+            return
+        self._note(
+            'stamps went back',
+            f'Stamps went back by {(before - stamp_ns) / 1e9:.3f} s (a recording that begins '
+            'again?), so the filter begins anew.',
+        )
+
+
+def _in_space(model, uv, velocity_uv, z, velocity_z) -> tuple:
+    """Return x, y, z and their velocities, (N, 3) each; None where they are not asked for."""
+    if z is None:
+        return None, None
+    rays = np.full((len(uv), 3), np.nan)
+    if model is not None:
+        rays[:, :2], rays[:, 2] = model.rays(uv), 1.0
+    xyz = rays * z[:, None]
+    if velocity_uv is None:
+        return xyz, None
+    turning = np.zeros_like(rays)
+    if model is not None:
+        turning[:, :2] = _rate(model.rays, uv, velocity_uv)
+    return xyz, turning * z[:, None] + rays * velocity_z[:, None]
+
+
+def _rectified(model, uv, velocity_uv) -> tuple:
+    """Return places and velocities in the rectified image; NaN without a calibration."""
+    if model is None:
+        return uv * np.nan, None if velocity_uv is None else velocity_uv * np.nan
+    turning = None if velocity_uv is None else _rate(model.rectify, uv, velocity_uv)
+    return model.rectify(uv), turning
+
+
+def _rate(move: Callable, uv: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+    """Return how fast moved places change: along a step of one px, which has room for rounding."""
+    speed = np.linalg.norm(velocity, axis=1, keepdims=True)
+    step = velocity / np.where(speed > 0, speed, 1.0)
+    return (move(uv + step) - move(uv)) * speed
+
+
+class Patience:
+    """
+    How long something has been missing.
+
+    :param clock: seconds
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since: float | None = None
+
+    def lost(self) -> bool:
+        """Return whether it has been missing for too long; it is missing now."""
+        now = self._clock()
+        self._since = now if self._since is None else self._since
+        return now - self._since > PATIENCE_S
+
+    def found(self) -> None:
+        """Begin anew."""
+        self._since = None

@@ -1,0 +1,265 @@
+"""Points of an image become points in space: worked by hand, with what is missing said."""
+
+import math
+import re
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from keypoint_perception.ros.cdr import ImageHeader
+from keypoint_perception.ros.geometry import Geometry, GeometrySettings, PATIENCE_S
+from keypoint_perception.ros.point_filter import FilterSettings
+import numpy as np
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CameraInfo, Image
+
+pytestmark = pytest.mark.usefixtures('ros_domain')
+HW = (48, 64)
+FX, FY, CX, CY = 50.0, 40.0, 31.5, 23.5
+TOPICS = {'camera_info': '/cam/camera_info', 'depth': '/cam/depth'}
+MS = 1_000_000
+# ten columns right of the centre and 4 rows below it: the ray (0.2, 0.1)
+POINTS = np.array([[41.5, 27.5, 0.9], [31.5, 23.5, 0.8]], np.float32)
+
+
+def camera_info(**fields):
+    values = {
+        'height': HW[0],
+        'width': HW[1],
+        'distortion_model': 'plumb_bob',
+        'd': [0.0] * 5,
+        'k': [FX, 0.0, CX, 0.0, FY, CY, 0.0, 0.0, 1.0],
+        'p': [25.0, 0.0, 10.0, 0.0, 0.0, 20.0, 5.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+    }
+    message = CameraInfo(**values | fields)
+    message.header.stamp.sec = 7
+    return serialize_message(message)
+
+
+def depth_image(metres, stamp_ms=0, **fields):
+    pixels = np.broadcast_to(np.float32(metres), HW)
+    values = {'height': HW[0], 'width': HW[1], 'encoding': '32FC1', 'step': 4 * HW[1]}
+    message = Image(**values | {'data': pixels.tobytes()} | fields)
+    message.header.stamp.sec, milliseconds = divmod(stamp_ms, 1000)
+    message.header.stamp.nanosec = milliseconds * MS
+    return serialize_message(message)
+
+
+def at(stamp_ms):
+    sec, milliseconds = divmod(stamp_ms, 1000)
+    return ImageHeader(sec, milliseconds * MS, 'cam')
+
+
+class Told(dict):
+    """What was noted: the last sentence of each kind."""
+
+    now = 0.0
+
+    def note(self, kind, sentence):
+        self[kind] = sentence
+
+
+@pytest.fixture
+def told():
+    return Told()
+
+
+@pytest.fixture
+def make(told):
+    """Return a function that makes a geometry and feeds it."""
+
+    def geometry(*messages, **settings):
+        settings = GeometrySettings(**{'depth': True} | settings)
+        made = Geometry(settings, TOPICS, told.note, clock=lambda: told.now)
+        for message in messages:
+            put = made.put_camera_info if b'plumb_bob' in message else made.put_depth
+            put(message)
+        return made
+
+    return geometry
+
+
+def test_depth_times_ray(make, told):
+    located = make(camera_info(), depth_image(2.0)).locate(at(0), HW, POINTS)
+    np.testing.assert_allclose(located.xyz, [[0.4, 0.2, 2], [0, 0, 2]], atol=1e-6)
+    np.testing.assert_array_equal(located.points, POINTS)
+    assert located.points.dtype == np.float32
+    assert located.velocities is None
+    assert told == {}
+
+
+def test_millimetres(make):
+    pixels = np.full(HW, 1500, np.uint16)
+    millimetres = depth_image(0, encoding='16UC1', step=2 * HW[1], data=pixels.tobytes())
+    located = make(camera_info(), millimetres).locate(at(0), HW, POINTS)
+    np.testing.assert_allclose(located.xyz[0], [0.3, 0.15, 1.5], atol=1e-6)
+
+
+def test_without_anything_on_points_stay_as_they_are(make, told):
+    located = make(depth=False).locate(at(0), HW, POINTS)
+    assert located.points is POINTS
+    assert (located.xyz, located.velocities) == (None, None)
+
+
+def test_rectified_places_only_where_they_are_asked_for(make):
+    # the ray (0.2, 0.1): 25 * 0.2 + 10, 20 * 0.1 + 5
+    located = make(camera_info(), undistort=True, depth=False).locate(at(0), HW, POINTS)
+    np.testing.assert_allclose(located.points, [[15, 7, 0.9], [10, 5, 0.8]], rtol=1e-6)
+    assert located.xyz is None
+    located = make(undistort=True, depth=False).locate(at(0), HW, POINTS)
+    assert np.isnan(located.points[:, :2]).all()
+    np.testing.assert_array_equal(located.points[:, 2], POINTS[:, 2])
+
+
+def test_rectified_images_are_seen_through_p(make):
+    geometry = make(camera_info(), depth_image(2.0), rectified=True)
+    # (41.5 - 10) / 25, (27.5 - 5) / 20
+    np.testing.assert_allclose(geometry.locate(at(0), HW, POINTS).xyz[0], [2.52, 2.25, 2])
+
+
+def test_the_nearest_depth_in_time_counts_within_the_tolerance(make, told):
+    images = [depth_image(1.0, 0), depth_image(2.0, 30), depth_image(3.0, 60)]
+    geometry = make(camera_info(), *images, depth_tolerance_s=0.01)
+    assert geometry.locate(at(35), HW, POINTS).xyz[0, 2] == 2
+    assert np.isnan(geometry.locate(at(45), HW, POINTS).xyz).all()
+    assert told == {}
+    told.now = PATIENCE_S + 1
+    geometry.locate(at(80), HW, POINTS)
+    assert told['no depth at the time'].startswith(
+        'The nearest depth image is 20 ms away from its image, expected at most 10; raise depth_t'
+    )
+
+
+def test_what_never_comes_is_said_after_a_while(make, told):
+    geometry = make(depth_image(2.0))
+    located = geometry.locate(at(0), HW, POINTS)
+    assert np.isnan(located.xyz).all()
+    assert told == {}
+    told.now = PATIENCE_S + 1
+    geometry.locate(at(0), HW, POINTS)
+    sentence = 'No camera_info has come on /cam/camera_info, so x, y, z stay NaN; remap camera_in'
+    assert told['no camera_info'].startswith(sentence)
+    geometry = make(camera_info())
+    geometry.locate(at(0), HW, POINTS)
+    told.now *= 2
+    geometry.wait_anew()
+    geometry.locate(at(0), HW, POINTS)
+    assert 'no depth' not in told
+    told.now *= 2
+    geometry.locate(at(0), HW, POINTS)
+    assert told['no depth'].startswith('No depth has come on /cam/depth')
+
+
+@pytest.mark.parametrize(
+    ('message', 'kind', 'sentence'),
+    [
+        (lambda: camera_info(k=[0.0] * 9), 'camera_info not usable', 'has zeros in K'),
+        (
+            lambda: camera_info(width=32),
+            'camera_info not usable',
+            'is 64x48, but .* images of 32x48',
+        ),
+        (lambda: camera_info()[:60], 'camera_info not usable', 'A camera_info cannot be read'),
+        (
+            lambda: depth_image(1, encoding='rgb8'),
+            'depth image not usable',
+            "encoding 'rgb8', expected",
+        ),
+        (
+            lambda: depth_image(1, height=24),
+            'depth image not usable',
+            'is 64x24 and its picture 64x48',
+        ),
+        (lambda: depth_image(1, step=9), 'depth image not usable', 'has a step of 9 bytes'),
+        (lambda: depth_image(1)[:50], 'depth image not usable', 'is cut short'),
+    ],
+    ids=['uncalibrated', 'size', 'cut', 'encoding', 'proportions', 'step', 'cut depth'],
+)
+def test_what_cannot_be_used_is_said_and_u_v_go_on(make, told, message, kind, sentence):
+    geometry = make(camera_info(), depth_image(2.0), message())
+    located = geometry.locate(at(0), HW, POINTS)
+    if 'cut short' not in sentence:  # what never was an image takes no other's place
+        assert np.isnan(located.xyz).all()
+    np.testing.assert_array_equal(located.points, POINTS)
+    assert told.keys() == {kind}
+    assert re.search(sentence, told[kind])
+    for good in (camera_info(), depth_image(2.0)):
+        (geometry.put_camera_info if b'plumb_bob' in good else geometry.put_depth)(good)
+    assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
+
+
+def test_a_calibration_that_changes_is_taken_over(make):
+    geometry = make(camera_info(), depth_image(2.0))
+    geometry.locate(at(0), HW, POINTS)
+    geometry.put_camera_info(camera_info(k=[100.0, 0.0, CX, 0.0, FY, CY, 0.0, 0.0, 1.0]))
+    np.testing.assert_allclose(geometry.locate(at(0), HW, POINTS).xyz[0, 0], 0.2)
+
+
+def moving(kind='one_euro', **settings):
+    # without smoothing: the cutoffs let everything through
+    return FilterSettings(kind, 1e9, 0.0, 1e9, gap_s=1.0, **settings)
+
+
+def test_velocities_in_the_image_and_in_space(make, told):
+    geometry = make(camera_info(), depth_image(2.0), filter=moving())
+    first = geometry.locate(at(0), HW, POINTS)
+    np.testing.assert_array_equal(first.velocities, np.zeros((2, 5)))
+    # in 100 ms one column right and away by the factor 1.02: 2 m * ln 1.02 / 0.1 s
+    geometry.put_depth(depth_image(2.04, 100))
+    located = geometry.locate(at(100), HW, POINTS + np.float32([1, 0, 0]))
+    away = 2.04 * math.log(1.02) / 0.1
+    x = 2.04 * 10 / FX + 0.22 * away  # the ray turns by 10 px/s and is (0.22, 0.1, 1)
+    np.testing.assert_allclose(located.velocities[0], [10, 0, x, 0.1 * away, away], rtol=1e-5)
+    np.testing.assert_allclose(located.xyz[0], [0.22 * 2.04, 0.1 * 2.04, 2.04], rtol=1e-5)
+    assert told == {}
+
+
+def test_velocities_of_rectified_places(make):
+    geometry = make(camera_info(), filter=moving(), undistort=True, depth=False)
+    geometry.locate(at(0), HW, POINTS)
+    located = geometry.locate(at(100), HW, POINTS + np.float32([1, 0, 0]))
+    np.testing.assert_allclose(located.velocities, [[5, 0], [5, 0]], atol=1e-4)
+
+
+def test_a_filter_smooths_in_space_too(make):
+    settings = FilterSettings('one_euro', 1 / math.pi, 0.0, 1 / math.pi, gap_s=1.0)
+    geometry = make(camera_info(), depth_image(2.0), filter=settings)
+    geometry.locate(at(0), HW, POINTS)
+    geometry.put_depth(depth_image(8.0, 500))
+    # after half a second a is 1/2: half a column, and half of the way from ln 2 to ln 8
+    located = geometry.locate(at(500), HW, POINTS + np.float32([2, 0, 0]))
+    np.testing.assert_allclose(located.points[0], [42.5, 27.5, 0.9], rtol=1e-6)
+    np.testing.assert_allclose(located.xyz[0], [0.22 * 4, 0.4, 4], rtol=1e-6)
+
+
+def test_velocities_have_their_fields_while_there_is_no_depth(make):
+    geometry = make(filter=moving())
+    located = geometry.locate(at(0), HW, POINTS)
+    np.testing.assert_array_equal(located.velocities[:, :2], 0)
+    assert np.isnan(located.velocities[:, 2:]).all()
+    assert located.velocities.shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ('second_ms', 'kind', 'sentence'),
+    [
+        (400, 'stamps went back', 'Stamps went back by 0.100 s'),
+        (500, 'stamps stand still', 'Two images have the stamp 0.500 s'),
+    ],
+)
+def test_a_filter_begins_anew_when_the_clock_does(make, told, second_ms, kind, sentence):
+    geometry = make(filter=FilterSettings('constant_velocity'), depth=False)
+    geometry.locate(at(500), HW, POINTS)
+    located = geometry.locate(at(second_ms), HW, POINTS + np.float32([9, 9, 0]))
+    np.testing.assert_allclose(located.points, POINTS + np.float32([9, 9, 0]))
+    np.testing.assert_array_equal(located.velocities, 0)
+    assert told[kind].startswith(sentence)
+
+
+def test_rows():
+    geometry = GeometrySettings()
+    assert not geometry.calibrated
+    located = Geometry(geometry, TOPICS, print).locate(at(0), HW, POINTS).rows(slice(1, 2))
+    np.testing.assert_array_equal(located.points, POINTS[1:])
+    assert located.xyz is None
