@@ -16,12 +16,13 @@ from keypoint_perception.commands.evaluate import evaluate
 from keypoint_perception.commands.export import export
 from keypoint_perception.commands.extract import extract
 from keypoint_perception.commands.landmarks import landmarks
+from keypoint_perception.commands.record import record
 from keypoint_perception.commands.train import train
 from keypoint_perception.errors import PerceptionError
 import typer
 
 # One line a verb, in the order in which a user meets them.
-VERBS = (extract, train, detect, evaluate, landmarks, export, doctor)
+VERBS = (record, extract, train, detect, evaluate, landmarks, export, doctor)
 
 # The base of all complaints about a command line. Older Typer takes it from click, newer Typer
 # carries its own copy; by this way it is found in both.

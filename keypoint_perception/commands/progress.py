@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+import sys
+import time
 from typing import TypeVar
 
 Item = TypeVar('Item')
+PRINT_S = 5.0  # between two lines where there is no terminal to renew one
 
 
 def show_progress(
@@ -49,6 +52,46 @@ def runs_progress(count: int) -> Iterator[RunsProgress]:
     """Show how many of several runs are done, and how far the present one is."""
     with _progress() as progress:
         yield RunsProgress(Bars(progress), progress.console, count)
+
+
+@contextmanager
+def recording_progress() -> Iterator[Callable]:
+    """
+    Show a line that tells how a recording goes, and give the function to call with its summary.
+
+    On a terminal the line is renewed; elsewhere one is printed every few seconds.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True)
+    last = time.monotonic(), 0
+    printed_at = -PRINT_S
+
+    def line(summary) -> str:
+        nonlocal last
+        now = time.monotonic()
+        rate = (summary.messages - last[1]) / max(now - last[0], 1e-9)
+        last = now, summary.messages
+        minutes, seconds = divmod(int(summary.seconds), 60)
+        left_out = f'{summary.skipped} left out  ' if summary.skipped else ''
+        return (
+            f'recording {minutes}:{seconds:02d}  {summary.messages} messages  {rate:.0f}/s  '
+            f'{summary.size_bytes / 1e6:.1f} MB  {left_out}'
+            f'{summary.dropped} dropped  {summary.lost} lost  {summary.safe} safe'
+        )
+
+    def print_now_and_then(summary) -> None:
+        nonlocal printed_at
+        if summary.seconds - printed_at >= PRINT_S:
+            printed_at = summary.seconds
+            print(line(summary), file=sys.stderr, flush=True)
+
+    if not console.is_terminal:
+        yield print_now_and_then
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield lambda summary: live.update(line(summary), refresh=True)
 
 
 class Bars:

@@ -51,17 +51,24 @@ class TopicSubscription:
     """
     Receives the serialised messages of a topic as soon as it has a publisher.
 
+    :param name: full name of the topic
     :param receive: called with the message and rclpy's information on it, in the executor's thread
+    :param log: logger with ``info``
     """
 
     def __init__(
-        self, node: Node, name: str, receive: Callable[[TopicSubscription, bytes, dict], None]
+        self,
+        node: Node,
+        name: str,
+        receive: Callable[[TopicSubscription, bytes, dict], None],
+        log,
     ) -> None:
-        self.name = node.resolve_topic_name(name)
+        self.name = name
         self.counts = TopicCounts()
         self.origin: TopicOrigin | None = None
         self._node = node
         self._receive = receive
+        self._log = log
         self._subscription = None
         self._matched: tuple | None = None
         self._unusable = ''
@@ -95,9 +102,7 @@ class TopicSubscription:
         self.close()
         self._subscription = self._subscribe(kind, profile)
         self._matched = matched
-        self._node.get_logger().info(
-            f'recording {self.name} ({msgtype}, {profile.reliability.name.lower()})'
-        )
+        self._log.info(f'recording {self.name} ({msgtype}, {profile.reliability.name.lower()})')
 
     def _subscribe(self, kind: type, profile: QoSProfile):
         def on_message(message: bytes, info: dict) -> None:

@@ -22,7 +22,7 @@ from keypoint_perception.errors import ConfigError
 from keypoint_perception.frames.bag_writer import BagWriter
 from keypoint_perception.ros.recorded_topic import TopicCounts, TopicSubscription
 from keypoint_perception.ros.recorder_settings import BYTES_PER_MB, RecorderSettings
-from keypoint_perception.ros.recording import Recording
+from keypoint_perception.ros.recording import End, Recording
 from keypoint_perception.ros.recording_filters import IMAGE_TYPES, RateLimit, stamp_of
 from keypoint_perception.ros.recording_queue import RecordingQueue, Waiting
 from keypoint_perception.sole_writer import sole_writer
@@ -43,6 +43,7 @@ class RecordingSummary:
     :param safe: of them, those that survive if the process is killed now
     :param topics: counts by topic
     :param ended: why it ended by itself; empty if it goes on or was stopped
+    :param asked: whether the user wanted it to end there, as by a duration
     """
 
     out: Path
@@ -52,6 +53,7 @@ class RecordingSummary:
     size_bytes: int
     topics: dict[str, TopicCounts]
     ended: str = ''
+    asked: bool = True
 
     @property
     def dropped(self) -> int:
@@ -85,6 +87,9 @@ class Recorder:
     :param node: receives; its executor has to spin
     :param topics: names, resolved and remapped as the node's own
     :param out: directory to make; it becomes the bag
+    :param on_end: called in the recorder's own thread when it has ended by itself or was stopped
+    :param log: logger with ``info`` and ``warning``; by default the node's
+    :param finished: event that is set when it has ended
     :raises ConfigError: if no topic is named
     """
 
@@ -96,6 +101,7 @@ class Recorder:
         out: Path | str,
         settings: RecorderSettings = RecorderSettings(),
         on_end: Callable[[RecordingSummary], None] | None = None,
+        log=None,
     ) -> None:
         if not topics:
             msg = 'No topic is named; expected at least one to record, as /camera/image_raw.'
@@ -105,8 +111,11 @@ class Recorder:
         self._node = node
         self._settings = settings
         self._on_end = on_end
-        self._ended = ''
-        subscriptions = (TopicSubscription(node, name, self._receive) for name in topics)
+        self._end = End()
+        self._log = node.get_logger() if log is None else log
+        subscriptions = (
+            TopicSubscription(node, name, self._receive, self._log) for name in topics
+        )
         self._topics = list({s.name: s for s in subscriptions}.values())
         self._rate = RateLimit(settings.rate) if settings.rate else None
         self._queue = RecordingQueue(round(settings.queue * BYTES_PER_MB))
@@ -138,8 +147,7 @@ class Recorder:
             split_ns=round(settings.split_duration * 1e9),
         )
         self._lock.enter_context(sole_writer(self.out))
-        warn = self._node.get_logger().warning
-        self._recording = Recording(bag, self._queue, settings, self._counts, warn)
+        self._recording = Recording(bag, self._queue, settings, self._counts, self._log.warning)
         self._sim_time = self._node.get_parameter('use_sim_time').value
         self._started = self._looked = time.monotonic()
         self._thread = threading.Thread(target=self._write, name='recorder')
@@ -147,7 +155,7 @@ class Recorder:
         self._look()
         for topic in self._topics:
             if not topic.listening:
-                self._node.get_logger().info(f'waiting for a publisher on {topic.name}')
+                self._log.info(f'waiting for a publisher on {topic.name}')
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self._node.create_timer(LOOK_S, self._look, clock=steady)
 
@@ -174,7 +182,8 @@ class Recorder:
             safe=bag.flushed_messages if bag else 0,
             size_bytes=bag.size_bytes if bag else 0,
             topics=self._counts(),
-            ended=self._ended,
+            ended=self._end.reason,
+            asked=self._end.asked,
         )
 
     def _counts(self) -> dict[str, TopicCounts]:
@@ -183,14 +192,15 @@ class Recorder:
     def _write(self) -> None:
         """Write until the end, in a thread of its own."""
         try:
-            self._ended = self._recording.run()
+            self._end = self._recording.run()
         except Exception as error:  # a fault of ours must not look like a recording that goes on
-            self._ended = f'an internal error, which is a bug: {error!r}'
+            self._end = End(f'an internal error, which is a bug: {error!r}', asked=False)
         finally:
             self._queue.close()
             self.finished.set()
-        if self._ended:
-            self._node.get_logger().warning(f'recording ended: {self._ended}.')
+        if self._end.reason:
+            say = self._log.info if self._end.asked else self._log.warning
+            say(f'recording ended: {self._end.reason}')
         if self._on_end is not None:
             self._on_end(self.summary())
 
@@ -228,7 +238,7 @@ class Recorder:
             obstacle = topic.obstacle()
             if self._said.get(topic.name) != obstacle:
                 self._said[topic.name] = obstacle
-                self._node.get_logger().warning(f'nothing to record: {obstacle}')
+                self._log.warning(f'nothing to record: {obstacle}')
 
     def _stop_listening(self) -> None:
         if self._timer is not None:

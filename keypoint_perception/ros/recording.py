@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 import json
 import os
 import shutil
@@ -34,6 +35,19 @@ from keypoint_perception.ros.recording_queue import RecordingQueue, Waiting
 FLUSH_S = 1.0
 SYNC_S = 5.0
 POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class End:
+    """
+    Why a recording ended.
+
+    :param reason: empty if it was stopped
+    :param asked: whether the user wanted it to end there; the bag lacks nothing then
+    """
+
+    reason: str = ''
+    asked: bool = True
 
 
 class Recording:
@@ -67,51 +81,48 @@ class Recording:
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix='recorder_sync')
         self._sync: Future | None = None
 
-    def run(self) -> str:
-        """
-        Write until the end; the bag is closed then, whatever happened.
-
-        :return: why it ended; empty if the queue was closed
-        """
+    def run(self) -> End:
+        """Write until the queue is closed or a limit is reached; the bag is closed then."""
         try:
-            reason = self._write_all()
+            end = self._write_all()
         except OSError as error:
-            reason = self._abandon(error)
+            end = self._abandon(error)
         else:
-            reason = self._close() or reason
+            end = self._close() or end
         self._queue.close()
-        return reason
+        return end
 
-    def _write_all(self) -> str:
+    def _write_all(self) -> End:
         while not self._queue.exhausted:
             item = self._queue.take(POLL_S)
-            reason = self._limit(item)
-            if reason:
-                return reason
+            end = self._limit(item)
+            if end is not None:
+                return end
             if item is not None:
                 for kept in self._chosen(item):
                     self._write(kept)
             self._flush_in_time()
         for item in self._gate.left():
             item.topic.counts.skipped += 1
-        return ''
+        return End()
 
-    def _limit(self, item: Waiting | None) -> str:
-        """Return why recording ends before a message; empty if it does not."""
+    def _limit(self, item: Waiting | None) -> End | None:
+        """Return why recording ends before a message, if it does."""
         settings = self._settings
         if settings.max_messages and self.bag.messages >= settings.max_messages:
-            return f'{settings.max_messages} messages are recorded (max_messages)'
+            return End(f'{settings.max_messages} messages are recorded (max_messages)')
         if settings.duration and self._seconds(item) >= settings.duration:
-            return f'{settings.duration:g} s are recorded (duration)'
+            return End(f'{settings.duration:g} s are recorded (duration)')
         floor = settings.disk_floor * BYTES_PER_MB
         free = shutil.disk_usage(self.bag.path).free - self.bag.waiting_bytes
         if floor and free < floor:
-            return (
+            reason = (
                 f'the disk of {str(self.bag.path)!r} has {free / BYTES_PER_MB:.0f} MB left, less '
                 f'than disk_floor ({settings.disk_floor:g} MB); free some space, or record to '
                 'another disk'
             )
-        return ''
+            return End(reason, asked=False)
+        return None
 
     def _seconds(self, item: Waiting | None) -> float:
         """Return the time since the first message, by the bag's clock; in silence by ours."""
@@ -202,16 +213,16 @@ class Recording:
             }
             self.bag.custom_data[f'keypoint_perception {name}'] = json.dumps(told)
 
-    def _close(self) -> str:
+    def _close(self) -> End | None:
         self._syncer.shutdown(wait=True)
         self._note_missing()
         try:
             self.bag.close()
         except OSError as error:
             return self._abandon(error)
-        return ''
+        return None
 
-    def _abandon(self, error: OSError) -> str:
+    def _abandon(self, error: OSError) -> End:
         self._syncer.shutdown(wait=True)
         self._note_missing()
         try:
@@ -219,11 +230,12 @@ class Recording:
             older = ''
         except OSError:
             older = ' (the counts in its metadata.yaml are older)'
-        return (
+        reason = (
             f'the bag {str(self.bag.path)!r} cannot be written any further: {error.strerror}; '
             f'what was written until then can be read{older}; free some space, or record to '
             'another disk'
         )
+        return End(reason, asked=False)
 
     def _say_once(self, sentence: str) -> None:
         if sentence not in self._said:
