@@ -1,4 +1,4 @@
-"""Encodings become the right colours, and images lie in the network input as the fit says."""
+"""Encodings become the right colours."""
 
 from array import array
 
@@ -7,10 +7,9 @@ from keypoint_perception.errors import EncodingError
 from keypoint_perception.images import (
     decode_compressed,
     decode_image,
-    fit_image,
+    open_image,
     SUPPORTED_ENCODINGS,
 )
-from keypoint_perception.keypoints import Fit
 import numpy as np
 import pytest
 
@@ -67,6 +66,14 @@ def test_depth_has_a_fixed_scale_of_16_mm_a_grey_level():
     depth_mm = np.array([[0, 15, 16, 4079], [4080, 4096, 10_000, 65_535]], '<u2')
     image = decode('16UC1', depth_mm)
     np.testing.assert_array_equal(image[..., 0], [[0, 0, 1, 254], [255, 255, 255, 255]])
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+def test_every_depth_keeps_to_its_scale(order):
+    depth_mm = np.arange(1 << 16, dtype=order + 'u2').reshape(256, 256)
+    image = decode('16UC1', depth_mm, is_bigendian=order == '>')
+    expected = np.minimum(np.arange(1 << 16).reshape(256, 256) // 16, 255)
+    np.testing.assert_array_equal(image[..., 2], expected)
 
 
 @pytest.mark.parametrize('bits', [8, 16])
@@ -165,11 +172,26 @@ def test_every_encoding_gives_rgb_of_the_right_size(encoding):
     assert image.dtype == np.uint8
 
 
+def test_received_pixels_are_not_copied():
+    data = bytes(range(200))
+    for encoding in ('rgb8', 'mono16', 'bayer_rggb8', 'nv12'):
+        image = open_image(encoding, data, height=4, width=4, step=16)
+        assert all(
+            np.shares_memory(plane, np.frombuffer(data, np.uint8)) for plane in image.planes
+        )
+        assert image.image_hw == (4, 4)
+
+
 def test_unknown_encoding_lists_the_known_ones():
     with pytest.raises(
         EncodingError, match=r"Encoding '32FC1' is not supported; supported: rgb8, bgr8.*nv24; set"
     ):
         decode_image('32FC1', bytes(4), height=1, width=1, step=4)
+
+
+def test_encoding_that_is_noise_is_quoted_in_part():
+    with pytest.raises(EncodingError, match=r"^Encoding 'x{40}' is not supported"):
+        decode_image('x' * 100_000, bytes(4), height=1, width=1, step=4)
 
 
 @pytest.mark.parametrize(('height', 'width'), [(0, 4), (4, 0), (0, 0)])
@@ -262,46 +284,3 @@ def test_compressed_bayer_mosaic_becomes_colour():
 def test_broken_compressed_image_is_refused(content):
     with pytest.raises(EncodingError, match=rf'image of {len(content)} bytes .* JPEG or PNG'):
         decode_compressed(content, 'jpeg')
-
-
-def test_fit_fills_its_part_and_leaves_the_rest_black():
-    fit = Fit((480, 640), (128, 128))
-    fitted = fit_image(np.full((480, 640, 3), ORANGE, np.uint8), fit)
-    np.testing.assert_array_equal(fitted[16:112], np.full((96, 128, 3), ORANGE, np.uint8))
-    assert not fitted[:16].any()
-    assert not fitted[112:].any()
-
-
-@pytest.mark.parametrize('image_hw', [(480, 640), (100, 37), (20, 24), (210, 160), (400, 401)])
-def test_a_spot_lands_where_the_fit_says(image_hw):
-    fit = Fit(image_hw, (96, 128))
-    # a spot around a known centre, large enough to survive the scaling
-    v, u = image_hw[0] * 0.3, image_hw[1] * 0.6
-    rows, columns = np.mgrid[: image_hw[0], : image_hw[1]]
-    radius = max(2.0, 0.06 * min(image_hw))
-    spot = 255 * np.exp(-((rows - v) ** 2 + (columns - u) ** 2) / (2 * radius**2))
-    fitted = fit_image(np.dstack([spot] * 3).astype(np.uint8), fit)[..., 0].astype(float)
-    grid_v, grid_u = np.mgrid[:96, :128]
-    found = [(fitted * grid_u).sum() / fitted.sum(), (fitted * grid_v).sum() / fitted.sum()]
-    np.testing.assert_allclose(found, fit.to_network([u, v]), atol=0.15)
-
-
-@pytest.mark.parametrize('factor', [3, 4, 5, 15])
-def test_shrinking_by_whole_factors_is_area_averaging(factor):
-    image = np.random.default_rng(0).integers(0, 256, (24 * factor, 32 * factor, 3), np.uint8)
-    fitted = fit_image(image, Fit(image.shape[:2], (24, 32)))
-    expected = cv2.resize(image, (32, 24), interpolation=cv2.INTER_AREA)
-    np.testing.assert_allclose(fitted.astype(int), expected, atol=1)
-
-
-def test_fit_writes_over_what_was_in_out():
-    out = np.full((16, 16, 3), 77, np.uint8)
-    image = np.full((8, 16, 3), ORANGE, np.uint8)
-    assert fit_image(image, Fit((8, 16), (16, 16)), out) is out
-    np.testing.assert_array_equal(out[4:12], image)
-    assert not out[:4].any()
-
-
-def test_image_of_another_size_than_the_fit_is_refused():
-    with pytest.raises(EncodingError, match='An image of 3x2 was given where 4x4 was expected'):
-        fit_image(orange(), Fit((4, 4), (8, 8)))

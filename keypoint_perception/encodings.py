@@ -1,0 +1,212 @@
+"""
+The pixel layouts of ``sensor_msgs/Image``, and how each becomes RGB.
+
+``sensor_msgs/Image`` names its layout by a string; :data:`SUPPORTED_ENCODINGS` lists those that
+are read here. Rules where the name alone does not settle the colour:
+
+- ``8UC3`` has no colour meaning; it is taken as BGR, which OpenCV programs write.
+- ``mono16`` and 16-bit Bayer are intensities: the upper eight bits are kept (``value >> 8``).
+- ``16UC1`` is depth in millimetres (REP 118): one grey level is 16 mm, 4,080 mm and beyond are
+  white, no reading (0) is black. The rule is fixed, so that a scene does not flicker as it would
+  if every frame were stretched to its own range.
+- YUV is BT.601 in video range (16 to 235). ``nv21`` is 4:2:0 with interleaved V, U; ``nv12`` the
+  same with U, V; ``nv24`` is 4:4:4 with interleaved U, V. Their ``step`` is that of a luma row, a
+  chroma row of ``nv24`` takes two; planes without padding are recognised whatever ``step`` says.
+- Bayer names give the first two pixels of the first row, then of the second. OpenCV names them
+  by the second and third pixel of the second row: ``bayer_rggb8`` is its ``BayerBG``.
+
+A picture is made smaller before its colours are made wherever that is the same: RGB, BGR, grey,
+and either with alpha (:attr:`Layout.linear`). It is not for Bayer, whose neighbours are filled in,
+nor for YUV, whose colours are cut off at 0 and 255: these become RGB first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+from keypoint_perception.errors import EncodingError
+import numpy as np
+
+DEPTH_MM_PER_GREY = 16
+BIG_ENDIAN_16 = np.dtype('>u2')
+
+
+class Buffers:
+    """Memory that is kept from one image to the next, by name; for one thread."""
+
+    def __init__(self) -> None:
+        self._octets: dict[str, np.ndarray] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype=np.uint8) -> np.ndarray:
+        """Return an array, with whatever it holds from the last time."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if name not in self._octets or self._octets[name].size < size:
+            self._octets[name] = np.empty(size, np.uint8)
+        return self._octets[name][:size].view(dtype).reshape(shape)
+
+
+class Layout(NamedTuple):
+    """
+    How the pixels of one encoding lie in memory, and how they become RGB.
+
+    :param channels: numbers a pixel, of the first plane
+    :param dtype: of a number, without its byte order
+    :param to_rgb: planes of 8 bits -> (H, W, 3) uint8; may be a view of them
+    :param linear: the mean of colours is the colour of the mean
+    :param to_8_bits: (H, W) of 16 bits -> (H, W) uint8
+    :param even_width: two neighbours share their colour
+    """
+
+    channels: int
+    dtype: str
+    to_rgb: Callable[..., np.ndarray]
+    linear: bool = False
+    to_8_bits: Callable[[np.ndarray, Buffers], np.ndarray] | None = None
+    even_width: bool = False
+
+
+class EncodedImage(NamedTuple):
+    """
+    An image as it was sent: its size checked, its colours not yet made.
+
+    :param planes: views of the received bytes, (H, W) or (H, W, C), the first in full size
+    """
+
+    layout: Layout
+    planes: tuple[np.ndarray, ...]
+
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """Return height and width, px."""
+        return self.planes[0].shape[:2]
+
+    def in_8_bits(self, buffers: Buffers) -> EncodedImage:
+        """Return the same in 8 bits a number, in the buffers where it was not so."""
+        if self.layout.to_8_bits is None:
+            return self
+        planes = tuple(self.layout.to_8_bits(plane, buffers) for plane in self.planes)
+        return EncodedImage(self.layout._replace(to_8_bits=None), planes)
+
+    def to_rgb(self, buffers: Buffers | None = None) -> np.ndarray:
+        """
+        Return the picture as RGB.
+
+        :param buffers: what holds the result, unless it is a view; new if not given
+        :return: (H, W, 3) uint8; may share memory with the planes and be read-only
+        """
+        buffers = Buffers() if buffers is None else buffers
+        return self.layout.to_rgb(*self.in_8_bits(buffers).planes, buffers=buffers)
+
+
+def _rgb_of(pixels: np.ndarray, buffers: Buffers) -> np.ndarray:
+    return buffers.take('rgb', (*pixels.shape[:2], 3))
+
+
+def _convert(code: int) -> Callable[..., np.ndarray]:
+    def to_rgb(pixels: np.ndarray, *, buffers: Buffers) -> np.ndarray:
+        return cv2.cvtColor(pixels, code, dst=_rgb_of(pixels, buffers))
+
+    return to_rgb
+
+
+def _as_it_is(pixels: np.ndarray, *, buffers: Buffers) -> np.ndarray:
+    del buffers
+    return pixels
+
+
+def high_byte(pixels: np.ndarray, buffers: Buffers) -> np.ndarray:
+    """Return the upper eight bits of 16-bit pixels (H, W), packed row by row."""
+    height, width = pixels.shape
+    octets = pixels.view(np.uint8).reshape(height, width, 2)
+    channel = 0 if pixels.dtype == BIG_ENDIAN_16 else 1
+    return cv2.extractChannel(octets, channel, dst=buffers.take('8 bits', (height, width)))
+
+
+def _depth_to_grey(depth_mm: np.ndarray, buffers: Buffers) -> np.ndarray:
+    if depth_mm.dtype == BIG_ENDIAN_16:
+        depth_mm = depth_mm.astype(np.uint16)
+    # It rounds where the rule cuts off: half a level less is the same for whole millimetres.
+    shift = (1 - DEPTH_MM_PER_GREY) / 2 / DEPTH_MM_PER_GREY
+    grey = buffers.take('8 bits', depth_mm.shape)
+    return cv2.convertScaleAbs(depth_mm, dst=grey, alpha=1 / DEPTH_MM_PER_GREY, beta=shift)
+
+
+# By the name of the ROS pattern; see the module's note on OpenCV's names.
+BAYER_CODES = {
+    'rggb': cv2.COLOR_BayerBG2RGB,
+    'bggr': cv2.COLOR_BayerRG2RGB,
+    'gbrg': cv2.COLOR_BayerGR2RGB,
+    'grbg': cv2.COLOR_BayerGB2RGB,
+}
+
+
+def _bayer_to_rgb(pattern: str) -> Callable[..., np.ndarray]:
+    def to_rgb(mosaic: np.ndarray, *, buffers: Buffers) -> np.ndarray:
+        # OpenCV leaves the border black in pictures narrower than three pixels.
+        if min(mosaic.shape) < 3:
+            msg = (
+                f'A bayer_{pattern} image of {mosaic.shape[1]}x{mosaic.shape[0]} cannot be turned '
+                'into colours: expected at least 3x3 pixels; check the camera driver.'
+            )
+            raise EncodingError(msg)
+        return cv2.cvtColor(mosaic, BAYER_CODES[pattern], dst=_rgb_of(mosaic, buffers))
+
+    return to_rgb
+
+
+def _two_planes(code: int) -> Callable[..., np.ndarray]:
+    def to_rgb(luma: np.ndarray, chroma: np.ndarray, *, buffers: Buffers) -> np.ndarray:
+        return cv2.cvtColorTwoPlane(luma, chroma, code, dst=_rgb_of(luma, buffers))
+
+    return to_rgb
+
+
+# BT.601 in video range: RGB of (Y, U, V, 1).
+YUV_TO_RGB = np.array(
+    [
+        [1.164, 0.0, 1.596, -1.164 * 16 - 1.596 * 128],
+        [1.164, -0.391, -0.813, -1.164 * 16 + (0.391 + 0.813) * 128],
+        [1.164, 2.018, 0.0, -1.164 * 16 - 2.018 * 128],
+    ]
+)
+
+
+def _full_planes(luma: np.ndarray, chroma: np.ndarray, *, buffers: Buffers) -> np.ndarray:
+    yuv = buffers.take('yuv', (*luma.shape, 3))
+    cv2.mixChannels([luma, chroma], [yuv], [0, 0, 1, 1, 2, 2])
+    return cv2.transform(yuv, YUV_TO_RGB, dst=_rgb_of(luma, buffers))
+
+
+_grey_to_rgb = _convert(cv2.COLOR_GRAY2RGB)
+_bgr_to_rgb = _convert(cv2.COLOR_BGR2RGB)
+_uyvy_to_rgb = _convert(cv2.COLOR_YUV2RGB_UYVY)
+_yuyv_to_rgb = _convert(cv2.COLOR_YUV2RGB_YUY2)
+PACKED = {
+    'rgb8': Layout(3, 'u1', _as_it_is, linear=True),
+    'bgr8': Layout(3, 'u1', _bgr_to_rgb, linear=True),
+    'rgba8': Layout(4, 'u1', _convert(cv2.COLOR_RGBA2RGB), linear=True),
+    'bgra8': Layout(4, 'u1', _convert(cv2.COLOR_BGRA2RGB), linear=True),
+    'mono8': Layout(1, 'u1', _grey_to_rgb, linear=True),
+    'mono16': Layout(1, 'u2', _grey_to_rgb, linear=True, to_8_bits=high_byte),
+    '8UC1': Layout(1, 'u1', _grey_to_rgb, linear=True),
+    '8UC3': Layout(3, 'u1', _bgr_to_rgb, linear=True),
+    '16UC1': Layout(1, 'u2', _grey_to_rgb, linear=True, to_8_bits=_depth_to_grey),
+    **{f'bayer_{name}8': Layout(1, 'u1', _bayer_to_rgb(name)) for name in BAYER_CODES},
+    **{
+        f'bayer_{name}16': Layout(1, 'u2', _bayer_to_rgb(name), to_8_bits=high_byte)
+        for name in BAYER_CODES
+    },
+    'uyvy': Layout(2, 'u1', _uyvy_to_rgb, even_width=True),
+    'yuv422': Layout(2, 'u1', _uyvy_to_rgb, even_width=True),
+    'yuyv': Layout(2, 'u1', _yuyv_to_rgb, even_width=True),
+    'yuv422_yuy2': Layout(2, 'u1', _yuyv_to_rgb, even_width=True),
+}
+# A plane of luma, and one of two interleaved chroma.
+PLANAR = {
+    'nv12': Layout(1, 'u1', _two_planes(cv2.COLOR_YUV2RGB_NV12), even_width=True),
+    'nv21': Layout(1, 'u1', _two_planes(cv2.COLOR_YUV2RGB_NV21), even_width=True),
+    'nv24': Layout(1, 'u1', _full_planes),
+}
+SUPPORTED_ENCODINGS = (*PACKED, *PLANAR)
