@@ -26,6 +26,7 @@ Foxglove puts the origin on the corner of the top-left pixel: add 0.5 there.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from keypoint_perception.errors import EncodingError
 import numpy as np
@@ -51,20 +52,20 @@ class Fit:
             )
             raise EncodingError(msg)
 
-    @property
+    @cached_property
     def filled_hw(self) -> tuple[int, int]:
         """Return the height and width of the picture inside the network input, px."""
         scale = min(n / i for n, i in zip(self.network_hw, self.image_hw, strict=True))
         height, width = (max(1, round(i * scale)) for i in self.image_hw)
         return min(height, self.network_hw[0]), min(width, self.network_hw[1])
 
-    @property
+    @cached_property
     def offset_uv(self) -> tuple[int, int]:
         """Return the empty columns to the left and the empty rows above, px."""
         height, width = self.filled_hw
         return (self.network_hw[1] - width) // 2, (self.network_hw[0] - height) // 2
 
-    @property
+    @cached_property
     def scale_uv(self) -> tuple[float, float]:
         """Return network pixels per image pixel along u and v; they differ by rounding only."""
         height, width = self.filled_hw

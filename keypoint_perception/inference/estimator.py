@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from keypoint_perception.encodings import Buffers, EncodedImage
 from keypoint_perception.errors import EngineError
 from keypoint_perception.images import fit_image
 from keypoint_perception.inference.engine import Engine
@@ -41,56 +42,52 @@ class Estimator:
         self.keypoint_names = engine.keypoint_names
         self.landmark_names = engine.landmark_names
         self.skeleton = engine.skeleton
-        self._places: dict[tuple[int, int], tuple[Fit, np.ndarray]] = {}
+        self._fits: dict[tuple[int, int], Fit] = {}
+        self._buffers = Buffers()
 
-    def estimate(self, rgb: np.ndarray) -> np.ndarray:
+    def estimate(self, image: np.ndarray | EncodedImage) -> np.ndarray:
         """
         Return the keypoints of one image.
 
-        :param rgb: (H, W, 3) uint8
+        :param image: RGB, (H, W, 3) uint8, or as it was sent, which is the shorter way
         :return: u, v in px of the image, confidence in [0, 1]; (K, 3) float32
         :raises EncodingError: if the image has no pixels
         :raises EngineError: if the engine fails, or answers with anything but finite numbers
         """
-        fit, batch = self._place(rgb.shape[:2])
-        fit_image(rgb, fit, out=batch[0])
-        return self._bring_back(self.engine.run(batch), self.keypoint_names, [fit])[0]
+        return self.estimate_batch([image])[0]
 
-    def estimate_named(self, rgb: np.ndarray) -> Estimate:
+    def estimate_named(self, image: np.ndarray | EncodedImage) -> Estimate:
         """Return the keypoints and the named points of one image; see :meth:`estimate`."""
-        fit, batch = self._place(rgb.shape[:2])
-        fit_image(rgb, fit, out=batch[0])
-        return self._pair(self.engine.run_named(batch), [fit])[0]
+        return self.estimate_batch_named([image])[0]
 
-    def estimate_batch(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def estimate_batch(self, images: Sequence[np.ndarray | EncodedImage]) -> list[np.ndarray]:
         """Return the keypoints of several images at once; their sizes may differ."""
         if not images:
             return []
         fits, batch = self._stack(images)
         return self._bring_back(self.engine.run(batch), self.keypoint_names, fits)
 
-    def estimate_batch_named(self, images: Sequence[np.ndarray]) -> list[Estimate]:
+    def estimate_batch_named(self, images: Sequence[np.ndarray | EncodedImage]) -> list[Estimate]:
         """Return the keypoints and the named points of several images at once."""
         if not images:
             return []
         fits, batch = self._stack(images)
         return self._pair(self.engine.run_named(batch), fits)
 
-    def _place(self, image_hw: tuple[int, int]) -> tuple[Fit, np.ndarray]:
-        """Return how images of a size are fitted, and the buffer for it, (1, h, w, 3)."""
-        if image_hw not in self._places:
-            if len(self._places) >= MAX_SIZES:
-                self._places.pop(next(iter(self._places)))
-            buffer = np.zeros((1, *self.input_hw, 3), np.uint8)
-            self._places[image_hw] = (Fit(image_hw, self.input_hw), buffer)
-        return self._places[image_hw]
+    def _fit(self, image_hw: tuple[int, int]) -> Fit:
+        if image_hw not in self._fits:
+            if len(self._fits) >= MAX_SIZES:
+                self._fits.pop(next(iter(self._fits)))
+            self._fits[image_hw] = Fit(image_hw, self.input_hw)
+        return self._fits[image_hw]
 
-    def _stack(self, images: Sequence[np.ndarray]) -> tuple[list[Fit], np.ndarray]:
-        """Return how images are fitted, and the batch, (N, h, w, 3)."""
-        fits = [Fit(rgb.shape[:2], self.input_hw) for rgb in images]
-        batch = np.zeros((len(images), *self.input_hw, 3), np.uint8)
-        for rgb, fit, place in zip(images, fits, batch, strict=True):
-            fit_image(rgb, fit, out=place)
+    def _stack(self, images: Sequence[np.ndarray | EncodedImage]) -> tuple[list[Fit], np.ndarray]:
+        """Return how images are fitted, and the batch, (N, h, w, 3), in memory that is kept."""
+        sizes = [i.image_hw if isinstance(i, EncodedImage) else i.shape[:2] for i in images]
+        fits = [self._fit(size) for size in sizes]
+        batch = self._buffers.take('batch', (len(images), *self.input_hw, 3))
+        for image, fit, place in zip(images, fits, batch, strict=True):
+            fit_image(image, fit, place, self._buffers)
         return fits, batch
 
     def _pair(self, answers: tuple[np.ndarray, np.ndarray], fits: list[Fit]) -> list[Estimate]:

@@ -1,6 +1,7 @@
 """The estimator answers in pixels of the image as received."""
 
 from keypoint_perception.errors import EncodingError, EngineError
+from keypoint_perception.images import open_image
 from keypoint_perception.inference.estimator import Estimator, MAX_SIZES
 from keypoint_perception.inference.fake_engine import FakeEngine
 import numpy as np
@@ -61,11 +62,36 @@ def test_batch_answers_as_one_by_one():
     assert estimator.estimate_batch([]) == []
 
 
+@pytest.mark.parametrize('height', [96, 400])
+def test_images_as_they_were_sent_answer_as_their_rgb(height):
+    estimator = make(brightest)
+    grey = np.zeros((height, 160), np.uint8)
+    grey[40:52, 100:112] = 250
+    sent = open_image('mono8', grey.tobytes(), height=height, width=160, step=160)
+    expected = estimator.estimate(np.dstack([grey] * 3))
+    np.testing.assert_array_equal(estimator.estimate(sent), expected)
+    together = estimator.estimate_batch([np.zeros((30, 40, 3), np.uint8), sent])
+    np.testing.assert_array_equal(together[1], expected)
+
+
+def test_the_batch_stays_where_it_is():
+    seen = []
+
+    def answer(images):
+        seen.append(images)
+        return centre_and_corner(images)
+
+    estimator = make(answer)
+    for hw in ((48, 64), (96, 64)):
+        estimator.estimate(np.zeros((*hw, 3), np.uint8))
+    assert np.shares_memory(*seen)
+
+
 def test_buffers_do_not_grow_with_every_size():
     estimator = make(centre_and_corner)
     for height in range(20, 20 + 2 * MAX_SIZES):
         estimator.estimate(np.zeros((height, 30, 3), np.uint8))
-    assert len(estimator._places) == MAX_SIZES
+    assert len(estimator._fits) == MAX_SIZES
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])
