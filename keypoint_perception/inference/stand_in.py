@@ -2,7 +2,8 @@
 A model directory without training: its network finds the brightest pixel.
 
 For tests and for benchmarks of what stands round the network. Keypoint k answers k network
-pixels to the right of the brightest pixel, with that pixel's brightness as confidence.
+pixels to the right of the brightest pixel, with that pixel's brightness as confidence. Its named
+points, where it has any, are its first keypoints.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ def write_stand_in(
     keypoints: int = 4,
     input_hw: tuple[int, int] = (96, 128),
     nan_keypoints: tuple[int, ...] = (),
+    landmark_names: tuple[str, ...] = (),
+    skeleton: tuple[tuple[int, int, float], ...] = (),
 ) -> Manifest:
     """
     Write a model directory whose network needs no learning.
 
     :param nan_keypoints: these answer NaN, as a network does that has diverged
+    :param landmark_names: names of the first keypoints, at most as many as there are
+    :param skeleton: edges between keypoints
     :raises EngineError: if the package ``onnx``, which writes models, is not installed
     """
     try:
@@ -44,13 +49,21 @@ def write_stand_in(
     offsets[0, list(nan_keypoints)] = np.nan
     model_dir = Path(model_dir)
     model_dir.mkdir(parents=True, exist_ok=True)
-    onnx.save(_brightest_pixel(onnx, input_hw, offsets), str(model_dir / ONNX_NAME))
+    network = _brightest_pixel(onnx, input_hw, offsets, len(landmark_names))
+    onnx.save(network, str(model_dir / ONNX_NAME))
     names = tuple(f'kp{k}' for k in range(keypoints))
-    manifest = Manifest(names, input_hw, objective='none', network='brightest pixel')
+    manifest = Manifest(
+        names,
+        input_hw,
+        objective='none',
+        network='brightest pixel',
+        landmark_names=tuple(landmark_names),
+        skeleton=tuple(skeleton),
+    )
     return write_manifest(model_dir, manifest, files=[ONNX_NAME])
 
 
-def _brightest_pixel(onnx, input_hw: tuple[int, int], offsets: np.ndarray):
+def _brightest_pixel(onnx, input_hw: tuple[int, int], offsets: np.ndarray, landmarks: int):
     node, types = onnx.helper.make_node, onnx.TensorProto
     constants = {
         'colours': np.array([3], np.int64),
@@ -59,6 +72,7 @@ def _brightest_pixel(onnx, input_hw: tuple[int, int], offsets: np.ndarray):
         'one': np.array([1], np.int64),
         'white': np.array(3 * 255, np.float32),
         'offsets': offsets,
+        'first': np.arange(landmarks),
     }
     nodes = [
         node('Cast', ['image'], ['float_image'], to=types.FLOAT),
@@ -76,11 +90,17 @@ def _brightest_pixel(onnx, input_hw: tuple[int, int], offsets: np.ndarray):
         node('Add', ['points', 'offsets'], ['keypoints']),
     ]
     value = onnx.helper.make_tensor_value_info
+    outputs = [value('keypoints', types.FLOAT, ['N', offsets.shape[1], 3])]
+    if landmarks:
+        nodes.append(node('Gather', ['keypoints', 'first'], ['landmarks'], axis=1))
+        outputs.append(value('landmarks', types.FLOAT, ['N', landmarks, 3]))
+    else:
+        del constants['first']
     graph = onnx.helper.make_graph(
         nodes,
         'brightest_pixel',
         [value('image', types.UINT8, ['N', *input_hw, 3])],
-        [value('keypoints', types.FLOAT, ['N', offsets.shape[1], 3])],
+        outputs,
         [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     opset = onnx.helper.make_opsetid('', OPSET)

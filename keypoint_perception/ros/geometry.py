@@ -61,12 +61,14 @@ class Located(NamedTuple):
 
     :param points: u, v in px and confidence, (N, 3) float32; u, v are NaN only where rectified
         ones were asked for and cannot be told
+    :param seen: the same in px of the image as received, whatever was asked for
     :param xyz: metres in the optical frame, NaN where unknown, (N, 3); None without depth
     :param velocities: of u, v in px/s and, with depth, of x, y, z in m/s, (N, 2) or (N, 5); None
         without a filter
     """
 
     points: np.ndarray
+    seen: np.ndarray
     xyz: np.ndarray | None = None
     velocities: np.ndarray | None = None
 
@@ -115,6 +117,11 @@ class Geometry:
         except EncodingError as error:
             self._note('depth image not usable', str(error))
 
+    def reset(self) -> None:
+        """Forget the points of before: others come, or the clock went back."""
+        self._flat.reset()
+        self._ahead.reset()
+
     def wait_anew(self) -> None:
         """Forget what is old: images come again after they were not listened to."""
         self._depths.clear()
@@ -131,18 +138,19 @@ class Geometry:
         """
         settings, filtering = self.settings, self.settings.filter.kind != 'none'
         if not (settings.calibrated or filtering):
-            return Located(points)
+            return Located(points, points)
         model = self._usable_model(image_hw) if settings.calibrated else None
         z = self._distances(header, image_hw, points, model) if settings.depth else None
         uv, velocity_uv, velocity_z = points[:, :2].astype(np.float64), None, None
         if filtering:
             uv, velocity_uv, z, velocity_z = self._filter(header.stamp_ns, points, z, model)
         xyz, velocity_xyz = _in_space(model, uv, velocity_uv, z, velocity_z)
+        shown = seen = np.column_stack([uv, points[:, 2]]).astype(np.float32)
         if settings.undistort:
             uv, velocity_uv = _rectified(model, uv, velocity_uv)
-        shown = np.column_stack([uv, points[:, 2]]).astype(np.float32)
+            shown = np.column_stack([uv, points[:, 2]]).astype(np.float32)
         speeds = [v for v in (velocity_uv, velocity_xyz) if v is not None]
-        return Located(shown, xyz, np.hstack(speeds) if speeds else None)
+        return Located(shown, seen, xyz, np.hstack(speeds) if speeds else None)
 
     def _usable_model(self, image_hw: tuple[int, int]) -> CameraModel | None:
         """Return the calibration, if there is one and it is of images like this."""

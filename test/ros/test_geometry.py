@@ -106,6 +106,7 @@ def test_rectified_places_only_where_they_are_asked_for(make):
     # the ray (0.2, 0.1): 25 * 0.2 + 10, 20 * 0.1 + 5
     located = make(camera_info(), undistort=True, depth=False).locate(at(0), HW, POINTS)
     np.testing.assert_allclose(located.points, [[15, 7, 0.9], [10, 5, 0.8]], rtol=1e-6)
+    np.testing.assert_array_equal(located.seen, POINTS)
     assert located.xyz is None
     located = make(undistort=True, depth=False).locate(at(0), HW, POINTS)
     assert np.isnan(located.points[:, :2]).all()
@@ -255,6 +256,14 @@ def test_a_filter_begins_anew_when_the_clock_does(make, told, second_ms, kind, s
     np.testing.assert_allclose(located.points, POINTS + np.float32([9, 9, 0]))
     np.testing.assert_array_equal(located.velocities, 0)
     assert told[kind].startswith(sentence)
+
+
+def test_other_points_begin_anew(make):
+    geometry = make(filter=FilterSettings('constant_velocity'), depth=False)
+    geometry.locate(at(500), HW, POINTS)
+    geometry.reset()
+    located = geometry.locate(at(600), HW, POINTS + np.float32([9, 9, 0]))
+    np.testing.assert_allclose(located.points, POINTS + np.float32([9, 9, 0]))
 
 
 def test_rows():
