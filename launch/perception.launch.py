@@ -18,7 +18,8 @@ from launch_ros.substitutions import FindPackageShare
 # Fast DDS up to Jazzy reads the first, Fast DDS 3 the second.
 DDS_PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 # Launch arguments that are parameters of the node; one left empty keeps the params_file's value.
-PARAMETER_ARGUMENTS = ('model', 'engine', 'image_transport', 'autostart')
+PARAMETER_ARGUMENTS = ('model', 'engine', 'image_transport', 'autostart', 'depth')
+SWITCHES = ('autostart', 'depth')
 
 
 def shipped(name):
@@ -32,6 +33,20 @@ ARGUMENTS = (
     ),
     DeclareLaunchArgument(
         'image', default_value='image', description='Topic of the images, without /compressed.'
+    ),
+    DeclareLaunchArgument(
+        'camera_info',
+        default_value='',
+        description='Topic of the calibration; empty: camera_info beside the images.',
+    ),
+    DeclareLaunchArgument(
+        'depth',
+        default_value='',
+        choices=['', 'true', 'false'],
+        description='Publish x, y, z by a registered depth image; empty: as in params_file.',
+    ),
+    DeclareLaunchArgument(
+        'depth_image', default_value='depth', description='Topic of the registered depth image.'
     ),
     DeclareLaunchArgument(
         'image_transport',
@@ -97,8 +112,10 @@ def start_node(context):
     given = {name: value for name, value in given.items() if value}
     # A model directory may be named 7 and is text all the same.
     given = {name: ParameterValue(value, value_type=str) for name, value in given.items()}
-    if 'autostart' in given:
-        given['autostart'] = given['autostart'].value == 'true'
+    given |= {name: given[name].value == 'true' for name in SWITCHES if name in given}
+    topics = {name: LaunchConfiguration(name) for name in ('image', 'camera_info')}
+    topics = {name: topic for name, topic in topics.items() if topic.perform(context)}
+    topics['depth'] = LaunchConfiguration('depth_image')
     return [
         Node(
             package='keypoint_perception',
@@ -106,7 +123,7 @@ def start_node(context):
             name='perception_node',
             namespace=LaunchConfiguration('namespace'),
             parameters=[LaunchConfiguration('params_file'), given],
-            remappings=[('image', LaunchConfiguration('image'))],
+            remappings=list(topics.items()),
             arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
             output='screen',
             emulate_tty=True,
