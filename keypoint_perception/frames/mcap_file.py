@@ -2,14 +2,23 @@
 An MCAP file that is whole whenever its writer stops.
 
 The format (https://mcap.dev/spec) ends with an end mark, and readers such as rosbags refuse a file
-without one. So every flush writes its chunks with the end mark behind them, and the next flush
-writes over the mark: however the process ends, between two flushes the file is complete, though
-without the index that :meth:`McapFile.close` adds. A flush that was cut short leaves a file that
-is read up to its last whole chunk (:mod:`keypoint_perception.frames.mcap_salvage`).
+without one. So the file has one from its first moment, without the index that
+:meth:`McapFile.close` adds, and grows in four steps:
+
+1. another end mark is written as far behind as the new records need,
+2. what lies between becomes one record of a private kind, which readers skip,
+3. the new records are written into it, but for the head of the first,
+4. that head turns the private record into the new ones.
+
+The first and the last two are of a few bytes. However the process ends, only between the first two
+is the file one that a reader may refuse, and even there nothing of it is lost
+(:mod:`keypoint_perception.frames.mcap_salvage`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 import os
 from pathlib import Path
@@ -21,6 +30,8 @@ END_MARK = struct.pack('<BQI', 0x0F, 4, 0) + struct.pack('<BQQQI', 0x02, 20, 0, 
 # A chunk is what can be lost at once, and what is compressed as one; the index has an entry each.
 CHUNK_BYTES = 4 << 20
 COMPRESSIONS = ('none', 'zstd')
+HEAD_BYTES = 9  # of a record: its kind and its length
+PRIVATE_KIND = 0x80
 MAX_PIECES = 512  # of one write; the kernel takes 1,024
 
 
@@ -116,6 +127,7 @@ class McapFile:
         :param metadata: text of ``metadata.yaml`` for this file, which rosbag2 keeps inside too
         """
         try:
+            self.flush()
             self._writer.add_metadata('rosbag2', {'serialized_metadata': metadata})
             self._writer.finish()
             self._stream.finish()
@@ -130,7 +142,7 @@ class McapFile:
 
 class _WholeStream:
     """
-    What the MCAP library writes to: every flush ends with an end mark, the next goes over it.
+    What the MCAP library writes to; on the disk it ends with an end mark.
 
     :param pending: bytes that wait for the next flush
     """
@@ -144,7 +156,8 @@ class _WholeStream:
 
     def write(self, data: bytes) -> int:
         """Take whole records."""
-        self._pieces.append(data)
+        if data:  # the library hands over nothing, too
+            self._pieces.append(data)
         self.pending += len(data)
         return len(data)
 
@@ -153,26 +166,44 @@ class _WholeStream:
         return self._end + self.pending
 
     def flush(self) -> None:
-        """Write what waits, and the end mark."""
-        if self.pending:
-            self._write([*self._pieces, END_MARK])
+        """Write what waits, whole records, with an end mark behind them."""
+        if not self.pending:
+            return
+        pieces, end, handle = self._pieces, self._end, self.handle
+        new_end = end + self.pending
+        self._pieces, self.pending = [], 0
+        with self._undone_on_failure():
+            if not end:
+                write_at(handle, [*pieces, END_MARK], 0)
+            else:
+                first = memoryview(pieces[0])
+                skipped = struct.pack('<BQ', PRIVATE_KIND, new_end - end - HEAD_BYTES)
+                write_at(handle, [END_MARK], new_end)
+                write_at(handle, [skipped], end)
+                write_at(handle, [first[HEAD_BYTES:], *pieces[1:]], end + HEAD_BYTES)
+                write_at(handle, [first[:HEAD_BYTES]], end)
+        self._end = new_end
 
     def finish(self) -> None:
-        """Write what waits, which brings its own end mark."""
-        self._write(self._pieces)
-        os.ftruncate(self.handle, self._end)
-
-    def _write(self, pieces: list[bytes]) -> None:
-        pending, self._pieces, self.pending = self.pending, [], 0
-        try:
+        """Write what waits, which brings an end mark of its own."""
+        pieces, new_end = self._pieces, self._end + self.pending
+        self._pieces, self.pending = [], 0
+        with self._undone_on_failure():
             write_at(self.handle, pieces, self._end)
+            os.ftruncate(self.handle, new_end)
+        self._end = new_end
+
+    @contextmanager
+    def _undone_on_failure(self) -> Iterator[None]:
+        """Leave the file as it was after the last success, as when the disk is full."""
+        try:
+            yield
         except OSError:
-            # The first bytes stand where the last end mark stood, which has its room already.
-            os.ftruncate(self.handle, self._end + (len(END_MARK) if self._end else 0))
             if self._end:
+                # The place of the last end mark needs no more room.
                 write_at(self.handle, [END_MARK], self._end)
+                os.ftruncate(self.handle, self._end + len(END_MARK))
             raise
-        self._end += pending
 
     def close(self) -> None:
         """Give the file back."""
