@@ -40,6 +40,7 @@ def test_rviz_shows_the_topics_of_the_node():
     topics = {d['Class'].split('/')[1]: d['Topic']['Value'] for d in displays}
     assert topics == {
         'Image': '/perception_node/overlay',
+        'MarkerArray': '/perception_node/markers',
         'PointCloud2': '/perception_node/keypoints',
     }
 
