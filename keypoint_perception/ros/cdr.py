@@ -1,14 +1,15 @@
 """
-Images read from the wire without copying their pixels.
+Images read from the wire without copying their pixels, and clouds written to it.
 
 rclpy turns an image into a message by copying it three times while nothing else in the process
 can run. A raw subscription hands over the serialised bytes instead (CDR, OMG DDSI-RTPS 10.2:
 numbers aligned to their size, strings and sequences behind their length), and the pixels stay
-where they are.
+where they are. In the other direction, a publisher takes serialised bytes as well as a message.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import struct
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ from keypoint_perception.errors import EncodingError
 # whose largest number has four bytes the two are the same.
 BYTE_ORDERS = {0x0000: '>', 0x0001: '<', 0x0006: '>', 0x0007: '<'}
 ENCAPSULATION_BYTES = 4
+LITTLE_ENDIAN = b'\0\1\0\0'
+FLOAT32 = 7  # of sensor_msgs/PointField
+FLOAT32_BYTES = 4
 
 
 class ImageHeader(NamedTuple):
@@ -128,3 +132,41 @@ class _Reader:
 
     def header(self) -> ImageHeader:
         return ImageHeader(self._number('i', 4), self.uint32(), self.string())
+
+
+def write_cloud(header: ImageHeader, layout: bytes, points: bytes) -> bytes:
+    """
+    Return a ``sensor_msgs/PointCloud2`` that is not dense, serialised.
+
+    :param layout: from :func:`cloud_layout`
+    :param points: little-endian FLOAT32, as many as the layout says
+    """
+    stamp = struct.pack('<iI', header.sec, header.nanosec)
+    parts = (LITTLE_ENDIAN, stamp, _text(header.frame_id), layout, points, b'\0')
+    return b''.join(parts)
+
+
+def cloud_layout(names: Sequence[str], count: int) -> bytes:
+    """
+    Return what stands between the header and the points of a serialised cloud of height 1.
+
+    Every number of it has four bytes, so that it is the same behind whatever header.
+
+    :param names: of the fields, all FLOAT32, without gaps
+    :param count: points
+    """
+    fields = b''.join(
+        _text(name) + struct.pack('<IB3xI', FLOAT32_BYTES * place, FLOAT32, 1)
+        for place, name in enumerate(names)
+    )
+    point_step = FLOAT32_BYTES * len(names)
+    row_step = count * point_step
+    big_endian = 0
+    behind = struct.pack('<B3xIII', big_endian, point_step, row_step, row_step)
+    return struct.pack('<III', 1, count, len(names)) + fields + behind
+
+
+def _text(text: str) -> bytes:
+    """Return a string behind its length, up to where the next number may stand."""
+    octets = text.encode() + b'\0'
+    return struct.pack('<I', len(octets)) + octets + b'\0' * (-len(octets) % 4)

@@ -13,21 +13,24 @@ velocity_v`` in px/s and, where depth is on, ``velocity_x velocity_y velocity_z`
 from __future__ import annotations
 
 import array
+from functools import lru_cache
 
 from builtin_interfaces.msg import Time
+from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.images import decode_compressed, decode_image
-from keypoint_perception.ros.cdr import ImageHeader
+from keypoint_perception.images import open_compressed, open_image
+from keypoint_perception.ros.cdr import cloud_layout, ImageHeader, write_cloud
 import numpy as np
 from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 FIELD_NAMES = ('x', 'y', 'z', 'u', 'v', 'confidence')
 VELOCITY_NAMES = ('velocity_u', 'velocity_v', 'velocity_x', 'velocity_y', 'velocity_z')
+ALL_NAMES = FIELD_NAMES + VELOCITY_NAMES
 FIELD_BYTES = 4
 FIELDS = tuple(
     PointField(name=name, offset=FIELD_BYTES * i, datatype=PointField.FLOAT32, count=1)
-    for i, name in enumerate(FIELD_NAMES + VELOCITY_NAMES)
+    for i, name in enumerate(ALL_NAMES)
 )
 
 
@@ -51,21 +54,51 @@ def to_point_cloud(
     :param velocities: of u, v in px/s and perhaps of x, y, z in m/s, (K, 2) or (K, 5); their
         fields are left out if not given
     """
-    count, further = len(keypoints), 0 if velocities is None else velocities.shape[1]
-    fields = FIELDS[: len(FIELD_NAMES) + further]
-    points = np.full((count, len(fields)), np.nan, '<f4')
+    points = _points(keypoints, xyz, velocities)
+    count, fields = points.shape
+    message = PointCloud2(header=header, height=1, width=count, fields=list(FIELDS[:fields]))
+    message.is_bigendian = False
+    message.point_step = FIELD_BYTES * fields
+    message.row_step = message.point_step * count
+    message.is_dense = False
+    message.data = _octets(points)
+    return message
+
+
+def serialise_point_cloud(
+    header: ImageHeader,
+    keypoints: np.ndarray,
+    xyz: np.ndarray | None = None,
+    velocities: np.ndarray | None = None,
+) -> bytes:
+    """
+    Return what ROS would make of :func:`to_point_cloud`, in a fifth of the time.
+
+    A publisher takes it in place of the message.
+
+    :param header: the image's header as it was received, copied verbatim
+    """
+    points = _points(keypoints, xyz, velocities)
+    return write_cloud(header, _layout(*points.shape), points.tobytes())
+
+
+@lru_cache(maxsize=16)
+def _layout(count: int, fields: int) -> bytes:
+    return cloud_layout(ALL_NAMES[:fields], count)
+
+
+def _points(
+    keypoints: np.ndarray, xyz: np.ndarray | None, velocities: np.ndarray | None
+) -> np.ndarray:
+    """Return the rows of a cloud; see :func:`to_point_cloud`."""
+    further = 0 if velocities is None else velocities.shape[1]
+    points = np.full((len(keypoints), len(FIELD_NAMES) + further), np.nan, '<f4')
     points[:, 3:6] = keypoints
     if xyz is not None:
         points[:, :3] = xyz
     if further:
         points[:, len(FIELD_NAMES) :] = velocities
-    message = PointCloud2(header=header, height=1, width=count, fields=list(fields))
-    message.is_bigendian = False
-    message.point_step = FIELD_BYTES * len(fields)
-    message.row_step = message.point_step * count
-    message.is_dense = False
-    message.data = _octets(points)
-    return message
+    return points
 
 
 def from_point_cloud(message: PointCloud2) -> np.ndarray:
@@ -109,17 +142,17 @@ def _is_float(field: PointField | None) -> bool:
     return field is not None and field.datatype == PointField.FLOAT32
 
 
-def to_rgb(message) -> np.ndarray:
+def open_message(message) -> EncodedImage:
     """
-    Return the picture of an image or a compressed image as RGB.
+    Return the picture of an image or a compressed image, checked, its colours not yet made.
 
     :param message: from ``sensor_msgs`` or from :mod:`keypoint_perception.ros.cdr`
-    :return: (H, W, 3) uint8; may share memory with the message and be read-only
+    :return: a view of a raw image's data
     :raises EncodingError: if it cannot be read
     """
     if hasattr(message, 'format'):
-        return decode_compressed(message.data, message.format)
-    return decode_image(
+        return open_compressed(message.data, message.format)
+    return open_image(
         message.encoding,
         message.data,
         height=message.height,
@@ -127,6 +160,11 @@ def to_rgb(message) -> np.ndarray:
         step=message.step,
         is_bigendian=message.is_bigendian,
     )
+
+
+def to_rgb(message) -> np.ndarray:
+    """Return the picture of a message as RGB, (H, W, 3) uint8; see :func:`open_message`."""
+    return open_message(message).to_rgb()
 
 
 def to_image(header: Header, rgb: np.ndarray) -> Image:

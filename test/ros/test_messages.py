@@ -9,7 +9,14 @@ pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
 from builtin_interfaces.msg import Time
 import cv2
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.ros.messages import from_point_cloud, to_image, to_point_cloud, to_rgb
+from keypoint_perception.ros.cdr import ImageHeader
+from keypoint_perception.ros.messages import (
+    from_point_cloud,
+    serialise_point_cloud,
+    to_image,
+    to_point_cloud,
+    to_rgb,
+)
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
@@ -32,6 +39,23 @@ def test_layout_is_the_contract():
     values = np.frombuffer(cloud.data, '<f4').reshape(2, 6)
     assert np.isnan(values[:, :3]).all()
     np.testing.assert_array_equal(values[:, 3:], KEYPOINTS)
+
+
+@pytest.mark.parametrize('frame_id', ['', 'a', 'ab', 'abc', 'cam_optical', 'caméra'])
+@pytest.mark.parametrize('further', [0, 2, 5])
+def test_serialised_as_ros_does_it(ros_domain, frame_id, further):
+    from rclpy.serialization import deserialize_message, serialize_message
+
+    dice = np.random.default_rng(0)
+    for count in (1, 2, 20):
+        keypoints, xyz = dice.normal(size=(2, count, 3)).astype(np.float32)
+        velocities = dice.normal(size=(count, further)) if further else None
+        header = Header(stamp=Time(sec=-3, nanosec=999_999_999), frame_id=frame_id)
+        expected = to_point_cloud(header, keypoints, xyz, velocities)
+        received = ImageHeader(-3, 999_999_999, frame_id)
+        found = serialise_point_cloud(received, keypoints, xyz, velocities)
+        assert deserialize_message(found, PointCloud2) == expected
+        assert len(found) == len(serialize_message(expected))  # whose padding is chance
 
 
 def test_round_trip_with_depth():
