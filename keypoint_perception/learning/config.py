@@ -20,6 +20,8 @@ from keypoint_perception.model.network import NetworkConfig, NETWORKS
 import yaml
 
 USUAL_STEPS = 6000
+# Ten keypoints chosen of twenty explained more than ten learned alone, 0.72 against 0.66.
+LEAST_LEARNED = 20
 PRECISIONS = ('auto', '32', 'bf16', '16')
 
 
@@ -34,7 +36,8 @@ class TrainConfig:
     :param weights: weights of a single objective's terms; terms not named keep their own
     :param network: ``default``, ``paper`` or ``hourglass``
     :param keypoints: K
-    :param spare: keypoints learned beyond K, of which the best K are kept at the end
+    :param spare: keypoints learned beyond K, of which the best K are kept at the end; if a run of
+        the default recipe states K but not this, there are as many as make :data:`LEAST_LEARNED`
     :param size: long side of the network input, px
     :param width: channels at the heatmaps' resolution (default network)
     :param norm: ``group``, ``instance`` or ``batch``
@@ -193,10 +196,20 @@ def read_config(path: Path | None, overrides: dict, defaults: dict | None = None
     named = from_file | stated
     values = implied_settings(named) | (defaults or {}) | named
     values.setdefault('prune', 'keypoints' not in values)
+    values.setdefault('spare', _implied_spare(values))
     config = build(TrainConfig, values, 'the configuration')
     if 'labels' in needs(config.parts):
         annotations_of(config)
     return config
+
+
+def _implied_spare(values: dict) -> int:
+    # a paper's objective is learned as the paper has it, a model that goes on as it was
+    plain = values.get('objective', 'default') == 'default' and not values.get('init')
+    keypoints = values.get('keypoints')
+    if not plain or values['prune'] or not isinstance(keypoints, int):
+        return 0
+    return max(0, LEAST_LEARNED - keypoints)
 
 
 def to_values(config: TrainConfig) -> dict:

@@ -91,3 +91,18 @@ def test_only_keypoints_that_nobody_asked_for_are_left_out(tmp_path):
     settings = tmp_path / 'few.yaml'
     settings.write_text('keypoints: 5')
     assert not read_config(settings, {}).prune
+
+
+@pytest.mark.parametrize(
+    ('stated', 'spare'),
+    [
+        ({}, 0),
+        ({'keypoints': 8}, 12),
+        ({'keypoints': 32}, 0),
+        ({'keypoints': 8, 'spare': 1}, 1),
+        ({'keypoints': 8, 'prune': True}, 0),
+        ({'keypoints': 8, 'objective': 'temporal_transport'}, 0),
+    ],
+)
+def test_the_best_of_at_least_twenty_are_kept(stated, spare):
+    assert read_config(None, stated).spare == spare
