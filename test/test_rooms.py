@@ -76,6 +76,7 @@ ROOMS = {
 FILES = {
     '__main__.py': row('root commands'),
     'inference/torch_engine.py': row('root model', 'torch'),
+    'inference/cuda_torch.py': row('root', 'torch'),
     'ros/recorder.py': row('root frames', 'ros'),
     'ros/recording.py': row('root frames', 'ros'),
 }

@@ -7,6 +7,7 @@ in each of them, because normalisation and read-out are inside the network.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import logging
 from pathlib import Path
 from typing import Protocol
@@ -55,12 +56,24 @@ class Engine(Protocol):
         """Give back what the library holds; the engine cannot be used afterwards."""
 
 
-def load_engine(model_dir: Path, name: str = 'auto', *, threads: int = 0) -> Engine:
+def load_engine(
+    model_dir: Path,
+    name: str = 'auto',
+    *,
+    threads: int = 0,
+    precision: str = 'fp32',
+    max_batch: int = 1,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Engine:
     """
     Load a model directory into an engine.
 
     :param name: one of :data:`ENGINE_NAMES`
     :param threads: CPU threads of one inference, 0 = the library's own choice
+    :param precision: of the network's file, as `export --precision` made it; tensorrt's alone
+    :param max_batch: images of one pass, which a compiled engine must know when it is built
+    :param progress: is told steps done, all steps and the phase, where an engine is built first,
+        which may take minutes
     :raises ModelError: if the model directory does not match its manifest
     :raises EngineError: if the engine is unknown or not installed
     """
@@ -82,7 +95,9 @@ def load_engine(model_dir: Path, name: str = 'auto', *, threads: int = 0) -> Eng
     if name == 'tensorrt':
         from keypoint_perception.inference.tensorrt_engine import TensorRTEngine
 
-        return TensorRTEngine(model_dir, manifest)
+        return TensorRTEngine(
+            model_dir, manifest, precision=precision, max_batch=max_batch, progress=progress
+        )
     from keypoint_perception.inference.onnxruntime_engine import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model_dir, manifest, threads=threads)
