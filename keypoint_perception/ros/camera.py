@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+import time
 from typing import NamedTuple
 
 from keypoint_perception.drawing import draw_keypoints
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.inference.estimator import Estimate
+from keypoint_perception.inference.estimator import Estimate, Estimator
 from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
-from keypoint_perception.ros.health import Health
+from keypoint_perception.ros.health import Health, Times, UNKNOWN
 from keypoint_perception.ros.image_input import image_topic, ImageInput
 from keypoint_perception.ros.messages import to_header, to_image, to_point_cloud
 import numpy as np
@@ -27,10 +28,15 @@ OVERLAY_QOS = QoSProfile(depth=1)
 
 
 class Arrival(NamedTuple):
-    """An image, and the camera that it is from."""
+    """
+    An image, the camera that it is from, and when it came.
+
+    :param at_s: as :func:`time.perf_counter` tells it
+    """
 
     camera: Camera
     image: ReceivedImage | ReceivedCompressedImage
+    at_s: float
 
 
 class Camera:
@@ -64,6 +70,9 @@ class Camera:
         self._input: ImageInput | None = None
         self._active = False
         self._lazy = True
+        self._model: Estimator | None = None
+        self._last_stamp_ns: int | None = None
+        self._jumped = False
         self._closed = False
         self._publishers: list[LifecyclePublisher] = []
         self._clouds = self._publisher(PointCloud2, 'keypoints', KEYPOINTS_QOS)
@@ -134,16 +143,35 @@ class Camera:
 
     def _receive(self, serialised: bytes) -> None:
         """Hand the newest image over, in the executor's thread."""
-        self.health.received(len(serialised))
         if self._input is None:
             return  # taken before the subscription was destroyed
+        at_s = time.perf_counter()
         try:
             image = self._input.read(serialised)
         except EncodingError as error:
+            self.health.received(len(serialised))
             self.refuse('broken message', str(error))
             return
-        if self._put(Arrival(self, image)):
+        self.health.received(len(serialised), self._age_ms(image.header))
+        if self._put(Arrival(self, image, at_s)):
             self.health.dropped()
+
+    def jump(self) -> None:
+        """Take note, from whatever thread, that the clock has jumped back."""
+        self._jumped = True
+
+    def _follow(self, header: ImageHeader, model: Estimator) -> None:
+        """Forget what was before another model, and before the time went back."""
+        last_ns, self._last_stamp_ns = self._last_stamp_ns, header.stamp_ns
+        jumped, self._jumped = self._jumped or header.stamp_ns < (last_ns or 0), False
+        if jumped:
+            self.health.jumped_back()
+        if jumped or model is not self._model:
+            self._model = model
+            self.reset()
+
+    def reset(self) -> None:
+        """Begin anew with what is done over time; in the inference thread."""
 
     def refine(self, header: ImageHeader, keypoints: np.ndarray) -> np.ndarray:
         """
@@ -167,30 +195,34 @@ class Camera:
         """
         del header, keypoints, image_hw
 
-    def publish(self, arrival: Arrival, rgb: np.ndarray, estimate: Estimate, skeleton) -> None:
+    def publish(
+        self, arrival: Arrival, rgb: np.ndarray, estimate: Estimate, model: Estimator
+    ) -> None:
         """
         Publish the keypoints of an image, in the inference thread.
 
         :param rgb: the image, (H, W, 3) uint8
-        :param skeleton: edges between keypoints, for the overlay
+        :param model: what they are from; another one may have other points
         """
         image_header = arrival.image.header
+        self._follow(image_header, model)
         keypoints = self.refine(image_header, estimate.keypoints)
         xyz = self.localise(image_header, keypoints, rgb.shape[:2])
         header = to_header(image_header)
         self._clouds.publish(to_point_cloud(header, keypoints, xyz))
         if self._overlays.get_subscription_count():
             threshold = self.overlay_threshold
-            drawn = draw_keypoints(rgb, keypoints, threshold=threshold, skeleton=skeleton)
+            drawn = draw_keypoints(rgb, keypoints, threshold=threshold, skeleton=model.skeleton)
             self._overlays.publish(to_image(header, drawn))
 
-    def count_published(self, arrival: Arrival, engine_ms: float) -> None:
-        """Count an answered image."""
-        self.health.published(self._latency_ms(arrival.image.header), engine_ms)
-
-    def _latency_ms(self, header: ImageHeader) -> float:
+    def _age_ms(self, header: ImageHeader) -> float:
+        """Return how old a stamp is; NaN where it is of another clock."""
         age_ms = (self._node.get_clock().now().nanoseconds - header.stamp_ns) / 1e6
-        return age_ms if abs(age_ms) < SAME_CLOCK_MS else float('nan')
+        return age_ms if abs(age_ms) < SAME_CLOCK_MS else UNKNOWN
+
+    def answered(self, arrival: Arrival, times: Times) -> None:
+        """Count an answered image."""
+        self.health.published(times._replace(latency=self._age_ms(arrival.image.header)))
 
     def refuse(self, kind: str, sentence: str) -> None:
         """Count an image that cannot be used; the first of its kind is logged."""

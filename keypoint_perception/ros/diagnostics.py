@@ -20,6 +20,14 @@ SILENCE = 'nothing published'
 LOST_SHARE = 0.1
 # A segment of 512 KiB also holds the data of other topics.
 LARGE_BYTES = 400_000
+STAGES = {
+    'latency': 'latency stamp to publish',
+    'age': 'age of stamps at arrival',
+    'wait': 'wait for the engine',
+    'prepare': 'decode and fit time',
+    'engine': 'engine time',
+    'publish': 'publish time',
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,12 @@ class Circumstances:
 
     :param state: lifecycle state
     :param not_loaded: why there is no engine; empty if there is one
+    :param disabled: whether it was told to rest
+    :param fault: why the engine is not at work; empty if it is
+    :param faults: how often that has happened
+    :param last_error: the last thing that went wrong with an engine
     :param engine: what runs the network
+    :param gpu_memory: what the engine holds on its device, in words
     :param model: which network
     :param topic: topic of the images; empty while inactive
     :param publishers: publishers on it
@@ -40,7 +53,12 @@ class Circumstances:
 
     state: str
     not_loaded: str = ''
+    disabled: bool = False
+    fault: str = ''
+    faults: int = 0
+    last_error: str = ''
     engine: str = ''
+    gpu_memory: str = ''
     model: str = ''
     topic: str = ''
     publishers: int = 0
@@ -55,6 +73,10 @@ def judge(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
         return DiagnosticStatus.ERROR, circumstances.not_loaded
     if circumstances.state != 'active':
         return DiagnosticStatus.OK, f'{circumstances.state}: waiting for a lifecycle manager'
+    if circumstances.fault:
+        return DiagnosticStatus.ERROR, circumstances.fault
+    if circumstances.disabled:
+        return DiagnosticStatus.OK, 'disabled by ~/enable'
     if circumstances.unheard:
         return DiagnosticStatus.OK, f'idle: nobody listens to {circumstances.unheard}'
     if counts.silent_s > SILENT_S:
@@ -64,6 +86,8 @@ def judge(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
     if counts.recently_bad:
         sentence = f'{counts.recently_bad} bad images in the last seconds; {counts.last_bad}'
         return DiagnosticStatus.WARN, sentence
+    if counts.recently_noted:
+        return DiagnosticStatus.WARN, counts.last_note
     return DiagnosticStatus.OK, f'publishing at {counts.output_hz:.1f} Hz'
 
 
@@ -108,6 +132,7 @@ def to_status(name: str, circumstances: Circumstances, counts: Snapshot) -> Diag
     values = {
         'state': circumstances.state,
         'engine': circumstances.engine,
+        'GPU memory': circumstances.gpu_memory,
         'model': circumstances.model,
         'image topic': circumstances.topic,
         'publishers': circumstances.publishers,
@@ -122,9 +147,14 @@ def to_status(name: str, circumstances: Circumstances, counts: Snapshot) -> Diag
     for kind, count in sorted(counts.bad.items()):
         values[f'bad images: {kind}'] = count
     values['last bad image'] = counts.last_bad
-    spread = {'latency stamp to publish': counts.latency_ms, 'engine time': counts.engine_ms}
-    for what, figures in spread.items():
-        for share, figure in zip(('p50', 'p95', 'p99'), figures, strict=True):
+    for kind, count in sorted(counts.notes.items()):
+        values[f'notes: {kind}'] = count
+    values['last note'] = counts.last_note
+    values['stamps or clock went back'] = counts.jumps
+    values['engine faults'] = circumstances.faults
+    values['last error'] = circumstances.last_error
+    for stage, what in STAGES.items():
+        for share, figure in zip(('p50', 'p95', 'p99'), counts.spread_ms[stage], strict=True):
             values[f'{what} {share} (ms)'] = f'{figure:.2f}'
     what = f'{circumstances.camera} keypoints'.strip()
     status = DiagnosticStatus(level=level, name=f'{name}: {what}', message=sentence)

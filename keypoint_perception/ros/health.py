@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import re
 import threading
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,28 @@ MAX_SAMPLES = 4096
 # Sentences that differ in numbers alone are one kind of complaint; a stream of ever new texts
 # must neither fill the log nor the memory.
 MAX_COMPLAINTS = 64
+COUNTS = ('received', 'published', 'dropped', 'lost', 'jumps')
+
+
+UNKNOWN = float('nan')
+
+
+class Times(NamedTuple):
+    """
+    Where the time of one answered image went, in milliseconds; NaN where unknown.
+
+    :param latency: from the image's stamp to publication
+    :param wait: from arrival to the inference thread
+    :param prepare: from the bytes to the network's input, and back to pixels of the image
+    :param engine: in the engine
+    :param publish: from keypoints to messages that are sent
+    """
+
+    latency: float = UNKNOWN
+    wait: float = UNKNOWN
+    prepare: float = UNKNOWN
+    engine: float = UNKNOWN
+    publish: float = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -29,11 +52,15 @@ class Snapshot:
     :param lost: images that were sent and never arrived
     :param bad: images that could not be used, by reason
     :param last_bad: sentence about the last of these
+    :param notes: images that could be used but not wholly, as without a depth, by reason
+    :param last_note: sentence about the last of these
     :param input_hz: images a second
     :param output_hz: messages a second
-    :param latency_ms: p50, p95, p99 from the image's stamp to publication; NaN if unknown
-    :param engine_ms: p50, p95, p99 of one image's way through the engine; NaN if unknown
+    :param spread_ms: p50, p95, p99 of the ``age`` of stamps at arrival and of each of
+        :class:`Times`; NaN if unknown
+    :param jumps: how often stamps or the clock have gone back
     :param recently_bad: images of the last seconds that could not be used
+    :param recently_noted: images of the last seconds that could not be used wholly
     :param recently_lost: share of the last seconds' images that never arrived
     :param image_bytes: size of the last image as it was sent
     :param silent_s: seconds since the last message or since the start
@@ -45,11 +72,14 @@ class Snapshot:
     lost: int
     bad: dict[str, int]
     last_bad: str
+    notes: dict[str, int]
+    last_note: str
     input_hz: float
     output_hz: float
-    latency_ms: tuple[float, float, float]
-    engine_ms: tuple[float, float, float]
+    spread_ms: dict[str, tuple[float, float, float]]
+    jumps: int
     recently_bad: int
+    recently_noted: int
     recently_lost: float
     image_bytes: int
     silent_s: float
@@ -80,6 +110,8 @@ class Health:
         self._counts = Counter()
         self._bad = Counter()
         self._last_bad = ''
+        self._notes = Counter()
+        self._last_note = ''
         self._image_bytes = 0
         self._complaints: set[str] = set()
         self.restart()
@@ -88,15 +120,23 @@ class Health:
         """Begin a new window; counts stay."""
         with self._lock:
             self._started = self._last_published = time.monotonic()
-            names = ('received', 'lost', 'bad', 'latency_ms', 'engine_ms')
+            names = ('received', 'lost', 'bad', 'noted', 'age', *Times._fields)
             self._recent = {name: Recent() for name in names}
 
-    def received(self, size: int) -> None:
-        """Count an image of so many bytes that arrived."""
+    def received(self, size: int, age_ms: float = UNKNOWN) -> None:
+        """Count an image of so many bytes that arrived, and how old its stamp was."""
         with self._lock:
+            now = time.monotonic()
             self._image_bytes = size
             self._counts['received'] += 1
-            self._recent['received'].add(time.monotonic())
+            self._recent['received'].add(now)
+            self._recent['age'].add(now, age_ms)
+
+    def jumped_back(self) -> None:
+        """Count that stamps or the clock went back; ages of before say nothing any more."""
+        with self._lock:
+            self._counts['jumps'] += 1
+            self._recent['age'], self._recent['latency'] = Recent(), Recent()
 
     def dropped(self) -> None:
         """Count an image that a newer one replaced."""
@@ -109,24 +149,35 @@ class Health:
             self._counts['lost'] += count
             self._recent['lost'].add(time.monotonic(), count)
 
-    def published(self, latency_ms: float, engine_ms: float) -> None:
-        """Count a message; the latency is NaN where the stamp is of another clock."""
+    def published(self, times: Times) -> None:
+        """Count a message."""
         with self._lock:
             self._counts['published'] += 1
             self._last_published = time.monotonic()
-            self._recent['latency_ms'].add(self._last_published, latency_ms)
-            self._recent['engine_ms'].add(self._last_published, engine_ms)
+            for name, time_ms in zip(Times._fields, times, strict=True):
+                self._recent[name].add(self._last_published, time_ms)
 
     def refused(self, kind: str, sentence: str) -> bool:
         """Count a bad image; return whether its sentence is new, apart from numbers."""
-        complaint = re.sub(r'\d+', '#', sentence)
         with self._lock:
             self._bad[kind] += 1
             self._last_bad = sentence
             self._recent['bad'].add(time.monotonic())
-            new = complaint not in self._complaints and len(self._complaints) < MAX_COMPLAINTS
-            if new:
-                self._complaints.add(complaint)
+            return self._is_new(sentence)
+
+    def noted(self, kind: str, sentence: str) -> bool:
+        """Count an image that could be used but not wholly; see :meth:`refused`."""
+        with self._lock:
+            self._notes[kind] += 1
+            self._last_note = sentence
+            self._recent['noted'].add(time.monotonic())
+            return self._is_new(sentence)
+
+    def _is_new(self, sentence: str) -> bool:
+        complaint = re.sub(r'\d+', '#', sentence)
+        new = complaint not in self._complaints and len(self._complaints) < MAX_COMPLAINTS
+        if new:
+            self._complaints.add(complaint)
         return new
 
     def snapshot(self) -> Snapshot:
@@ -137,14 +188,16 @@ class Health:
             seconds = max(1.0, min(WINDOW_S, now - self._started))
             received, lost = len(recent['received']), sum(recent['lost'])
             return Snapshot(
-                **{n: self._counts[n] for n in ('received', 'published', 'dropped', 'lost')},
+                **{name: self._counts[name] for name in COUNTS},
                 bad=dict(self._bad),
                 last_bad=self._last_bad,
+                notes=dict(self._notes),
+                last_note=self._last_note,
                 input_hz=received / seconds,
-                output_hz=len(recent['engine_ms']) / seconds,
-                latency_ms=percentiles(recent['latency_ms']),
-                engine_ms=percentiles(recent['engine_ms']),
+                output_hz=len(recent['engine']) / seconds,
+                spread_ms={n: percentiles(recent[n]) for n in ('age', *Times._fields)},
                 recently_bad=len(recent['bad']),
+                recently_noted=len(recent['noted']),
                 recently_lost=lost / max(1, lost + received),
                 image_bytes=self._image_bytes,
                 silent_s=now - self._last_published,

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import logging
-from pathlib import Path
-import re
 
-from diagnostic_msgs.msg import DiagnosticArray
-from keypoint_perception.errors import ConfigError, PerceptionError
+from keypoint_perception.errors import PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
-from keypoint_perception.inference.estimator import Estimator
-from keypoint_perception.manifest import ONNX_NAME, read_manifest
+from keypoint_perception.manifest import read_manifest
 from keypoint_perception.ros.camera import Arrival, Camera
-from keypoint_perception.ros.diagnostics import (
-    Circumstances,
-    judge,
-    LOST_SHARE,
-    SILENCE,
-    SILENT_S,
-    to_status,
-)
-from keypoint_perception.ros.health import Health, Snapshot
+from keypoint_perception.ros.diagnostics import Circumstances
+from keypoint_perception.ros.engine_keeper import EngineKeeper
+from keypoint_perception.ros.loading import check_wish, load_warm, Loaded, Wish
 from keypoint_perception.ros.mailbox import Mailbox
 from keypoint_perception.ros.parameters import (
     BY_NAME,
@@ -30,16 +20,18 @@ from keypoint_perception.ros.parameters import (
     read_parameters,
 )
 from keypoint_perception.ros.pipeline import Pipeline
+from keypoint_perception.ros.reporter import Reporter
+from keypoint_perception.ros.services import Services
+from keypoint_perception.ros.watched_engine import WatchedEngine
 from keypoint_perception.ros.worker import Worker
-import numpy as np
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from std_msgs.msg import Header
+from rclpy.parameter import Parameter
 
 NODE_NAME = 'perception_node'
-DIAGNOSTICS_PERIOD_S = 1.0
-WARM_UP_RUNS = 3
+LOOK_PERIOD_S = 1.0
 # How long deactivation waits for the image that the engine has in work, and the end of the process
 # does: whoever ends it may kill it soon.
 DEACTIVATE_TIMEOUT_S = 5.0
@@ -57,27 +49,34 @@ class PerceptionNode(LifecycleNode):
     def __init__(self, *, load: Callable[..., Engine] = load_engine) -> None:
         super().__init__(NODE_NAME, automatically_declare_parameters_from_overrides=True)
         declare_parameters(self)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_parameters)
         forward_logs(self)
-        self._load = load
-        self._engine: Engine | None = None
+        self._load_engine = load
+        self._settings = read_parameters(self)
         self._cameras: list[Camera] = []
         self._mailbox = Mailbox()
-        self._worker: Worker | None = None
-        self._model = ''
+        self._keeper = EngineKeeper(self._load, self._employ, self._soon)
         self._not_loaded = ''
-        self._said: set[tuple[str, str]] = set()
         self._state = 'unconfigured'
-        self._batch_budget_s = 0.0
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
+        self._enabled = True
+        self._reporter = Reporter(self)
+        self._service_desk = Services(self)
+        back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
+        self._jumps = self.get_clock().create_jump_callback(back, post_callback=self._on_jump)
         # Wall time goes on while a simulator's clock stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
+        self.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
 
     @property
     def parameters(self) -> NodeParameters:
         """Return the parameters, checked."""
-        return read_parameters(self)
+        return self._settings
+
+    @property
+    def cameras(self) -> tuple[Camera, ...]:
+        """Return the cameras; none before the node is configured."""
+        return tuple(self._cameras)
 
     def start(self) -> bool:
         """Configure and activate; return whether both succeeded."""
@@ -92,52 +91,33 @@ class PerceptionNode(LifecycleNode):
         """Load the engine and warm it up."""
         del state
         try:
-            parameters = self.parameters
-            self._engine = self._load_engine(parameters)
+            self._keeper.load(wish_of(self._settings))
         except PerceptionError as error:
             self._not_loaded = f'model not loaded: {error}'
             self.get_logger().fatal(self._not_loaded)
             return FAILURE
         self._not_loaded = ''
+        transport = self._settings.image_transport
         self._cameras = [
-            Camera(self, name, transport=parameters.image_transport, put=self._hand_over)
-            for name in parameters.cameras or ('',)
+            Camera(self, name, transport=transport, put=self._hand_over)
+            for name in self._settings.cameras or ('',)
         ]
-        for camera in self._cameras:
-            camera.overlay_threshold = parameters.overlay_threshold
         self._state = 'inactive'
-        self.get_logger().info(f'loaded {self._model} into {self._engine.description}')
+        engine = self._keeper.engine.description
+        self.get_logger().info(f'loaded {self._keeper.identity} into {engine}')
         return SUCCESS
-
-    def _load_engine(self, parameters: NodeParameters) -> Engine:
-        self._model = parameters.model
-        if not parameters.model:
-            msg = (
-                'Parameter model is not set; set it to the directory that `train --out` wrote, '
-                'as in `--ros-args -p model:=DIR`.'
-            )
-            raise ConfigError(msg)
-        model_dir = Path(parameters.model).expanduser()
-        engine = self._load(model_dir, parameters.engine, threads=parameters.threads)
-        self._model = model_identity(model_dir)
-        black = np.zeros((1, *engine.input_hw, 3), np.uint8)
-        for _ in range(WARM_UP_RUNS):
-            engine.run(black)
-        return engine
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to images."""
-        self._said.clear()
-        parameters = self.parameters
-        process = Pipeline(Estimator(self._engine)).process
-        self._worker = Worker(self._mailbox, process, lambda: self._batch_budget_s)
-        self._batch_budget_s = parameters.batch_budget / 1e3
+        self._reporter.restart()
         self._state = 'active'
+        self._keeper.activate()
+        done = super().on_activate(state)  # from now on the publishers publish
+        self._set_up_cameras()
         for camera in self._cameras:
-            camera.activate(lazy=parameters.lazy)
             when = '' if camera.input else f' once somebody listens to {camera.outputs}'
             self.get_logger().info(f'listening to {camera.topic}{when}')
-        return super().on_activate(state)
+        return done
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen no more; the image in work is still published."""
@@ -166,93 +146,156 @@ class PerceptionNode(LifecycleNode):
             camera.deactivate()
             self._mailbox.forget(camera)
             self._state = 'inactive'
-        if self._worker is not None:
-            if not self._worker.stop(timeout_s):
-                self.get_logger().warning(f'the engine is still busy after {timeout_s:.0f} s')
-            self._worker = None
+        if not self._keeper.deactivate(timeout_s):
+            self.get_logger().warning(f'the engine is still busy after {timeout_s:.0f} s')
 
     def _unload(self) -> None:
+        self._service_desk.stop()
         for camera in self._cameras:
             camera.close()
-        self._cameras = []
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
             self._state = 'unconfigured'
+        self._cameras = []
+        self._keeper.unload()
 
     def _hand_over(self, arrival: Arrival) -> bool:
         return self._mailbox.put(arrival.camera, arrival)
 
-    def _on_set_parameters(self, parameters) -> SetParametersResult:
-        """Refuse bad values, and any change of what an engine was loaded with."""
-        for parameter in parameters:
-            if parameter.name not in BY_NAME:
-                continue
-            if self._engine is not None:
+    def _load(self, wish: Wish) -> Loaded:
+        return load_warm(self._load_engine, wish, max(1, len(self._settings.cameras)))
+
+    def _employ(self, engine: WatchedEngine, after: Worker | None) -> Worker:
+        def budget_s() -> float:
+            return self._settings.batch_budget / 1e3
+
+        return Worker(self._mailbox, Pipeline(engine), budget_s, after=after)
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        """Have a function called in the executor's thread."""
+        if self.executor is not None:
+            self.executor.create_task(call)
+
+    def _set_up_cameras(self) -> None:
+        """Hand the live parameters to the cameras."""
+        for camera in self._cameras:
+            camera.overlay_threshold = self._settings.overlay_threshold
+            if self._state == 'active' and self._enabled:
+                camera.activate(lazy=self._settings.lazy)
+            else:
+                camera.deactivate()
+
+    def enable(self, enabled: bool) -> str:
+        """Listen to the cameras, or leave them alone; return what that means now."""
+        self._enabled = enabled
+        self._set_up_cameras()
+        if not enabled:
+            return 'The cameras are left alone until ~/enable is called with true.'
+        if self._state != 'active':
+            return f'Enabled; nothing is published before the node, now {self._state}, is active.'
+        return 'Enabled.'
+
+    def reload(self, done: Callable[[bool, str], None]) -> None:
+        """
+        Load the model directory as it is now, while the engine in use goes on.
+
+        :param done: called with whether it worked, and a sentence
+        """
+        if self._keeper.wish is None:
+            done(False, f'The node is {self._state} and has no model; configure it first.')
+            return
+        self._exchange(self._keeper.wish, done)
+
+    def _exchange(self, wish: Wish, done: Callable[[bool, str], None]) -> None:
+        def finished(reason: str) -> None:
+            if reason:
+                sentence = f'{wish.model!r} is not used: {reason} {self._who_goes_on()}'
+                self.get_logger().error(sentence)
+                self._keeper.last_error = sentence
+            else:
+                engine = self._keeper.engine.description
+                sentence = f'{self._keeper.identity} is in use, by {engine}.'
+                self.get_logger().info(sentence)
+            done(not reason, sentence)
+
+        self.get_logger().info(f'loading {wish.model} beside {self._keeper.identity}')
+        self._keeper.exchange(wish, finished)
+
+    def _who_goes_on(self) -> str:
+        return f'{self._keeper.identity} goes on.' if self._keeper.identity else ''
+
+    def _check_parameters(self, changed: list[Parameter]) -> SetParametersResult:
+        """Refuse bad values, and what cannot change now; ROS asks before it sets."""
+        given = {p.name: p.value for p in changed if p.name in BY_NAME}
+        try:
+            for name, value in given.items():
+                given[name] = BY_NAME[name].check(value)
+            fixed = [name for name in given if not BY_NAME[name].live]
+            if fixed and self._state != 'unconfigured':
                 reason = (
-                    f'Parameter {parameter.name} cannot change in the state {self._state}; '
+                    f'Parameter {fixed[0]} cannot change in the state {self._state}; '
                     'deactivate and clean up first.'
                 )
                 return SetParametersResult(successful=False, reason=reason)
-            try:
-                BY_NAME[parameter.name].check(parameter.value)
-            except ConfigError as error:
-                return SetParametersResult(successful=False, reason=str(error))
+            if self._state != 'unconfigured' and set(given) & set(Wish._fields):
+                wish = Wish(*(given.get(n, getattr(self._settings, n)) for n in Wish._fields))
+                if wish != self._keeper.wish:  # the one in use may be gone from the disk
+                    check_wish(wish)
+                    read_manifest(wish.model_dir)
+        except PerceptionError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _report(self) -> None:
-        """Publish the diagnostics; a long silence is logged too, each reason once."""
-        name = self.get_fully_qualified_name()
-        array = DiagnosticArray(header=Header(stamp=self.get_clock().now().to_msg()))
-        for camera in self._cameras or [None]:
-            if camera is not None:
-                camera.update()  # not every RMW implementation tells who listens
-            counts = Health().snapshot() if camera is None else camera.health.snapshot()
-            circumstances = self._circumstances(camera)
-            array.status.append(to_status(name, circumstances, counts))
-            if circumstances.state == 'active':
-                self._say_what_is_wrong(circumstances, counts)
-        self._diagnostics.publish(array)
-
-    def _say_what_is_wrong(self, circumstances: Circumstances, counts: Snapshot) -> None:
-        camera = circumstances.camera
-        if circumstances.unheard:
+    def _apply_parameters(self, changed: list[Parameter]) -> None:
+        """Let new values take effect; ROS has set them."""
+        if not any(parameter.name in BY_NAME for parameter in changed):
             return
-        silent = counts.silent_s > max(SILENT_S, self.parameters.silence_timeout)
-        if not silent:  # the next silence is news again, a lossy network is not
-            self._said = {
-                said for said in self._said if said[0] != camera or not said[1].startswith(SILENCE)
-            }
-        if silent or counts.recently_lost > LOST_SHARE:
-            _, sentence = judge(circumstances, counts)
-            reason = re.sub(r'\d+', '#', sentence)  # its numbers change, it stays the same
-            if (camera, reason) not in self._said:
-                self._said.add((camera, reason))
-                self.get_logger().warning(sentence)
+        before, self._settings = self._settings, read_parameters(self)
+        self._set_up_cameras()
+        wish = wish_of(self._settings)
+        if self._keeper.wish is None or wish == wish_of(before):
+            return
 
-    def _circumstances(self, camera: Camera | None) -> Circumstances:
-        listening = None if camera is None else camera.input
+        def done(worked: bool, sentence: str) -> None:
+            del sentence
+            in_use = self._keeper.wish
+            if not worked and in_use is not None and wish_of(self._settings) == wish:
+                # what the parameters say is what is in use
+                self.set_parameters([Parameter(n, value=v) for n, v in in_use._asdict().items()])
+
+        if wish != self._keeper.wish or self._keeper.loading:
+            self._exchange(wish, done)
+
+    def _on_jump(self, jump) -> None:
+        del jump
+        for camera in self._cameras:
+            camera.jump()
+
+    def _look(self) -> None:
+        """Look after engine and cameras, and tell how they are."""
+        self._keeper.watch(self._settings.engine_timeout)
+        for camera in self._cameras:
+            camera.update()  # not every RMW implementation tells who listens
+        silence_timeout = self._settings.silence_timeout
+        self._reporter.report(self._cameras, self._common(), silence_timeout=silence_timeout)
+
+    def _common(self) -> Circumstances:
+        """Return what is the same for all cameras."""
+        keeper = self._keeper
         return Circumstances(
-            camera='' if camera is None else camera.name,
             state=self._state,
-            unheard='' if camera is None or camera.input else camera.outputs,
             not_loaded=self._not_loaded,
-            engine='' if self._engine is None else self._engine.description,
-            model=self._model,
-            topic='' if listening is None else listening.topic,
-            publishers=0 if listening is None else listening.publishers,
-            obstacle='' if listening is None else listening.obstacle(),
+            disabled=not self._enabled,
+            fault=keeper.fault,
+            faults=keeper.faults,
+            last_error=keeper.last_error,
+            engine='' if keeper.engine is None else keeper.engine.description,
+            gpu_memory=keeper.gpu_memory,
+            model=keeper.identity or self._settings.model,
         )
 
 
-def model_identity(model_dir: Path) -> str:
-    """Return what tells one model from another: its place, shape and the network's digest."""
-    manifest = read_manifest(model_dir)
-    height, width = manifest.input_hw
-    return (
-        f'{model_dir} ({manifest.keypoint_count} keypoints, {width}x{height} px, '
-        f'sha256 {manifest.files[ONNX_NAME][:12]})'
-    )
+def wish_of(parameters: NodeParameters) -> Wish:
+    """Return the engine that the parameters ask for."""
+    return Wish(*(getattr(parameters, name) for name in Wish._fields))
 
 
 def forward_logs(node: LifecycleNode) -> None:

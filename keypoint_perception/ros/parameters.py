@@ -33,6 +33,7 @@ class NodeParameters:
     batch_budget: float
     overlay_threshold: float
     silence_timeout: float
+    engine_timeout: float
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Parameter:
     """
     One parameter.
 
+    :param live: whether a change takes effect at once, while the node works
     :param choices: the values that a string may have; any if empty
     :param low: least number
     :param high: largest number
@@ -48,6 +50,7 @@ class Parameter:
     name: str
     default: Value
     description: str
+    live: bool = True
     choices: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
@@ -103,6 +106,7 @@ PARAMETERS = (
         (),
         'Names of several cameras: `[left, right]` listens to `left/image` and `right/image` and '
         'publishes `~/left/keypoints` and `~/right/keypoints`.',
+        live=False,
     ),
     Parameter(
         'engine',
@@ -121,12 +125,14 @@ PARAMETERS = (
         'image_transport',
         'raw',
         'Subscribe to `image` (raw) or to `image/compressed`.',
+        live=False,
         choices=TRANSPORTS,
     ),
     Parameter(
         'autostart',
         True,
         'Configure and activate at once; otherwise wait for a lifecycle manager.',
+        live=False,
     ),
     Parameter(
         'lazy',
@@ -154,6 +160,14 @@ PARAMETERS = (
         5.0,
         'Seconds without a published message after which the log says why.',
         low=0.1,
+        high=3600.0,
+    ),
+    Parameter(
+        'engine_timeout',
+        10.0,
+        'Seconds of one engine call after which the engine is given up and loaded again; 0: '
+        'never.',
+        low=0.0,
         high=3600.0,
     ),
 )
@@ -246,12 +260,17 @@ def _descriptor(parameter: Parameter):
 
 def table() -> str:
     """Return the README's table of parameters."""
-    lines = ['| parameter | type | default | values | |', '| --- | --- | --- | --- | --- |']
+    lines = [
+        '| parameter | type | default | values | live | |',
+        '| --- | --- | --- | --- | --- | --- |',
+    ]
     for p in PARAMETERS:
         default = str(p.default).lower() if p.kind is bool else p.default
         shown = f'`{default}`' if default not in ('', ()) else ''
         kind = KIND_NAMES[p.kind]
-        lines.append(f'| `{p.name}` | {kind} | {shown} | {p.expected} | {p.description} |')
+        live = 'yes' if p.live else 'no'
+        cells = (f'`{p.name}`', kind, shown, p.expected, live, p.description)
+        lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
 
 

@@ -7,6 +7,7 @@ What the way does with one image stands in :meth:`Camera.publish`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import logging
 import time
 from typing import NamedTuple
 
@@ -15,15 +16,20 @@ from keypoint_perception.images import SUPPORTED_ENCODINGS
 from keypoint_perception.inference.estimator import Estimate, Estimator
 from keypoint_perception.ros.camera import Arrival
 from keypoint_perception.ros.cdr import ReceivedCompressedImage, ReceivedImage
+from keypoint_perception.ros.health import Times
 from keypoint_perception.ros.messages import to_rgb
+from keypoint_perception.ros.watched_engine import WatchedEngine
 import numpy as np
+
+logger = logging.getLogger('keypoint_perception')
 
 
 class Picture(NamedTuple):
-    """An image that could be decoded, (H, W, 3) uint8 RGB."""
+    """An image that could be decoded, (H, W, 3) uint8 RGB, and when its way began."""
 
     arrival: Arrival
     rgb: np.ndarray
+    began_s: float
 
 
 class Pipeline:
@@ -33,8 +39,15 @@ class Pipeline:
     Whatever one image does wrong is said and counted with its camera and stops no other.
     """
 
-    def __init__(self, estimator: Estimator) -> None:
-        self.estimator = estimator
+    def __init__(self, engine: WatchedEngine) -> None:
+        self._engine = engine
+        self._estimator = Estimator(engine)
+        self._closed = False
+        self._said = False
+
+    def close(self) -> None:
+        """Publish nothing more, not even what is in work."""
+        self._closed = True
 
     def process(self, arrivals: Sequence[Arrival]) -> None:
         """Publish the keypoints of images; those that cannot be used are counted instead."""
@@ -43,45 +56,67 @@ class Pipeline:
             self._answer(pictures)
 
     def _answer(self, pictures: list[Picture]) -> None:
-        started = time.perf_counter()
         try:
             estimates = self._estimate([picture.rgb for picture in pictures])
         except Exception as error:
+            if self._closed:
+                return
             if len(pictures) == 1:
                 _refuse(pictures[0].arrival, error)
                 return
+            self._say_once(len(pictures), error)
             for picture in pictures:  # the others shall not suffer for one
                 self._answer([picture])
             return
-        engine_ms = (time.perf_counter() - started) * 1e3
+        estimated_s = time.perf_counter()
         for picture, estimate in zip(pictures, estimates, strict=True):
-            self._publish(picture, estimate, engine_ms)
+            if self._closed:
+                return
+            self._publish(picture, estimate, estimated_s)
+
+    def _say_once(self, count: int, error: Exception) -> None:
+        if not self._said:
+            self._said = True
+            logger.warning(
+                'the engine failed on %d images at once (%s); from now on each is tried alone '
+                'when that happens',
+                *(count, error),
+            )
 
     def _estimate(self, images: list[np.ndarray]) -> list[Estimate]:
         """Return the estimates of images, of one engine call."""
-        if self.estimator.landmark_names:
+        if self._estimator.landmark_names:
             if len(images) == 1:
-                return [self.estimator.estimate_named(images[0])]
-            return self.estimator.estimate_batch_named(images)
+                return [self._estimator.estimate_named(images[0])]
+            return self._estimator.estimate_batch_named(images)
         if len(images) == 1:
-            found = [self.estimator.estimate(images[0])]
+            found = [self._estimator.estimate(images[0])]
         else:
-            found = self.estimator.estimate_batch(images)
+            found = self._estimator.estimate_batch(images)
         return [Estimate(keypoints, keypoints[:0]) for keypoints in found]
 
-    def _publish(self, picture: Picture, estimate: Estimate, engine_ms: float) -> None:
+    def _publish(self, picture: Picture, estimate: Estimate, estimated_s: float) -> None:
         arrival, camera = picture.arrival, picture.arrival.camera
+        engine_ms = self._engine.last_ms
+        began_s = time.perf_counter()
         try:
-            camera.publish(arrival, picture.rgb, estimate, self.estimator.skeleton)
+            camera.publish(arrival, picture.rgb, estimate, self._estimator)
         except Exception as error:
             _refuse(arrival, error)
-        else:
-            camera.count_published(arrival, engine_ms)
+            return
+        times = Times(
+            wait=(picture.began_s - arrival.at_s) * 1e3,
+            prepare=(estimated_s - picture.began_s) * 1e3 - engine_ms,
+            engine=engine_ms,
+            publish=(time.perf_counter() - began_s) * 1e3,
+        )
+        camera.answered(arrival, times)
 
 
 def _decode(arrival: Arrival) -> Picture | None:
+    began_s = time.perf_counter()
     try:
-        return Picture(arrival, to_rgb(arrival.image))
+        return Picture(arrival, to_rgb(arrival.image), began_s)
     except Exception as error:
         _refuse(arrival, error)
         return None

@@ -8,7 +8,7 @@ NaN, ``fail`` raises what a library would raise.
 import sys
 
 from keypoint_perception.inference.fake_engine import FakeEngine
-from keypoint_perception.ros import node
+from keypoint_perception.ros import loading
 from keypoint_perception.ros.perception_node import main
 import numpy as np
 
@@ -17,7 +17,7 @@ runs = iter(range(10_000))
 
 def answer(images):
     keypoints = np.full((len(images), 3, 3), 0.5, np.float32)
-    if next(runs) < node.WARM_UP_RUNS:
+    if next(runs) < loading.WARM_UP_RUNS:
         return keypoints
     print('busy', flush=True)
     what = sys.stdin.readline().strip()
@@ -29,5 +29,5 @@ def answer(images):
 
 
 if __name__ == '__main__':
-    node.model_identity = lambda model_dir: f'{model_dir} (fake)'
+    loading.model_identity = lambda model_dir: f'{model_dir} (fake)'
     sys.exit(main(load=lambda model_dir, name, *, threads: FakeEngine(answer)))

@@ -9,7 +9,7 @@ pytest.importorskip('diagnostic_msgs', reason='diagnostic_msgs is not installed'
 from diagnostic_msgs.msg import DiagnosticStatus
 from keypoint_perception.ros import health as health_module
 from keypoint_perception.ros.diagnostics import Circumstances, judge, to_status
-from keypoint_perception.ros.health import Health, percentiles
+from keypoint_perception.ros.health import Health, percentiles, Times
 
 ACTIVE = Circumstances(state='active', topic='/cam/image', publishers=1)
 
@@ -34,21 +34,52 @@ def test_rates_speak_of_the_last_seconds(clock):
     for _ in range(100):
         clock.now += 0.1
         health.received(921_648)
-        health.published(4.0, 2.0)
+        health.published(Times(latency=4.0, engine=2.0))
     counts = health.snapshot()
+    assert counts.spread_ms['engine'] == (2, 2, 2)
     assert counts.input_hz == pytest.approx(10, abs=0.3)
     assert counts.output_hz == pytest.approx(10, abs=0.3)
     assert counts.received == counts.published == 100
-    assert counts.latency_ms == (4, 4, 4)
+    assert counts.spread_ms['latency'] == (4, 4, 4)
     clock.now += 100
     counts = health.snapshot()
     assert (counts.input_hz, counts.received, counts.silent_s) == (0, 100, 100)
-    assert all(math.isnan(p) for p in counts.latency_ms)
+    assert all(math.isnan(p) for p in counts.spread_ms['latency'])
 
 
 def test_percentiles_leave_out_what_is_unknown():
     values = [float('nan'), *range(1, 101)]
     assert percentiles(values) == pytest.approx((50.5, 95.05, 99.01))
+
+
+def test_notes_are_counted_beside_bad_images(clock):
+    health = Health()
+    health.published(Times())
+    assert health.noted('no depth', 'no depth for 3 s')
+    assert not health.noted('no depth', 'no depth for 4 s')
+    counts = health.snapshot()
+    assert (counts.bad, counts.notes) == ({}, {'no depth': 2})
+    assert judge(ACTIVE, counts) == (DiagnosticStatus.WARN, 'no depth for 4 s')
+    values = {pair.key: pair.value for pair in to_status('/node', ACTIVE, counts).values}
+    assert (values['notes: no depth'], values['last note']) == ('2', 'no depth for 4 s')
+    health.refused('step', 'a step')
+    assert judge(ACTIVE, health.snapshot())[1] == '1 bad images in the last seconds; a step'
+    clock.now += 100
+    health.published(Times())
+    assert judge(ACTIVE, health.snapshot())[0] == DiagnosticStatus.OK
+
+
+def test_a_jump_back_forgets_ages_and_no_more(clock):
+    health = Health()
+    health.received(1, age_ms=9.0)
+    health.published(Times(latency=4.0, engine=2.0))
+    health.jumped_back()
+    counts = health.snapshot()
+    assert counts.jumps == 1
+    assert math.isnan(counts.spread_ms['age'][0])
+    assert math.isnan(counts.spread_ms['latency'][0])
+    assert counts.spread_ms['engine'] == (2, 2, 2)
+    assert counts.output_hz == 1
 
 
 def test_each_kind_of_complaint_is_new_once():
@@ -132,7 +163,7 @@ def test_losses_are_explained(clock, monkeypatch, own):
     health = Health()
     for _ in range(20):
         health.received(921_648)
-        health.published(1.0, 1.0)
+        health.published(Times())
     health.lost(2)
     assert judge(ACTIVE, health.snapshot())[0] == DiagnosticStatus.OK
     health.lost(58)
@@ -150,7 +181,7 @@ def test_losses_are_explained(clock, monkeypatch, own):
 def test_losses_of_small_images_are_not_blamed_on_shared_memory(clock):
     health = Health()
     health.received(30_000)
-    health.published(1.0, 1.0)
+    health.published(Times())
     health.lost(1)
     _, sentence = judge(ACTIVE, health.snapshot())
     assert sentence.startswith(

@@ -13,6 +13,17 @@ def never():
     return False
 
 
+class Way:
+    """What a worker does, by a function."""
+
+    def __init__(self, process):
+        self.process = process
+        self.closed = False
+
+    def close(self):
+        self.closed = True
+
+
 class Clock:
     """A clock that a test sets; ``mailbox.time`` needs no more."""
 
@@ -118,7 +129,7 @@ def test_busy_worker_takes_the_newest_next():
             done.set()
 
     mailbox = Mailbox()
-    worker = Worker(mailbox, process)
+    worker = Worker(mailbox, Way(process))
     mailbox.put('a', 0)
     assert busy.wait(PATIENCE_S)
     assert [mailbox.put('a', i) for i in range(1, 10)] == [False] + [True] * 8
@@ -136,7 +147,7 @@ def test_stopping_says_whether_the_thread_has_ended():
         gate.wait(PATIENCE_S)
 
     mailbox = Mailbox()
-    worker = Worker(mailbox, process)
+    worker = Worker(mailbox, Way(process))
     mailbox.put('a', 0)
     assert busy.wait(PATIENCE_S)
     assert not worker.stop(0)

@@ -77,7 +77,7 @@ def test_readme_table_has_a_row_for_each_parameter():
     assert len(rows) == 2 + len(PARAMETERS)
     for row, parameter in zip(rows[2:], PARAMETERS, strict=True):
         assert row.startswith(f'| `{parameter.name}` | ')
-        assert row.count('|') == 6
+        assert row.count('|') == 7
 
 
 def test_shipped_file_holds_the_defaults():

@@ -1,18 +1,19 @@
 """One image's way, without processes: what is published, and what is left out."""
 
 import logging
+import time
 
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from keypoint_perception.drawing import EDGE_COLOUR
-from keypoint_perception.inference.estimator import Estimator
 from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.ros.camera import Arrival, Camera
 from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
 from keypoint_perception.ros.messages import from_point_cloud
 from keypoint_perception.ros.pipeline import Pipeline
+from keypoint_perception.ros.watched_engine import WatchedEngine
 import numpy as np
 from rclpy.time import Time
 
@@ -68,13 +69,15 @@ class Way:
     """A pipeline with an engine that answers a function, and its cameras."""
 
     def __init__(self, node, engine, names):
-        self._pipeline = Pipeline(Estimator(engine))
+        self._pipeline = Pipeline(WatchedEngine(engine))
         self.cameras = [
             Camera(node, name, transport='raw', put=lambda arrival: False) for name in names
         ]
 
     def process(self, *images):
-        self._pipeline.process([Arrival(*both) for both in zip(self.cameras, images, strict=True)])
+        self._pipeline.process(
+            [Arrival(c, i, time.perf_counter()) for c, i in zip(self.cameras, images, strict=True)]
+        )
 
     def counts(self, camera=0):
         return self.cameras[camera].health.snapshot()
@@ -133,14 +136,16 @@ def test_the_models_edges_are_on_the_overlay(node, make):
 def test_latency_is_from_the_stamp_to_publication(make):
     way = make()
     way.process(image())
-    assert way.counts().latency_ms[0] == pytest.approx(20)
-    assert 0 < way.counts().engine_ms[0] < 1000
+    assert way.counts().spread_ms['latency'][0] == pytest.approx(20)
+    spread_ms = way.counts().spread_ms
+    for stage in ('wait', 'prepare', 'engine', 'publish'):
+        assert 0 < spread_ms[stage][0] < 1000
 
 
 def test_stamps_of_another_clock_give_no_latency(make):
     way = make()
     way.process(image(header=ImageHeader(5, 0, 'cam')))
-    assert np.isnan(way.counts().latency_ms[0])
+    assert np.isnan(way.counts().spread_ms['latency'][0])
     assert way.counts().published == 1
 
 

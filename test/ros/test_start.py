@@ -106,10 +106,10 @@ STOPPED_WHILE_LOADING = """
 import os, signal, sys, time
 import numpy as np
 from keypoint_perception.inference.fake_engine import FakeEngine
-from keypoint_perception.ros import node
+from keypoint_perception.ros import loading
 from keypoint_perception.ros.perception_node import main
 import rclpy
-node.model_identity = str
+loading.model_identity = str
 def load(model_dir, name, *, threads):
     os.kill(os.getpid(), signal.{name})
     while rclpy.ok():

@@ -1,0 +1,91 @@
+"""A model directory becomes a warm engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from keypoint_perception.errors import ConfigError, EngineError, PerceptionError
+from keypoint_perception.inference.engine import Engine
+from keypoint_perception.manifest import ONNX_NAME, read_manifest
+import numpy as np
+
+WARM_UP_RUNS = 3
+
+
+class Wish(NamedTuple):
+    """
+    Which engine is wanted; the fields are parameters of the node.
+
+    :param model: model directory
+    :param engine: name of the library
+    :param threads: CPU threads of one inference
+    """
+
+    model: str
+    engine: str
+    threads: int
+
+    @property
+    def model_dir(self) -> Path:
+        """Return the model directory as a path."""
+        return Path(self.model).expanduser()
+
+
+class Loaded(NamedTuple):
+    """
+    An engine that is warm.
+
+    :param identity: what tells its model from another
+    """
+
+    engine: Engine
+    identity: str
+
+
+def load_warm(load: Callable[..., Engine], wish: Wish, batch_sizes: int) -> Loaded:
+    """
+    Load an engine, and run it until it has done everything that is done only once.
+
+    :param load: as :func:`keypoint_perception.inference.engine.load_engine`
+    :param batch_sizes: it shall be warm for batches of 1 up to this many images
+    :raises PerceptionError: if there is no such model or engine, or if it cannot run
+    """
+    check_wish(wish)
+    try:
+        engine = load(wish.model_dir, wish.engine, threads=wish.threads)
+        black = np.zeros((batch_sizes, *engine.input_hw, 3), np.uint8)
+        for _ in range(WARM_UP_RUNS):
+            for size in range(1, batch_sizes + 1):
+                engine.run(black[:size])
+        return Loaded(engine, model_identity(wish.model_dir))
+    except PerceptionError:
+        raise
+    except Exception as error:  # a library's own
+        msg = f'The engine does not run {wish.model!r}: {type(error).__name__}: {error}.'
+        raise EngineError(msg) from error
+
+
+def check_wish(wish: Wish) -> None:
+    """
+    Look whether a model is named at all.
+
+    :raises ConfigError: if not
+    """
+    if not wish.model:
+        msg = (
+            'Parameter model is not set; set it to the directory that `train --out` wrote, '
+            'as in `--ros-args -p model:=DIR`.'
+        )
+        raise ConfigError(msg)
+
+
+def model_identity(model_dir: Path) -> str:
+    """Return what tells one model from another: its place, shape and the network's digest."""
+    manifest = read_manifest(model_dir)
+    height, width = manifest.input_hw
+    return (
+        f'{model_dir} ({manifest.keypoint_count} keypoints, {width}x{height} px, '
+        f'sha256 {manifest.files[ONNX_NAME][:12]})'
+    )
