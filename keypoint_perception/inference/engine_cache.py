@@ -181,7 +181,7 @@ class EngineCache:
             if total <= LARGEST_CACHE_BYTES:
                 return
             self.folder.remove(name, name + SIDECAR)
-            total -= sizes[name][0]
+            total -= sum(sizes.get(n, (0, 0.0))[0] for n in (name, name + SIDECAR))
             log.info('removed %s, the engine unused for longest, to make room', self.path / name)
 
     @contextmanager
