@@ -2,10 +2,11 @@
 Confidence that means something: how often a keypoint that says so is right.
 
 The mass of a map round its peak is near one for almost every keypoint of a trained network, right
-or wrong. What "right" means can be had without labels: detect keypoints in a frame and in the
-frame slightly turned, enlarged and moved, and see whether the two agree. Platt's logistic curve
-(Platt 1999) through these answers turns the mass into a share of right ones; it is part of the
-network, and hence of the exported graph.
+or wrong. What "right" and "wrong" mean can be had without labels. A keypoint is right if the one
+of a frame and the one of the frame slightly turned, enlarged and moved agree; it is wrong,
+wherever it is put, if what it was on has been painted over with the still background. Platt's
+logistic curve (Platt 1999) through these answers turns the mass into a share of right ones; it is
+part of the network, and hence of the exported graph.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from torch import Tensor
 
 log = logging.getLogger('keypoint_perception')
 
-# Two detections agree if they are nearer than this share of the image's diagonal.
-AGREE = 0.02
+# Two detections agree if they are nearer than this share of the image's diagonal: as near as
+# evaluation asks of a right keypoint.
+AGREE = 0.05
 WARPS = WarpConfig(angle=20.0, scale=0.1, shift=0.1, bend=0.0)
 ROUNDS = 4
 # Fewer answers than this say nothing.
 LEAST_ANSWERS = 50
+# Radius that is painted over, as a share of the diagonal; the grey levels by which this must
+# change the picture for something to be hidden; how much hidden keypoints count beside shown ones.
+HIDE, CHANGED, HIDDEN_SHARE = 0.1, 8.0, 0.25
 
 
 @torch.no_grad()
@@ -41,14 +46,22 @@ def calibrate(network: Keypointer, frames: Tensor, *, seed: int = 0) -> float | 
     doubts, right = _ask(network, frames, seed)
     if len(right) < LEAST_ANSWERS:
         return None
-    slope, offset = fit_logistic(doubts, right)
+    hidden = _hide(network, frames)
+    each = HIDDEN_SHARE * len(right) / max(1, len(hidden))
+    slope, offset = fit_logistic(
+        torch.cat([doubts, hidden]),
+        torch.cat([right, torch.zeros_like(hidden)]),
+        torch.cat([torch.ones_like(right), torch.full_like(hidden, each)]),
+    )
     network.calibration.copy_(torch.tensor([slope, offset]))
     share = float(right.mean())
     log.info('Confidence: %.0f %% of keypoints agree with those of warped frames.', 100 * share)
     return share
 
 
-def fit_logistic(values: Tensor, right: Tensor) -> tuple[float, float]:
+def fit_logistic(
+    values: Tensor, right: Tensor, weights: Tensor | None = None
+) -> tuple[float, float]:
     """
     Return slope and offset of the curve sigmoid(slope * value + offset), by Newton's method.
 
@@ -57,20 +70,22 @@ def fit_logistic(values: Tensor, right: Tensor) -> tuple[float, float]:
 
     :param values: (n,)
     :param right: 0 or 1, (n,)
+    :param weights: how much each counts, (n,); all the same if None
     """
     values, right = values.double(), right.double()
-    positives, negatives = right.sum(), (1 - right).sum()
+    weights = torch.ones_like(right) if weights is None else weights.double()
+    positives, negatives = (weights * right).sum(), (weights * (1 - right)).sum()
     target = torch.where(right > 0.5, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     columns = torch.stack([values, torch.ones_like(values)], dim=1)  # (n, 2)
     found = torch.zeros(2, dtype=torch.float64)
     for _ in range(30):
         chance = torch.sigmoid(columns @ found)
-        slope = columns.T @ (target - chance) - 1e-3 * found
-        curvature = (columns * (chance * (1 - chance))[:, None]).T @ columns
+        slope = columns.T @ (weights * (target - chance)) - 1e-3 * found
+        curvature = (columns * (weights * chance * (1 - chance))[:, None]).T @ columns
         step = torch.linalg.solve(curvature + 1e-3 * torch.eye(2, dtype=torch.float64), slope)
         found = found + step.clamp(-2, 2)
     if found[0] < 0:
-        rate = target.mean().clamp(1e-4, 1 - 1e-4)
+        rate = ((weights * target).sum() / weights.sum()).clamp(1e-4, 1 - 1e-4)
         return 0.0, float(torch.logit(rate))
     return float(found[0]), float(found[1])
 
@@ -93,3 +108,30 @@ def _ask(network: Keypointer, frames: Tensor, seed: int) -> tuple[Tensor, Tensor
         doubts.append(evidence(found[..., 2])[asked])
         right.append((distance < AGREE).float()[asked])
     return torch.cat(doubts).cpu(), torch.cat(right).cpu()
+
+
+def _hide(network: Keypointer, frames: Tensor) -> Tensor:
+    """Return the evidence of keypoints whose surroundings are painted over, in logits, (n,)."""
+    found = network(frames).float()[..., :2]  # (N, K, 2)
+    count, keypoints = found.shape[:2]
+    still = frames.float().median(dim=0).values.to(frames.dtype)  # (H, W, 3)
+    doubts = [torch.zeros(0)]
+    for turn in range(ROUNDS):
+        # each frame hides one of its keypoints, another one in each round
+        mine = (torch.arange(count, device=found.device) * ROUNDS + turn) % keypoints
+        place = found[torch.arange(count, device=found.device), mine]  # (N, 2)
+        inside = _disc(place, frames.shape[1:3])[..., None]
+        painted = torch.where(inside, still, frames)
+        change = (painted.float() - frames.float()).abs().mean(dim=-1).sum(dim=(1, 2))
+        hidden = change / inside.sum(dim=(1, 2, 3)).clamp(min=1) > CHANGED
+        answer = network(painted).float()[..., 2]
+        doubts.append(evidence(answer.gather(1, mine[:, None])[:, 0])[hidden].cpu())
+    return torch.cat(doubts)
+
+
+def _disc(centre: Tensor, hw: tuple[int, int]) -> Tensor:
+    """Return which pixels lie round places, (N, 2) px -> (N, H, W)."""
+    row = torch.arange(hw[0], device=centre.device)[:, None]
+    column = torch.arange(hw[1], device=centre.device)
+    u, v = centre[:, 0, None, None], centre[:, 1, None, None]
+    return (column - u) ** 2 + (row - v) ** 2 < (HIDE * diagonal_px(*hw)) ** 2

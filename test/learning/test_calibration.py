@@ -1,7 +1,7 @@
 """The confidence is the share of keypoints that were right."""
 
-from keypoint_perception.learning.calibration import calibrate, fit_logistic
-from keypoint_perception.model.network import Keypointer, NetworkConfig
+from keypoint_perception.learning.calibration import _disc, _hide, calibrate, fit_logistic
+from keypoint_perception.model.network import evidence, Keypointer, NetworkConfig
 import pytest
 import torch
 
@@ -30,6 +30,12 @@ def test_answers_that_are_all_right_are_not_certain():
     assert 0.95 < sure < 0.995
 
 
+def test_answers_count_by_their_weight():
+    values, right = torch.tensor([1.0, 1.0, -1.0]), torch.tensor([1.0, 0.0, 0.0])
+    twice = fit_logistic(torch.tensor([1.0, 1.0, 1.0, -1.0]), torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    assert fit_logistic(values, right, torch.tensor([2.0, 1.0, 1.0])) == pytest.approx(twice)
+
+
 def square_frames():
     """A bright square on dark ground at places of its own, (12, 64, 64, 3) uint8."""
     frames = torch.zeros(12, 64, 64, 3, dtype=torch.uint8)
@@ -45,7 +51,7 @@ class Knowing(Keypointer):
         # shares of the brightness are what the softmax of its logarithm gives
         bright = torch.nn.functional.avg_pool2d(image.mean(dim=1, keepdim=True) + 1, 8)
         fixed = torch.zeros_like(bright)
-        fixed[..., 2, 3] = 2.0
+        fixed[..., 6, 6] = 2.0
         return torch.cat([(bright + 1e-4).log(), fixed], dim=1)
 
 
@@ -58,6 +64,34 @@ def test_a_keypoint_that_does_not_follow_is_not_trusted():
         confidence = network(frames)[..., 2].mean(dim=0)
     assert confidence[0] > 2 * confidence[1]
     assert confidence.mean().item() == pytest.approx(share, abs=0.1)
+
+
+def test_the_confidence_falls_when_the_thing_is_hidden():
+    torch.manual_seed(0)
+    network = Knowing(NetworkConfig(keypoints=2, input_hw=(64, 64), width=8)).eval()
+    frames = square_frames()
+    calibrate(network, frames)
+    with torch.no_grad():
+        shown = network(frames)[..., 0, 2].mean()
+        hidden = network(torch.zeros_like(frames))[..., 0, 2].mean()
+    assert hidden < shown / 2
+
+
+def test_only_what_is_painted_over_is_hidden():
+    network = Knowing(NetworkConfig(keypoints=2, input_hw=(64, 64), width=8)).eval()
+    frames = square_frames()
+    with torch.no_grad():
+        doubts = _hide(network, frames)
+        # of the two keypoints, in turns, the second lies where nothing is: nothing hides it
+        assert len(doubts) == 2 * len(frames)
+        without_square = evidence(network(torch.zeros_like(frames[:1]))[0, 0, 2])
+    torch.testing.assert_close(doubts, without_square.expand(len(doubts)))
+
+
+def test_what_is_painted_over_is_a_disc():
+    disc = _disc(torch.tensor([[10.0, 20.0]]), (48, 64))[0]  # radius a tenth of 80 px
+    assert disc[20, 17] and disc[27, 10]
+    assert not disc[20, 18] and not disc[28, 10] and not disc[26, 16]
 
 
 def test_without_calibration_the_mass_is_the_confidence():
