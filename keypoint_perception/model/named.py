@@ -9,6 +9,7 @@ from keypoint_perception.errors import ModelError
 from keypoint_perception.landmarks import Landmarks, LANDMARKS_NAME, read_landmarks
 from keypoint_perception.manifest import file_digest
 from keypoint_perception.model.checkpoint import CHECKPOINT_NAME, NETWORK_FILE
+from keypoint_perception.model.inference_form import InferenceForm
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import nn, Tensor
@@ -19,7 +20,7 @@ log = logging.getLogger('keypoint_perception')
 class NamedKeypointer(nn.Module):
     """A network and the weighted sums of its keypoints that have names."""
 
-    def __init__(self, network: Keypointer, landmarks: Landmarks) -> None:
+    def __init__(self, network: Keypointer | InferenceForm, landmarks: Landmarks) -> None:
         super().__init__()
         self.config = network.config
         self.network = network

@@ -16,6 +16,7 @@ from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.landmarks import Landmarks, LANDMARKS_NAME, write_landmarks
 from keypoint_perception.manifest import Manifest, MANIFEST_NAME, ONNX_NAME, write_manifest
 from keypoint_perception.model.checkpoint import Checkpoint, CHECKPOINT_NAME, load_checkpoint
+from keypoint_perception.model.inference_form import InferenceForm
 from keypoint_perception.model.named import fitted_landmarks, NamedKeypointer
 from keypoint_perception.model.network import Keypointer
 import numpy as np
@@ -51,9 +52,16 @@ def export_model(model_dir: Path, landmarks: Landmarks | None = None) -> Manifes
     return write_manifest(model_dir, manifest, files=_files(model_dir, landmarks))
 
 
-def write_onnx(network: Keypointer, path: Path, landmarks: Landmarks | None = None) -> None:
-    """Write a network as ONNX, with its named points if it has any; the batch size is free."""
-    exported = network.eval() if landmarks is None else NamedKeypointer(network, landmarks).eval()
+def write_onnx(
+    network: Keypointer, path: Path, landmarks: Landmarks | None = None, *, kind: str = 'float'
+) -> None:
+    """
+    Write a network as ONNX, with its named points if it has any; the batch size is free.
+
+    :param kind: of the form that engines get, one of ``inference_form.KINDS``
+    """
+    form = InferenceForm(network, kind)
+    exported = (form if landmarks is None else NamedKeypointer(form, landmarks)).eval()
     outputs = ['keypoints'] if landmarks is None else ['keypoints', 'landmarks']
     height, width = network.config.input_hw
     image = torch.zeros(1, height, width, 3, dtype=torch.uint8)
