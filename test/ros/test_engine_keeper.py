@@ -1,0 +1,328 @@
+"""The engine is exchanged between two images, and replaced when it hangs or fails."""
+
+import queue
+import threading
+
+from keypoint_perception.errors import ModelError
+from keypoint_perception.inference.fake_engine import FakeEngine
+from keypoint_perception.ros import engine_keeper, watched_engine
+from keypoint_perception.ros.engine_keeper import EngineKeeper
+from keypoint_perception.ros.loading import Loaded, Wish
+from keypoint_perception.ros.mailbox import Mailbox
+from keypoint_perception.ros.worker import Worker
+import numpy as np
+import pytest
+
+PATIENCE_S = 30
+TIMEOUT_S = 10.0
+FIRST, SECOND = Wish('first', 'fake', 1), Wish('second', 'fake', 1)
+
+
+class Way:
+    """Runs an engine on items, and keeps what came out."""
+
+    def __init__(self, engine, out):
+        self._engine, self._out, self._closed = engine, out, False
+
+    def process(self, items):
+        try:
+            answer = self._engine.run(items[0])
+        except Exception as error:
+            answer = error
+        if not self._closed:
+            self._out.put((answer, items[0]))
+
+    def close(self):
+        self._closed = True
+
+
+class Stage:
+    """A keeper, a mailbox, and engines that a test controls."""
+
+    def __init__(self):
+        self.mailbox = Mailbox()
+        self.out = queue.Queue()
+        self.calls = queue.Queue()
+        self.engines = []
+        self.answers = {}
+        self.keeper = EngineKeeper(self._load, self._employ, self.calls.put)
+
+    def _load(self, wish):
+        answer = self.answers.get(wish.model, lambda image: wish.model)
+        if isinstance(answer, Exception):
+            raise answer
+        self.engines.append(FakeEngine(answer))
+        return Loaded(self.engines[-1], wish.model)
+
+    def _employ(self, engine, after):
+        return Worker(self.mailbox, Way(engine, self.out), after=after)
+
+    def put(self, item):
+        self.mailbox.put('camera', item)
+
+    def next(self):
+        return self.out.get(timeout=PATIENCE_S)
+
+    def call_soon(self):
+        """Do what another thread wants done in this one."""
+        self.calls.get(timeout=PATIENCE_S)()
+
+    def exchange(self, wish):
+        reasons = []
+        self.keeper.exchange(wish, reasons.append)
+        self.call_soon()
+        return reasons
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(engine_keeper, 'time', clock)
+    monkeypatch.setattr(watched_engine, 'time', clock)
+    return clock
+
+
+@pytest.fixture
+def stage(clock):
+    del clock
+    stage = Stage()
+    stage.keeper.load(FIRST)
+    stage.keeper.activate()
+    yield stage
+    assert stage.keeper.deactivate(PATIENCE_S)
+    stage.keeper.unload()
+
+
+class Gate:
+    """An engine's answer that waits for the test."""
+
+    def __init__(self, name):
+        self.name, self.busy, self.go = name, threading.Event(), threading.Event()
+
+    def __call__(self, image):
+        self.busy.set()
+        assert self.go.wait(PATIENCE_S)
+        return self.name
+
+
+def ended(worker_list):
+    for worker, _ in worker_list:
+        worker._thread.join(PATIENCE_S)
+
+
+def test_another_engine_takes_over_after_the_image_in_work(stage):
+    gate = stage.answers['gated'] = Gate('gated')
+    assert stage.exchange(Wish('gated', 'fake', 1)) == ['']
+    stage.put(1)
+    assert gate.busy.wait(PATIENCE_S)
+    stage.put(2)
+    assert stage.exchange(SECOND) == ['']
+    leaving = list(stage.keeper._leaving)
+    # the second image waits for the first, though the new engine is idle
+    assert stage.out.empty()
+    assert not stage.engines[1].closed
+    gate.go.set()
+    assert [stage.next(), stage.next()] == [('gated', 1), ('second', 2)]
+    ended(leaving)
+    assert [engine.closed for engine in stage.engines] == [True, True, False]
+    assert stage.keeper.identity == 'second'
+
+
+def test_a_bad_model_leaves_the_old_one_at_work(stage):
+    stage.answers['second'] = ModelError('no such model.')
+    assert stage.exchange(SECOND) == ['no such model.']
+    stage.answers['second'] = RuntimeError('full')
+    assert stage.exchange(SECOND) == ['RuntimeError: full.']
+    stage.put(1)
+    assert stage.next() == ('first', 1)
+    assert (stage.keeper.wish, stage.keeper.fault) == (FIRST, '')
+
+
+def test_of_several_wishes_the_last_counts(stage):
+    reasons = {name: [] for name in ('second', 'third', 'fourth')}
+    for name, said in reasons.items():
+        stage.keeper.exchange(Wish(name, 'fake', 1), said.append)
+    assert stage.keeper.loading
+    stage.call_soon()
+    stage.call_soon()
+    asked = ['another one was asked for meanwhile.']
+    assert reasons == {'second': asked, 'third': asked, 'fourth': ['']}
+    ended(stage.keeper._leaving)
+    assert [engine.closed for engine in stage.engines] == [True, True, False]
+
+
+def test_an_engine_built_for_a_node_that_was_cleaned_up_is_given_back(stage):
+    said = []
+    stage.keeper.exchange(SECOND, said.append)
+    stage.keeper.deactivate(PATIENCE_S)
+    stage.keeper.unload()
+    stage.call_soon()
+    assert said == ['the node was cleaned up meanwhile.']
+    assert all(engine.closed for engine in stage.engines)
+
+
+def hang(stage):
+    """Have a new engine hang, and return its gate."""
+    gate = stage.answers['hangs'] = Gate('late')
+    stage.exchange(Wish('hangs', 'fake', 1))
+    stage.put(1)
+    assert gate.busy.wait(PATIENCE_S)
+    return gate
+
+
+def test_an_engine_that_hangs_is_replaced(stage, clock, caplog):
+    gate = hang(stage)
+    clock.now += TIMEOUT_S
+    stage.keeper.watch(TIMEOUT_S)
+    assert stage.keeper.fault == ''
+    clock.now += 1
+    stage.keeper.watch(TIMEOUT_S)
+    assert stage.keeper.fault.startswith('the engine has not answered for 11 s; it is loaded')
+    stage.answers['hangs'] = lambda image: 'well'
+    stage.keeper.watch(TIMEOUT_S)
+    assert not stage.keeper.loading  # not before the pause is over
+    clock.now += engine_keeper.FIRST_PAUSE_S
+    stage.keeper.watch(TIMEOUT_S)
+    stage.call_soon()
+    assert (stage.keeper.fault, stage.keeper.faults) == ('', 1)
+    stage.put(2)
+    assert stage.next() == ('well', 2)
+    # the late answer is not published, its engine is given back in its own thread
+    (leaving,) = stage.keeper._leaving
+    hung = stage.engines[1]
+    assert not hung.closed
+    gate.go.set()
+    leaving[0]._thread.join(PATIENCE_S)
+    assert stage.out.empty()
+    assert hung.closed
+    assert caplog.text.count('the engine has not answered for') == 2  # its fault, and its end
+    assert 'the engine is back after fault 1' in caplog.text
+
+
+def test_no_watch_without_a_timeout(stage, clock):
+    gate = hang(stage)
+    clock.now += 1e6
+    stage.keeper.watch(0.0)
+    assert stage.keeper.fault == ''
+    gate.go.set()
+    assert stage.next() == ('late', 1)
+
+
+def test_engines_that_hang_do_not_fill_the_memory(stage, clock):
+    gates = [hang(stage)]
+    for _ in range(engine_keeper.MOST_HANGING):
+        clock.now += 1000
+        stage.keeper.watch(TIMEOUT_S)
+        clock.now += 1000
+        if len(stage.keeper._leaving) < engine_keeper.MOST_HANGING:
+            gates.append(Gate('late'))
+            stage.answers['hangs'] = gates[-1]
+            stage.keeper.watch(TIMEOUT_S)
+            stage.call_soon()
+            stage.put(2)
+            assert gates[-1].busy.wait(PATIENCE_S)
+    stage.keeper.watch(TIMEOUT_S)
+    assert stage.keeper.fault == '3 engines hang; start the node again.'
+    assert not stage.keeper.loading
+    leaving = list(stage.keeper._leaving)
+    stage.answers['hangs'] = lambda image: 'well'
+    for gate in gates:
+        gate.go.set()
+    ended(leaving)
+    stage.keeper.watch(TIMEOUT_S)  # they have come back after all
+    stage.call_soon()
+    assert stage.keeper.fault == ''
+
+
+def fail(image):
+    raise RuntimeError('out of memory')
+
+
+def fail_until_given_up(stage, clock):
+    for number in range(engine_keeper.FAILURES):
+        assert stage.keeper.fault == ''
+        stage.put(number)
+        stage.next()
+        stage.keeper.watch(TIMEOUT_S)
+    assert stage.keeper.fault.startswith(
+        'the engine failed 3 times in a row (RuntimeError: out of memory)'
+    )
+
+
+def test_an_engine_that_fails_in_a_row_is_loaded_again_with_growing_pauses(stage, clock, caplog):
+    stage.answers['fails'] = fail
+    stage.exchange(Wish('fails', 'fake', 1))
+    pauses = []
+    for _ in range(3):
+        fail_until_given_up(stage, clock)
+        began = clock.now
+        while not stage.keeper.loading:
+            clock.now += 0.5
+            stage.keeper.watch(TIMEOUT_S)
+        pauses.append(clock.now - began)
+        stage.call_soon()
+    assert pauses == [1, 2, 4]
+    assert stage.keeper.faults == 3
+    errors = [record for record in caplog.records if record.levelname == 'ERROR']
+    assert len(errors) == 1
+
+
+def test_an_engine_that_works_again_is_well(stage, clock):
+    answers = iter([fail, fail, lambda image: 'well'] * 3)
+    stage.answers['moody'] = lambda image: next(answers)(image)
+    stage.exchange(Wish('moody', 'fake', 1))
+    for number in range(9):
+        stage.put(number)
+        stage.next()
+        stage.keeper.watch(TIMEOUT_S)
+    assert (stage.keeper.fault, stage.keeper.faults) == ('', 0)
+
+
+def test_a_model_that_is_gone_is_tried_again(stage, clock):
+    stage.answers['fails'] = fail
+    stage.exchange(Wish('fails', 'fake', 1))
+    fail_until_given_up(stage, clock)
+    stage.answers['fails'] = ModelError('the directory is gone.')
+    clock.now += 1
+    stage.keeper.watch(TIMEOUT_S)
+    stage.call_soon()
+    assert stage.keeper.fault == 'the engine cannot be loaded again: the directory is gone.'
+    # another model ends the fault at once
+    assert stage.exchange(SECOND) == ['']
+    assert stage.keeper.fault == ''
+    stage.put(1)
+    assert stage.next() == ('second', 1)
+
+
+def test_an_engine_that_does_not_end_is_left_alone(stage, clock):
+    gate = hang(stage)
+    assert not stage.keeper.deactivate(0.0)
+    assert stage.keeper.fault.startswith('the engine was still busy when it was told to stop')
+    stage.keeper.watch(TIMEOUT_S)
+    assert not stage.keeper.loading  # nobody wants it now
+    stage.answers['hangs'] = lambda image: 'well'
+    stage.keeper.activate()
+    stage.keeper.watch(TIMEOUT_S)
+    stage.call_soon()
+    stage.put(2)
+    assert stage.next() == ('well', 2)
+    gate.go.set()
+
+
+def test_watched_engine_is_the_engine_and_tells_its_time(clock):
+    def slow(images):
+        clock.now += 0.25
+        return np.ones((1, 3, 3), np.float32)
+
+    engine = watched_engine.WatchedEngine(FakeEngine(slow, input_hw=(8, 6)))
+    assert engine.input_hw == (8, 6)
+    keypoints, landmarks = engine.run_named(None)
+    assert (keypoints.shape, landmarks.shape) == ((1, 3, 3), (1, 0, 3))
+    assert engine.last_ms == 250
+    assert (engine.busy_s, engine.answers) == (0, 1)
