@@ -1,8 +1,8 @@
 """
 What a run rebuilds, to be looked at: sources, targets, and the targets rebuilt.
 
-An objective that rebuilds frames offers ``rebuild(views)``, the second frames as it makes them
-from the first ones, (B, 3, H, W) in [-1, 1].
+An objective that rebuilds frames offers ``rebuild(views)``, the second frames, or what it makes in
+their place, (B, 3, H, W) in [-1, 1].
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ REBUILDING = (
     'temporal_transport',
     'spatio_temporal_transport',
     'conditional_generation',
+    'motion_energy',
     'default',
 )
 

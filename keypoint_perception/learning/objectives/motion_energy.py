@@ -139,6 +139,10 @@ class MotionEnergy(nn.Module):
             'spread': explained * spread,
         }
 
+    def rebuild(self, views: Views) -> Tensor:
+        """Return where the frames are expected to differ, white on black, (B, 3, H, W)."""
+        return (self.predict(views) - 1).expand(-1, 3, -1, -1)
+
     def predict(self, views: Views) -> Tensor:
         """Return where the frames are expected to differ, (B, 1, H, W)."""
         hw = views.logits.shape[-2:]
