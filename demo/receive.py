@@ -3,8 +3,9 @@ Receive keypoints as a controller would, and write them down.
 
     python -m demo.receive --topic /perception_node/keypoints --model MODEL --out keypoints.csv
 
-A line on stdin with the stamp of the last image (ns) tells that no more will come: the process
-then ends as soon as that image's keypoints are there, or nothing came for a while.
+Keypoints of the stamp 0 are of the lead-in of :mod:`demo.replay` and are not written down. A line
+on stdin with the stamp of the last image (ns) tells that no more will come: the process then ends
+as soon as that image's keypoints are there, or nothing came for a while.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import select
 import sys
 import time
 
+from demo.replay import LEAD_IN_STAMP_NS
 from examples.session import run_ros, spin_until
 from keypoint_perception.frames.annotations import KeypointWriter
 from keypoint_perception.manifest import read_manifest
@@ -34,7 +36,7 @@ class Receiver:
     """What has arrived so far."""
 
     def __init__(self, rows: KeypointWriter, arrivals, names: tuple[str, ...], image: str) -> None:
-        self.matched = False
+        self.answered = False
         self._seen: set[int] = set()
         self.last_stamp_ns: int | None = None
         self.last_arrival_s = time.monotonic()
@@ -48,15 +50,16 @@ class Receiver:
         """Return the number of images whose keypoints have arrived."""
         return len(self._seen)
 
-    def meet(self, info) -> None:
-        """Note that a publisher is there."""
-        self.matched = info.current_count > 0
-
     def take(self, cloud: PointCloud2) -> None:
         """Write the keypoints of one image down."""
         arrived_ns = time.monotonic_ns()
         stamp = cloud.header.stamp
         stamp_ns = stamp.sec * 10**9 + stamp.nanosec
+        if not self.answered:
+            self.answered = True
+            print(json.dumps({'event': 'answered'}), flush=True)
+        if stamp_ns == LEAD_IN_STAMP_NS:
+            return
         self.last_stamp_ns = stamp_ns
         self.last_arrival_s = time.monotonic()
         if stamp_ns in self._seen:

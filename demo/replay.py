@@ -5,6 +5,10 @@ Replay a recording as a camera: any SOURCE -> ``sensor_msgs/Image`` over DDS.
 
 Images keep the stamps of the recording. When each was published stands in ``--sent``. The
 process stays until its stdin is closed, because images still under way live in its memory.
+
+Images are never closer together than the rate says, as from a camera: a late one delays the next.
+With ``--lead-in`` the first image is shown with the stamp 0 until a line comes on stdin. A
+subscriber may learn of a camera some images later than the camera of the subscriber.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import itertools
 import json
 import logging
 from pathlib import Path
+import select
 import sys
 import time
 
@@ -30,12 +35,31 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 FRAME_ID = 'camera_optical_frame'
+LEAD_IN_STAMP_NS = 0
 
 
 def to_message(frame: Frame) -> Image:
     """Return a frame as an rgb8 message."""
     sec, nanosec = divmod(frame.stamp_ns, 10**9)
     return to_image(Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=FRAME_ID), frame.image)
+
+
+class Camera:
+    """Publishes frames at a rate, and never two at once."""
+
+    def __init__(self, publisher, rate_hz: float) -> None:
+        self._publisher = publisher
+        self._period_s = 1 / rate_hz
+        self._due_s = time.monotonic()
+
+    def show(self, frame: Frame) -> int:
+        """Publish a frame when its time has come; return when, ns of the monotonic clock."""
+        message = to_message(frame)
+        time.sleep(max(0.0, self._due_s - time.monotonic()))
+        self._due_s = max(self._due_s, time.monotonic()) + self._period_s
+        published_ns = time.monotonic_ns()
+        self._publisher.publish(message)
+        return published_ns
 
 
 def replay(args: argparse.Namespace) -> None:
@@ -50,16 +74,19 @@ def replay(args: argparse.Namespace) -> None:
     spin_until(
         node, lambda: publisher.get_subscription_count() > 0, f'a subscriber of {args.image}'
     )
+    frames, camera = iter(frames), Camera(publisher, args.rate)
+    first = next(frames)
+    if args.lead_in:
+        while not select.select([sys.stdin], [], [], 0)[0]:
+            camera.show(first._replace(stamp_ns=LEAD_IN_STAMP_NS))
+        sys.stdin.readline()
     stamp_ns, sent = None, 0
     with args.sent.open('w', newline='') as stream:
         table = csv.writer(stream, lineterminator='\n')
         table.writerow(('stamp_ns', 'published_ns'))
-        start = time.monotonic()
+        frames = itertools.chain([first], frames)
         for frame in show_progress(frames, 'replaying', total=total):
-            message = to_message(frame)
-            time.sleep(max(0.0, start + sent / args.rate - time.monotonic()))
-            table.writerow((frame.stamp_ns, time.monotonic_ns()))
-            publisher.publish(message)
+            table.writerow((frame.stamp_ns, camera.show(frame)))
             stamp_ns, sent = frame.stamp_ns, sent + 1
     print(json.dumps({'event': 'sent', 'frames': sent, 'last_stamp_ns': stamp_ns}), flush=True)
     sys.stdin.read()
@@ -73,6 +100,7 @@ def main() -> None:
     parser.add_argument('--image', default='/camera/image')
     parser.add_argument('--rate', type=float, default=30.0, help='images a second')
     parser.add_argument('--limit', type=int, default=0, help='at most so many images; 0: all')
+    parser.add_argument('--lead-in', action='store_true', help='show the first image before')
     parser.add_argument('--sent', type=Path, required=True, help='CSV of the publication times')
     args = parser.parse_args()
     logging.basicConfig(format='%(message)s')

@@ -66,7 +66,7 @@ def train(source: str, topic: str, out: Path, minutes: float) -> dict:
 
 def go_live(source: str, topic: str, model: Path, out: Path) -> None:
     """Run the node between a camera and a receiver, each a process, until all is through."""
-    camera = [source, '--rate', str(RATE_HZ), '--limit', str(MOST_FRAMES)]
+    camera = [source, '--rate', str(RATE_HZ), '--limit', str(MOST_FRAMES), '--lead-in']
     camera += ['--sent', str(out / 'sent.csv'), *(['--topic', topic] if topic else [])]
     controller = ['--model', str(model), '--out', str(out / 'keypoints.csv')]
     controller += ['--arrivals', str(out / 'arrivals.csv')]
@@ -82,6 +82,8 @@ def go_live(source: str, topic: str, model: Path, out: Path) -> None:
         console.print('waiting until node and receiver have found each other ...')
         receive.wait_for('matched', others=[node], patience_s=PATIENCE_S)
         replay = children.start('replay', 'demo.replay', camera)
+        receive.wait_for('answered', others=[node, replay], patience_s=PATIENCE_S)
+        replay.tell('go')
         longest_s = PATIENCE_S + 2 * MOST_FRAMES / RATE_HZ
         sent = replay.wait_for('sent', others=[node, receive], patience_s=longest_s)
         receive.tell(str(sent['last_stamp_ns']))
