@@ -35,7 +35,7 @@ def test_readme_names_every_parameter_with_its_default():
     rows = [line for line in README.splitlines() if line.startswith('| `')]
     for parameter in PARAMETERS:
         (row,) = [r for r in rows if r.startswith(f'| `{parameter.name}` |') and '|' in r[3:]]
-        default = str(parameter.default).lower() if parameter.default != '' else ''
+        default = str(parameter.default).lower() if parameter.default not in ('', ()) else ''
         assert f'| `{default}` |' in row or not default
         assert parameter.description in row
 

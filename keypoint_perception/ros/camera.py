@@ -11,9 +11,11 @@ from keypoint_perception.drawing import draw_keypoints
 from keypoint_perception.errors import EncodingError
 from keypoint_perception.inference.estimator import Estimate, Estimator
 from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
+from keypoint_perception.ros.geometry import Geometry, GeometrySettings, Located
+from keypoint_perception.ros.geometry_input import geometry_topics, GeometryInput
 from keypoint_perception.ros.health import Health, Times, UNKNOWN
 from keypoint_perception.ros.image_input import image_topic, ImageInput
-from keypoint_perception.ros.messages import to_header, to_image, to_point_cloud
+from keypoint_perception.ros.messages import serialise_point_cloud, to_header, to_image
 import numpy as np
 from rclpy.event_handler import PublisherEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
@@ -25,6 +27,9 @@ SAME_CLOCK_MS = 3_600_000.0
 # Every message reaches whoever records them; who controls by them keeps the newest himself.
 KEYPOINTS_QOS = QoSProfile(depth=10)
 OVERLAY_QOS = QoSProfile(depth=1)
+
+
+PLAIN = GeometrySettings()
 
 
 class Arrival(NamedTuple):
@@ -51,6 +56,7 @@ class Camera:
     :param transport: ``raw`` or ``compressed``
     :param put: hands an image to the inference thread; returns whether an older one of this
         camera was thrown away for it
+    :param geometry: what is done with points besides finding them
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Camera:
         *,
         transport: str,
         put: Callable[[Arrival], bool],
+        geometry: GeometrySettings = PLAIN,
     ) -> None:
         self.name = name
         self.health = Health()
@@ -77,6 +84,15 @@ class Camera:
         self._publishers: list[LifecyclePublisher] = []
         self._clouds = self._publisher(PointCloud2, 'keypoints', KEYPOINTS_QOS)
         self._overlays = self._publisher(Image, 'overlay', OVERLAY_QOS)
+        self._landmarks: LifecyclePublisher | None = None
+        self._markers: LifecyclePublisher | None = None
+        if geometry.depth:
+            from visualization_msgs.msg import MarkerArray
+
+            self._markers = self._publisher(MarkerArray, 'markers', OVERLAY_QOS)
+        self._geometry_topics = geometry_topics(node, self.source) if geometry.calibrated else {}
+        self._geometry_input: GeometryInput | None = None
+        self.geometry = Geometry(geometry, self._geometry_topics, self.note)
 
     def _publisher(self, kind: type, name: str, qos: QoSProfile) -> LifecyclePublisher:
         """Return a publisher whose listeners wake the camera."""
@@ -88,6 +104,13 @@ class Camera:
             publisher = create()  # who looks after the camera calls update now and then
         self._publishers.append(publisher)
         return publisher
+
+    def offer_landmarks(self) -> None:
+        """Have a topic for named points, from now on."""
+        if self._landmarks is None:
+            self._landmarks = self._publisher(PointCloud2, 'landmarks', KEYPOINTS_QOS)
+            if self._active:  # a transition reaches only the publishers of before
+                self._landmarks.on_activate(None)
 
     def source(self, name: str) -> str:
         """Return the camera's own topic of a name, as ``left/image`` of ``image``."""
@@ -106,6 +129,11 @@ class Camera:
     def topic(self) -> str:
         """Return the topic of the images, whether listened to or not."""
         return image_topic(self._node, self.source('image'), self._transport)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Return the topics that a recording of the camera is made of."""
+        return (self.topic,)
 
     @property
     def outputs(self) -> str:
@@ -134,9 +162,17 @@ class Camera:
             self._input = ImageInput(
                 self._node, self.source('image'), self._transport, self._receive, self.health
             )
+            if self.geometry.settings.calibrated:
+                self.geometry.wait_anew()
+                self._geometry_input = GeometryInput(
+                    self._node, self._geometry_topics, self.geometry
+                )
         elif self._input is not None and not wanted:
             self._input.close()
             self._input = None
+            if self._geometry_input is not None:
+                self._geometry_input.close()
+                self._geometry_input = None
 
     def _heard(self) -> bool:
         return any(publisher.get_subscription_count() for publisher in self._publishers)
@@ -168,32 +204,7 @@ class Camera:
             self.health.jumped_back()
         if jumped or model is not self._model:
             self._model = model
-            self.reset()
-
-    def reset(self) -> None:
-        """Begin anew with what is done over time; in the inference thread."""
-
-    def refine(self, header: ImageHeader, keypoints: np.ndarray) -> np.ndarray:
-        """
-        Return keypoints after what is done over time.
-
-        :param keypoints: u, v in px of the image and confidence, (K, 3) float32
-        :return: the same, (K, 3) float32
-        """
-        del header
-        return keypoints
-
-    def localise(
-        self, header: ImageHeader, keypoints: np.ndarray, image_hw: tuple[int, int]
-    ) -> np.ndarray | None:
-        """
-        Return where keypoints are in space.
-
-        :param keypoints: u, v in px of the image and confidence, (K, 3) float32
-        :return: x, y, z in metres in the optical frame, NaN where unknown, (K, 3) float32; None
-            if nothing tells
-        """
-        del header, keypoints, image_hw
+            self.geometry.reset()
 
     def publish(
         self, arrival: Arrival, rgb: np.ndarray, estimate: Estimate, model: Estimator
@@ -206,14 +217,31 @@ class Camera:
         """
         image_header = arrival.image.header
         self._follow(image_header, model)
-        keypoints = self.refine(image_header, estimate.keypoints)
-        xyz = self.localise(image_header, keypoints, rgb.shape[:2])
-        header = to_header(image_header)
-        self._clouds.publish(to_point_cloud(header, keypoints, xyz))
+        count, named = len(estimate.keypoints), len(estimate.landmarks)
+        every = np.concatenate(estimate) if named else estimate.keypoints
+        located = self.geometry.locate(image_header, rgb.shape[:2], every)
+        keypoints, landmarks = located.rows(slice(count)), located.rows(slice(count, None))
+        self._clouds.publish(_serialised(image_header, keypoints))
+        if named and self._landmarks is not None:
+            self._landmarks.publish(_serialised(image_header, landmarks))
         if self._overlays.get_subscription_count():
-            threshold = self.overlay_threshold
-            drawn = draw_keypoints(rgb, keypoints, threshold=threshold, skeleton=model.skeleton)
+            header, threshold = to_header(image_header), self.overlay_threshold
+            drawn = draw_keypoints(
+                rgb, keypoints.seen, threshold=threshold, skeleton=model.skeleton
+            )
             self._overlays.publish(to_image(header, drawn))
+        if self._markers is not None and self._markers.get_subscription_count():
+            self._publish_markers(image_header, keypoints, landmarks, model)
+
+    def _publish_markers(self, header, keypoints: Located, landmarks: Located, model) -> None:
+        from keypoint_perception.ros.markers import to_markers
+
+        both = [np.column_stack([p.xyz, p.points[:, 2]]) for p in (keypoints, landmarks)]
+        threshold = self.overlay_threshold
+        markers = to_markers(
+            to_header(header), *both, skeleton=model.skeleton, threshold=threshold
+        )
+        self._markers.publish(markers)
 
     def _age_ms(self, header: ImageHeader) -> float:
         """Return how old a stamp is; NaN where it is of another clock."""
@@ -235,9 +263,23 @@ class Camera:
                 '/diagnostics.'
             )
 
+    def note(self, kind: str, sentence: str) -> None:
+        """Count an image that cannot be used wholly; the first of its kind is logged."""
+        if self._closed or not self._node.context.ok():
+            return
+        if self.health.noted(kind, sentence):
+            of = f' of {self.name}' if self.name else ''
+            self._node.get_logger().warning(
+                f'image{of}, {kind}: {sentence} Further ones are only counted, in /diagnostics.'
+            )
+
     def close(self) -> None:
         """Give back the publishers; an image that is still in work is not answered."""
         self._closed = True
         self.deactivate()
         for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
+
+
+def _serialised(header: ImageHeader, points: Located) -> bytes:
+    return serialise_point_cloud(header, points.points, points.xyz, points.velocities)

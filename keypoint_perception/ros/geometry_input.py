@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from keypoint_perception.ros.geometry import Geometry
+from keypoint_perception.ros.geometry import Geometry, GeometrySettings
+from keypoint_perception.ros.parameters import NodeParameters
+from keypoint_perception.ros.point_filter import FilterSettings
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -60,3 +62,24 @@ def geometry_topics(node: LifecycleNode, source: Callable[[str], str]) -> dict[s
         images = node.resolve_topic_name(source('image'))
         camera_info = f'{images.rpartition("/")[0]}/camera_info'
     return {'camera_info': camera_info, 'depth': node.resolve_topic_name(source('depth'))}
+
+
+def geometry_settings(parameters: NodeParameters) -> GeometrySettings:
+    """Return what the parameters ask for."""
+    return GeometrySettings(
+        depth=parameters.depth,
+        depth_tolerance_s=parameters.depth_tolerance,
+        depth_window=2 * parameters.depth_radius + 1,
+        rectified=parameters.rectified,
+        undistort=parameters.undistort,
+        filter=FilterSettings(
+            kind=parameters.filter,
+            min_cutoff=parameters.filter_min_cutoff,
+            beta=parameters.filter_beta,
+            derivative_cutoff=parameters.filter_derivative_cutoff,
+            noise=parameters.filter_noise,
+            acceleration=parameters.filter_acceleration,
+            confidence=parameters.filter_confidence,
+            gap_s=parameters.filter_gap,
+        ),
+    )

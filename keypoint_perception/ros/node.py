@@ -11,8 +11,10 @@ from keypoint_perception.manifest import read_manifest
 from keypoint_perception.ros.camera import Arrival, Camera
 from keypoint_perception.ros.diagnostics import Circumstances
 from keypoint_perception.ros.engine_keeper import EngineKeeper
+from keypoint_perception.ros.geometry_input import geometry_settings
 from keypoint_perception.ros.loading import check_wish, load_warm, Loaded, Wish
 from keypoint_perception.ros.mailbox import Mailbox
+from keypoint_perception.ros.names import NAMES_QOS, to_names
 from keypoint_perception.ros.parameters import (
     BY_NAME,
     declare_parameters,
@@ -29,6 +31,7 @@ from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from std_msgs.msg import String
 
 NODE_NAME = 'perception_node'
 LOOK_PERIOD_S = 1.0
@@ -61,6 +64,7 @@ class PerceptionNode(LifecycleNode):
         self._state = 'unconfigured'
         self._enabled = True
         self._reporter = Reporter(self)
+        self._names = self.create_publisher(String, '~/names', NAMES_QOS)
         self._service_desk = Services(self)
         back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
         self._jumps = self.get_clock().create_jump_callback(back, post_callback=self._on_jump)
@@ -97,11 +101,12 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().fatal(self._not_loaded)
             return FAILURE
         self._not_loaded = ''
-        transport = self._settings.image_transport
+        transport, geometry = self._settings.image_transport, geometry_settings(self._settings)
         self._cameras = [
-            Camera(self, name, transport=transport, put=self._hand_over)
+            Camera(self, name, transport=transport, put=self._hand_over, geometry=geometry)
             for name in self._settings.cameras or ('',)
         ]
+        self._name_points()
         self._state = 'inactive'
         engine = self._keeper.engine.description
         self.get_logger().info(f'loaded {self._keeper.identity} into {engine}')
@@ -174,9 +179,17 @@ class PerceptionNode(LifecycleNode):
         if self.executor is not None:
             self.executor.create_task(call)
 
+    def _name_points(self) -> None:
+        """Say which points the model has, and have topics for them."""
+        engine = self._keeper.engine
+        for camera in self._cameras if engine.landmark_names else ():
+            camera.offer_landmarks()
+        self._names.publish(to_names(engine, self._keeper.identity))
+
     def _set_up_cameras(self) -> None:
         """Hand the live parameters to the cameras."""
         for camera in self._cameras:
+            camera.geometry.settings = geometry_settings(self._settings)
             camera.overlay_threshold = self._settings.overlay_threshold
             if self._state == 'active' and self._enabled:
                 camera.activate(lazy=self._settings.lazy)
@@ -213,6 +226,7 @@ class PerceptionNode(LifecycleNode):
             else:
                 engine = self._keeper.engine.description
                 sentence = f'{self._keeper.identity} is in use, by {engine}.'
+                self._name_points()
                 self.get_logger().info(sentence)
             done(not reason, sentence)
 

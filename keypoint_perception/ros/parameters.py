@@ -12,6 +12,7 @@ import re
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.inference.engine import ENGINE_NAMES
+from keypoint_perception.ros.point_filter import FILTERS
 
 TRANSPORTS = ('raw', 'compressed')
 KIND_NAMES = {bool: 'bool', int: 'int', float: 'double', str: 'string', tuple: 'string array'}
@@ -34,6 +35,20 @@ class NodeParameters:
     overlay_threshold: float
     silence_timeout: float
     engine_timeout: float
+    record_directory: str
+    depth: bool
+    depth_tolerance: float
+    depth_radius: int
+    rectified: bool
+    undistort: bool
+    filter: str
+    filter_min_cutoff: float
+    filter_beta: float
+    filter_derivative_cutoff: float
+    filter_noise: float
+    filter_acceleration: float
+    filter_confidence: float
+    filter_gap: float
 
 
 @dataclass(frozen=True)
@@ -169,6 +184,100 @@ PARAMETERS = (
         'never.',
         low=0.0,
         high=3600.0,
+    ),
+    Parameter(
+        'record_directory',
+        '.',
+        'Where `~/start_recording` makes a bag that is named after the time.',
+    ),
+    Parameter(
+        'depth',
+        False,
+        'Publish x, y, z: subscribes to `depth` and `camera_info`, and offers `~/markers`.',
+        live=False,
+    ),
+    Parameter(
+        'depth_tolerance',
+        0.05,
+        'Seconds that the stamps of an image and its depth image may be apart.',
+        low=0.0,
+        high=10.0,
+    ),
+    Parameter(
+        'depth_radius',
+        2,
+        'Pixels of the depth image to each side of a keypoint that its depth is read from.',
+        low=0,
+        high=15,
+    ),
+    Parameter(
+        'rectified',
+        False,
+        'The images are rectified already (`image_rect`): P of camera_info describes them.',
+        live=False,
+    ),
+    Parameter(
+        'undistort',
+        False,
+        'Publish u, v in px of the rectified image instead of the image as received; subscribes '
+        'to `camera_info`.',
+        live=False,
+    ),
+    Parameter(
+        'filter',
+        'none',
+        'Smooth the points over time, and publish their velocities.',
+        choices=FILTERS,
+    ),
+    Parameter(
+        'filter_min_cutoff',
+        1.0,
+        'one_euro: cutoff frequency of what stands still, Hz; lower is smoother.',
+        low=0.001,
+        high=1000.0,
+    ),
+    Parameter(
+        'filter_beta',
+        0.02,
+        'one_euro: growth of the cutoff with the speed, Hz per px/s; higher lags less.',
+        low=0.0,
+        high=100.0,
+    ),
+    Parameter(
+        'filter_derivative_cutoff',
+        2.0,
+        'one_euro: cutoff frequency of the velocities, Hz.',
+        low=0.001,
+        high=1000.0,
+    ),
+    Parameter(
+        'filter_noise',
+        1.0,
+        'constant_velocity: standard deviation of a measured point, px; higher is smoother.',
+        low=0.001,
+        high=1000.0,
+    ),
+    Parameter(
+        'filter_acceleration',
+        1000.0,
+        'constant_velocity: standard deviation of the acceleration, px/s²; higher lags less.',
+        low=0.0,
+        high=1e6,
+    ),
+    Parameter(
+        'filter_confidence',
+        0.5,
+        'Points of this confidence and above move the filter in full, others in proportion; 0: '
+        'all in full.',
+        low=0.0,
+        high=1.0,
+    ),
+    Parameter(
+        'filter_gap',
+        0.5,
+        'Seconds without a measurement after which the filter of a point begins anew.',
+        low=0.01,
+        high=60.0,
     ),
 )
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
