@@ -1,4 +1,5 @@
 # make demo    the whole way, from a recording without labels to live keypoints
+# make closed-loop    a simulated arm: record, learn, perceive, and control by what is perceived
 # make test    the whole suite, through colcon
 # make lint    ruff
 # make clean   remove build/, install/, log/ and out/; .venv/ stays
@@ -23,6 +24,7 @@ TOPIC ?=
 ANNOTATIONS ?=
 MINUTES ?= 4
 OUT ?= out/demo
+SEED ?= 0
 
 # The wheels make .venv/ a ROS prefix. A ROS installation that is sourced in this shell is left
 # out: its libraries are built for another Python.
@@ -30,11 +32,16 @@ export AMENT_PREFIX_PATH := $(VENV)
 export PATH := $(BIN):$(PATH)
 unexport PYTHONPATH LD_LIBRARY_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH ROS_DISTRO
 
-.PHONY: demo test lint constraints environment clean
+.PHONY: demo closed-loop test lint constraints environment clean
 
 demo: $(READY)
 	@$(BIN)/python -m demo.run --out '$(OUT)' --minutes '$(MINUTES)' \
 		$(if $(BAG),--bag '$(BAG)') $(if $(TOPIC),--topic '$(TOPIC)') $(if $(ANNOTATIONS),--annotations '$(ANNOTATIONS)')
+
+# `make closed-loop MINUTES=10 SEED=3`
+closed-loop: $(READY)
+	@$(BIN)/python -m examples.closed_loop --minutes '$(MINUTES)' --seed '$(SEED)' \
+		$(if $(filter-out file,$(origin OUT)),--out '$(OUT)')
 
 # An old result must not stand for a run that broke off, and `colcon test-result` alone is
 # content with no result at all: so it is removed first, and both have to succeed.

@@ -39,6 +39,12 @@ ROS = [
 ]
 # TensorRT comes with JetPack; elsewhere from its wheels.
 GPU = ['cuda-python>=12.6', 'tensorrt>=10.3,<12']
+# The simulator of `make closed-loop`: it renders in software and needs no screen. It has wheels for
+# these alone; elsewhere pip would compile it for a quarter of an hour.
+EXAMPLES = [
+    'pybullet>=3.2.7; python_version < "3.12" and platform_machine == "x86_64"'
+    ' and sys_platform == "linux"',
+]
 # colcon runs pytest where the extra of this name asks for it, and unittest where none does.
 TEST = ['pytest>=7']
 DEV = [
@@ -79,7 +85,7 @@ setup(
     maintainer='keypoint_perception maintainers',
     maintainer_email='maintainers@keypoint-perception.invalid',
     python_requires='>=3.10',
-    packages=find_packages(exclude=['test', 'test.*', 'demo']),
+    packages=find_packages(exclude=['test', 'test.*', 'demo', 'examples']),
     include_package_data=False,
     zip_safe=True,
     data_files=[
@@ -87,6 +93,7 @@ setup(
         (f'share/{PACKAGE}', ['package.xml']),
         (f'share/{PACKAGE}/launch', files_in('launch', '*.launch.*')),
         (f'share/{PACKAGE}/config', files_in('config')),
+        (f'share/{PACKAGE}/examples', files_in('examples')),
         # `ros2 run keypoint_perception VERB`. Names as general as `train` have no business on
         # the PATH of whoever installs with pip, so these are not console scripts.
         (f'lib/{PACKAGE}', files_in('scripts')),
@@ -105,6 +112,7 @@ setup(
         'onnx': ONNX,
         'ros': ROS,
         'gpu': GPU,
+        'examples': EXAMPLES,
         'dev': DEV,
         'test': TEST,
     },

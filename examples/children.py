@@ -111,6 +111,24 @@ class Child:
         )
         raise StepError(msg)
 
+    def wait_to_end(self, *, others: list[Child], patience_s: float) -> None:
+        """
+        Wait until the process has done its work and ended.
+
+        :param others: processes without which it cannot do it
+        :raises StepError: if it fails, one of the others ends first, or it takes too long
+        """
+        deadline = time.monotonic() + patience_s
+        while self.process.poll() is None:
+            for child in others:
+                child.check_running()
+            if time.monotonic() > deadline:
+                msg = f'{self.name} was not done after {patience_s:.0f} s; see its output above.'
+                raise StepError(msg)
+            time.sleep(0.2)
+        if self.process.returncode:
+            self.check_running()
+
     def check_running(self) -> None:
         """
         Check that the process is running.

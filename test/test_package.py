@@ -114,7 +114,7 @@ def test_colcon_installs_executables_and_files(tmp_path, options):
         assert program.splitlines()[0] == '#!/usr/bin/env python3', name
     share = prefix / 'share'
     assert (share / 'ament_index/resource_index/packages/keypoint_perception').is_file()
-    for folder in ('launch', 'config'):
+    for folder in ('launch', 'config', 'examples'):
         shipped = {path.name for path in (ROOT / folder).iterdir() if path.is_file()}
         installed = {path.name for path in (share / 'keypoint_perception' / folder).iterdir()}
         assert shipped == installed

@@ -1,0 +1,213 @@
+"""
+The whole mission in one command: record, learn, perceive, control.
+
+    make closed-loop                      # or: python -m examples.closed_loop
+
+    simulated arm -> record -> train (no labels) -> landmarks (20 labelled frames)
+    simulated arm -> perception_node -> servo_node -> simulated arm
+                                     +-> judge (commands, keeps the score), film
+
+Each is a process of its own, and they share nothing but files and ROS topics. The controller sees
+the camera only through perception_node. Success is judged by the simulator's own tip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from examples.arm import load_bullet
+from examples.children import Child, Children, environment
+from keypoint_perception.errors import PerceptionError
+from keypoint_perception.frames.source import read_frames
+from rich.console import Console
+
+IMAGE = '/camera/image'
+LABELLED = 20
+PATIENCE_S = 90.0
+RATE_HZ = 15
+# On a busy machine the simulator's seconds may last so many of the clock's.
+SLOWEST = 20
+POSITION_S = 40.0
+SIM_TIME = ('--ros-args', '-p', 'use_sim_time:=true')
+console = Console(highlight=False)
+
+
+def say(step: str) -> None:
+    """Say what happens next."""
+    console.print(f'\n[bold]== {step}[/bold]')
+
+
+def start_arm(children: Children, out: Path) -> Child:
+    """Start the simulated arm and wait until it moves."""
+    arguments = ['--ros-args', '-r', f'image:={IMAGE}']
+    arm = children.start('the simulated arm', 'examples.arm_node', arguments, log=out / 'arm.log')
+    arm.wait_for('ready', others=[], patience_s=PATIENCE_S)
+    return arm
+
+
+def record(out: Path, seconds: float, seed: int) -> None:
+    """Move the arm about and record its camera; write down where its tip was, for the labels."""
+    with Children(environment(out)) as children:
+        arm = start_arm(children, out)
+        truth = children.start(
+            'truth', 'examples.truth', ['--out', str(out / 'truth.csv')], log=out / 'truth.log'
+        )
+        truth.wait_for('matched', others=[arm], patience_s=PATIENCE_S)
+        wander = children.start(
+            'wander',
+            'examples.wander',
+            [*SIM_TIME, '-p', f'seed:={seed}'],
+            log=out / 'wander.log',
+        )
+        arguments = ['record', '--topic', IMAGE, '--out', str(out / 'bag')]
+        arguments += ['--max-messages', str(round(seconds * RATE_HZ))]
+        recorder = children.start('record', 'keypoint_perception', arguments)
+        recorder.wait_to_end(
+            others=[arm, truth, wander], patience_s=PATIENCE_S + SLOWEST * seconds
+        )
+        truth.tell('end')
+        truth.wait_for('written', others=[], patience_s=PATIENCE_S)
+
+
+def run_verb(out: Path, *arguments: str) -> None:
+    """Run a verb of the package, as a user would; its words go to the user."""
+    command = [sys.executable, '-m', 'keypoint_perception', *arguments]
+    code = subprocess.run(command, env=environment(out), check=False).returncode
+    if code:
+        raise SystemExit(code)
+
+
+def learn(out: Path, args: argparse.Namespace) -> None:
+    """Learn keypoints without labels, then give the tip its name by a few labels."""
+    from examples.truth import label_frames
+
+    stamps_ns = [frame.stamp_ns for frame in read_frames([str(out / 'bag')])]
+    labels = out / 'labels.csv'
+    label_frames(out / 'truth.csv', stamps_ns, labels, LABELLED)
+    budget = ['--steps', str(args.steps)] if args.steps else ['--minutes', f'{args.minutes:g}']
+    model = str(out / 'model')
+    run_verb(out, 'train', str(out / 'bag'), '--out', model, '--seed', str(args.seed), *budget)
+    run_verb(out, 'landmarks', model, str(out / 'bag'), '--annotations', str(labels))
+
+
+def control(out: Path, args: argparse.Namespace) -> dict:
+    """Close the loop, command positions, and return the score."""
+    points = [f'{name}:=/perception_node/{name}' for name in ('keypoints', 'landmarks')]
+    remaps = [part for remap in points for part in ('-r', remap)]
+    with Children(environment(out)) as children:
+        arm = start_arm(children, out)
+        node = children.start(
+            'perception_node',
+            'keypoint_perception.ros.perception_node',
+            [*SIM_TIME, '-p', f'model:={out / "model"}', '-r', f'image:={IMAGE}'],
+            log=out / 'perception_node.log',
+        )
+        servo = children.start(
+            'servo_node',
+            'examples.servo_node',
+            [*SIM_TIME, '-p', f'model:={out / "model"}', '-p', 'landmark:=tip', *remaps],
+            log=out / 'servo_node.log',
+        )
+        film = children.start(
+            'film',
+            'examples.film',
+            ['--video', str(out / 'closed_loop.mp4'), '--picture', str(out / 'closed_loop.jpg')]
+            + ['--ros-args', '-r', f'image:={IMAGE}', *remaps],
+            log=out / 'film.log',
+        )
+        film.wait_for('matched', others=[arm, node, servo], patience_s=PATIENCE_S)
+        score = out / 'score.json'
+        arguments = ['--truth', str(out / 'truth.csv'), '--out', str(score)]
+        arguments += [
+            '--patience',
+            str(POSITION_S),
+            '--count',
+            str(args.positions),
+            '--seed',
+            str(args.seed),
+            *SIM_TIME,
+        ]
+        judge = children.start('judge', 'examples.judge', arguments, log=out / 'judge.log')
+        others = [arm, node, servo, film]
+        judge.wait_for('matched', others=others, patience_s=PATIENCE_S)
+        longest_s = PATIENCE_S + SLOWEST * POSITION_S
+        for number in range(1, args.positions + 1):
+            show(number, judge.wait_for(f'position {number}', others=others, patience_s=longest_s))
+        judge.wait_for('done', others=others, patience_s=PATIENCE_S)
+        film.tell('end')
+        film.wait_for('written', others=[], patience_s=PATIENCE_S)
+    return json.loads(score.read_text())
+
+
+def show(number: int, result: dict) -> None:
+    """Print how one position went."""
+    u, v = result['target_px']
+    verdict = 'reached' if result['success'] else 'missed'
+    console.print(
+        f'{number:2d}  to ({u:5.1f}, {v:5.1f}) px: the true tip is {result["error_percent"]:4.1f} '
+        f'% of the diagonal away after {result["seconds"]:4.1f} s, {verdict}'
+    )
+
+
+def closed_loop(args: argparse.Namespace) -> None:
+    """Go the whole way."""
+    load_bullet()  # missing, it is said at once
+    out: Path = args.out
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ('bag', 'model'):
+        if not args.keep_model:
+            shutil.rmtree(out / name, ignore_errors=True)
+    started = time.monotonic()
+    if not args.keep_model:
+        say(f'1/3 record the simulated arm for {args.record:g} s')
+        record(out, args.record, args.seed)
+        say(f'2/3 learn from the bag without labels, then name the tip in {LABELLED} frames')
+        learn(out, args)
+    say(f'3/3 close the loop over ROS: {args.positions} commanded positions')
+    score = control(out, args)
+    figures = {'seed': args.seed, 'seconds': round(time.monotonic() - started, 1)} | score
+    (out / 'closed_loop.json').write_text(json.dumps(figures, indent=2) + '\n')
+    console.print(
+        f'\n[bold]{score["success"]} of {score["positions"]} positions reached[/bold] within '
+        f'{score["within_percent"]:g} % of the diagonal; mean error '
+        f'{score["mean_error_percent"]:.1f} %'
+    )
+    console.print('\nmade:')
+    for name in ('closed_loop.mp4', 'closed_loop.jpg', 'closed_loop.json', 'bag', 'model'):
+        console.print(f'  {out / name}', soft_wrap=True)
+
+
+def main() -> None:
+    """Run it; whatever stops it, all processes it started end with it."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument('--out', type=Path, default=Path('out/closed_loop'))
+    parser.add_argument('--record', type=float, default=120.0, help='seconds of recording')
+    parser.add_argument('--minutes', type=float, default=5.0, help='of training')
+    parser.add_argument('--steps', type=int, default=0, help='of training, instead of minutes')
+    parser.add_argument('--positions', type=int, default=10, help='to command')
+    parser.add_argument('--seed', type=int, default=0, help='of motion, training and positions')
+    parser.add_argument(
+        '--keep-model', action='store_true', help='control again with what --out holds'
+    )
+    args = parser.parse_args()
+    logging.basicConfig(format='%(message)s')
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        closed_loop(args)
+    except PerceptionError as error:
+        print(f'error: {error}', file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt as error:
+        raise SystemExit(130) from error
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,228 @@
+"""
+A controller that closes the loop: it brings a point of the picture to where it is told.
+
+    python -m examples.servo_node --ros-args -p model:=out/closed_loop/model -p landmark:=tip \
+        -r landmarks:=/perception_node/landmarks
+    ros2 topic pub --once /servo_node/target geometry_msgs/msg/PointStamped \
+        "{point: {x: 200, y: 90}}"
+
+A template for controllers of your own. All it knows of the scene is what perception_node tells
+of one point, by name; all it knows of the robot is the names and limits of its joints. It does
+not know where the camera is: it finds out by moving each joint a little (:mod:`.visual_servo`).
+
+What a controller should do and this one does: take the joints' angles at the stamp of the
+*picture*; hold still while perception is unsure or silent; move no faster than told, and stay
+within the limits; say what it does (``~/status``).
+
+| in | |
+| --- | --- |
+| ``landmarks``, ``keypoints`` | from perception_node; where the landmark's name is found |
+| ``joint_states`` | ``sensor_msgs/JointState`` |
+| ``~/target`` | ``geometry_msgs/PointStamped``: x = u, y = v, px of the image; z is not used |
+
+| out | |
+| --- | --- |
+| ``forward_position_controller/commands`` | ``std_msgs/Float64MultiArray``, rad |
+| ``~/status`` | ``std_msgs/String``: waiting, exploring, moving, reached, holding: why |
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from examples.session import run_ros
+from examples.visual_servo import Exploration, ImageJacobian, JointHistory, Progress, Servo
+from geometry_msgs.msg import PointStamped
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.manifest import read_manifest
+from keypoint_perception.ros.messages import from_point_cloud
+import numpy as np
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import JointState, PointCloud2
+from std_msgs.msg import Float64MultiArray, String
+
+RATE_HZ = 30.0
+# What happened between two pictures further apart than this is not known.
+LONGEST_GAP_S = 0.5
+# A move is planned for no longer than this.
+LONGEST_MOVE_S = 0.25
+# How far the commands may run ahead of the joints.
+LEAD_RAD = 0.25
+
+
+class ServoNode(Node):
+    """Landmarks and joint states in, joint commands out."""
+
+    def __init__(self) -> None:
+        super().__init__('servo_node')
+        self._read_parameters()
+        self._history = JointHistory()
+        self._target: np.ndarray | None = None
+        self._command: np.ndarray | None = None  # what the motors were told last
+        self._goal: np.ndarray | None = None  # where the command goes, at most so fast
+        self._exploration: Exploration | None = None
+        self._jacobian: ImageJacobian | None = None
+        self._seen: tuple[np.ndarray, np.ndarray] | None = None  # joints and point, last used
+        self._picture_ns: int | None = None
+        self._progress = Progress()
+        self._heard = self.get_clock().now()
+        self._status = ''
+        self._connect()
+
+    def _read_parameters(self) -> None:
+        parameter = lambda name, default: self.declare_parameter(name, default).value  # noqa: E731
+        self._landmark = parameter('landmark', 'tip')
+        self._joint_names = parameter('joints', ['shoulder', 'elbow', 'wrist'])
+        low = parameter('lower_limits', [-1.7, 0.35, -1.2])
+        high = parameter('upper_limits', [0.8, 2.1, 1.2])
+        if not len(self._joint_names) == len(low) == len(high):
+            msg = (
+                f'{len(self._joint_names)} joints with {len(low)} lower and {len(high)} upper '
+                'limits; expected as many of each, in the order of the commands.'
+            )
+            raise ConfigError(msg)
+        limits = np.array([low, high]).T
+        self._fastest = parameter('fastest', 0.8)  # rad/s
+        self._servo = Servo(limits, gain=parameter('gain', 1.2), fastest=self._fastest)
+        self._reached_px = parameter('reached_px', 3.0)
+        self._least_confidence = parameter('least_confidence', 0.3)
+        self._stale_s = parameter('stale', 1.0)
+        manifest = read_manifest(Path(parameter('model', '')))
+        for topic, names in (
+            ('landmarks', manifest.landmark_names),
+            ('keypoints', manifest.keypoint_names),
+        ):
+            if self._landmark in names:
+                self._topic, self._index = topic, names.index(self._landmark)
+                return
+        known = ', '.join((*manifest.landmark_names, *manifest.keypoint_names))
+        msg = (
+            f'The model has no point {self._landmark!r}; it has {known}: name one of these, or '
+            'give it names with `keypoint_perception landmarks`.'
+        )
+        raise ConfigError(msg)
+
+    def _connect(self) -> None:
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        commands = 'forward_position_controller/commands'
+        self._commands = self.create_publisher(Float64MultiArray, commands, 1)
+        self._statuses = self.create_publisher(String, '~/status', latched)
+        self.create_subscription(JointState, 'joint_states', self._on_joints, 10)
+        self.create_subscription(PointCloud2, self._topic, self._on_points, 1)
+        self.create_subscription(PointStamped, '~/target', self._on_target, 1)
+        self.create_timer(1 / RATE_HZ, self._tick)
+        self._say('waiting')
+
+    def _on_joints(self, state: JointState) -> None:
+        angle_of = dict(zip(state.name, state.position, strict=False))
+        if not set(self._joint_names) <= set(angle_of):
+            return  # of another robot, or of another part of this one
+        angles = np.array([angle_of[name] for name in self._joint_names])
+        self._history.add(to_ns(state.header.stamp), angles)
+        if self._command is None:
+            self._command = self._goal = angles
+
+    def _on_target(self, target: PointStamped) -> None:
+        uv = np.array([target.point.x, target.point.y])
+        if np.isfinite(uv).all():
+            self._target = uv
+            self._progress.restart()
+
+    def _on_points(self, cloud: PointCloud2) -> None:
+        """Look where the point is, and set the joints' next goal."""
+        self._heard = self.get_clock().now()
+        point = from_point_cloud(cloud)[self._index]
+        if not point['confidence'] >= self._least_confidence:  # holds for NaN too
+            self._hold(f'{self._landmark} is seen with too little confidence')
+            return
+        stamp_ns = to_ns(cloud.header.stamp)
+        joints = self._history.at(stamp_ns)
+        gap_s = (stamp_ns - (self._picture_ns or 0)) * 1e-9
+        self._picture_ns = stamp_ns
+        if joints is None:
+            self._hold('no joint states of the time of the picture')
+            return
+        if self._target is None:
+            return
+        uv = np.array([point['u'], point['v']], float)
+        if not 0 < gap_s < LONGEST_GAP_S:
+            self._seen = None
+        if self._jacobian is None:
+            self._explore(joints, uv)
+        else:
+            self._approach(joints, uv, min(max(gap_s, 0.0), LONGEST_MOVE_S))
+
+    def _explore(self, joints: np.ndarray, uv: np.ndarray) -> None:
+        if self._exploration is None:
+            self._exploration = Exploration(self._history.latest, self._servo.limits)
+            self._say('exploring')
+        self._jacobian = self._exploration.observe(joints, uv)
+        self._goal = self._exploration.goal
+        if self._jacobian is not None:
+            self._exploration, self._seen = None, None
+            self._progress.restart()
+
+    def _approach(self, joints: np.ndarray, uv: np.ndarray, gap_s: float) -> None:
+        if self._seen is None or self._jacobian.update(joints - self._seen[0], uv - self._seen[1]):
+            self._seen = (joints, uv)
+        elif np.abs(joints - self._seen[0]).max() > self._jacobian.least_rad:
+            self._seen = (joints, uv)  # an observation that nobody believes
+        error = self._target - uv
+        away_px = float(np.linalg.norm(error))
+        move = self._servo.move(self._jacobian.matrix, error, self._command, gap_s)
+        latest = self._history.latest
+        self._goal = np.clip(self._command + move, latest - LEAD_RAD, latest + LEAD_RAD)
+        if away_px <= self._reached_px:
+            self._say('reached')
+            self._progress.restart()
+            return
+        self._say('moving')
+        if self._progress.is_stuck(away_px, gap_s):
+            self.get_logger().info(f'still {away_px:.0f} px away: finding out again how it moves')
+            self._jacobian = None
+
+    def _hold(self, reason: str) -> None:
+        """Stay where the joints are, and let what was begun start anew afterwards."""
+        self._goal = self._command
+        self._exploration, self._seen, self._picture_ns = None, None, None
+        self._progress.restart()
+        self._say(f'holding: {reason}')
+
+    def _tick(self) -> None:
+        """Bring the command nearer to the goal, no faster than allowed."""
+        if self._command is None or self._target is None:
+            return
+        silent_s = self._since(self._heard)
+        if silent_s > self._stale_s:
+            self._hold(f'no {self._topic} for more than {self._stale_s:g} s')
+        longest = self._fastest / RATE_HZ
+        limits = self._servo.limits
+        step = np.clip(self._goal - self._command, -longest, longest)
+        self._command = np.clip(self._command + step, limits[:, 0], limits[:, 1])
+        self._commands.publish(Float64MultiArray(data=self._command.tolist()))
+
+    def _since(self, moment) -> float:
+        return (self.get_clock().now() - moment).nanoseconds * 1e-9
+
+    def _say(self, status: str) -> None:
+        """Publish what is being done, and log it, whenever it changes."""
+        if status != self._status:
+            self._status = status
+            self._statuses.publish(String(data=status))
+            self.get_logger().info(status)
+
+
+def to_ns(stamp) -> int:
+    """Return a message's stamp in ns."""
+    return stamp.sec * 10**9 + stamp.nanosec
+
+
+def main() -> None:
+    """Control until told to stop."""
+    run_ros(lambda: rclpy.spin(ServoNode()))
+
+
+if __name__ == '__main__':
+    main()
