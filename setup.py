@@ -39,8 +39,8 @@ ROS = [
 ]
 # TensorRT comes with JetPack; elsewhere from its wheels.
 GPU = ['cuda-python>=12.6', 'tensorrt>=10.3,<12']
-# The simulator of `make closed-loop`: it renders in software and needs no screen. It has wheels for
-# these alone; elsewhere pip would compile it for a quarter of an hour.
+# The simulator of `make closed-loop`: it renders in software and needs no screen. It has wheels
+# for these alone; elsewhere pip would compile it for a quarter of an hour.
 EXAMPLES = [
     'pybullet>=3.2.7; python_version < "3.12" and platform_machine == "x86_64"'
     ' and sys_platform == "linux"',
