@@ -36,6 +36,7 @@ class EngineKeeper:
     :param load: makes a warm engine
     :param employ: starts a worker with an engine, after another worker's last images
     :param soon: has a function called in the executor's thread
+    :param exchanged: called when another engine has taken over
     :ivar wish: what the engine in use was made from; None if there is none
     :ivar fault: why there is no engine at work though there should be; empty if there is one
     :ivar faults: how often that has happened
@@ -47,8 +48,10 @@ class EngineKeeper:
         load: Callable[[Wish], Loaded],
         employ: Callable[[WatchedEngine, Worker | None], Worker],
         soon: Callable[[Callable[[], None]], None],
+        exchanged: Callable[[], None] = lambda: None,
     ) -> None:
         self._load = load
+        self._exchanged = exchanged
         self._employ = employ
         self._soon = soon
         self._engine: WatchedEngine | None = None
@@ -152,6 +155,7 @@ class EngineKeeper:
             done('another one was asked for meanwhile.')
         else:
             self._use(wish, result)
+            self._exchanged()
             done('')
         if waiting is not None:
             self.exchange(*waiting)

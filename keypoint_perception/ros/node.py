@@ -59,7 +59,7 @@ class PerceptionNode(LifecycleNode):
         self._settings = read_parameters(self)
         self._cameras: list[Camera] = []
         self._mailbox = Mailbox()
-        self._keeper = EngineKeeper(self._load, self._employ, self._soon)
+        self._keeper = EngineKeeper(self._load, self._employ, self._soon, self._name_points)
         self._not_loaded = ''
         self._state = 'unconfigured'
         self._enabled = True
@@ -226,7 +226,6 @@ class PerceptionNode(LifecycleNode):
             else:
                 engine = self._keeper.engine.description
                 sentence = f'{self._keeper.identity} is in use, by {engine}.'
-                self._name_points()
                 self.get_logger().info(sentence)
             done(not reason, sentence)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keypoint_perception.errors import PerceptionError
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 if TYPE_CHECKING:
     from keypoint_perception.ros.node import PerceptionNode
+    from keypoint_perception.ros.recorder import Recorder
 
 
 class Services:
-    """Answers ``~/enable`` and ``~/reload``."""
+    """Answers ``~/enable``, ``~/reload``, ``~/start_recording`` and ``~/stop_recording``."""
 
     def __init__(self, node: PerceptionNode) -> None:
         self._node = node
@@ -21,9 +23,15 @@ class Services:
         # An answer that has to be waited for must not keep other callbacks waiting.
         group = ReentrantCallbackGroup()
         node.create_service(Trigger, '~/reload', self._reload, callback_group=group)
+        node.create_service(Trigger, '~/start_recording', self._start_recording)
+        node.create_service(Trigger, '~/stop_recording', self._stop_recording)
+        self._recorder: Recorder | None = None
 
     def stop(self) -> None:
-        """Give back what the services hold."""
+        """End a recording that goes on."""
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            self._node.get_logger().info(f'recorded {recorder.stop().sentence()}')
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         response.message = self._node.enable(request.data)
@@ -37,4 +45,45 @@ class Services:
         future = Future()
         self._node.reload(lambda worked, sentence: future.set_result((worked, sentence)))
         response.success, response.message = await future
+        return response
+
+    def _start_recording(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        del request
+        response.success, response.message = self._begin_recording()
+        if not response.success:
+            self._node.get_logger().error(f'~/start_recording: {response.message}')
+        return response
+
+    def _begin_recording(self) -> tuple[bool, str]:
+        """Record the cameras' topics; return whether it has begun, and a sentence."""
+        from keypoint_perception.ros.recorder import dated_bag, Recorder
+
+        if self._recorder is not None and not self._recorder.finished.is_set():
+            return False, f'{str(self._recorder.out)!r} is being recorded; end it first.'
+        topics = [topic for camera in self._node.cameras for topic in camera.sources]
+        if not topics:
+            return False, 'The node is unconfigured and knows no cameras; configure it first.'
+        out = dated_bag(self._node.parameters.record_directory)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            recorder = Recorder(self._node, topics=topics, out=out)
+            recorder.start()
+        except (PerceptionError, OSError) as error:
+            return False, f'{str(out)!r} cannot be recorded: {error}'
+        self._recorder = recorder
+        return True, f'Recording {", ".join(topics)} into {out}.'
+
+    def _stop_recording(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        del request
+        recorder, self._recorder = self._recorder, None
+        if recorder is None:
+            response.message = 'Nothing is being recorded; begin with ~/start_recording.'
+            return response
+        summary = recorder.stop()
+        ended = f' It ended by itself: {summary.ended}.' if summary.ended else ''
+        response.success, response.message = True, f'{summary.sentence()}.{ended}'
         return response
