@@ -190,6 +190,21 @@ def test_what_cannot_be_used_is_said_and_u_v_go_on(make, told, message, kind, se
     assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
 
 
+def test_random_bytes_are_only_noted(make, told):
+    generator = np.random.default_rng(0)
+    geometry = make()
+    info, depth = camera_info(), depth_image(2.0)
+    for size in range(1000):
+        junk = (b'', b'\0\1\0\0', info[:60], depth[:60])[size % 4] + generator.bytes(size % 300)
+        geometry.put_camera_info(junk)
+        geometry.put_depth(junk)
+        geometry.locate(at(0), HW, POINTS)
+    assert told.keys() <= {'camera_info not usable', 'depth image not usable'}
+    geometry.put_camera_info(info)
+    geometry.put_depth(depth)
+    assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
+
+
 def test_a_calibration_that_changes_is_taken_over(make):
     geometry = make(camera_info(), depth_image(2.0))
     geometry.locate(at(0), HW, POINTS)

@@ -23,17 +23,22 @@ RAY = 9.5 / 40
 
 
 @pytest.fixture(scope='module')
-def node(start_node, tmp_path_factory):
+def named_model(tmp_path_factory):
     from keypoint_perception.inference.stand_in import write_stand_in
 
-    model = tmp_path_factory.mktemp('models') / 'named'
+    path = tmp_path_factory.mktemp('models') / 'named'
     write_stand_in(
-        model, keypoints=3, input_hw=HW, landmark_names=('tip',), skeleton=((0, 2, 1.0),)
+        path, keypoints=3, input_hw=HW, landmark_names=('tip',), skeleton=((0, 2, 1.0),)
     )
+    return path
+
+
+@pytest.fixture(scope='module')
+def node(start_node, model_dir):
     # camera_info is found beside the image; a tolerance that lets every depth image go with any
     # image keeps the test from depending on which of the two arrives first
     node = start_node(
-        model=model,
+        model=model_dir,
         depth=True,
         depth_tolerance=10.0,
         remaps={'image': '/cam/image_raw', 'depth': '/cam/aligned_depth'},
@@ -115,9 +120,7 @@ def test_calibration_that_never_comes_is_said_once_and_u_v_go_on(scene, node, pe
     assert node.count(told) == 1
 
 
-def test_depth_and_calibration_give_places_in_space(scene, peer, node):
-    landmarks = peer.collect(PointCloud2, '/perception_node/landmarks')
-    markers = peer.collect(MarkerArray, '/perception_node/markers')
+def test_depth_and_calibration_give_places_in_space(scene):
     points = scene.points(
         known, 'points in space', sec=10, info=camera_info(), depth=depth_image(2.0)
     )
@@ -125,27 +128,48 @@ def test_depth_and_calibration_give_places_in_space(scene, peer, node):
     np.testing.assert_allclose(points['y'], 2 * RAY, rtol=1e-6)
     np.testing.assert_allclose(points['z'], 2)
     assert not set(VELOCITY_NAMES) & set(points.dtype.names)
-    scene.points(lambda p: landmarks and markers, 'landmarks and markers', sec=11)
-    tip = from_point_cloud(landmarks[-1])
-    np.testing.assert_allclose([tip['x'][0], tip['u'][0]], [2 * RAY, U], rtol=1e-6)
-    assert landmarks[-1].width == 1
-    shown = {m.ns: m for m in markers[-1].markers}
-    assert [round(p.x, 4) for p in shown['keypoints'].points] == [0.475, 0.525, 0.575]
-    assert [round(p.x, 4) for p in shown['skeleton'].points] == [0.475, 0.575]
-    assert shown['landmarks'].action == Marker.ADD
-    assert markers[-1].markers[0].header.frame_id == 'camera_optical'
 
 
-def test_names_are_there_for_who_comes_late(peer, node):
+def names_of(peer, node):
+    """Return what the node says about its points to who comes late."""
     from rclpy.qos import DurabilityPolicy
 
     latched = DurabilityPolicy.TRANSIENT_LOCAL
     names = peer.collect(String, '/perception_node/names', depth=1, durability=latched)
     peer.spin_until(lambda: names, 'names', node)
-    told = json.loads(names[0].data)
+    return names
+
+
+def test_a_model_with_landmarks_that_is_swapped_in_brings_its_topic(
+    scene, peer, node, named_model
+):
+    names = names_of(peer, node)
+    told = json.loads(names[-1].data)
     assert told['keypoints'] == ['kp0', 'kp1', 'kp2']
+    assert (told['landmarks'], told['skeleton']) == ([], [])
+    assert set_parameter(peer, 'model', str(named_model)).successful
+    peer.spin_until(lambda: len(names) > 1, "the other model's names", node)
+    told = json.loads(names[-1].data)
     assert (told['landmarks'], told['skeleton']) == (['tip'], [[0, 2, 1.0]])
-    assert 'sha256' in told['model']
+    assert str(named_model) in told['model']
+    assert names_of(peer, node)[0].data == names[-1].data
+    landmarks = peer.collect(PointCloud2, '/perception_node/landmarks')
+    beside = {'info': camera_info(), 'depth': depth_image(2.0)}
+    scene.points(lambda p: landmarks, 'landmarks', sec=11, **beside)
+    tip = from_point_cloud(landmarks[-1])
+    np.testing.assert_allclose([tip['x'][0], tip['u'][0]], [2 * RAY, U], rtol=1e-6)
+    assert landmarks[-1].header.frame_id == 'camera_optical'
+
+
+def test_markers_are_for_who_listens(scene, peer, node):
+    markers = peer.collect(MarkerArray, '/perception_node/markers')
+    beside = {'info': camera_info(), 'depth': depth_image(2.0)}
+    scene.points(lambda p: markers, 'markers', sec=12, **beside)
+    shown = {m.ns: m for m in markers[-1].markers}
+    assert [round(p.x, 4) for p in shown['keypoints'].points] == [0.475, 0.525, 0.575]
+    assert [round(p.x, 4) for p in shown['skeleton'].points] == [0.475, 0.575]
+    assert shown['landmarks'].action == Marker.ADD
+    assert shown['landmarks'].header.frame_id == 'camera_optical'
 
 
 def test_millimetres_of_another_size(scene):
@@ -158,53 +182,51 @@ def test_millimetres_of_another_size(scene):
     np.testing.assert_allclose(points['x'][0], 1.5 * RAY, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ('depth', 'said'),
-    [
-        (lambda: depth_image(np.nan), ''),
-        (lambda: depth_image(0.0), ''),
-        (lambda: depth_image(1.0, encoding='rgb8'), "encoding 'rgb8', expected 16UC1"),
-        (lambda: depth_image(1.0, hw=(24, 64)), 'is 64x24 and its picture 64x48: their sides'),
-        (lambda: depth_image(1.0, step=7), 'has a step of 7 bytes, expected at least 256'),
-    ],
-    ids=['NaN', 'zero', 'encoding', 'proportions', 'step'],
-)
-def test_depth_that_tells_nothing_leaves_u_v(scene, node, depth, said):
-    scene.points(known, 'points in space', sec=30, info=camera_info(), depth=depth_image(2.0))
-    scene.clouds.clear()
-    points = scene.points(unknown, 'points without x', sec=31, depth=depth())
-    np.testing.assert_array_equal(points['v'], V)
-    scene.points(unknown, 'another one', sec=32, depth=depth())
-    if said:
+# One test for all: each would wait for its own discovery. By name: a depth image, and what is said.
+BAD_DEPTHS = {
+    'NaN': (lambda: depth_image(np.nan), ''),
+    'zeros': (lambda: depth_image(0.0), ''),
+    'encoding': (lambda: depth_image(1.0, encoding='rgb8'), "'rgb8', expected 16UC1, mono16, 32F"),
+    'size': (lambda: depth_image(1.0, hw=(24, 64)), 'is 64x24 and its picture 64x48: their sides'),
+    'step': (lambda: depth_image(1.0, step=7), 'has a step of 7 bytes, expected at least 256'),
+}
+
+
+def test_depth_that_tells_nothing_leaves_u_v(scene, node):
+    for sec, (name, (depth, said)) in enumerate(BAD_DEPTHS.items()):
+        good = {'info': camera_info(), 'depth': depth_image(2.0)}
+        scene.points(known, f'points in space before {name}', sec=30 + 10 * sec, **good)
+        for again in (31, 32):
+            what = f'points without x for {name}'
+            points = scene.points(unknown, what, sec=again + 10 * sec, depth=depth())
+            np.testing.assert_array_equal(points['v'], V)
+        assert not said or node.count(re.escape(said)) == 1
+    scene.points(known, 'points in space after all', sec=99, **good)
+
+
+BAD_CALIBRATIONS = {
+    'contradiction': (
+        lambda: camera_info(binning_x=2, binning_y=2),
+        'An image is 64x48, but its camera_info describes images of 32x24',
+    ),
+    'zeros': (lambda: camera_info(fx=0.0), 'zeros in K, which means that the camera is not cal'),
+    'model': (lambda: camera_info(distortion_model='x', d=[1.0]), "model 'x'; known: plumb_bob"),
+}
+
+
+def test_calibration_that_cannot_be_used_leaves_u_v(scene, node):
+    for sec, (name, (info, said)) in enumerate(BAD_CALIBRATIONS.items()):
+        good = {'info': camera_info(), 'depth': depth_image(2.0)}
+        scene.points(known, f'points in space before {name}', sec=100 + 10 * sec, **good)
+        for again in (101, 102):
+            bad = good | {'info': info()}
+            what = f'points without x for {name}'
+            points = scene.points(unknown, what, sec=again + 10 * sec, **bad)
+            np.testing.assert_array_equal(points['u'], [U, U + 1, U + 2])
         assert node.count(re.escape(said)) == 1
-    scene.points(known, 'points in space again', sec=33, depth=depth_image(2.0))
-
-
-@pytest.mark.parametrize(
-    ('info', 'said'),
-    [
-        (
-            lambda: camera_info(binning_x=2, binning_y=2),
-            'An image is 64x48, but its camera_info describes images of 32x24',
-        ),
-        (lambda: camera_info(fx=0.0), 'zeros in K, which means that the camera is not calibrated'),
-        (
-            lambda: camera_info(distortion_model='x', d=[1.0]),
-            "the distortion model 'x'; known: pl",
-        ),
-    ],
-    ids=['contradiction', 'zeros', 'model'],
-)
-def test_calibration_that_cannot_be_used_leaves_u_v(scene, node, info, said):
-    depth = depth_image(2.0)
-    scene.points(known, 'points in space', sec=40, info=camera_info(), depth=depth)
-    scene.clouds.clear()
-    points = scene.points(unknown, 'points without x', sec=41, info=info(), depth=depth)
-    np.testing.assert_array_equal(points['u'], [U, U + 1, U + 2])
-    scene.points(unknown, 'another one', sec=42, info=info(), depth=depth)
-    assert node.count(re.escape(said)) == 1
-    # a calibration that changes is taken over
-    points = scene.points(known, 'points again', sec=43, info=camera_info(fx=80.0), depth=depth)
+    # one that changes is taken over
+    other = good | {'info': camera_info(fx=80.0)}
+    points = scene.points(known, 'points by another calibration', sec=199, **other)
     np.testing.assert_allclose(points['x'][0], 2 * 9.5 / 80, rtol=1e-6)
 
 
@@ -227,9 +249,9 @@ def test_a_filter_that_is_switched_on_gives_velocities(scene, peer, node):
     def filtered(points):
         return 'velocity_z' in points.dtype.names
 
-    scene.points(filtered, 'fields of velocities', sec=100, **beside)
+    scene.points(filtered, 'fields of velocities', sec=300, **beside)
     faster = scene.points(
-        lambda p: filtered(p) and p['velocity_u'][0] > 0, 'a velocity', sec=101, u=U + 10, **beside
+        lambda p: filtered(p) and p['velocity_u'][0] > 0, 'a velocity', sec=301, u=U + 10, **beside
     )
     # 10 px in 1 s, of which the filter takes 2 pi 2 Hz 1 s / (1 + 2 pi 2 Hz 1 s)
     expected = 10 * 4 * np.pi / (1 + 4 * np.pi)
@@ -238,13 +260,13 @@ def test_a_filter_that_is_switched_on_gives_velocities(scene, peer, node):
     np.testing.assert_allclose(faster['velocity_z'], 0, atol=1e-5)
     assert U + 5 < faster['u'][0] < U + 10
     # a recording that begins again: points are where they are seen, and have no velocity
-    back = scene.points(filtered, 'points of the past', sec=50, **beside)
+    back = scene.points(filtered, 'points of the past', sec=250, **beside)
     np.testing.assert_array_equal(back['u'], [U, U + 1, U + 2])
     np.testing.assert_array_equal(back['velocity_u'], 0)
     assert node.count(r'Stamps went back by 51\.000 s') == 1
     assert not set_parameter(peer, 'filter', 'kalman').successful
     assert set_parameter(peer, 'filter', 'none').successful
-    points = scene.points(lambda p: not filtered(p), 'no velocities', sec=51, **beside)
+    points = scene.points(lambda p: not filtered(p), 'no velocities', sec=251, **beside)
     np.testing.assert_array_equal(points['u'], [U, U + 1, U + 2])
 
 

@@ -1,0 +1,77 @@
+"""Where a camera's calibration and depth are looked for, and what the parameters ask for."""
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+
+from keypoint_perception.ros.geometry_input import geometry_settings, geometry_topics
+from keypoint_perception.ros.parameters import check_parameters
+
+
+@pytest.fixture
+def topics(ros_domain):
+    """Return a function that resolves the topics of a camera in a node with remappings."""
+    del ros_domain
+    import rclpy
+
+    def resolve(camera, *remaps, namespace='/arm'):
+        context = rclpy.Context()
+        rclpy.init(args=[], context=context)
+        arguments = ['--ros-args', *(word for remap in remaps for word in ('-r', remap))]
+        node = rclpy.create_node('n', namespace=namespace, context=context, cli_args=arguments)
+        found = geometry_topics(node, lambda name: f'{camera}/{name}' if camera else name)
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+        return found['camera_info'], found['depth']
+
+    return resolve
+
+
+@pytest.mark.parametrize(
+    ('camera', 'remaps', 'expected'),
+    [
+        ('', (), ('/arm/camera_info', '/arm/depth')),
+        ('left', (), ('/arm/left/camera_info', '/arm/left/depth')),
+        ('', ('image:=/cam/image_raw',), ('/cam/camera_info', '/arm/depth')),
+        ('', ('image:=/picture',), ('/camera_info', '/arm/depth')),
+        (
+            'left',
+            ('left/image:=/stereo/l/image', 'left/depth:=/stereo/l/depth'),
+            ('/stereo/l/camera_info', '/stereo/l/depth'),
+        ),
+        (
+            '',
+            ('image:=/cam/image_raw', 'camera_info:=/calibration'),
+            ('/calibration', '/arm/depth'),
+        ),
+    ],
+)
+def test_calibration_is_beside_the_images_unless_remapped(topics, camera, remaps, expected):
+    assert topics(camera, *remaps) == expected
+
+
+def test_parameters_reach_the_settings():
+    settings = geometry_settings(
+        check_parameters(
+            {
+                'depth': True,
+                'depth_radius': 3,
+                'depth_tolerance': 0.25,
+                'undistort': True,
+                'filter': 'one_euro',
+                'filter_beta': 7.0,
+                'filter_gap': 0.125,
+            }
+        )
+    )
+    assert (settings.depth, settings.undistort, settings.rectified) == (True, True, False)
+    assert (settings.depth_window, settings.depth_tolerance_s) == (7, 0.25)
+    assert (settings.filter.kind, settings.filter.beta, settings.filter.gap_s) == (
+        'one_euro',
+        7.0,
+        0.125,
+    )
+    assert settings.filter.min_cutoff == 1.0
+    plain = geometry_settings(check_parameters({}))
+    assert not plain.calibrated
+    assert plain.filter.kind == 'none'
