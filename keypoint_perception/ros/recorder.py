@@ -113,10 +113,8 @@ class Recorder:
         self._on_end = on_end
         self._end = End()
         self._log = node.get_logger() if log is None else log
-        subscriptions = (
-            TopicSubscription(node, name, self._receive, self._log) for name in topics
-        )
-        self._topics = list({s.name: s for s in subscriptions}.values())
+        names = dict.fromkeys(node.resolve_topic_name(name) for name in topics)
+        self._topics = [TopicSubscription(node, n, self._receive, self._log) for n in names]
         self._rate = RateLimit(settings.rate) if settings.rate else None
         self._queue = RecordingQueue(round(settings.queue * BYTES_PER_MB))
         self._recording: Recording | None = None

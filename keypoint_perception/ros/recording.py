@@ -114,7 +114,8 @@ class Recording:
         if settings.duration and self._seconds(item) >= settings.duration:
             return End(f'{settings.duration:g} s are recorded (duration)')
         floor = settings.disk_floor * BYTES_PER_MB
-        free = shutil.disk_usage(self.bag.path).free - self.bag.waiting_bytes
+        coming = self.bag.waiting_bytes + (0 if item is None else len(item.data))
+        free = shutil.disk_usage(self.bag.path).free - coming
         if floor and free < floor:
             reason = (
                 f'the disk of {str(self.bag.path)!r} has {free / BYTES_PER_MB:.0f} MB left, less '

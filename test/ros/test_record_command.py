@@ -1,0 +1,187 @@
+"""The verb `record` as a process: its end, a full disk, and kill -9."""
+
+from pathlib import Path
+import random
+import resource
+import signal
+import subprocess
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('mcap', reason='mcap, which writes bags, is not installed')
+HERE = Path(__file__).parent
+KILLS = 10
+
+
+@pytest.fixture
+def record(start):
+    """Start the verb: ``record('/topic', out, '--rate', '5')``."""
+
+    def run(topic, out, *options):
+        verb = ['-m', 'keypoint_perception', 'record', '--topic', topic, '--out', str(out)]
+        return start(*verb, '--default-dds', *options)
+
+    return run
+
+
+def numbers_of(path):
+    """Return the numbers in a bag: rosbags' view and our own."""
+    from keypoint_perception.frames.mcap_salvage import McapSalvage
+    from rosbags.rosbag2 import Reader
+
+    with Reader(path) as reader:
+        theirs = [int.from_bytes(data[4:8], 'little') for _, _, data in reader.messages()]
+    ours = [
+        int.from_bytes(message.data[4:8], 'little')
+        for file in sorted(path.glob('*.mcap'))
+        for message in McapSalvage(file).messages()
+    ]
+    return theirs, ours
+
+
+def numbered(number, size=0):
+    from std_msgs.msg import Header
+
+    message = Header(frame_id='x' * size)
+    message.stamp.sec = number
+    return message
+
+
+def publish_until(peer, publisher, condition, *, size=0):
+    """Publish 1, 2, 3 ... until a condition holds."""
+    count = 0
+
+    def published_and_done():
+        nonlocal count
+        count += 1
+        publisher.publish(numbered(count, size))
+        return condition()
+
+    peer.spin_until(published_and_done, 'what was waited for')
+
+
+def safe_by(recorder):
+    """Return how many messages a recorder has called safe."""
+    said = [line.split()[1] for line in list(recorder.lines) if line.startswith('safe ')]
+    return int(said[-1]) if said else 0
+
+
+def test_killed_recorders_leave_bags_that_can_be_read(peer, start, tmp_path):
+    """Ten recorders, each killed as soon as it has said that so many messages are safe."""
+    from std_msgs.msg import Header
+
+    script = str(HERE / 'recording_process.py')
+    recorders = [start(script, str(tmp_path / f'run{i}')) for i in range(KILLS)]
+    kill_at = [random.Random(seed).randrange(1, 400) for seed in range(KILLS)]
+    publisher = peer.publisher(Header, '/numbers', matched=False)
+    peer.spin_until(lambda: publisher.get_subscription_count() == KILLS, 'ten recorders')
+    safe = [0] * KILLS
+
+    def kill_those_due():
+        for index, recorder in enumerate(recorders):
+            said = [line for line in list(recorder.lines) if line.startswith('safe ')]
+            if said and not safe[index] and int(said[-1].split()[1]) >= kill_at[index]:
+                assert recorder.stop(signal.SIGKILL) == -signal.SIGKILL
+                safe[index] = int(
+                    [x for x in recorder.lines if x.startswith('safe ')][-1].split()[1]
+                )
+        return all(safe)
+
+    publish_until(peer, publisher, kill_those_due, size=2000)
+    for index in range(KILLS):
+        path = tmp_path / f'run{index}'
+        theirs, ours = numbers_of(path)
+        assert theirs == ours
+        assert ours == list(range(ours[0], ours[0] + len(ours)))
+        assert len(ours) >= safe[index] >= kill_at[index]
+        about = yaml.safe_load((path / 'metadata.yaml').read_text())
+        assert about['rosbag2_bagfile_information']['relative_file_paths'] == [
+            f'run{index}_0.mcap'
+        ]
+
+
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_in_order(peer, record, tmp_path, how):
+    from std_msgs.msg import Header
+
+    path = tmp_path / 'run'
+    recorder = record('/numbers', path, '--compression', 'zstd')
+    recorder.wait_for('waiting for a publisher on /numbers')
+    publisher = peer.publisher(Header, '/numbers')
+    publish_until(peer, publisher, lambda: recorder.count(r'[1-9]\d* messages'))
+    assert recorder.stop(how) == 0, recorder.output
+    recorder.wait_for(r'/numbers: (\d+) of \1 received \(0 left out, 0 dropped, 0 lost\)')
+    theirs, ours = numbers_of(path)
+    assert theirs == ours == list(range(1, len(ours) + 1))
+    about = yaml.safe_load((path / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+    assert about['message_count'] == len(ours)
+    again = record('/numbers', path)
+    assert again.wait() == 2
+    assert again.lines[-1] == (
+        f"error: '{path}' exists already and bags are not overwritten; remove it, or choose "
+        'another directory.'
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a directory on a disk of 12 MiB."""
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mounted = subprocess.run(
+        ['mount', '-t', 'tmpfs', '-o', 'size=12m', 'tmpfs', str(disk)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f'a small tmpfs needs the right to mount: {mounted.stderr.strip()}')
+    yield disk
+    subprocess.run(['umount', str(disk)], check=True)
+
+
+@pytest.mark.parametrize('floor', [0, 4])
+def test_full_disk_ends_it_with_a_sentence(peer, record, small_disk, floor):
+    from std_msgs.msg import Header
+
+    path = small_disk / 'run'
+    recorder = record('/numbers', path, '--disk-floor', str(floor))
+    recorder.wait_for('waiting for a publisher on /numbers')
+    publisher = peer.publisher(Header, '/numbers')
+    publish_until(peer, publisher, lambda: recorder.count('^error:'), size=100_000)
+    assert recorder.wait() == 2
+    sentence = recorder.lines[-1]
+    if floor:
+        assert 'MB left, less than disk_floor (4 MB); free some space' in sentence
+    else:
+        assert f"'{path}' cannot be written any further: No space left on device;" in sentence
+        assert 'what was written until then can be read' in sentence
+    theirs, ours = numbers_of(path)
+    assert theirs == ours == list(range(1, len(ours) + 1))
+    # without a floor at most the chunk in work is lost, with one it ends in front of a message
+    low, high = (8_200_000, 8_582_912) if floor else (8_200_000, 12_582_912)
+    assert low < len(ours) * 100_000 < high
+
+
+def test_limit_of_the_file_size_ends_it_too(peer, start, tmp_path):
+    """Where no small disk can be made: the kernel refuses to let a file grow."""
+    from std_msgs.msg import Header
+
+    path = tmp_path / 'run'
+    limited = (
+        'import resource\n'
+        f'resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, {resource.RLIM_INFINITY}))\n'
+        'from keypoint_perception.commands.program import main\n'
+        f"main(['record', '--topic', '/numbers', '--out', {str(path)!r}, '--default-dds'])\n"
+    )
+    recorder = start('-c', limited)
+    recorder.wait_for('waiting for a publisher on /numbers')
+    publisher = peer.publisher(Header, '/numbers')
+    publish_until(peer, publisher, lambda: recorder.count('^error:'), size=50_000)
+    assert recorder.wait() == 2
+    assert 'cannot be written any further: File too large' in recorder.lines[-1]
+    theirs, ours = numbers_of(path)
+    assert theirs == ours == list(range(1, len(ours) + 1))
+    assert len(ours) >= 1

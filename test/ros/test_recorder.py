@@ -1,0 +1,295 @@
+"""The recorder keeps what it receives over DDS, byte for byte."""
+
+import array
+import json
+import re
+
+from keypoint_perception.errors import ConfigError, SourceError
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('mcap', reason='mcap, which writes bags, is not installed')
+
+
+@pytest.fixture
+def record(peer, tmp_path):
+    """Start recorders in the test's own node: ``record('/topic', jpeg=90)``; they are stopped."""
+    from keypoint_perception.ros.recorder import Recorder
+    from keypoint_perception.ros.recorder_settings import RecorderSettings
+
+    started = []
+
+    def start(*topics, out='run', log=None, **settings):
+        settings = RecorderSettings(**({'disk_floor': 0} | settings))
+        recorder = Recorder(
+            peer.node, topics=topics, out=tmp_path / out, settings=settings, log=log
+        )
+        recorder.start()
+        started.append(recorder)
+        return recorder
+
+    yield start
+    for recorder in started:
+        recorder.stop()
+
+
+class Log:
+    """What was said."""
+
+    def __init__(self):
+        self.lines = []
+        self.info = self.warning = self.lines.append
+
+    def has(self, pattern):
+        return any(re.search(pattern, line) for line in self.lines)
+
+
+def read(path):
+    from rosbags.rosbag2 import Reader
+
+    with Reader(path) as reader:
+        return [(c.topic, c.msgtype, bytes(data)) for c, _, data in reader.messages()]
+
+
+def metadata(path):
+    return yaml.safe_load((path / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+
+
+def publish(peer, recorder, publisher, messages):
+    """Publish messages, each after the one before was received."""
+    before = sum(c.received for c in recorder.summary().topics.values())
+    for number, message in enumerate(messages, start=1):
+        publisher.publish(message)
+        peer.spin_until(
+            lambda n=number: (
+                sum(c.received for c in recorder.summary().topics.values()) >= before + n
+            ),
+            f'message {number}',
+        )
+
+
+def test_messages_are_kept_as_they_were_received(peer, record, make_image):
+    from rclpy.serialization import deserialize_message, serialize_message
+    from sensor_msgs.msg import CameraInfo, Image
+
+    recorder = record('/cam/image', 'cam/camera_info', '/cam/image')
+    images = [make_image(sec, u=sec) for sec in range(1, 4)]
+    infos = [CameraInfo(height=sec, k=[float(sec)] * 9) for sec in range(1, 3)]
+    image_publisher = peer.publisher(Image, '/cam/image')
+    info_publisher = peer.publisher(CameraInfo, '/cam/camera_info')
+    publish(peer, recorder, image_publisher, images)
+    publish(peer, recorder, info_publisher, infos)
+    summary = recorder.stop()
+    assert summary.messages == summary.safe == 5
+    assert (summary.dropped, summary.lost, summary.ended) == (0, 0, '')
+    messages = read(recorder.out)
+    assert [(topic, kind) for topic, kind, _ in messages] == [
+        *[('/cam/image', 'sensor_msgs/msg/Image')] * 3,
+        *[('/cam/camera_info', 'sensor_msgs/msg/CameraInfo')] * 2,
+    ]
+    assert [deserialize_message(data, Image) for *_, data in messages[:3]] == images
+    assert [deserialize_message(data, CameraInfo) for *_, data in messages[3:]] == infos
+    assert [len(data) for *_, data in messages] == [
+        len(serialize_message(m)) for m in images + infos
+    ]
+    assert summary.size_bytes == (recorder.out / 'run_0.mcap').stat().st_size
+    told = metadata(recorder.out)['custom_data']['keypoint_perception /cam/image']
+    assert json.loads(told) == {'received': 3, 'skipped': 0, 'dropped': 0, 'lost': 0}
+
+
+def test_bag_says_what_the_types_are(peer, record, make_image):
+    from rosbags.rosbag2 import Reader
+    from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+    from sensor_msgs.msg import Image
+
+    recorder = record('/cam/image')
+    publisher = peer.publisher(Image, '/cam/image')
+    publish(peer, recorder, publisher, [make_image(1)])
+    recorder.stop()
+    store = get_typestore(Stores.ROS2_JAZZY)
+    with Reader(recorder.out) as reader:
+        (connection,) = reader.connections
+        # rosbags computes the hash by itself, from its own definition
+        assert connection.digest == store.hash_rihs01('sensor_msgs/msg/Image')
+        types = get_types_from_msg(connection.msgdef.data, connection.msgtype)
+        assert set(types) == {
+            'sensor_msgs/msg/Image', 'std_msgs/msg/Header', 'builtin_interfaces/msg/Time'
+        }  # fmt: skip
+
+
+def test_our_own_reader_reads_the_images(peer, record, make_image):
+    from keypoint_perception.frames.source import read_frames
+    from sensor_msgs.msg import Image
+
+    recorder = record('/cam/image')
+    publisher = peer.publisher(Image, '/cam/image')
+    publish(peer, recorder, publisher, [make_image(7, u=3, v=2)])
+    recorder.stop()
+    (frame,) = read_frames([recorder.out], ['/cam/image'])
+    assert frame.stamp_ns == 7_123_456_789
+    assert np.argwhere(frame.image[..., 0]).tolist() == [[2, 3]]
+
+
+def test_qos_is_the_publishers(peer, record):
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from std_msgs.msg import Header
+
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = peer.node.create_publisher(Header, '/latched', latched)
+    publisher.publish(Header(frame_id='before'))  # nobody listens yet
+    best_effort = peer.publisher(Header, '/plain', matched=False, best_effort=True)
+    recorder = record('/latched', '/plain')
+    peer.spin_until(lambda: recorder.summary().topics['/latched'].received, 'the latched message')
+    peer.spin_until(best_effort.get_subscription_count, 'a subscription')
+    peer.publish_until(
+        lambda: recorder.summary().topics['/plain'].received, best_effort, Header(), 'a message'
+    )
+    recorder.stop()
+    about = metadata(recorder.out)['topics_with_message_count']
+    offered = {
+        t['topic_metadata']['name']: t['topic_metadata']['offered_qos_profiles'][0] for t in about
+    }
+    assert offered['/latched']['durability'] == 'transient_local'
+    assert offered['/latched']['reliability'] == 'reliable'
+    assert offered['/plain']['reliability'] == 'best_effort'
+
+
+def test_a_publisher_that_offers_less_is_heard_too(peer, record, make_image):
+    from sensor_msgs.msg import Image
+
+    log = Log()
+    recorder = record('/cam/image', log=log)
+    publish(peer, recorder, peer.publisher(Image, '/cam/image'), [make_image(1)])
+    weaker = peer.publisher(Image, '/cam/image', matched=False, best_effort=True)
+    peer.spin_until(lambda: log.has('best_effort'), 'another subscription')
+    received = recorder.summary().topics['/cam/image'].received
+    peer.publish_until(
+        lambda: recorder.summary().topics['/cam/image'].received > received,
+        weaker,
+        make_image(2),
+        'an image of best effort',
+    )
+
+
+def test_why_nothing_comes_is_said(peer, record, monkeypatch):
+    from keypoint_perception.ros import recorder as module
+    from std_msgs.msg import Header
+
+    monkeypatch.setattr(module, 'SILENT_S', 0.0)
+    log = Log()
+    recorder = record('/cam/image', log=log)
+    assert log.has('waiting for a publisher on /cam/image')
+    publisher = peer.node.create_publisher(Header, '/elsewhere', 1)
+    said = 'nothing to record: no publisher on /cam/image; published are .*/elsewhere.*; start it'
+    peer.spin_until(lambda: log.has(said), 'the reason')
+    silent = peer.node.create_publisher(Header, '/cam/image', 1)
+    said = r'/cam/image has 1 publishers \(std_msgs/msg/Header\) and no message arrives'
+    peer.spin_until(lambda: log.has(said), 'the other reason')
+    assert recorder.stop().messages == 0
+    assert read(recorder.out) == []
+    del publisher, silent
+
+
+def test_type_that_is_not_installed_is_named(ros_domain):
+    from keypoint_perception.ros.message_definitions import message_class, message_definition
+
+    with pytest.raises(ConfigError, match=r'radar_msgs/msg/Scan is not installed.*radar-msgs'):
+        message_class('radar_msgs/msg/Scan')
+    with pytest.raises(ConfigError, match='sensor_msgs/msg/NoSuch is not installed'):
+        message_class('sensor_msgs/msg/NoSuch')
+    assert message_definition('radar_msgs/msg/Scan') == ''
+
+
+@pytest.mark.parametrize(
+    ('settings', 'sentence', 'asked'),
+    [
+        ({'max_messages': 3}, r'3 messages are recorded \(max_messages\)', True),
+        ({'duration': 1e-9}, r'1e-09 s are recorded \(duration\)', True),
+        ({'disk_floor': 1e9}, r'has \d+ MB left, less than disk_floor \(1e\+09 MB\)', False),
+    ],
+)
+def test_limits_end_the_recording(peer, record, make_image, settings, sentence, asked):
+    from sensor_msgs.msg import Image
+
+    recorder = record('/cam/image', **settings)
+    if 'disk_floor' not in settings:
+        publisher = peer.publisher(Image, '/cam/image')
+        peer.publish_until(recorder.finished.is_set, publisher, make_image(1), 'the end')
+    assert recorder.finished.wait(30)
+    peer.spin_until(lambda: not peer.node.count_subscribers('/cam/image'), 'no subscription')
+    summary = recorder.stop()
+    assert re.search(sentence, summary.ended)
+    assert summary.asked == asked
+    assert len(read(recorder.out)) == summary.messages <= 3
+
+
+def test_bag_that_exists_is_kept(record, tmp_path):
+    (tmp_path / 'run').mkdir()
+    with pytest.raises(SourceError, match=r"run' exists already and bags are not overwritten"):
+        record('/cam/image')
+    with pytest.raises(ConfigError, match='No topic is named; expected at least one'):
+        record()
+
+
+def test_raw_images_become_jpeg(peer, record, make_image):
+    import cv2
+    from keypoint_perception.ros.cdr import read_compressed_image
+    from sensor_msgs.msg import Image
+
+    log = Log()
+    recorder = record('/cam/image', '/cam/depth', jpeg=95, log=log)
+    colour = make_image(5)
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:, 32:] = [200, 100, 0]
+    colour.data = array.array('B', pixels.tobytes())
+    depth = make_image(6, encoding='16UC1', step=128, data=array.array('B', bytes(48 * 128)))
+    publish(peer, recorder, peer.publisher(Image, '/cam/image'), [colour])
+    publish(peer, recorder, peer.publisher(Image, '/cam/depth'), [depth])
+    recorder.stop()
+    (first, kind, data), (second, other_kind, _) = read(recorder.out)
+    assert (first, kind) == ('/cam/image/compressed', 'sensor_msgs/msg/CompressedImage')
+    assert (second, other_kind) == ('/cam/depth', 'sensor_msgs/msg/Image')
+    assert log.has('/cam/depth: has more than 8 bits a channel, which JPEG loses: stays raw')
+    message = read_compressed_image(data)
+    assert message.format == 'rgb8; jpeg compressed bgr8'
+    assert message.header.stamp_ns == 5_123_456_789
+    assert message.header.frame_id == 'camera_optical'
+    bgr = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(bgr[20, 50].astype(int) - [0, 100, 200]).max() <= 4
+    types = {
+        t['topic_metadata']['name']: t for t in metadata(recorder.out)['topics_with_message_count']
+    }
+    assert types['/cam/image/compressed']['topic_metadata']['type_description_hash'] == ''
+
+
+def test_still_images_are_left_out(peer, record, make_image):
+    from sensor_msgs.msg import Image
+
+    recorder = record('/cam/image', only_motion=True, motion_context=0.0, motion_threshold=50)
+    publisher = peer.publisher(Image, '/cam/image')
+    places = [0, 0, 0, 30, 30]
+    publish(peer, recorder, publisher, [make_image(i + 1, u=u) for i, u in enumerate(places)])
+    summary = recorder.stop()
+    seconds = [int.from_bytes(data[4:8], 'little') for *_, data in read(recorder.out)]
+    assert seconds == [1, 4]
+    assert summary.topics['/cam/image'].skipped == 3
+    assert summary.skipped == 3
+
+
+def test_images_come_at_most_so_often(peer, record, make_image):
+    from sensor_msgs.msg import CameraInfo, Image
+
+    recorder = record('/cam/image', '/cam/camera_info', rate=0.5)
+    images, infos = (
+        peer.publisher(Image, '/cam/image'),
+        peer.publisher(CameraInfo, '/cam/camera_info'),
+    )
+    publish(peer, recorder, images, [make_image(sec) for sec in range(1, 8)])
+    publish(peer, recorder, infos, [CameraInfo(), CameraInfo()])
+    recorder.stop()
+    messages = read(recorder.out)
+    seconds = [int.from_bytes(d[4:8], 'little') for t, _, d in messages if t == '/cam/image']
+    assert seconds == [1, 3, 5, 7]
+    assert len(messages) == 4 + 2
