@@ -113,7 +113,7 @@ def control(out: Path, args: argparse.Namespace) -> dict:
         servo = children.start(
             'servo_node',
             'examples.servo_node',
-            [*SIM_TIME, '-p', f'model:={out / "model"}', '-p', 'landmark:=tip', *remaps],
+            [*SIM_TIME, '-p', 'landmark:=tip', '-p', 'perception:=/perception_node'],
             log=out / 'servo_node.log',
         )
         film = children.start(

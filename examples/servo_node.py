@@ -1,8 +1,7 @@
 """
 A controller that closes the loop: it brings a point of the picture to where it is told.
 
-    python -m examples.servo_node --ros-args -p model:=out/closed_loop/model -p landmark:=tip \
-        -r landmarks:=/perception_node/landmarks
+    python -m examples.servo_node --ros-args -p landmark:=tip -p perception:=/perception_node
     ros2 topic pub --once /servo_node/target geometry_msgs/msg/PointStamped \
         "{point: {x: 200, y: 90}}"
 
@@ -16,7 +15,7 @@ within the limits; say what it does (``~/status``).
 
 | in | |
 | --- | --- |
-| ``landmarks``, ``keypoints`` | from perception_node; where the landmark's name is found |
+| ``~/landmarks`` or ``~/keypoints`` of perception_node | where ``~/names`` says the point is |
 | ``joint_states`` | ``sensor_msgs/JointState`` |
 | ``~/target`` | ``geometry_msgs/PointStamped``: x = u, y = v, px of the image; z is not used |
 
@@ -28,13 +27,12 @@ within the limits; say what it does (``~/status``).
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 
 from examples.session import run_ros
 from examples.visual_servo import Exploration, ImageJacobian, JointHistory, Progress, Servo
 from geometry_msgs.msg import PointStamped
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.manifest import read_manifest
 from keypoint_perception.ros.messages import from_point_cloud
 import numpy as np
 import rclpy
@@ -69,11 +67,13 @@ class ServoNode(Node):
         self._progress = Progress()
         self._heard = self.get_clock().now()
         self._status = ''
+        self._points = None  # the subscription, once the model's names are known
         self._connect()
 
     def _read_parameters(self) -> None:
         parameter = lambda name, default: self.declare_parameter(name, default).value  # noqa: E731
         self._landmark = parameter('landmark', 'tip')
+        self._perception = parameter('perception', 'perception_node')
         self._joint_names = parameter('joints', ['shoulder', 'elbow', 'wrist'])
         low = parameter('lower_limits', [-1.7, 0.35, -1.2])
         high = parameter('upper_limits', [0.8, 2.1, 1.2])
@@ -89,20 +89,6 @@ class ServoNode(Node):
         self._reached_px = parameter('reached_px', 3.0)
         self._least_confidence = parameter('least_confidence', 0.3)
         self._stale_s = parameter('stale', 1.0)
-        manifest = read_manifest(Path(parameter('model', '')))
-        for topic, names in (
-            ('landmarks', manifest.landmark_names),
-            ('keypoints', manifest.keypoint_names),
-        ):
-            if self._landmark in names:
-                self._topic, self._index = topic, names.index(self._landmark)
-                return
-        known = ', '.join((*manifest.landmark_names, *manifest.keypoint_names))
-        msg = (
-            f'The model has no point {self._landmark!r}; it has {known}: name one of these, or '
-            'give it names with `keypoint_perception landmarks`.'
-        )
-        raise ConfigError(msg)
 
     def _connect(self) -> None:
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -110,10 +96,28 @@ class ServoNode(Node):
         self._commands = self.create_publisher(Float64MultiArray, commands, 1)
         self._statuses = self.create_publisher(String, '~/status', latched)
         self.create_subscription(JointState, 'joint_states', self._on_joints, 10)
-        self.create_subscription(PointCloud2, self._topic, self._on_points, 1)
+        self.create_subscription(String, f'{self._perception}/names', self._on_names, latched)
         self.create_subscription(PointStamped, '~/target', self._on_target, 1)
         self.create_timer(1 / RATE_HZ, self._tick)
         self._say('waiting')
+
+    def _on_names(self, message: String) -> None:
+        """Listen to the cloud that has the point, whichever model runs now."""
+        names = json.loads(message.data)
+        if self._points is not None:
+            self.destroy_subscription(self._points)
+            self._points = None
+        for cloud in ('landmarks', 'keypoints'):
+            if self._landmark in names[cloud]:
+                self._index = names[cloud].index(self._landmark)
+                topic = f'{self._perception}/{cloud}'
+                self._points = self.create_subscription(PointCloud2, topic, self._on_points, 1)
+                return
+        known = ', '.join(names['landmarks'] + names['keypoints'])
+        self.get_logger().error(
+            f'the model has no point {self._landmark!r}, it has {known}: set the parameter '
+            'landmark to one of these, or name points with `keypoint_perception landmarks`.'
+        )
 
     def _on_joints(self, state: JointState) -> None:
         angle_of = dict(zip(state.name, state.position, strict=False))
@@ -196,7 +200,7 @@ class ServoNode(Node):
             return
         silent_s = self._since(self._heard)
         if silent_s > self._stale_s:
-            self._hold(f'no {self._topic} for more than {self._stale_s:g} s')
+            self._hold(f'{self._landmark} was not heard of for {self._stale_s:g} s')
         longest = self._fastest / RATE_HZ
         limits = self._servo.limits
         step = np.clip(self._goal - self._command, -longest, longest)

@@ -1,0 +1,99 @@
+"""
+Close a loop: a simulated arm with its camera, perception_node, and a controller.
+
+    ros2 launch keypoint_perception closed_loop.launch.py model:=out/closed_loop/model
+    ros2 topic pub --once /servo_node/target geometry_msgs/msg/PointStamped \
+        "{point: {x: 200, y: 90}}"
+
+The model is one that ``make closed-loop`` learned, whose landmark ``tip`` the controller brings to
+where it is told. To begin with a robot of your own, leave the arm out (``arm:=false``), give
+``image:=`` your camera's topic, and ``joints``, ``lower_limits`` and ``upper_limits`` in the order
+of your position controller. The simulated arm needs PyBullet.
+"""
+
+import os
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node, SetParameter
+import yaml
+
+SHARE = Path(get_package_share_directory('keypoint_perception'))
+ARGUMENTS = (
+    DeclareLaunchArgument('model', description='Model directory, as `train --out` wrote it.'),
+    DeclareLaunchArgument(
+        'landmark', default_value='tip', description='Name of the point that is controlled.'
+    ),
+    DeclareLaunchArgument(
+        'image', default_value='/camera/image', description='Topic of the images.'
+    ),
+    DeclareLaunchArgument(
+        'arm',
+        default_value='true',
+        choices=['true', 'false'],
+        description='Start the simulated arm, and take the time from it.',
+    ),
+    DeclareLaunchArgument(
+        'joints',
+        default_value='[shoulder, elbow, wrist]',
+        description='Names of the joints in the order of the commands.',
+    ),
+    DeclareLaunchArgument(
+        'lower_limits', default_value='[-1.7, 0.35, -1.2]', description='Of the joints, rad.'
+    ),
+    DeclareLaunchArgument(
+        'upper_limits', default_value='[0.8, 2.1, 1.2]', description='Of the joints, rad.'
+    ),
+    DeclareLaunchArgument(
+        'fastest', default_value='0.8', description='Speed that no joint exceeds, rad/s.'
+    ),
+)
+
+
+def example(module, name, **options):
+    """Return a program of the package's examples as a node."""
+    path = os.pathsep.join(filter(None, [str(SHARE), os.environ.get('PYTHONPATH')]))
+    return Node(
+        executable='python3',
+        arguments=['-m', f'examples.{module}'],
+        name=name,
+        additional_env={'PYTHONPATH': path},
+        output='screen',
+        emulate_tty=True,
+        **options,
+    )
+
+
+def start_loop(context):
+    """Start the arm, if asked for, the perception and the controller."""
+    simulated = LaunchConfiguration('arm').perform(context) == 'true'
+    given = {
+        name: yaml.safe_load(LaunchConfiguration(name).perform(context))
+        for name in ('joints', 'lower_limits', 'upper_limits', 'fastest')
+    }
+    for name in ('lower_limits', 'upper_limits'):
+        given[name] = [float(angle) for angle in given[name]]
+    given |= {'fastest': float(given['fastest']), 'perception': '/perception_node'}
+    given['landmark'] = LaunchConfiguration('landmark').perform(context)
+    image = LaunchConfiguration('image')
+    perception = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'perception.launch.py')),
+        launch_arguments={'model': LaunchConfiguration('model'), 'image': image}.items(),
+    )
+    arm = [example('arm_node', 'arm', remappings=[('image', image)])] if simulated else []
+    return [
+        SetParameter('use_sim_time', simulated),
+        # first, because it sets the DDS profile that the camera needs too
+        perception,
+        *arm,
+        example('servo_node', 'servo_node', parameters=[given]),
+    ]
+
+
+def generate_launch_description():
+    """Return the arguments and what they start."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start_loop)])
