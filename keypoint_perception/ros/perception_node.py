@@ -17,8 +17,10 @@ from keypoint_perception.ros.parameters import table
 
 USAGE = """usage: perception_node --ros-args -p model:=DIR -r image:=/cam/image
 
-Subscribes to `image`, publishes `~/keypoints` (sensor_msgs/PointCloud2), `~/overlay`
-(sensor_msgs/Image, only while someone subscribes) and /diagnostics. Parameters:
+Subscribes to `image` and, for x, y, z, to `depth` and `camera_info`. Publishes `~/keypoints` and
+`~/landmarks` (sensor_msgs/PointCloud2), `~/names` (std_msgs/String, latched), `~/overlay`
+(sensor_msgs/Image) and `~/markers` (visualization_msgs/MarkerArray) while someone subscribes, and
+/diagnostics. Parameters:
 """
 
 

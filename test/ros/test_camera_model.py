@@ -160,6 +160,11 @@ def test_rectified_images_have_no_distortion_left():
     assert model.focal_px == 225
 
 
+def test_the_distortion_of_rectified_images_need_not_be_known():
+    info = camera_info(model='ftheta', d=(1, 2), p=(250, 200, 100, 90))
+    assert CameraModel.from_camera_info(info, rectified=True).d == ()
+
+
 def test_focal_length_is_of_the_received_pixels():
     assert CameraModel.from_camera_info(camera_info(binning_x=2)).focal_px == (250 + 400) / 2
 

@@ -247,6 +247,12 @@ def test_a_filter_smooths_in_space_too(make):
     located = geometry.locate(at(500), HW, POINTS + np.float32([2, 0, 0]))
     np.testing.assert_allclose(located.points[0], [42.5, 27.5, 0.9], rtol=1e-6)
     np.testing.assert_allclose(located.xyz[0], [0.22 * 4, 0.4, 4], rtol=1e-6)
+    np.testing.assert_array_equal(located.seen, located.points)
+    # depths are filtered by the focal length: with another one they begin anew
+    geometry.put_camera_info(camera_info(k=[100.0, 0.0, CX, 0.0, FY, CY, 0.0, 0.0, 1.0]))
+    located = geometry.locate(at(540), HW, POINTS)
+    np.testing.assert_allclose(located.xyz[:, 2], 8, rtol=1e-6)
+    np.testing.assert_array_equal(located.velocities[:, 4], 0)
 
 
 def test_velocities_have_their_fields_while_there_is_no_depth(make):

@@ -101,6 +101,14 @@ def test_what_is_hardly_seen_hardly_moves(settings):
     assert speed[-1, 0] < 60
 
 
+def test_a_difference_is_as_good_as_the_worse_of_its_points():
+    # the second is seen with a tenth of the full confidence: it and the step from it hardly count
+    steps = [(0, 0, 0), (0.5, 40, 0), (1, 0, 0)]
+    _, velocities = run(one_euro(confidence=1.0), steps, [1, 0.1, 1])
+    # 0.1 / 2 of 80 px/s, then 0.1 / 2 of the rest to -80
+    np.testing.assert_allclose(velocities[:, 0], [0, 4, 4 + 0.05 * (-80 - 4)])
+
+
 def test_confidence_counts_in_proportion_up_to_a_bound():
     steps = [(0, 0, 0), (0.5, 4, 0)]
     assert run(one_euro(confidence=0.8), steps, [1, 0.4])[0][1, 0] == 1

@@ -182,7 +182,7 @@ def test_millimetres_of_another_size(scene):
     np.testing.assert_allclose(points['x'][0], 1.5 * RAY, rtol=1e-6)
 
 
-# One test for all: each would wait for its own discovery. By name: a depth image, and what is said.
+# One test for all, since each would wait for a discovery of its own: image and what is said.
 BAD_DEPTHS = {
     'NaN': (lambda: depth_image(np.nan), ''),
     'zeros': (lambda: depth_image(0.0), ''),
