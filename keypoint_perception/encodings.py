@@ -26,7 +26,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
-from keypoint_perception.errors import EncodingError
 import numpy as np
 
 DEPTH_MM_PER_GREY = 16
@@ -57,6 +56,7 @@ class Layout(NamedTuple):
     :param linear: the mean of colours is the colour of the mean
     :param to_8_bits: (H, W) of 16 bits -> (H, W) uint8
     :param even_width: two neighbours share their colour
+    :param least_side: fewer pixels either way have no colours, px
     """
 
     channels: int
@@ -65,6 +65,7 @@ class Layout(NamedTuple):
     linear: bool = False
     to_8_bits: Callable[[np.ndarray, Buffers], np.ndarray] | None = None
     even_width: bool = False
+    least_side: int = 1
 
 
 class EncodedImage(NamedTuple):
@@ -133,27 +134,14 @@ def _depth_to_grey(depth_mm: np.ndarray, buffers: Buffers) -> np.ndarray:
     return cv2.convertScaleAbs(depth_mm, dst=grey, alpha=1 / DEPTH_MM_PER_GREY, beta=shift)
 
 
-# By the name of the ROS pattern; see the module's note on OpenCV's names.
-BAYER_CODES = {
-    'rggb': cv2.COLOR_BayerBG2RGB,
-    'bggr': cv2.COLOR_BayerRG2RGB,
-    'gbrg': cv2.COLOR_BayerGR2RGB,
-    'grbg': cv2.COLOR_BayerGB2RGB,
+# By the name of the ROS pattern; see the module's note on OpenCV's names. OpenCV leaves the border
+# black in mosaics narrower than three pixels.
+BAYER = {
+    'rggb': _convert(cv2.COLOR_BayerBG2RGB),
+    'bggr': _convert(cv2.COLOR_BayerRG2RGB),
+    'gbrg': _convert(cv2.COLOR_BayerGR2RGB),
+    'grbg': _convert(cv2.COLOR_BayerGB2RGB),
 }
-
-
-def _bayer_to_rgb(pattern: str) -> Callable[..., np.ndarray]:
-    def to_rgb(mosaic: np.ndarray, *, buffers: Buffers) -> np.ndarray:
-        # OpenCV leaves the border black in pictures narrower than three pixels.
-        if min(mosaic.shape) < 3:
-            msg = (
-                f'A bayer_{pattern} image of {mosaic.shape[1]}x{mosaic.shape[0]} cannot be turned '
-                'into colours: expected at least 3x3 pixels; check the camera driver.'
-            )
-            raise EncodingError(msg)
-        return cv2.cvtColor(mosaic, BAYER_CODES[pattern], dst=_rgb_of(mosaic, buffers))
-
-    return to_rgb
 
 
 def _two_planes(code: int) -> Callable[..., np.ndarray]:
@@ -193,10 +181,10 @@ PACKED = {
     '8UC1': Layout(1, 'u1', _grey_to_rgb, linear=True),
     '8UC3': Layout(3, 'u1', _bgr_to_rgb, linear=True),
     '16UC1': Layout(1, 'u2', _grey_to_rgb, linear=True, to_8_bits=_depth_to_grey),
-    **{f'bayer_{name}8': Layout(1, 'u1', _bayer_to_rgb(name)) for name in BAYER_CODES},
+    **{f'bayer_{name}8': Layout(1, 'u1', to_rgb, least_side=3) for name, to_rgb in BAYER.items()},
     **{
-        f'bayer_{name}16': Layout(1, 'u2', _bayer_to_rgb(name), to_8_bits=high_byte)
-        for name in BAYER_CODES
+        f'bayer_{name}16': Layout(1, 'u2', to_rgb, to_8_bits=high_byte, least_side=3)
+        for name, to_rgb in BAYER.items()
     },
     'uyvy': Layout(2, 'u1', _uyvy_to_rgb, even_width=True),
     'yuv422': Layout(2, 'u1', _uyvy_to_rgb, even_width=True),

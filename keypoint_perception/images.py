@@ -71,6 +71,7 @@ def open_image(
     _check_fit(encoding, pixels, (height, width), step, row_bytes, needed)
     if layout.even_width:
         _check_even(encoding, width=width)
+    _check_sides(encoding, height, width)
     shape = (height, width) if layout.channels == 1 else (height, width, layout.channels)
     strides = (step, layout.channels * dtype.itemsize, dtype.itemsize)[: len(shape)]
     return EncodedImage(layout, (np.ndarray(shape, dtype, pixels, strides=strides),))
@@ -100,6 +101,16 @@ def _check_even(encoding: str, **lengths: int) -> None:
                 'number, because neighbours share their colour; correct it in the publisher.'
             )
             raise EncodingError(msg)
+
+
+def _check_sides(encoding: str, height: int, width: int) -> None:
+    least = PACKED[encoding].least_side
+    if min(height, width) < least:
+        msg = (
+            f'A {encoding} image of {width}x{height} cannot be turned into colours: expected at '
+            f'least {least}x{least} pixels; check the camera driver.'
+        )
+        raise EncodingError(msg)
 
 
 def _open_planar(encoding, pixels, height, width, step) -> EncodedImage:
@@ -171,6 +182,7 @@ def _open_picture(picture: np.ndarray, encoding: str) -> EncodedImage:
             encoding = encoding.rstrip('0123456789') + ('16' if deep else '8')
         elif not (deep and encoding == '16UC1'):
             encoding = 'mono16' if deep else 'mono8'
+        _check_sides(encoding, *picture.shape)
         return EncodedImage(PACKED[encoding], (picture,))
     if deep:
         flat = high_byte(picture.reshape(picture.shape[0], -1), Buffers())

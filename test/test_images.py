@@ -232,8 +232,10 @@ def test_odd_width_is_refused_where_pixels_share_their_colour():
 
 
 def test_bayer_images_too_small_for_colour_are_refused():
-    with pytest.raises(EncodingError, match=r'A bayer_rggb image of 2x2 .* at least 3x3 pixels'):
+    with pytest.raises(EncodingError, match=r'A bayer_rggb8 image of 2x2 .* at least 3x3 pixels'):
         decode_image('bayer_rggb8', bytes(4), height=2, width=2, step=2)
+    with pytest.raises(EncodingError, match=r'A bayer_grbg16 image of 5x2 .* at least 3x3 pixels'):
+        decode_compressed(encoded('.png', np.zeros((2, 5), np.uint16)), 'bayer_grbg8; png')
 
 
 def encoded(extension: str, picture: np.ndarray) -> bytes:

@@ -88,8 +88,9 @@ class _Reader:
         (identifier,) = struct.unpack('>H', self._take(2))
         if identifier not in BYTE_ORDERS:
             msg = (
-                f'An image message starts with the representation 0x{identifier:04x}; expected '
-                'plain CDR; use another RMW implementation in the publisher.'
+                f'An image message starts with the representation {identifier}; expected plain '
+                f'CDR, {", ".join(map(str, BYTE_ORDERS))}; use another RMW implementation in the '
+                'publisher.'
             )
             raise EncodingError(msg)
         self._order = BYTE_ORDERS[identifier]
@@ -122,8 +123,8 @@ class _Reader:
             return octets.removesuffix(b'\0').decode()
         except UnicodeDecodeError as error:
             msg = (
-                f'An image message has the text {octets[:40]!r}, which is not UTF-8; check the '
-                'publisher.'
+                f'An image message has a text of {len(octets)} bytes that is not UTF-8; check '
+                'the publisher.'
             )
             raise EncodingError(msg) from error
 

@@ -1,7 +1,6 @@
 """Images are read from their serialised form, and never past its end."""
 
 import array
-import random
 import struct
 
 from keypoint_perception.errors import EncodingError
@@ -73,30 +72,11 @@ def test_a_length_beyond_the_end_is_noticed():
 
 
 def test_other_representations_are_refused():
-    with pytest.raises(EncodingError, match='representation 0x000b; expected plain CDR'):
+    with pytest.raises(EncodingError, match='representation 11; expected plain CDR, 0, 1, 6, 7'):
         read_image(serialised(b'', b'\x00\x0b'))
 
 
 def test_text_that_is_no_text_is_refused():
     content = image_by_hand('<', b'\x00\x01').replace(b'ab\0', b'\xff\xfe\0')
-    with pytest.raises(EncodingError, match='which is not UTF-8'):
+    with pytest.raises(EncodingError, match='a text of 3 bytes that is not UTF-8'):
         read_image(content)
-
-
-@pytest.mark.parametrize('read', [read_image, read_compressed_image])
-def test_random_bytes_are_refused_or_read_within_bounds(read):
-    dice = random.Random(0)
-    whole = image_by_hand('<', b'\x00\x01')
-    for _ in range(1000):
-        if dice.random() < 0.5:
-            content = b'\x00\x01\x00\x00' + dice.randbytes(dice.randrange(80))
-        else:  # a good one with a few bytes changed comes further
-            content = bytearray(whole)
-            for _ in range(dice.randrange(1, 4)):
-                content[dice.randrange(len(content))] = dice.randrange(256)
-            content = bytes(content)
-        try:
-            image = read(content)
-        except EncodingError:
-            continue
-        assert len(image.data) <= len(content)
