@@ -42,6 +42,7 @@ class Circumstances:
     :param faults: how often that has happened
     :param last_error: the last thing that went wrong with an engine
     :param engine: what runs the network
+    :param busy_s: for how long the engine has been at what it has in work
     :param gpu_memory: what the engine holds on its device, in words
     :param model: which network
     :param topic: topic of the images; empty while inactive
@@ -58,6 +59,7 @@ class Circumstances:
     faults: int = 0
     last_error: str = ''
     engine: str = ''
+    busy_s: float = 0.0
     gpu_memory: str = ''
     model: str = ''
     topic: str = ''
@@ -98,8 +100,8 @@ def _why_silent(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, 
         return DiagnosticStatus.WARN, f'{SILENCE}: {circumstances.obstacle}'
     if counts.recently_lost > LOST_SHARE:
         return DiagnosticStatus.ERROR, loss_sentence(circumstances.topic, counts)
-    if counts.input_hz:
-        sentence = f'{SILENCE}: the engine has been busy for {counts.silent_s:.0f} s.'
+    if circumstances.busy_s > SILENT_S:
+        sentence = f'{SILENCE}: the engine has been busy for {circumstances.busy_s:.0f} s.'
         return DiagnosticStatus.WARN, sentence
     return DiagnosticStatus.WARN, (
         f'{SILENCE}: {circumstances.publishers} publisher(s) on {circumstances.topic}, '

@@ -301,6 +301,7 @@ class PerceptionNode(LifecycleNode):
             faults=keeper.faults,
             last_error=keeper.last_error,
             engine='' if keeper.engine is None else keeper.engine.description,
+            busy_s=0.0 if keeper.engine is None else keeper.engine.busy_s,
             gpu_memory=keeper.gpu_memory,
             model=keeper.identity or self._settings.model,
         )
@@ -314,11 +315,18 @@ def wish_of(parameters: NodeParameters) -> Wish:
 def forward_logs(node: LifecycleNode) -> None:
     """Let the package's Python log speak through the node."""
     ros = node.get_logger()
-    say = {logging.INFO: ros.info, logging.WARNING: ros.warning, logging.ERROR: ros.error}
 
     class Forward(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            say.get(record.levelno, ros.debug)(record.getMessage())
+            # a line for each: rclpy holds that one line of code always has one severity
+            if record.levelno >= logging.ERROR:
+                ros.error(record.getMessage())
+            elif record.levelno >= logging.WARNING:
+                ros.warning(record.getMessage())
+            elif record.levelno >= logging.INFO:
+                ros.info(record.getMessage())
+            else:
+                ros.debug(record.getMessage())
 
     logger = logging.getLogger('keypoint_perception')
     logger.setLevel(logging.INFO)

@@ -1,5 +1,5 @@
 """
-The node with a fake engine that a test holds busy.
+The node with fake engines that a test holds busy.
 
 Each image prints ``busy`` and waits for a line on standard input: ``go`` answers, ``nan`` answers
 NaN, ``fail`` raises what a library would raise.
@@ -12,22 +12,27 @@ from keypoint_perception.ros import loading
 from keypoint_perception.ros.perception_node import main
 import numpy as np
 
-runs = iter(range(10_000))
 
+def load(model_dir, name, *, threads, **settings):
+    """Return an engine that asks the test after its warm-up."""
+    del model_dir, name, threads, settings
+    runs = iter(range(10_000))
 
-def answer(images):
-    keypoints = np.full((len(images), 3, 3), 0.5, np.float32)
-    if next(runs) < loading.WARM_UP_RUNS:
+    def answer(images):
+        keypoints = np.full((len(images), 3, 3), 0.5, np.float32)
+        if next(runs) < loading.WARM_UP_RUNS:
+            return keypoints
+        print('busy', flush=True)
+        what = sys.stdin.readline().strip()
+        if what == 'fail':
+            raise RuntimeError('the library broke')
+        if what == 'nan':
+            keypoints[:, 1] = np.nan
         return keypoints
-    print('busy', flush=True)
-    what = sys.stdin.readline().strip()
-    if what == 'fail':
-        raise RuntimeError('the library broke')
-    if what == 'nan':
-        keypoints[:, 1] = np.nan
-    return keypoints
+
+    return FakeEngine(answer)
 
 
 if __name__ == '__main__':
     loading.model_identity = lambda model_dir: f'{model_dir} (fake)'
-    sys.exit(main(load=lambda model_dir, name, *, threads: FakeEngine(answer)))
+    sys.exit(main(load=load))

@@ -1,5 +1,6 @@
 """Diagnostics say the reason, most useful first."""
 
+from dataclasses import replace
 import math
 
 import pytest
@@ -145,7 +146,29 @@ def test_silence_by_bad_images(clock):
 def test_silence_by_a_busy_engine(clock):
     health = Health()
     health.received(921_648)
-    assert 'the engine has been busy for 3 s' in silent(clock, health)[1]
+    clock.now += 3
+    busy = replace(ACTIVE, busy_s=2.6)
+    assert judge(busy, health.snapshot())[1] == (
+        'nothing published: the engine has been busy for 3 s.'
+    )
+
+
+def test_an_engine_at_rest_is_not_blamed(clock):
+    health = Health()
+    health.received(921_648)
+    assert 'but no image for 3 s' in silent(clock, health)[1]
+
+
+def test_an_engine_that_is_not_at_work_comes_before_silence(clock):
+    clock.now += 100
+    broken = replace(ACTIVE, fault='the engine hangs.', unheard='/x')
+    assert judge(broken, Health().snapshot()) == (DiagnosticStatus.ERROR, 'the engine hangs.')
+
+
+def test_rest_that_was_asked_for_is_no_fault(clock):
+    clock.now += 100
+    resting = replace(ACTIVE, disabled=True, unheard='/x')
+    assert judge(resting, Health().snapshot()) == (DiagnosticStatus.OK, 'disabled by ~/enable')
 
 
 def test_silence_without_images(clock):
