@@ -14,23 +14,41 @@ ENGINES = ('onnxruntime', 'tensorrt')
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help='Model directory, as `train` wrote it.')],
+    model: Annotated[
+        Path | None, typer.Argument(help='Model directory, as `train` wrote it.')
+    ] = None,
     precision: Annotated[str, typer.Option(help='fp32, fp16 or int8.')] = 'fp32',
-    engine: Annotated[str, typer.Option(help='onnxruntime or tensorrt.')] = 'onnxruntime',
+    engine: Annotated[
+        str, typer.Option(help='onnxruntime: the ONNX file; tensorrt: the engine for this GPU.')
+    ] = 'onnxruntime',
+    max_batch: Annotated[
+        int, typer.Option(help='tensorrt: images of one pass, as many as the node has cameras.')
+    ] = 1,
+    clear_cache: Annotated[
+        bool, typer.Option('--clear-cache', help='Remove the compiled engines of this user first.')
+    ] = False,
 ) -> None:
-    """Build the ONNX file of a model and check it; with TensorRT, its engine too."""
+    """Build the ONNX file of a model and check it; or of that file, an engine for this GPU."""
     check_choice('--precision', precision, PRECISIONS)
     check_choice('--engine', engine, ENGINES)
+    from keypoint_perception.commands.compiling import clear_engines, compile_model
     from keypoint_perception.sole_writer import sole_writer
 
+    if clear_cache:
+        clear_engines()
+        if model is None:
+            return
+    if model is None:
+        msg = 'No model is named; give the directory that `train --out` wrote.'
+        raise ConfigError(msg)
+    if engine == 'tensorrt':
+        compile_model(model, precision, max_batch)
+        return
     with sole_writer(model) if model.is_dir() else nullcontext():
         if precision == 'fp32':
             export_fp32(model)
         else:
             msg = f'--precision {precision} is not built in this version; it builds fp32.'
-            raise EngineError(msg)
-        if engine == 'tensorrt':
-            msg = '--engine tensorrt is not built in this version; it builds onnxruntime.'
             raise EngineError(msg)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, ExitStack
 import sys
 import time
 from typing import TypeVar
@@ -34,6 +34,20 @@ def extraction_progress(title: str) -> Iterator[Callable[[int, int | None], None
     """Show a progress bar, and give the function to call with what is done and the total."""
     with _progress() as progress:
         yield Bars(progress).counter(title)
+
+
+@contextmanager
+def build_progress() -> Iterator[Callable[[int, int, str], None]]:
+    """Give the function to call with how far an engine is built; nothing is shown before."""
+    with ExitStack() as stack:
+        bars: list[Bars] = []
+
+        def show(done: int, total: int, phase: str) -> None:
+            if not bars:
+                bars.append(Bars(stack.enter_context(_progress())))
+            bars[0].show(phase, done, total, '')
+
+        yield show
 
 
 @contextmanager

@@ -18,7 +18,11 @@ import time
 
 from keypoint_perception import __version__
 from keypoint_perception.errors import EngineError, ModelError
-from keypoint_perception.inference.engine_cache import EngineCache, EngineKey
+from keypoint_perception.inference.engine_cache import (
+    EngineCache,
+    EngineKey,
+    LOCK_PATIENCE_S,
+)
 from keypoint_perception.inference.tensorrt_batches import Batches
 from keypoint_perception.inference.tensorrt_device import (
     BuildOptions,
@@ -259,4 +263,4 @@ class _Waiting:
         if not self._said:
             self._said = True
             log.info('process %s is building the engine %s; waiting for it', holder, self._place)
-        self._progress(0, 1, f'waiting for process {holder}, {seconds:.0f} s')
+        self._progress(int(seconds), int(LOCK_PATIENCE_S), f'waiting for process {holder}')
