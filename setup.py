@@ -120,6 +120,7 @@ setup(
         'console_scripts': [
             f'{PACKAGE} = {PACKAGE}.commands.program:main',
             f'perception_node = {PACKAGE}.ros.perception_node:main',
+            f'recorder_node = {PACKAGE}.ros.recorder_node:main',
         ],
     },
 )

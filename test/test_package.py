@@ -146,6 +146,7 @@ def test_scripts_of_ros_stay_off_the_path_of_pip():
     assert [line.split(' = ')[0].strip(" f'") for line in scripts.strip().splitlines()] == [
         '{PACKAGE}',
         'perception_node',
+        'recorder_node',
     ]
 
 

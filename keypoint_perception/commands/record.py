@@ -7,7 +7,10 @@ from typing import Annotated
 
 from keypoint_perception.commands.progress import recording_progress
 from keypoint_perception.errors import ConfigError, SourceError
+from keypoint_perception.ros.recorder_settings import DESCRIPTIONS, RecorderSettings
 import typer
+
+DEFAULT = RecorderSettings()
 
 
 def record(
@@ -16,51 +19,40 @@ def record(
         list[str],
         typer.Option(help='Topic of any type; may be repeated. Recorded once it is published.'),
     ],
-    rate: Annotated[float, typer.Option(help='Images a second and topic at most; 0: all.')] = 0.0,
+    rate: Annotated[float, typer.Option(help=DESCRIPTIONS['rate'])] = DEFAULT.rate,
     only_motion: Annotated[
-        bool, typer.Option('--only-motion', help='Keep images only while something moves.')
-    ] = False,
+        bool, typer.Option('--only-motion', help=DESCRIPTIONS['only_motion'])
+    ] = DEFAULT.only_motion,
     motion_threshold: Annotated[
-        float,
-        typer.Option(help='Grey levels (of 255) by which a 64th of the picture has to change.'),
-    ] = 8.0,
+        float, typer.Option(help=DESCRIPTIONS['motion_threshold'])
+    ] = DEFAULT.motion_threshold,
     motion_context: Annotated[
-        float, typer.Option(help='Seconds that are kept before and after motion.')
-    ] = 0.5,
+        float, typer.Option(help=DESCRIPTIONS['motion_context'])
+    ] = DEFAULT.motion_context,
     compression: Annotated[
-        str,
-        typer.Option(help='none: costs no time; zstd: loses nothing, and needs some processor.'),
-    ] = 'none',
-    jpeg: Annotated[
-        int,
-        typer.Option(
-            help='Quality 1 to 100 with which raw images become JPEG on TOPIC/compressed: about a '
-            'tenth of the size, not exact; 0: as received.'
-        ),
-    ] = 0,
+        str, typer.Option(help=DESCRIPTIONS['compression'])
+    ] = DEFAULT.compression,
+    jpeg: Annotated[int, typer.Option(help=DESCRIPTIONS['jpeg'])] = DEFAULT.jpeg,
     split_size: Annotated[
-        float, typer.Option(help='MB after which another file begins; 0: never.')
-    ] = 0.0,
+        float, typer.Option(help=DESCRIPTIONS['split_size'])
+    ] = DEFAULT.split_size,
     split_duration: Annotated[
-        float, typer.Option(help='Seconds after which another file begins; 0: never.')
-    ] = 0.0,
+        float, typer.Option(help=DESCRIPTIONS['split_duration'])
+    ] = DEFAULT.split_duration,
     disk_floor: Annotated[
-        float, typer.Option(help='MB of the disk that stay free: recording ends before.')
-    ] = 500.0,
-    duration: Annotated[
-        float, typer.Option(help='Seconds after the first message; 0: until Ctrl-C.')
-    ] = 0.0,
-    max_messages: Annotated[int, typer.Option(help='Messages to record; 0: until Ctrl-C.')] = 0,
-    queue: Annotated[
-        float, typer.Option(help='MB that may wait for the disk; more is dropped and counted.')
-    ] = 256.0,
+        float, typer.Option(help=DESCRIPTIONS['disk_floor'])
+    ] = DEFAULT.disk_floor,
+    duration: Annotated[float, typer.Option(help=DESCRIPTIONS['duration'])] = DEFAULT.duration,
+    max_messages: Annotated[
+        int, typer.Option(help=DESCRIPTIONS['max_messages'])
+    ] = DEFAULT.max_messages,
+    queue: Annotated[float, typer.Option(help=DESCRIPTIONS['queue'])] = DEFAULT.queue,
     default_dds: Annotated[
         bool, typer.Option('--default-dds', help="Use Fast DDS's own settings, no profile.")
     ] = False,
 ) -> None:
     """Record live topics into a bag that can be read whenever recording stops."""
     from keypoint_perception.ros.record_session import record_topics
-    from keypoint_perception.ros.recorder_settings import RecorderSettings
 
     settings = RecorderSettings(
         rate=rate,

@@ -75,10 +75,11 @@ def run(arguments: list[str], load: Callable[..., Engine]) -> int:
     return 0
 
 
-def start_ros(arguments: list[str]) -> None:
+def start_ros(arguments: list[str], *, program: str = 'perception_node') -> None:
     """
     Hand ROS its part of the command line.
 
+    :param program: its name, for what is said
     :raises ConfigError: if ROS does not understand it, or something else stands there
     """
     import rclpy
@@ -87,13 +88,13 @@ def start_ros(arguments: list[str]) -> None:
         rclpy.init(args=arguments)
     except Exception as error:  # rclpy's own have no base in common
         reason = ' '.join(str(error).split())
-        msg = f'ROS cannot use the command line: {reason}; see `perception_node --help`.'
+        msg = f'ROS cannot use the command line: {reason}; see `{program} --help`.'
         raise ConfigError(msg) from error
     others = rclpy.utilities.remove_ros_args(arguments)[1:]
     if others:
         msg = (
-            f'{" ".join(others)!r} means nothing to perception_node; expected parameters and '
-            'remappings behind --ros-args, see `perception_node --help`.'
+            f'{" ".join(others)!r} means nothing to {program}; expected parameters and '
+            f'remappings behind --ros-args, see `{program} --help`.'
         )
         raise ConfigError(msg)
 

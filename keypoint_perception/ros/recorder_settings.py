@@ -15,21 +15,8 @@ class RecorderSettings:
     """
     How to record; the defaults keep everything as it is received.
 
-    :param rate: images a second and topic at most; 0: all. Other messages are kept
-    :param only_motion: keep images only while something moves in one of them
-    :param motion_threshold: grey levels (of 255) by which a place of the picture, about a 64th
-        of its width, has to change
-    :param motion_context: seconds that are kept before and after motion
-    :param compression: of the bag's chunks: ``none`` costs no time, ``zstd`` loses nothing and
-        needs some of the processor
-    :param jpeg: quality (1 to 100) with which raw 8-bit images are turned into CompressedImage on
-        ``TOPIC/compressed``: a tenth of the size, not exact; 0: as received
-    :param split_size: MB after which the bag goes on in another file; 0: never
-    :param split_duration: seconds after which it does; 0: never
-    :param disk_floor: MB of the disk that stay free: recording ends before
-    :param duration: seconds after the first message at which recording ends; 0: never
-    :param max_messages: number of messages at which it ends; 0: never
-    :param queue: MB of messages that may wait for the disk; more are dropped and counted
+    What each means is in :data:`DESCRIPTIONS`.
+
     :raises ConfigError: if a value is out of range
     """
 
@@ -70,5 +57,23 @@ RANGES = {
     'duration': (0, 1e9),
     'max_messages': (0, 2**62),
     'queue': (1, 1e6),
+}
+# For the parameters of the node and the options of the verb.
+DESCRIPTIONS = {
+    'rate': 'Images a second and topic at most; 0: all. Other messages are all kept.',
+    'only_motion': 'Keep images only while something moves in one of them.',
+    'motion_threshold': 'Grey levels (of 255) by which a place of the picture, a 64th of its '
+    'width, has to change.',
+    'motion_context': 'Seconds that are kept before and after motion.',
+    'compression': 'Of the chunks of the bag: none costs no time; zstd loses nothing, and needs '
+    'some of the processor.',
+    'jpeg': 'Quality 1 to 100 with which raw 8-bit images become JPEG on TOPIC/compressed: about '
+    'a tenth of the size, not exact; 0: as received.',
+    'split_size': 'MB after which the bag goes on in another file; 0: never.',
+    'split_duration': 'Seconds after which the bag goes on in another file; 0: never.',
+    'disk_floor': 'MB of the disk that stay free: recording ends before.',
+    'duration': 'Seconds after the first message at which recording ends; 0: never.',
+    'max_messages': 'Messages at which recording ends; 0: never.',
+    'queue': 'MB of messages that may wait for the disk; more are dropped and counted.',
 }
 SETTING_NAMES = tuple(setting.name for setting in fields(RecorderSettings))

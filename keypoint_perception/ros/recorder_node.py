@@ -1,0 +1,139 @@
+"""
+The program ``recorder_node``: records topics, under a launch file or by its services.
+
+``ros2 run keypoint_perception recorder_node --ros-args -p topics:="[/camera/image_raw]"``, or
+without a workspace ``python -m keypoint_perception.ros.recorder_node --ros-args ...``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+import sys
+
+from keypoint_perception.errors import ConfigError, PerceptionError
+from keypoint_perception.ros.installation import find_ros
+from keypoint_perception.ros.recorder_settings import DESCRIPTIONS, RANGES, RecorderSettings
+
+NODE_NAME = 'recorder'
+USAGE = """usage: recorder_node --ros-args -p topics:="[/camera/image_raw]" -p out:=BAG
+
+Records topics of any type into a rosbag2 directory (MCAP). Services `~/start_recording` and
+`~/stop_recording` (std_srvs/Trigger), `/diagnostics` once a second. Parameters:
+"""
+OWN_PARAMETERS = {
+    'topics': ('a list of texts', 'Topics to record, each from the moment it is published.'),
+    'out': ('a text', 'Bag to make; empty: one in `directory` that is named after the time.'),
+    'directory': ('a text', 'Where bags are made that are named after the time.'),
+    'autostart': ('true or false', 'Record at once; otherwise wait for `~/start_recording`.'),
+}
+OWN_DEFAULTS = {'topics': [''], 'out': '', 'directory': '.', 'autostart': True}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """
+    Run the node until it is told to stop.
+
+    :param arguments: command line, by default the process's own
+    :return: 0 when told to stop, 2 for what the user can mend
+    """
+    arguments = sys.argv if arguments is None else arguments
+    if {'-h', '--help'} & set(arguments):
+        print(USAGE, table(), sep='\n')
+        return 0
+    try:
+        find_ros()
+        return run(arguments)
+    except PerceptionError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f'error: {error.strerror}: {str(error.filename)!r}.', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+
+
+def run(arguments: list[str]) -> int:
+    """Start the node and spin; see :func:`main`."""
+    from keypoint_perception.ros.perception_node import start_ros
+    from keypoint_perception.ros.recording_services import RecorderNode
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+    start_ros(arguments, program='recorder_node')
+    node = None
+    try:
+        node = RecorderNode(NODE_NAME)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if node.autostart:
+            node.begin()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Exception:
+        # A signal ends ROS at whatever line the node is; what fails for that reason is no error.
+        if rclpy.ok():
+            raise
+    finally:
+        if node is not None:
+            node.stop()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def check(values: dict[str, object]) -> tuple[dict[str, object], RecorderSettings]:
+    """
+    Return the node's own parameters and the recorder's settings.
+
+    :param values: of all parameters that are set, by name
+    :raises ConfigError: if one is of a wrong type or out of range
+    """
+    own = {name: values.get(name, default) for name, default in OWN_DEFAULTS.items()}
+    topics = own['topics']
+    if not isinstance(topics, (list, tuple)) or not all(isinstance(t, str) for t in topics):
+        msg = f'Parameter topics: must be a list of texts, as [/camera/image_raw], got {topics!r}.'
+        raise ConfigError(msg)
+    own['topics'] = [topic for topic in topics if topic]
+    for name in ('out', 'directory'):
+        own[name] = str(own[name])  # a directory may be named 7
+    settings = {}
+    for setting in fields(RecorderSettings):
+        value = values.get(setting.name, setting.default)
+        kind = type(setting.default)
+        good = (int, float) if kind is float else kind
+        if not isinstance(value, good) or (kind is not bool and isinstance(value, bool)):
+            msg = f'Parameter {setting.name}: must be {expected(setting.name)}, got {value!r}.'
+            raise ConfigError(msg)
+        settings[setting.name] = kind(value)
+    if not isinstance(own['autostart'], bool):
+        msg = f'Parameter autostart: must be true or false, got {own["autostart"]!r}.'
+        raise ConfigError(msg)
+    return own, RecorderSettings(**settings)
+
+
+def expected(name: str) -> str:
+    """Return in words what a parameter may be."""
+    if name in OWN_PARAMETERS:
+        return OWN_PARAMETERS[name][0]
+    if name in RANGES:
+        low, high = RANGES[name]
+        return f'a number from {low:g} to {high:g}'
+    return 'true or false' if name == 'only_motion' else 'none or zstd'
+
+
+def table() -> str:
+    """Return the README's table of parameters."""
+    lines = ['| parameter | default | values | |', '| --- | --- | --- | --- |']
+    rows = [(n, OWN_DEFAULTS[n], text) for n, (_, text) in OWN_PARAMETERS.items()]
+    rows += [(s.name, s.default, DESCRIPTIONS[s.name]) for s in fields(RecorderSettings)]
+    for name, default, text in rows:
+        default = str(default).lower() if isinstance(default, bool) else default
+        shown = '' if default in ('', ['']) else f'`{default}`'
+        lines.append(f'| `{name}` | {shown} | {expected(name)} | {text} |')
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""recorder_node records under its parameters and by its services."""
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('mcap', reason='mcap, which writes bags, is not installed')
+MODULE = 'keypoint_perception.ros.recorder_node'
+
+
+def count(path):
+    from rosbags.rosbag2 import Reader
+
+    with Reader(path) as reader:
+        return reader.message_count
+
+
+def test_services_begin_and_end_recordings(peer, start_node, tmp_path):
+    from diagnostic_msgs.msg import DiagnosticArray
+    from std_msgs.msg import Header
+    from std_srvs.srv import Trigger
+
+    node = start_node(
+        module=MODULE, topics='[numbers]', directory=tmp_path / 'runs', autostart=False,
+        disk_floor=0, rate=5,
+    )  # fmt: skip
+    reports = peer.collect(DiagnosticArray, '/diagnostics')
+    none = peer.call(Trigger, '/recorder/stop_recording', Trigger.Request())
+    assert (none.success, none.message) == (
+        False, 'Nothing is being recorded; begin with ~/start_recording.'
+    )  # fmt: skip
+    begun = peer.call(Trigger, '/recorder/start_recording', Trigger.Request())
+    assert begun.success
+    assert begun.message.startswith(str(tmp_path / 'runs' / 'recording_'))
+    twice = peer.call(Trigger, '/recorder/start_recording', Trigger.Request())
+    assert (twice.success, twice.message) == (
+        False, f"'{begun.message}' is being recorded; stop it first."
+    )  # fmt: skip
+    publisher = peer.publisher(Header, '/numbers')
+    for number in range(3):
+        publisher.publish(Header(frame_id=str(number)))
+    values = peer.diagnosed('recording .*: 3 messages', reports, node)
+    assert values['/numbers received'] == values['/numbers written'] == '3'
+    ended = peer.call(Trigger, '/recorder/stop_recording', Trigger.Request())
+    assert ended.success
+    assert ended.message.startswith(f'{begun.message}: 3 messages')
+    assert count(begun.message) == 3
+    assert node.stop() == 0
+
+
+def test_node_records_from_its_start(peer, start_node, tmp_path):
+    from std_msgs.msg import Header
+
+    path = tmp_path / 'run'
+    node = start_node(module=MODULE, topics='[/numbers]', out=path, disk_floor=0)
+    publisher = peer.publisher(Header, '/numbers')
+    publisher.publish(Header())
+    peer.spin_until(lambda: publisher.wait_for_all_acked(), 'the acknowledgement', node)
+    assert node.stop() == 0
+    node.wait_for(r'recorded .*/run: 1 messages')
+    assert count(path) == 1
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'sentence'),
+    [
+        ({'topics': '[/a]', 'jpeg': 200}, 'error: jpeg: must be a number from 0 to 100, got 200.'),
+        (
+            {'topics': '[/a]', 'rate': 'often'},
+            "error: Parameter rate: must be a number from 0 to 10000, got 'often'.",
+        ),
+        (
+            {'topics': '/a'},
+            'error: Parameter topics: must be a list of texts, as [/camera/image_raw], got',
+        ),
+        ({}, 'error: No topic is named; expected at least one to record'),
+    ],
+)
+def test_bad_parameters_are_refused(start_node, parameters, sentence):
+    node = start_node(module=MODULE, **parameters)
+    assert node.wait() == 2
+    assert node.lines[-1].startswith(sentence)
