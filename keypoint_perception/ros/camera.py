@@ -8,6 +8,7 @@ import time
 from typing import NamedTuple
 
 from keypoint_perception.drawing import draw_keypoints
+from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.errors import EncodingError
 from keypoint_perception.inference.estimator import Estimate, Estimator
 from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
@@ -207,19 +208,19 @@ class Camera:
             self.geometry.reset()
 
     def publish(
-        self, arrival: Arrival, rgb: np.ndarray, estimate: Estimate, model: Estimator
+        self, arrival: Arrival, image: EncodedImage, estimate: Estimate, model: Estimator
     ) -> None:
         """
         Publish the keypoints of an image, in the inference thread.
 
-        :param rgb: the image, (H, W, 3) uint8
+        :param image: as it was sent; only the overlay needs all of its colours
         :param model: what they are from; another one may have other points
         """
         image_header = arrival.image.header
         self._follow(image_header, model)
         count, named = len(estimate.keypoints), len(estimate.landmarks)
         every = np.concatenate(estimate) if named else estimate.keypoints
-        located = self.geometry.locate(image_header, rgb.shape[:2], every)
+        located = self.geometry.locate(image_header, image.image_hw, every)
         keypoints, landmarks = located.rows(slice(count)), located.rows(slice(count, None))
         self._clouds.publish(_serialised(image_header, keypoints))
         if named and self._landmarks is not None:
@@ -227,7 +228,7 @@ class Camera:
         if self._overlays.get_subscription_count():
             header, threshold = to_header(image_header), self.overlay_threshold
             drawn = draw_keypoints(
-                rgb, keypoints.seen, threshold=threshold, skeleton=model.skeleton
+                image.to_rgb(), keypoints.seen, threshold=threshold, skeleton=model.skeleton
             )
             self._overlays.publish(to_image(header, drawn))
         if self._markers is not None and self._markers.get_subscription_count():

@@ -1,5 +1,5 @@
 """
-The way of the images that are there together: decoded -> keypoints -> published.
+The way of the images that are there together: checked -> keypoints -> published.
 
 What the way does with one image stands in :meth:`Camera.publish`.
 """
@@ -11,24 +11,23 @@ import logging
 import time
 from typing import NamedTuple
 
+from keypoint_perception.encodings import EncodedImage, SUPPORTED_ENCODINGS
 from keypoint_perception.errors import EncodingError, EngineError
-from keypoint_perception.images import SUPPORTED_ENCODINGS
 from keypoint_perception.inference.estimator import Estimate, Estimator
 from keypoint_perception.ros.camera import Arrival
 from keypoint_perception.ros.cdr import ReceivedCompressedImage, ReceivedImage
 from keypoint_perception.ros.health import Times
-from keypoint_perception.ros.messages import to_rgb
+from keypoint_perception.ros.messages import open_message
 from keypoint_perception.ros.watched_engine import WatchedEngine
-import numpy as np
 
 logger = logging.getLogger('keypoint_perception')
 
 
 class Picture(NamedTuple):
-    """An image that could be decoded, (H, W, 3) uint8 RGB, and when its way began."""
+    """An image that could be read, and when its way began."""
 
     arrival: Arrival
-    rgb: np.ndarray
+    image: EncodedImage
     began_s: float
 
 
@@ -51,13 +50,13 @@ class Pipeline:
 
     def process(self, arrivals: Sequence[Arrival]) -> None:
         """Publish the keypoints of images; those that cannot be used are counted instead."""
-        pictures = [picture for arrival in arrivals if (picture := _decode(arrival))]
+        pictures = [picture for arrival in arrivals if (picture := _open(arrival))]
         if pictures:
             self._answer(pictures)
 
     def _answer(self, pictures: list[Picture]) -> None:
         try:
-            estimates = self._estimate([picture.rgb for picture in pictures])
+            estimates = self._estimate([picture.image for picture in pictures])
         except Exception as error:
             if self._closed:
                 return
@@ -83,16 +82,11 @@ class Pipeline:
                 *(count, error),
             )
 
-    def _estimate(self, images: list[np.ndarray]) -> list[Estimate]:
+    def _estimate(self, images: list[EncodedImage]) -> list[Estimate]:
         """Return the estimates of images, of one engine call."""
         if self._estimator.landmark_names:
-            if len(images) == 1:
-                return [self._estimator.estimate_named(images[0])]
             return self._estimator.estimate_batch_named(images)
-        if len(images) == 1:
-            found = [self._estimator.estimate(images[0])]
-        else:
-            found = self._estimator.estimate_batch(images)
+        found = self._estimator.estimate_batch(images)
         return [Estimate(keypoints, keypoints[:0]) for keypoints in found]
 
     def _publish(self, picture: Picture, estimate: Estimate, estimated_s: float) -> None:
@@ -100,7 +94,7 @@ class Pipeline:
         engine_ms = self._engine.last_ms
         began_s = time.perf_counter()
         try:
-            camera.publish(arrival, picture.rgb, estimate, self._estimator)
+            camera.publish(arrival, picture.image, estimate, self._estimator)
         except Exception as error:
             _refuse(arrival, error)
             return
@@ -113,10 +107,10 @@ class Pipeline:
         camera.answered(arrival, times)
 
 
-def _decode(arrival: Arrival) -> Picture | None:
+def _open(arrival: Arrival) -> Picture | None:
     began_s = time.perf_counter()
     try:
-        return Picture(arrival, to_rgb(arrival.image), began_s)
+        return Picture(arrival, open_message(arrival.image), began_s)
     except Exception as error:
         _refuse(arrival, error)
         return None
