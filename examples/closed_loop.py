@@ -153,7 +153,8 @@ def show(number: int, result: dict) -> None:
     verdict = 'reached' if result['success'] else 'missed'
     console.print(
         f'{number:2d}  to ({u:5.1f}, {v:5.1f}) px: the true tip is {result["error_percent"]:4.1f} '
-        f'% of the diagonal away after {result["seconds"]:4.1f} s, {verdict}'
+        f'% of the diagonal away after {result["seconds"]:4.1f} s, {verdict}',
+        soft_wrap=True,
     )
 
 

@@ -62,9 +62,11 @@ def draw_target(canvas: np.ndarray, uv, colour=WHITE, name: str = '') -> None:
 
 
 def write(canvas: np.ndarray, text: str, corner: tuple[int, int], size: float = 0.6) -> None:
-    """Write a text with a dark rim."""
-    for ink, width in ((DARK, 4), (WHITE, 1)):
-        cv2.putText(canvas, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size, ink, width, cv2.LINE_AA)
+    """Write a text over dark copies of it that are shifted each way."""
+    shifts = [(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if dx or dy]
+    for dx, dy in [*shifts, (0, 0)]:
+        place, ink = (corner[0] + dx, corner[1] + dy), DARK if dx or dy else WHITE
+        cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, ink, 1, cv2.LINE_AA)
 
 
 def draw_scene(rgb, keypoints, tip, target, way, title: str) -> np.ndarray:

@@ -86,7 +86,7 @@ class ServoNode(Node):
         limits = np.array([low, high]).T
         self._fastest = parameter('fastest', 0.8)  # rad/s
         self._servo = Servo(limits, gain=parameter('gain', 1.2), fastest=self._fastest)
-        self._reached_px = parameter('reached_px', 3.0)
+        self._reached_px = parameter('reached_px', 5.0)
         self._least_confidence = parameter('least_confidence', 0.3)
         self._stale_s = parameter('stale', 1.0)
 
@@ -178,12 +178,13 @@ class ServoNode(Node):
         move = self._servo.move(self._jacobian.matrix, error, self._command, gap_s)
         latest = self._history.latest
         self._goal = np.clip(self._command + move, latest - LEAD_RAD, latest + LEAD_RAD)
-        if away_px <= self._reached_px:
+        # a point that trembles at the edge has not left
+        if away_px <= self._reached_px * (2 if self._status == 'reached' else 1):
             self._say('reached')
             self._progress.restart()
             return
         self._say('moving')
-        if self._progress.is_stuck(away_px, gap_s):
+        if self._progress.is_stuck(away_px, gap_s) and away_px > 2 * self._reached_px:
             self.get_logger().info(f'still {away_px:.0f} px away: finding out again how it moves')
             self._jacobian = None
 
