@@ -198,30 +198,34 @@ def _undistort_brown(distorted: np.ndarray, d: tuple[float, ...]) -> np.ndarray:
 
     :param d: k1, k2, p1, p2, k3 and for the rational model k4, k5, k6
     """
-    k1, k2, p1, p2, k3, k4, k5, k6 = (*d, *(0.0,) * (8 - len(d)))
-    above, below = (k1, k2, k3), (k4, k5, k6)
-    goal_x, goal_y = distorted.T
-    x, y = goal_x.copy(), goal_y.copy()
+    k1, k2, p1, p2, k3 = (*d[:4], *(d[4:5] or (0.0,)))
+    # Both coordinates at once, as rows: x with what belongs to it, y with the same swapped.
+    tangential, swapped = np.array([[p2], [p1]]), np.array([[p1], [p2]])
+    goal = np.ascontiguousarray(distorted.T)
+    point = goal
     with np.errstate(all='ignore'):
         for iteration in range(ITERATIONS + 1):
-            s = x * x + y * y
-            over, under = (1 + s * (a + s * (b + s * c)) for a, b, c in (above, below))
-            over_s, under_s = (a + s * (2 * b + s * 3 * c) for a, b, c in (above, below))
-            factor = over / under
-            slope = (over_s - factor * under_s) / under
-            miss_x = x * factor + 2 * p1 * x * y + p2 * (s + 2 * x * x) - goal_x
-            miss_y = y * factor + p1 * (s + 2 * y * y) + 2 * p2 * x * y - goal_y
-            xx = factor + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x
-            yy = factor + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x
-            xy = 2 * x * y * slope + 2 * p1 * x + 2 * p2 * y
-            area = xx * yy - xy * xy
-            near = np.hypot(miss_x, miss_y) < TOLERANCE
+            squares = point * point
+            s, product = squares[0] + squares[1], 2 * point[0] * point[1]
+            factor = 1 + s * (k1 + s * (k2 + s * k3))
+            slope = k1 + s * (2 * k2 + s * (3 * k3))
+            if len(d) > 5:
+                k4, k5, k6 = d[5:]
+                under = 1 + s * (k4 + s * (k5 + s * k6))
+                factor = factor / under
+                slope = (slope - factor * (k4 + s * (2 * k5 + s * (3 * k6)))) / under
+            bent = tangential * (s + 2 * squares) + swapped * product
+            miss = point * factor + bent - goal
+            across = 2 * swapped * point
+            along = factor + 2 * slope * squares + 6 * tangential * point + across[::-1]
+            mixed = product * slope + across[0] + across[1]
+            area = along[0] * along[1] - mixed * mixed
+            near = np.abs(miss).max(0) < TOLERANCE
             if iteration == ITERATIONS or near.all():
                 break
-            x = x - (yy * miss_x - xy * miss_y) / area
-            y = y - (xx * miss_y - xy * miss_x) / area
+            point = point - (along[::-1] * miss - mixed * miss[::-1]) / area
         good = near & (area > 0) & (factor > 0)
-    return np.where(good[:, None], np.column_stack([x, y]), np.nan)
+    return np.where(good, point, np.nan).T
 
 
 def _undistort_equidistant(distorted: np.ndarray, d: tuple[float, ...]) -> np.ndarray:

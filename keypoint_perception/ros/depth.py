@@ -120,41 +120,41 @@ def depth_at(
     with np.errstate(invalid='ignore'):
         inside = ((places >= -0.5) & (places <= (width - 0.5, height - 0.5))).all(1)
     places = np.where(inside[:, None], places, 0.0)
+    centres = np.rint(places).astype(np.int64)
     across = np.arange(window) - window // 2
-    columns = np.rint(places[:, :1]).astype(np.int64) + np.tile(across, window)
-    rows = np.rint(places[:, 1:]).astype(np.int64) + np.repeat(across, window)
+    columns = centres[:, :1] + np.tile(across, window)
+    rows = centres[:, 1:] + np.repeat(across, window)
     within = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     depths = pixels[rows.clip(0, height - 1), columns.clip(0, width - 1)].astype(np.float64)
-    member = _nearest_surface(depths, within)
-    found = _at_place(depths, member, columns - places[:, :1], rows - places[:, 1:])
+    with np.errstate(invalid='ignore'):
+        valid = within & (depths > 0) & (depths < np.inf)
+    depths = np.where(valid, depths, np.inf)
+    order = np.argsort(depths, axis=1)
+    du, dv = columns - places[:, :1], rows - places[:, 1:]
+    which = np.arange(len(places))[:, None]
+    depths, valid, du, dv = (a[which, order] for a in (depths, valid, du, dv))
+    least = LEAST_SHARE * within.sum(1, keepdims=True)
+    found = _at_place(depths, _nearest_surface(depths, valid, least), du, dv)
     return np.where(inside, found, np.nan)
 
 
-def _nearest_surface(depths: np.ndarray, within: np.ndarray) -> np.ndarray:
+def _nearest_surface(depths: np.ndarray, valid: np.ndarray, least: np.ndarray) -> np.ndarray:
     """
     Return which pixels of each window are of the nearest surface that is large enough.
 
-    :param depths: (N, P)
-    :param within: whether the pixels are on the image, (N, P)
+    :param depths: nearest first, those that are not valid last, (N, P)
+    :param valid: (N, P)
+    :param least: least number of pixels, (N, 1)
     :return: (N, P) bool; all False where there is no such surface
     """
-    with np.errstate(invalid='ignore'):
-        valid = within & (depths > 0) & (depths < np.inf)
-        order = np.argsort(np.where(valid, depths, np.inf), axis=1, kind='stable')
-        values = np.take_along_axis(np.where(valid, depths, np.inf), order, 1)
-        steps = values[:, 1:] > values[:, :-1] * (1 + GAP_SHARE)
-    surface = np.zeros(depths.shape, np.int64)
-    np.cumsum(steps, axis=1, out=surface[:, 1:])
-    counted = np.take_along_axis(valid, order, 1)
     count, pixels = depths.shape
-    of_window = np.arange(count)[:, None] * pixels
-    sizes = np.bincount((surface + of_window)[counted], minlength=depths.size)
-    sizes = sizes.reshape(count, pixels)
-    enough = (sizes > 0) & (sizes >= LEAST_SHARE * within.sum(1, keepdims=True))
-    chosen = np.where(enough.any(1), enough.argmax(1), -1)
-    member = np.zeros(depths.shape, bool)
-    np.put_along_axis(member, order, (surface == chosen[:, None]) & counted, 1)
-    return member
+    surface = np.zeros((count, pixels), np.int64)
+    np.cumsum(depths[:, 1:] > depths[:, :-1] * (1 + GAP_SHARE), axis=1, out=surface[:, 1:])
+    surface += pixels * np.arange(count)[:, None]  # no two windows share one
+    sizes = np.bincount(surface[valid], minlength=depths.size).reshape(count, pixels)
+    enough = sizes >= np.maximum(least, 1)
+    chosen = enough.argmax(1) + pixels * np.arange(count)
+    return (surface == chosen[:, None]) & valid & enough.any(1)[:, None]
 
 
 def _at_place(
@@ -168,18 +168,19 @@ def _at_place(
     count = member.sum(1)
     weight = member / np.maximum(count, 1)[:, None]
     values = np.where(member, depths, 0.0)
-    u, v, z = (a - (weight * a).sum(1, keepdims=True) for a in (du, dv, values))
-    uu, vv, uv = ((weight * a * b).sum(1) for a, b in ((u, u), (v, v), (u, v)))
-    uz, vz = ((weight * a * z).sum(1) for a in (u, v))
+    # Means, then second moments about them, of u, v and z at once.
+    uvz = np.stack([du, dv, values])
+    centred = uvz - (weight * uvz).sum(2, keepdims=True)
+    (uu, uv, uz), (_, vv, vz) = np.einsum('anp,bnp->abn', centred[:2] * weight, centred)
     uu, vv = uu + RIDGE, vv + RIDGE
     area = uu * vv - uv * uv
     slope_u, slope_v = (vv * uz - uv * vz) / area, (uu * vz - uv * uz) / area
     moved = values - slope_u[:, None] * du - slope_v[:, None] * dv
     # The median of the members: the others are sorted behind them.
     moved = np.sort(np.where(member, moved, np.inf), axis=1)
-    middle = np.maximum(count - 1, 0)[:, None]
-    pair = np.take_along_axis(moved, np.hstack([middle // 2, (middle + 1) // 2]), 1)
-    return np.where(count > 0, pair.mean(1), np.nan)
+    which, middle = np.arange(len(count)), np.maximum(count - 1, 0)
+    median = (moved[which, middle // 2] + moved[which, (middle + 1) // 2]) / 2
+    return np.where(count > 0, median, np.nan)
 
 
 class DepthBuffer:
@@ -190,33 +191,42 @@ class DepthBuffer:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._images: deque = deque()
         self._bytes = 0
 
     def put(self, image) -> None:
         """Leave a depth image; those that are old by its stamp or too many are thrown away."""
         stamp_ns = image.header.stamp_ns
-        with self._lock:
+        with self._changed:
             if self._images and stamp_ns < self._images[-1].header.stamp_ns:
                 self._clear()  # a recording that begins again
             self._images.append(image)
             self._bytes += len(image.data)
+            self._changed.notify_all()
             while len(self._images) > 1 and (
                 self._bytes > MAX_WAITING_BYTES
                 or stamp_ns - self._images[0].header.stamp_ns > MAX_WAITING_NS
             ):
                 self._bytes -= len(self._images.popleft().data)
 
-    def nearest(self, stamp_ns: int):
-        """Return the image with the nearest stamp, the newest of equals; None if there is none."""
-        with self._lock:
+    def nearest(self, stamp_ns: int, wait_s: float = 0.0):
+        """
+        Return the image with the nearest stamp, the newest of equals; None if there is none.
+
+        :param wait_s: how long to wait for one that is not older than the stamp
+        """
+        with self._changed:
+            if wait_s > 0:
+                self._changed.wait_for(
+                    lambda: self._images and self._images[-1].header.stamp_ns >= stamp_ns, wait_s
+                )
             newest_first = reversed(self._images)
             return min(newest_first, key=lambda i: abs(i.header.stamp_ns - stamp_ns), default=None)
 
     def clear(self) -> None:
         """Forget all images."""
-        with self._lock:
+        with self._changed:
             self._clear()
 
     def _clear(self) -> None:

@@ -36,6 +36,7 @@ class GeometrySettings:
 
     :param depth: whether to look for x, y, z
     :param depth_tolerance_s: largest difference of the stamps of an image and its depth image
+    :param depth_wait_s: how long an image may wait for its depth image
     :param depth_window: side of the window that a depth is read from, px of the depth image, odd
     :param rectified: whether the images are rectified already
     :param undistort: whether u, v are published in px of the rectified image
@@ -44,6 +45,7 @@ class GeometrySettings:
 
     depth: bool = False
     depth_tolerance_s: float = 0.05
+    depth_wait_s: float = 0.0
     depth_window: int = 5
     rectified: bool = False
     undistort: bool = False
@@ -147,7 +149,7 @@ class Geometry:
         xyz, velocity_xyz = _in_space(model, uv, velocity_uv, z, velocity_z)
         shown = seen = np.column_stack([uv, points[:, 2]]).astype(np.float32)
         if settings.undistort:
-            uv, velocity_uv = _rectified(model, uv, velocity_uv)
+            uv, velocity_uv = _moved(model and model.rectify, uv, velocity_uv)
             shown = np.column_stack([uv, points[:, 2]]).astype(np.float32)
         speeds = [v for v in (velocity_uv, velocity_xyz) if v is not None]
         return Located(shown, seen, xyz, np.hstack(speeds) if speeds else None)
@@ -188,7 +190,7 @@ class Geometry:
         nowhere = np.full(len(points), np.nan)
         settings = self.settings
         tolerance_ns = round(settings.depth_tolerance_s * 1e9)
-        image = self._depths.nearest(header.stamp_ns)
+        image = self._depths.nearest(header.stamp_ns, settings.depth_wait_s)
         if image is None:
             if self._patience['depth'].lost():
                 self._missing('depth')
@@ -251,31 +253,32 @@ def _in_space(model, uv, velocity_uv, z, velocity_z) -> tuple:
     """Return x, y, z and their velocities, (N, 3) each; None where they are not asked for."""
     if z is None:
         return None, None
-    rays = np.full((len(uv), 3), np.nan)
-    if model is not None:
-        rays[:, :2], rays[:, 2] = model.rays(uv), 1.0
+    rays, turning = _moved(model and model.rays, uv, velocity_uv)
+    rays = np.column_stack([rays, np.ones(len(uv))])
     xyz = rays * z[:, None]
-    if velocity_uv is None:
+    if turning is None:
         return xyz, None
-    turning = np.zeros_like(rays)
-    if model is not None:
-        turning[:, :2] = _rate(model.rays, uv, velocity_uv)
+    turning = np.column_stack([turning, np.zeros(len(uv))])
     return xyz, turning * z[:, None] + rays * velocity_z[:, None]
 
 
-def _rectified(model, uv, velocity_uv) -> tuple:
-    """Return places and velocities in the rectified image; NaN without a calibration."""
-    if model is None:
-        return uv * np.nan, None if velocity_uv is None else velocity_uv * np.nan
-    turning = None if velocity_uv is None else _rate(model.rectify, uv, velocity_uv)
-    return model.rectify(uv), turning
+def _moved(move: Callable | None, uv: np.ndarray, velocity: np.ndarray | None) -> tuple:
+    """
+    Return moved places and how fast they change, (N, 2) each.
 
+    The latter along a step of one px, which has room for rounding.
 
-def _rate(move: Callable, uv: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-    """Return how fast moved places change: along a step of one px, which has room for rounding."""
-    speed = np.linalg.norm(velocity, axis=1, keepdims=True)
+    :param move: NaN is the answer without
+    :param velocity: of the places in px/s; None if not known, as the answer then
+    """
+    if move is None:
+        return uv * np.nan, None if velocity is None else uv * np.nan
+    if velocity is None:
+        return move(uv), None
+    speed = np.sqrt((velocity * velocity).sum(1, keepdims=True))
     step = velocity / np.where(speed > 0, speed, 1.0)
-    return (move(uv + step) - move(uv)) * speed
+    here, ahead = np.split(move(np.vstack([uv, uv + step])), 2)
+    return here, (ahead - here) * speed
 
 
 class Patience:

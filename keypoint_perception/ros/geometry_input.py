@@ -69,6 +69,7 @@ def geometry_settings(parameters: NodeParameters) -> GeometrySettings:
     return GeometrySettings(
         depth=parameters.depth,
         depth_tolerance_s=parameters.depth_tolerance,
+        depth_wait_s=parameters.depth_wait / 1e3,
         depth_window=2 * parameters.depth_radius + 1,
         rectified=parameters.rectified,
         undistort=parameters.undistort,

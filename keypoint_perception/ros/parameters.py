@@ -38,6 +38,7 @@ class NodeParameters:
     record_directory: str
     depth: bool
     depth_tolerance: float
+    depth_wait: float
     depth_radius: int
     rectified: bool
     undistort: bool
@@ -204,6 +205,14 @@ PARAMETERS = (
         high=10.0,
     ),
     Parameter(
+        'depth_wait',
+        0.0,
+        'Milliseconds that an image may wait for a depth image not older than itself; 0: never, '
+        'and the nearest that is there is taken.',
+        low=0.0,
+        high=1000.0,
+    ),
+    Parameter(
         'depth_radius',
         2,
         'Pixels of the depth image to each side of a keypoint that its depth is read from.',
@@ -311,13 +320,14 @@ def check_names(given: list[str]) -> list[str]:
     return unknown
 
 
-def declare_parameters(node) -> None:
+def declare_parameters(node) -> frozenset[str]:
     """
     Check what the node was given, and declare it with descriptions and ranges.
 
     The node must have been made with ``automatically_declare_parameters_from_overrides``, by
     which alone it can be asked for names that nobody declares.
 
+    :return: names of the QoS overrides that it was given
     :raises ConfigError: if a value is not good or a name looks misspelt
     """
     given = {n: p.value for n, p in node.get_parameters_by_prefix('').items()}
@@ -336,6 +346,7 @@ def declare_parameters(node) -> None:
             _descriptor(parameter),
             ignore_override=True,
         )
+    return frozenset(name for name in given if name.startswith(QOS_PREFIX))
 
 
 def to_ros(value: Value) -> bool | int | float | str | list[str]:

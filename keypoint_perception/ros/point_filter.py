@@ -36,6 +36,7 @@ FILTERS = ('none', 'one_euro', 'constant_velocity')
 LEAST_WEIGHT = 1e-3
 # How fast a point may be when it is first seen, standard deviation in px/s.
 FIRST_SPEED = 1000.0
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,13 @@ class PointFilter:
         elapsed = (stamp_ns - state.stamp_ns) / 1e9
         on = measured & (elapsed > 0) & (elapsed <= self.settings.gap_s)
         weight = self._weight(confidence)
+        if on.all():  # most of the time; a slice is quicker than a mask
+            state.step(ALL, points, weight, elapsed[:, None], self.settings)
+            state.remember(ALL, stamp_ns, points, weight)
+            return state.points.copy(), state.velocity.copy()
         state.begin(measured & ~on, points, weight, self.settings)
         state.step(on, points, weight, elapsed[:, None], self.settings)
-        state.stamp_ns[measured] = stamp_ns
-        state.measured[measured] = points[measured]
-        state.weight[measured] = weight[measured]
+        state.remember(measured, stamp_ns, points, weight)
         shown = measured[:, None]
         return np.where(shown, state.points, np.nan), np.where(shown, state.velocity, np.nan)
 
@@ -120,6 +123,10 @@ class _State:
         self.points, self.velocity, self.measured = np.zeros((3, *shape))
         self.weight = np.zeros((shape[0], 1))
         self.stamp_ns = np.full(shape[0], np.iinfo(np.int64).min // 2)
+
+    def remember(self, rows, stamp_ns, points, weight) -> None:
+        self.stamp_ns[rows] = stamp_ns
+        self.measured[rows], self.weight[rows] = points[rows], weight[rows]
 
     def begin(self, rows, points, weight, settings: FilterSettings) -> None:
         del weight, settings
@@ -139,7 +146,8 @@ class _OneEuro(_State):
         # a difference is as good as the worse of its two points
         share = np.minimum(w, self.weight[rows]) * _smoothing(settings.derivative_cutoff, t)
         v = self.velocity[rows] + share * (raw - self.velocity[rows])
-        cutoff = settings.min_cutoff + settings.beta * np.linalg.norm(v, axis=1, keepdims=True)
+        speed = np.sqrt((v * v).sum(1, keepdims=True))
+        cutoff = settings.min_cutoff + settings.beta * speed
         self.velocity[rows] = v
         self.points[rows] += w * _smoothing(cutoff, t) * (x - self.points[rows])
 

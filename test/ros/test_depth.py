@@ -1,5 +1,6 @@
 """Depth at a place between pixels: of the nearest surface, NaN where there is none."""
 
+import threading
 from types import SimpleNamespace
 
 from keypoint_perception.errors import EncodingError
@@ -165,6 +166,28 @@ def test_depth_is_paired_by_its_stamp():
     assert buffer.nearest(900) is late
     buffer.clear()
     assert buffer.nearest(200) is None
+
+
+def test_depth_that_is_late_may_be_waited_for():
+    buffer = DepthBuffer()
+    early, late = stamped(100, 200)
+    buffer.put(early)
+    waiting = threading.Event()
+
+    class Thread(threading.Thread):
+        def run(self):
+            waiting.set()
+            self.found = buffer.nearest(200, wait_s=30.0)
+
+    thread = Thread()
+    thread.start()
+    waiting.wait()
+    assert buffer.nearest(200) is early
+    assert buffer.nearest(200, wait_s=1e-3) is early
+    assert buffer.nearest(100, wait_s=30.0) is early  # not older than the picture
+    buffer.put(late)
+    thread.join()
+    assert thread.found is late
 
 
 def test_old_depth_is_forgotten():

@@ -57,6 +57,7 @@ def test_parameters_reach_the_settings():
                 'depth': True,
                 'depth_radius': 3,
                 'depth_tolerance': 0.25,
+                'depth_wait': 15.0,
                 'undistort': True,
                 'filter': 'one_euro',
                 'filter_beta': 7.0,
@@ -71,6 +72,7 @@ def test_parameters_reach_the_settings():
         7.0,
         0.125,
     )
+    assert settings.depth_wait_s == 0.015
     assert settings.filter.min_cutoff == 1.0
     plain = geometry_settings(check_parameters({}))
     assert not plain.calibrated
