@@ -134,7 +134,7 @@ class Camera:
     @property
     def sources(self) -> tuple[str, ...]:
         """Return the topics that a recording of the camera is made of."""
-        return (self.topic,)
+        return (self.topic, *self._geometry_topics.values())
 
     @property
     def outputs(self) -> str:
@@ -174,6 +174,8 @@ class Camera:
             if self._geometry_input is not None:
                 self._geometry_input.close()
                 self._geometry_input = None
+        if self._input is not None:
+            self._input.match(self.health.lost_share())
 
     def _heard(self) -> bool:
         return any(publisher.get_subscription_count() for publisher in self._publishers)

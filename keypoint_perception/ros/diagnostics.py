@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from keypoint_perception.ros.health import Snapshot
+from keypoint_perception.ros.image_input import LOST_SHARE
 from keypoint_perception.ros.installation import DDS_PROFILE, dds_profile_in_use, shipped_file
 
 # Longer than one image of a slow camera, shorter than a user's patience.
 SILENT_S = 2.0
 SILENCE = 'nothing published'
-# Wireless links lose some images; a shared-memory segment that is too small loses most.
-LOST_SHARE = 0.1
 # A segment of 512 KiB also holds the data of other topics.
 LARGE_BYTES = 400_000
 STAGES = {

@@ -180,13 +180,23 @@ class Health:
             self._complaints.add(complaint)
         return new
 
+    def lost_share(self) -> float:
+        """Return the share of the last seconds' images that never arrived."""
+        with self._lock:
+            return self._lost_share(time.monotonic())
+
+    def _lost_share(self, now: float) -> float:
+        received = len(self._recent['received'].values(now))
+        lost = sum(self._recent['lost'].values(now))
+        return lost / max(1, lost + received)
+
     def snapshot(self) -> Snapshot:
         """Return the counts as they are now."""
         with self._lock:
             now = time.monotonic()
             recent = {name: values.values(now) for name, values in self._recent.items()}
             seconds = max(1.0, min(WINDOW_S, now - self._started))
-            received, lost = len(recent['received']), sum(recent['lost'])
+            received = len(recent['received'])
             return Snapshot(
                 **{name: self._counts[name] for name in COUNTS},
                 bad=dict(self._bad),
@@ -198,7 +208,7 @@ class Health:
                 spread_ms={n: percentiles(recent[n]) for n in ('age', *Times._fields)},
                 recently_bad=len(recent['bad']),
                 recently_noted=len(recent['noted']),
-                recently_lost=lost / max(1, lost + received),
+                recently_lost=self._lost_share(now),
                 image_bytes=self._image_bytes,
                 silent_s=now - self._last_published,
             )

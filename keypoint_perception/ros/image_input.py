@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from keypoint_perception.ros.cdr import read_compressed_image, read_image
 from keypoint_perception.ros.health import Health
+from keypoint_perception.ros.installation import DDS_PROFILE, shipped_file
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import (
@@ -21,6 +22,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 TYPE_NAMES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
 MAX_TOPICS_NAMED = 6
+# Wireless links lose some images; a shared-memory segment that is too small loses most.
+LOST_SHARE = 0.1
 
 
 def newest_image() -> QoSProfile:
@@ -53,19 +56,25 @@ class ImageInput:
         self._health = health
         self.read = {'raw': read_image, 'compressed': read_compressed_image}[transport]
         self.topic = image_topic(node, base, transport)
+        self._receive = receive
         self._qos = newest_image()
-        self._subscription = self._subscribe(receive)
+        self._raised = False
+        self._subscription = self._subscribe()
 
-    def _subscribe(self, receive):
+    def _subscribe(self):
+        # Overrides have been looked at before: they would undo what is raised now.
+        overriding = QoSOverridingOptions.with_default_policies()
+        options = {} if self._raised else {'qos_overriding_options': overriding}
+
         def create(events: SubscriptionEventCallbacks):
             return self._node.create_subscription(
                 {'raw': Image, 'compressed': CompressedImage}[self._transport],
                 self.topic,
-                receive,
+                self._receive,
                 self._qos,
                 raw=True,
                 event_callbacks=events,
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                **options,
             )
 
         quiet = {'incompatible_qos': self._on_incompatible_qos}
@@ -81,6 +90,12 @@ class ImageInput:
         self._health.lost(event.total_count_change)
 
     def _on_incompatible_qos(self, event) -> None:
+        if self._raised:
+            self._set_reliability(ReliabilityPolicy.BEST_EFFORT)
+            self._node.get_logger().warning(
+                f'best effort again on {self.topic}: a publisher offers no more.'
+            )
+            return
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         reason = f'a publisher does not offer the {policy} that this node asks for'
         self._node.get_logger().warning(self._qos_sentence(reason))
@@ -90,6 +105,35 @@ class ImageInput:
             f'QoS incompatible on {self.topic}: {reason}; change '
             f'qos_overrides.{self.topic}.subscription, or the publisher.'
         )
+
+    def match(self, lost_share: float) -> None:
+        """
+        Ask for reliable delivery where images are lost and every publisher offers it.
+
+        :param lost_share: share of the last images that never arrived
+        """
+        best_effort = self._qos.reliability == ReliabilityPolicy.BEST_EFFORT
+        if lost_share <= LOST_SHARE or not best_effort or self._overridden():
+            return
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        offered = {publisher.qos_profile.reliability for publisher in publishers}
+        if offered == {ReliabilityPolicy.RELIABLE}:
+            self._set_reliability(ReliabilityPolicy.RELIABLE)
+            self._node.get_logger().warning(
+                f'reliable delivery is asked for on {self.topic} from now on: {lost_share:.0%} of '
+                'the images were lost, and every publisher offers it. It costs latency; for large '
+                f'images give the publisher the DDS profile {shipped_file("config", DDS_PROFILE)}.'
+            )
+
+    def _overridden(self) -> bool:
+        chosen = getattr(self._node, 'qos_overrides', ())
+        return f'qos_overrides.{self.topic}.subscription.reliability' in chosen
+
+    def _set_reliability(self, reliability: ReliabilityPolicy) -> None:
+        self.close()
+        self._qos.reliability = reliability
+        self._raised = reliability == ReliabilityPolicy.RELIABLE
+        self._subscription = self._subscribe()
 
     def close(self) -> None:
         """Receive no more."""

@@ -51,7 +51,7 @@ class PerceptionNode(LifecycleNode):
 
     def __init__(self, *, load: Callable[..., Engine] = load_engine) -> None:
         super().__init__(NODE_NAME, automatically_declare_parameters_from_overrides=True)
-        declare_parameters(self)
+        self.qos_overrides = declare_parameters(self)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         forward_logs(self)

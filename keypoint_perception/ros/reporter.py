@@ -11,12 +11,12 @@ from keypoint_perception.ros.camera import Camera
 from keypoint_perception.ros.diagnostics import (
     Circumstances,
     judge,
-    LOST_SHARE,
     SILENCE,
     SILENT_S,
     to_status,
 )
 from keypoint_perception.ros.health import Health, Snapshot
+from keypoint_perception.ros.image_input import LOST_SHARE
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 

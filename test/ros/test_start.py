@@ -110,7 +110,7 @@ from keypoint_perception.ros import loading
 from keypoint_perception.ros.perception_node import main
 import rclpy
 loading.model_identity = str
-def load(model_dir, name, *, threads):
+def load(model_dir, name, **settings):
     os.kill(os.getpid(), signal.{name})
     while rclpy.ok():
         time.sleep(0.01)
@@ -210,3 +210,39 @@ def test_images_lost_in_shared_memory_are_explained(peer, start_node, model_dir,
     peer.spin_until(explained, 'an explanation of the loss', node)
     node.wait_for(told + r'.*start the publisher and this node with FASTRTPS_DEFAULT_PROFILES_FIL')
     assert node.stop() == 0
+
+
+def test_reliable_delivery_is_asked_for_where_images_are_lost(
+    peer, start_node, model_dir, make_image
+):
+    from rclpy.utilities import get_rmw_implementation_identifier
+
+    if 'fastrtps' not in get_rmw_implementation_identifier():
+        pytest.skip('only Fast DDS loses large images in shared memory')
+    if any(os.environ.get(variable) for variable in DDS_PROFILE_VARIABLES):
+        pytest.skip('this process has a DDS profile already')
+    node = start_node(model=model_dir, remaps={'image': '/large/image'}, lazy=False)
+    clouds = peer.collect(PointCloud2, '/perception_node/keypoints')
+    reliable = peer.publisher(Image, '/large/image')
+    image = Image(height=480, width=640, encoding='rgb8', step=3 * 640)
+    image.data = array.array('B', bytes(480 * 640 * 3))
+    told = r'reliable delivery is asked for on /large/image from now on: \d+% of the images were'
+
+    def asked():
+        reliable.publish(image)
+        return node.count(told)
+
+    peer.spin_until(asked, 'reliable delivery', node)
+    peer.spin_until(reliable.get_subscription_count, 'a new subscription', node)
+    image.header.stamp.sec = 5
+    arrived = lambda: [c for c in clouds if c.header.stamp.sec == 5]  # noqa: E731
+    peer.publish_until(arrived, reliable, image, 'an image that arrives', node)
+
+    poor = peer.publisher(Image, '/large/image', matched=False, best_effort=True)
+    node.wait_for('best effort again on /large/image: a publisher offers no more')
+    peer.spin_until(poor.get_subscription_count, 'a subscription to both', node)
+    small = make_image(9)
+    arrived = lambda: [c for c in clouds if c.header.stamp.sec == 9]  # noqa: E731
+    peer.publish_until(arrived, poor, small, 'a small image that arrives', node)
+    assert node.stop() == 0
+    assert 'Traceback' not in node.output
