@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 from pathlib import Path
 import shutil
 import signal
@@ -24,7 +25,7 @@ import sys
 import time
 
 from examples.arm import load_bullet
-from examples.children import Child, Children, environment
+from examples.children import Child, Children, die_with_parent, environment
 from keypoint_perception.errors import PerceptionError
 from keypoint_perception.frames.source import read_frames
 from rich.console import Console
@@ -45,6 +46,18 @@ def say(step: str) -> None:
     console.print(f'\n[bold]== {step}[/bold]')
 
 
+def alone(out: Path) -> dict[str, str]:
+    """
+    Return the environment of all processes: a domain of their own on this machine alone.
+
+    Joints are commanded here on the topics on which robots listen, whatever the user's shell says
+    about where robots are.
+    """
+    domain = str(1 + os.getpid() % 100)
+    apart = {'ROS_DOMAIN_ID': domain, 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    return environment(out) | apart
+
+
 def start_arm(children: Children, out: Path) -> Child:
     """Start the simulated arm and wait until it moves."""
     arguments = ['--ros-args', '-r', f'image:={IMAGE}']
@@ -55,7 +68,7 @@ def start_arm(children: Children, out: Path) -> Child:
 
 def record(out: Path, seconds: float, seed: int) -> None:
     """Move the arm about and record its camera; write down where its tip was, for the labels."""
-    with Children(environment(out)) as children:
+    with Children(alone(out)) as children:
         arm = start_arm(children, out)
         truth = children.start(
             'truth', 'examples.truth', ['--out', str(out / 'truth.csv')], log=out / 'truth.log'
@@ -80,7 +93,9 @@ def record(out: Path, seconds: float, seed: int) -> None:
 def run_verb(out: Path, *arguments: str) -> None:
     """Run a verb of the package, as a user would; its words go to the user."""
     command = [sys.executable, '-m', 'keypoint_perception', *arguments]
-    code = subprocess.run(command, env=environment(out), check=False).returncode
+    code = subprocess.run(
+        command, env=alone(out), check=False, preexec_fn=die_with_parent
+    ).returncode
     if code:
         raise SystemExit(code)
 
@@ -102,7 +117,7 @@ def control(out: Path, args: argparse.Namespace) -> dict:
     """Close the loop, command positions, and return the score."""
     points = [f'{name}:=/perception_node/{name}' for name in ('keypoints', 'landmarks')]
     remaps = [part for remap in points for part in ('-r', remap)]
-    with Children(environment(out)) as children:
+    with Children(alone(out)) as children:
         arm = start_arm(children, out)
         node = children.start(
             'perception_node',

@@ -23,6 +23,16 @@ def running_with(text: str) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
+def test_no_robot_is_commanded_by_accident(monkeypatch, tmp_path):
+    from examples.closed_loop import alone
+
+    monkeypatch.setenv('ROS_DOMAIN_ID', '0')
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'SUBNET')
+    chosen = alone(tmp_path)
+    assert 1 <= int(chosen['ROS_DOMAIN_ID']) <= 100
+    assert chosen['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
+
+
 def test_a_missing_simulator_is_one_sentence(start, tmp_path):
     code = (
         "import sys; sys.modules['pybullet'] = None; from examples.closed_loop import main; main()"
