@@ -44,8 +44,8 @@ class InferenceForm(nn.Module):
         self.takes_bytes = isinstance(self.body, UNet) and kind != 'half'
         if self.takes_bytes:
             self.body.fold = nn.Identity()
-            first = self.body.stem[0]
-            first[0] = (PixelBlocks if kind == 'float' else PixelCells)(first[0], network.stride)
+            pixels = PixelBlocks if kind == 'float' else PixelColumns
+            self.body.stem[0][0] = pixels(self.body.stem[0][0], network.stride)
         if kind == 'half':
             self.body.half()
         _rewrite_norms(self.body, kind)
@@ -83,17 +83,20 @@ class PixelBlocks(nn.Module):
         return functional.conv2d(rows, self.weight, self.bias, stride=self.block)
 
 
-class PixelCells(PixelBlocks):
-    """The same as a product, which is what whole numbers are fast at."""
+class PixelColumns(PixelBlocks):
+    """
+    The same, with the colours of the n columns of a block for channels: images lie channels-last.
+
+    Convolutions of whole numbers take their input channels-last, and are slow where a pixel has
+    few channels.
+    """
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the maps, (B, H, W, 3) in [0, 255] -> (B, out, H / n, W / n)."""
-        height, width = map_size(image[..., 0])
-        (n, row), weight = self.block, self.weight.flatten(1)
-        blocks = image.reshape(-1, height // n, n, width // n, row).transpose(2, 3)
-        cells = blocks.reshape(-1, height * width // n**2, n * row) @ weight.T
-        maps = cells.transpose(1, 2).reshape(-1, len(weight), height // n, width // n)
-        return maps + self.bias.reshape(-1, 1, 1)
+        (height, width), (n, row) = map_size(image[..., 0]), self.block
+        columns = image.reshape(-1, height, width // n, row).permute(0, 3, 1, 2)
+        weight = self.weight[:, 0].transpose(1, 2)[..., None]  # (out, 3n, n, 1)
+        return functional.conv2d(columns, weight, self.bias, stride=(n, 1))
 
 
 class StaticGroupNorm(nn.Module):
@@ -111,6 +114,8 @@ class StaticGroupNorm(nn.Module):
         self.register_buffer('zeros', torch.zeros(norm.num_groups))
         self.register_buffer('slope', norm.weight.detach().float().reshape(-1, 1, 1, 1))
         self.register_buffer('offset', norm.bias.detach().float())
+        self.register_buffer('none', torch.zeros(norm.num_channels))
+        self.register_buffer('one', torch.ones(norm.num_channels))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the normalised maps, (B, C, h, w) -> the same, in the same precision."""
@@ -122,7 +127,9 @@ class StaticGroupNorm(nn.Module):
         if self.as_convolution:
             scaled = functional.conv2d(even, self.slope, self.offset, groups=channels)
         else:
-            scaled = even * self.slope.reshape(1, -1, 1, 1) + self.offset.reshape(1, -1, 1, 1)
+            scaled = functional.batch_norm(
+                even, self.none, self.one, self.slope.flatten(), self.offset, eps=0.0
+            )
         return scaled.to(maps.dtype)
 
 
@@ -174,7 +181,7 @@ class ReadOut(nn.Module):
 
 
 def _rewrite_norms(module: nn.Module, kind: str) -> None:
-    """Replace group norms; keep others, in single precision."""
+    """Replace group norms; others stay, in single precision."""
     for name, child in module.named_children():
         if isinstance(child, nn.GroupNorm):
             setattr(module, name, StaticGroupNorm(child, as_convolution=kind == 'float'))

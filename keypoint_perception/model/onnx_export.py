@@ -9,12 +9,23 @@ engine gives the same answer. A model with named points has a second output ``la
 
 from __future__ import annotations
 
+from dataclasses import replace
+import logging
 from pathlib import Path
 import warnings
 
 from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.landmarks import Landmarks, LANDMARKS_NAME, write_landmarks
-from keypoint_perception.manifest import Manifest, MANIFEST_NAME, ONNX_NAME, write_manifest
+from keypoint_perception.manifest import (
+    file_digest,
+    Manifest,
+    MANIFEST_NAME,
+    ONNX_NAME,
+    onnx_name,
+    PRECISIONS,
+    read_manifest,
+    write_manifest,
+)
 from keypoint_perception.model.checkpoint import Checkpoint, CHECKPOINT_NAME, load_checkpoint
 from keypoint_perception.model.inference_form import InferenceForm
 from keypoint_perception.model.named import fitted_landmarks, NamedKeypointer
@@ -27,6 +38,8 @@ OPSET = 17
 CONFIDENT = 0.3
 PARITY_PX = 0.05
 PARITY_CONFIDENCE = 1e-3
+
+log = logging.getLogger('keypoint_perception')
 
 
 def export_model(model_dir: Path, landmarks: Landmarks | None = None) -> Manifest:
@@ -45,11 +58,15 @@ def export_model(model_dir: Path, landmarks: Landmarks | None = None) -> Manifes
     parity = check_parity(checkpoint.network, part, checkpoint.frames.numpy())
     if landmarks is not None:
         check_landmarks(landmarks, part, checkpoint.frames.numpy())
+    kept = _kept_precisions(model_dir, file_digest(part))
     part.replace(model_dir / ONNX_NAME)
     if new is not None:
         write_landmarks(model_dir, new)
-    manifest = describe(checkpoint, parity, landmarks)
-    return write_manifest(model_dir, manifest, files=_files(model_dir, landmarks))
+    manifest = replace(describe(checkpoint, parity, landmarks), precisions=kept)
+    files = [*_files(model_dir, landmarks), *map(onnx_name, kept)]
+    manifest = write_manifest(model_dir, manifest, files=files)
+    _remove_others(model_dir, kept)
+    return manifest
 
 
 def write_onnx(
@@ -94,7 +111,7 @@ def check_parity(network: Keypointer, path: Path, frames: np.ndarray) -> dict[st
     """
     with torch.no_grad():
         expected = network(torch.from_numpy(frames)).cpu().numpy()
-    found = _run_onnx(path, frames)
+    found = run_onnx(path, frames)
     if not np.isfinite(expected).all():
         msg = 'The network gives NaN on its own training frames; train again at a lower rate.'
         raise ModelError(msg)
@@ -124,8 +141,8 @@ def check_landmarks(landmarks: Landmarks, path: Path, frames: np.ndarray) -> Non
     :param frames: (N, H, W, 3) uint8
     :raises EngineError: if they differ by more than :data:`PARITY_PX`
     """
-    expected = landmarks.apply(_run_onnx(path, frames))
-    away = np.abs(_run_onnx(path, frames, 'landmarks') - expected)
+    expected = landmarks.apply(run_onnx(path, frames))
+    away = np.abs(run_onnx(path, frames, 'landmarks') - expected)
     if not (away[..., :2] <= PARITY_PX).all() or not (away[..., 2] <= PARITY_CONFIDENCE).all():
         msg = (
             f'ONNX Runtime gives landmarks that differ by {away[..., :2].max():.3f} px from what '
@@ -158,7 +175,36 @@ def _names(count: int, state: dict) -> tuple[str, ...]:
     return labelled if len(labelled) == count else tuple(f'kp{k}' for k in range(count))
 
 
-def _run_onnx(path: Path, frames: np.ndarray, output: str = 'keypoints') -> np.ndarray:
+def _kept_precisions(model_dir: Path, onnx_sha256: str) -> dict[str, dict]:
+    """Return what the directory has of this very network in fewer bits, if it is unharmed."""
+    try:
+        precisions = read_manifest(model_dir).precisions
+    except ModelError:
+        return {}
+    return {name: of for name, of in precisions.items() if of.get('made_from') == onnx_sha256}
+
+
+def _remove_others(model_dir: Path, kept: dict[str, dict]) -> None:
+    """Remove networks in fewer bits that were made from another ``keypointer.onnx``."""
+    for precision in PRECISIONS:
+        path = model_dir / onnx_name(precision)
+        if path.name != ONNX_NAME and precision not in kept and path.is_file():
+            path.unlink()
+            log.warning(
+                '%s was made from an earlier network and is gone; run `export --precision %s` '
+                'again.',
+                path,
+                precision,
+            )
+
+
+def run_onnx(path: Path, frames: np.ndarray, output: str = 'keypoints') -> np.ndarray:
+    """
+    Return what a file answers in ONNX Runtime, on the CPU.
+
+    :param frames: (N, H, W, 3) uint8
+    :raises EngineError: if ONNX Runtime is not installed
+    """
     try:
         import onnxruntime
     except ImportError as error:

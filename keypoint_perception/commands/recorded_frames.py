@@ -1,0 +1,80 @@
+"""Recorded frames of a model's own scene, at its network's size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keypoint_perception.errors import SourceError
+import numpy as np
+
+CALIBRATION_FRAMES = 200
+HELD_OUT_FRAMES = 400
+LEAST_FRAMES = 20
+# Of a recording, in time: scales come from the first part, what they cost from the rest.
+CALIBRATION_SHARE = 0.7
+
+
+def calibration_frames(
+    model: Path, input_hw: tuple[int, int], source: Path | None, topic: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return frames to take scales from, and others to measure on.
+
+    :param input_hw: of the network, px
+    :param source: recording; None: the frames that the model learned from, kept in its directory
+    :return: both (N, H, W, 3) uint8, evenly spread over the first 70 % and the rest
+    :raises SourceError: if there are no frames, too few, or of another size
+    """
+    images = _stored(model, input_hw) if source is None else _recorded(source, topic, input_hw)
+    if len(images) < LEAST_FRAMES:
+        msg = (
+            f'{str(source or model / "frames")!r} has {len(images)} frames, int8 needs at least '
+            f'{LEAST_FRAMES} to take its scales from; give a longer recording with --frames.'
+        )
+        raise SourceError(msg)
+    end = round(CALIBRATION_SHARE * len(images))
+    first, rest = spread(end, CALIBRATION_FRAMES), spread(len(images) - end, HELD_OUT_FRAMES)
+    return np.asarray(images[first]), np.asarray(images[end + rest])
+
+
+def spread(count: int, wanted: int) -> np.ndarray:
+    """Return up to ``wanted`` of the numbers below ``count``, evenly spread."""
+    return np.arange(min(count, wanted)) * count // min(count, wanted)
+
+
+def _stored(model: Path, input_hw: tuple[int, int]) -> np.ndarray:
+    from keypoint_perception.frames.frame_store import FrameStore
+
+    place = model / 'frames'
+    if not place.is_dir():
+        msg = (
+            f'The frames that this model learned from are gone ({str(place)!r}), and int8 takes '
+            'its scales from such frames; give a recording of the same scene with --frames.'
+        )
+        raise SourceError(msg)
+    store = FrameStore.open(place)
+    if tuple(store.network_hw) != tuple(input_hw):
+        msg = (
+            f'The frames in {str(place)!r} are {store.network_hw[1]} x {store.network_hw[0]} px '
+            f'and the network takes {input_hw[1]} x {input_hw[0]}; give a recording with --frames.'
+        )
+        raise SourceError(msg)
+    return store.images
+
+
+def _recorded(source: Path, topic: str | None, input_hw: tuple[int, int]) -> np.ndarray:
+    """Return frames evenly spread over a recording, in the network's size."""
+    from keypoint_perception.frames.source import count_frames, read_frames
+    from keypoint_perception.images import fit_image
+    from keypoint_perception.keypoints import Fit
+
+    topics = [] if topic is None else [topic]
+    most = 4 * (CALIBRATION_FRAMES + HELD_OUT_FRAMES)
+    every = max(1, (count_frames([source], topics) or 0) // most)
+    images = []
+    for number, frame in enumerate(read_frames([source], topics)):
+        if number % every == 0 and len(images) < 2 * most:
+            image = np.zeros((*input_hw, 3), np.uint8)
+            fit_image(frame.image, Fit(frame.image.shape[:2], input_hw), out=image)
+            images.append(image)
+    return np.stack(images) if images else np.zeros((0, *input_hw, 3), np.uint8)

@@ -1,0 +1,158 @@
+"""
+The network of a model directory in fewer bits, beside ``keypointer.onnx``.
+
+What it costs is measured before it is kept: the distance of its keypoints, and of the named
+points, from those of ``keypointer.onnx`` on recorded frames that the scales were not taken from.
+Medians and 95th percentiles over all points stand in the manifest; a median above what is allowed
+is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from keypoint_perception.errors import EngineError, ModelError
+from keypoint_perception.manifest import (
+    Manifest,
+    ONNX_NAME,
+    onnx_name,
+    read_manifest,
+    write_manifest,
+)
+from keypoint_perception.model.checkpoint import load_network
+from keypoint_perception.model.named import fitted_landmarks
+from keypoint_perception.model.onnx_export import run_onnx, write_onnx
+from keypoint_perception.model.quantisation import write_quantised
+import numpy as np
+
+# How far the median point may be from that of fp32, px at network size.
+MAX_LOSS_PX = {'fp16': 0.1, 'int8': 0.5}
+
+
+def export_fp16(
+    model_dir: Path, frames: np.ndarray, *, max_loss_px: float = MAX_LOSS_PX['fp16']
+) -> Manifest:
+    """
+    Write weights and convolutions in half precision; norms and read-out stay in single.
+
+    :param frames: to measure on, (N, H, W, 3) uint8
+    :raises ModelError: if there is no checkpoint, or not that of ``keypointer.onnx``
+    :raises EngineError: if its keypoints are too far from those of fp32
+    """
+
+    def write(network, landmarks, part: Path) -> None:
+        write_onnx(network, part, landmarks, kind='half')
+
+    return _export(model_dir, 'fp16', write, frames, max_loss_px, {})
+
+
+def export_int8(
+    model_dir: Path,
+    frames: np.ndarray,
+    held_out: np.ndarray,
+    *,
+    max_loss_px: float = MAX_LOSS_PX['int8'],
+    signed: bool = False,
+) -> Manifest:
+    """
+    Write convolutions of whole numbers; see :mod:`keypoint_perception.model.quantisation`.
+
+    :param frames: recorded ones to take the scales from, (N, H, W, 3) uint8
+    :param held_out: others, to measure on
+    :param signed: for TensorRT
+    :raises ModelError: if there is no checkpoint, or not that of ``keypointer.onnx``
+    :raises EngineError: if its keypoints are too far from those of fp32
+    """
+
+    def write(network, landmarks, part: Path) -> None:
+        write_quantised(network, part, frames, landmarks, signed=signed)
+
+    facts = {'calibration_frames': len(frames), 'signed': signed}
+    return _export(model_dir, 'int8', write, held_out, max_loss_px, facts)
+
+
+def _export(model_dir, precision, write, frames, max_loss_px, facts) -> Manifest:
+    model_dir = Path(model_dir)
+    manifest = read_manifest(model_dir)
+    network, landmarks = load_network(model_dir), fitted_landmarks(model_dir)
+    _check_same(model_dir, manifest, network, landmarks)
+    part = model_dir / f'{onnx_name(precision)}.part'
+    try:
+        write(network, landmarks, part)
+        loss = measure_loss(model_dir / ONNX_NAME, part, frames, named=bool(landmarks))
+        _check_loss(precision, loss, max_loss_px)
+        _let_go(model_dir, manifest, precision)
+        part.replace(model_dir / onnx_name(precision))
+    finally:
+        part.unlink(missing_ok=True)
+    made_from = {'made_from': manifest.files[ONNX_NAME]}
+    precisions = manifest.precisions | {precision: made_from | facts | loss}
+    files = sorted({*manifest.files, onnx_name(precision)})
+    return write_manifest(model_dir, replace(manifest, precisions=precisions), files=files)
+
+
+def _let_go(model_dir: Path, manifest: Manifest, precision: str) -> None:
+    """Describe a model without a precision, so that it can be loaded while that is replaced."""
+    if onnx_name(precision) in manifest.files:
+        kept = {name: facts for name, facts in manifest.precisions.items() if name != precision}
+        files = [name for name in manifest.files if name != onnx_name(precision)]
+        write_manifest(model_dir, replace(manifest, precisions=kept), files=files)
+
+
+def measure_loss(
+    exact: Path, rounded: Path, frames: np.ndarray, *, named: bool = False
+) -> dict[str, float]:
+    """
+    Compare two files of one network in ONNX Runtime, on the CPU.
+
+    :param frames: (N, H, W, 3) uint8
+    :param named: whether they name points too
+    :return: ``frames``, ``median_px``, ``p95_px``, ``largest_confidence`` over all keypoints;
+        ``landmarks_median_px`` and ``landmarks_p95_px`` if there are any
+    """
+    keypoints = run_onnx(exact, frames), run_onnx(rounded, frames)
+    median_px, p95_px = _distances_px(*keypoints)
+    confidence = np.abs(keypoints[0] - keypoints[1])[..., 2]
+    loss = {'frames': len(frames), 'median_px': median_px, 'p95_px': p95_px}
+    loss |= {'largest_confidence': float(confidence.max())}
+    if named:
+        points = (run_onnx(path, frames, 'landmarks') for path in (exact, rounded))
+        median_px, p95_px = _distances_px(*points)
+        loss |= {'landmarks_median_px': median_px, 'landmarks_p95_px': p95_px}
+    return loss
+
+
+def _distances_px(exact: np.ndarray, rounded: np.ndarray) -> tuple[float, float]:
+    """Return the median distance and the 95th percentile of points (N, P, 3)."""
+    distances = np.linalg.norm((rounded - exact)[..., :2], axis=-1)
+    median, p95 = np.percentile(distances, [50, 95])
+    return float(median), float(p95)
+
+
+def _check_loss(precision: str, loss: dict[str, float], max_loss_px: float) -> None:
+    for name, what in (('median_px', 'keypoints'), ('landmarks_median_px', 'landmarks')):
+        if name in loss and not loss[name] <= max_loss_px:
+            msg = (
+                f'In {precision} the {what} are {loss[name]:.3f} px (median) from those of fp32 '
+                f'on {loss["frames"]} recorded frames, and {max_loss_px:g} px are allowed at '
+                f'network size; nothing was exported; use fp32, or allow more with --max-loss.'
+            )
+            raise EngineError(msg)
+
+
+def _check_same(model_dir: Path, manifest: Manifest, network, landmarks) -> None:
+    """
+    Check that the checkpoint is that of ``keypointer.onnx``, by what both say of themselves.
+
+    :raises ModelError: if not
+    """
+    named = () if landmarks is None else landmarks.names
+    same = manifest.keypoint_count == network.config.keypoints
+    if same and manifest.input_hw == network.config.input_hw and manifest.landmark_names == named:
+        return
+    msg = (
+        f'The checkpoint of {str(model_dir)!r} is not the one that its {ONNX_NAME} was made of; '
+        f'run `export {model_dir}` first.'
+    )
+    raise ModelError(msg)
