@@ -13,6 +13,7 @@ from collections.abc import Callable
 import hashlib
 import json
 
+from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.cuda_memory import Gpu
 from keypoint_perception.inference.tensorrt_device import BuildOptions, PlanRefusedError, Tensor
 from keypoint_perception.inference.tensorrt_parity import Answers
@@ -84,6 +85,9 @@ class FakeDevice:
         progress.phase_start('Building', None, STEPS)
         for step in range(STEPS):
             progress.step_complete('Building', step)
+            if progress.stopped:
+                msg = 'The build of the engine was stopped; start it again.'
+                raise EngineError(msg)
         progress.phase_finish('Building')
         note = {'tensorrt': self.version, 'onnx': hashlib.sha256(onnx).hexdigest()}
         return json.dumps(note).encode(), b'timings'

@@ -137,7 +137,7 @@ def ready_engine(
     """
     onnx = job.onnx.read_bytes()
     key = job.key(onnx, device)
-    progress = progress or (lambda done, total, phase: None)
+    progress = progress or (lambda done, total, phase: True)
     with cache.sole_builder(key, _Waiting(cache.path / key.name, progress)):
         plan = cache.find(key)
         if plan is not None:

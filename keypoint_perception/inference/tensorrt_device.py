@@ -118,6 +118,11 @@ class TensorRTDevice:
         monitor = make_monitor(trt, progress)
         config.progress_monitor = monitor
         plan = builder.build_serialized_network(network, config)
+        if progress.interruption is not None:
+            raise progress.interruption
+        if progress.stopped:
+            msg = 'The build of the engine was stopped; start it again.'
+            raise EngineError(msg)
         if plan is None:
             raise self._failed('TensorRT cannot build the engine')
         measured = config.get_timing_cache()

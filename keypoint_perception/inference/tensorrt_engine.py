@@ -25,6 +25,7 @@ class TensorRTEngine:
     at a time.
 
     :ivar ready: where the engine came from
+    :ivar gpu_memory_bytes: by how much the GPU was fuller when the engine was ready
     """
 
     name = 'tensorrt'
@@ -61,6 +62,7 @@ class TensorRTEngine:
         self._model = str(job.model_dir)
         self._lock = threading.Lock()
         self._device = open_device()
+        before = self._device.cuda.memory()[0]
         try:
             self.ready: Ready = ready_engine(
                 job,
@@ -75,6 +77,7 @@ class TensorRTEngine:
                 raise self._failed(error) from error
             raise
         self._batches = self.ready.batches
+        self.gpu_memory_bytes = max(0, self._device.cuda.memory()[0] - before)
         gpu = self._device.gpu
         self.description = (
             f'TensorRT {self._device.version} on {gpu.name} (compute capability '
@@ -91,12 +94,6 @@ class TensorRTEngine:
         answers = self._answers(images)
         none = np.zeros((len(images), 0, 3), np.float32)
         return answers['keypoints'], answers.get('landmarks', none)
-
-    def gpu_memory(self) -> tuple[int, int]:
-        """Return bytes in use on the GPU, by everyone, and all that it has."""
-        with self._lock:
-            self._require_open()
-            return self._device.cuda.memory()
 
     def _answers(self, images: np.ndarray) -> Answers:
         expected = (*self.input_hw, 3)

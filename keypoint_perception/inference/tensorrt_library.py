@@ -91,17 +91,17 @@ def make_monitor(trt, progress: BuildProgress):
             self._tell(progress.phase_start, phase_name, parent_phase, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            return self._tell(progress.step_complete, phase_name, step) is not False
+            self._tell(progress.step_complete, phase_name, step)
+            return not progress.stopped
 
         def phase_finish(self, phase_name: str) -> None:
             self._tell(progress.phase_finish, phase_name)
 
         @staticmethod
-        def _tell(method, *arguments):
+        def _tell(method, *arguments) -> None:
             try:
-                return method(*arguments)
-            except Exception:
-                log.debug('progress cannot be told', exc_info=True)
-                return None
+                method(*arguments)
+            except BaseException as error:  # Ctrl-C too: it comes where Python runs, which is here
+                progress.stop(error)
 
     return Monitor()

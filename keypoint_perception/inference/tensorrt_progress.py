@@ -8,8 +8,8 @@ import logging
 import threading
 import time
 
-# What one reports against: steps that are done, of all, and what is being done.
-Progress = Callable[[int, int, str], None]
+# Is told the steps that are done, of how many, and what is being done; False asks to stop.
+Progress = Callable[[int, int, str], bool | None]
 
 TOTAL = 1000
 LOG_EVERY_S = 5.0
@@ -37,15 +37,26 @@ class BuildProgress:
     """
 
     def __init__(self, report: Progress | None = None) -> None:
-        self._report = report or (lambda done, total, phase: None)
+        self._report = report or (lambda done, total, phase: True)
         self._lock = threading.Lock()
         self._phases: dict[str, _Phase] = {}
         self._told: tuple[str, int] = ('', 0)
         self._stopped = threading.Event()
+        self.interruption: BaseException | None = None
 
-    def stop(self) -> None:
-        """Ask the builder to give up at its next step."""
+    def stop(self, interruption: BaseException | None = None) -> None:
+        """
+        Ask the builder to give up at its next step.
+
+        :param interruption: what is to be raised when it has
+        """
+        self.interruption = self.interruption or interruption
         self._stopped.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Return whether the builder was asked to give up."""
+        return self._stopped.is_set()
 
     def phase_start(self, name: str, parent: str | None, steps: int) -> None:
         """Begin a phase, within another one unless ``parent`` is None or empty."""
@@ -62,7 +73,7 @@ class BuildProgress:
             if phase is not None:
                 phase.done = min(phase.steps, max(phase.done, int(step) + 1))
         self._tell(name)
-        return not self._stopped.is_set()
+        return not self.stopped
 
     def phase_finish(self, name: str) -> None:
         """End a phase, whether all of its steps were done or not."""
@@ -85,7 +96,8 @@ class BuildProgress:
             if self._told == (root, done):
                 return
             self._told = (root, done)
-        self._report(done, TOTAL, root)
+        if self._report(done, TOTAL, root) is False:
+            self.stop()
 
     def _root(self, name: str) -> str | None:
         """Return the outermost phase of a phase, None if it is not known."""
@@ -126,7 +138,7 @@ class LoggedProgress:
         self._clock = clock
         self._started = self._logged = clock()
 
-    def __call__(self, done: int, total: int, phase: str) -> None:
+    def __call__(self, done: int, total: int, phase: str) -> bool | None:
         """Tell how far the build is."""
         now = self._clock()
         if now - self._logged >= LOG_EVERY_S:
@@ -138,5 +150,4 @@ class LoggedProgress:
                 100 * done / total,
                 now - self._started,
             )
-        if self._report is not None:
-            self._report(done, total, phase)
+        return None if self._report is None else self._report(done, total, phase)

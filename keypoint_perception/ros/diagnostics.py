@@ -35,6 +35,7 @@ class Circumstances:
     What stands beside the counts.
 
     :param state: lifecycle state
+    :param building: how far an engine is that is being built; empty if none is
     :param not_loaded: why there is no engine; empty if there is one
     :param disabled: whether it was told to rest
     :param fault: why the engine is not at work; empty if it is
@@ -52,6 +53,7 @@ class Circumstances:
     """
 
     state: str
+    building: str = ''
     not_loaded: str = ''
     disabled: bool = False
     fault: str = ''
@@ -70,6 +72,8 @@ class Circumstances:
 
 def judge(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
     """Return the level and the sentence: all is well, or why nothing or little is published."""
+    if circumstances.building and circumstances.state != 'active':
+        return DiagnosticStatus.WARN, circumstances.building
     if circumstances.not_loaded:
         return DiagnosticStatus.ERROR, circumstances.not_loaded
     if circumstances.state != 'active':
@@ -133,6 +137,7 @@ def to_status(name: str, circumstances: Circumstances, counts: Snapshot) -> Diag
     values = {
         'state': circumstances.state,
         'engine': circumstances.engine,
+        'engine being built': circumstances.building,
         'GPU memory': circumstances.gpu_memory,
         'model': circumstances.model,
         'image topic': circumstances.topic,

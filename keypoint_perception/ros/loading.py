@@ -44,17 +44,29 @@ class Loaded(NamedTuple):
     identity: str
 
 
-def load_warm(load: Callable[..., Engine], wish: Wish, batch_sizes: int) -> Loaded:
+def load_warm(
+    load: Callable[..., Engine],
+    wish: Wish,
+    batch_sizes: int,
+    progress: Callable[[int, int, str], bool | None] | None = None,
+) -> Loaded:
     """
     Load an engine, and run it until it has done everything that is done only once.
 
     :param load: as :func:`keypoint_perception.inference.engine.load_engine`
     :param batch_sizes: it shall be warm for batches of 1 up to this many images
+    :param progress: is told how far an engine is that has to be built first
     :raises PerceptionError: if there is no such model or engine, or if it cannot run
     """
     check_wish(wish)
     try:
-        engine = load(wish.model_dir, wish.engine, threads=wish.threads)
+        engine = load(
+            wish.model_dir,
+            wish.engine,
+            threads=wish.threads,
+            max_batch=batch_sizes,
+            progress=progress,
+        )
         black = np.zeros((batch_sizes, *engine.input_hw, 3), np.uint8)
         for _ in range(WARM_UP_RUNS):
             for size in range(1, batch_sizes + 1):

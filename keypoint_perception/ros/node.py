@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import logging
+import time
 
 from keypoint_perception.errors import PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
@@ -61,6 +62,8 @@ class PerceptionNode(LifecycleNode):
         self._mailbox = Mailbox()
         self._keeper = EngineKeeper(self._load, self._employ, self._soon, self._name_points)
         self._not_loaded = ''
+        self._building = ''
+        self._told_building = -LOOK_PERIOD_S
         self._state = 'unconfigured'
         self._enabled = True
         self._reporter = Reporter(self)
@@ -166,7 +169,23 @@ class PerceptionNode(LifecycleNode):
         return self._mailbox.put(arrival.camera, arrival)
 
     def _load(self, wish: Wish) -> Loaded:
-        return load_warm(self._load_engine, wish, max(1, len(self._settings.cameras)))
+        try:
+            cameras = max(1, len(self._settings.cameras))
+            return load_warm(self._load_engine, wish, cameras, self._on_building)
+        finally:
+            self._building = ''
+
+    def _on_building(self, done: int, total: int, phase: str) -> bool:
+        """Tell how far an engine is that is being built; return whether it is still wanted."""
+        if not self.context.ok():
+            return False
+        self._building = f'building the engine: {phase}, {100 * done // max(1, total)} %'
+        now = time.monotonic()
+        # configuring keeps the executor busy, so that the timer is still
+        if self._state == 'unconfigured' and now - self._told_building >= LOOK_PERIOD_S:
+            self._told_building = now
+            self._report()
+        return True
 
     def _employ(self, engine: WatchedEngine, after: Worker | None) -> Worker:
         def budget_s() -> float:
@@ -287,6 +306,9 @@ class PerceptionNode(LifecycleNode):
         self._keeper.watch(self._settings.engine_timeout)
         for camera in self._cameras:
             camera.update()  # not every RMW implementation tells who listens
+        self._report()
+
+    def _report(self) -> None:
         silence_timeout = self._settings.silence_timeout
         self._reporter.report(self._cameras, self._common(), silence_timeout=silence_timeout)
 
@@ -295,6 +317,7 @@ class PerceptionNode(LifecycleNode):
         keeper = self._keeper
         return Circumstances(
             state=self._state,
+            building=self._building,
             not_loaded=self._not_loaded,
             disabled=not self._enabled,
             fault=keeper.fault,

@@ -245,6 +245,13 @@ def test_progress_is_told_from_the_first_step_to_the_comparison(machine):
     assert told == []
 
 
+def test_a_build_that_is_not_wanted_any_more_is_given_up(machine):
+    with pytest.raises(EngineError, match='The build of the engine was stopped'):
+        machine.engine(progress=lambda done, total, phase: done < 500)
+    assert list(machine.cache.glob('*.plan')) == []
+    assert machine.devices[0].cuda.closed
+
+
 def test_batches_of_any_size_are_answered_in_order(machine):
     engine = machine.engine(max_batch=3)
     places = [(u, u // 2) for u in range(8)]
@@ -332,7 +339,7 @@ def test_wrong_images_are_refused(machine, images):
 
 def test_a_closed_engine_says_so(machine):
     engine = machine.engine()
-    assert engine.gpu_memory() == (1 << 30, 8 << 30)
+    assert engine.gpu_memory_bytes == 0  # the fake's use is always the same
     engine.close()
     engine.close()
     assert machine.devices[0].loaded[0].closed

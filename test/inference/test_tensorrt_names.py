@@ -168,6 +168,13 @@ monitor = make_monitor(tensorrt, BuildProgress(lambda *what: told.append(what)))
 monitor.phase_start('Building', None, 2)
 assert monitor.step_complete('Building', 0) is True
 assert told == [(0, 1000, 'Building'), (500, 1000, 'Building')], told
+def interrupt(*_):
+    raise KeyboardInterrupt
+progress = BuildProgress(interrupt)
+monitor = make_monitor(tensorrt, progress)
+monitor.phase_start('Building', None, 2)  # nothing may be raised into the builder
+assert monitor.step_complete('Building', 0) is False
+assert isinstance(progress.interruption, KeyboardInterrupt)
 logger = make_logger(tensorrt)
 logger.log(tensorrt.ILogger.Severity.WARNING, 'a warning')
 logger.log(tensorrt.ILogger.Severity.ERROR, 'an error')

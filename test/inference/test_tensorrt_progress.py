@@ -78,6 +78,21 @@ def test_a_build_can_be_stopped(progress):
     assert progress.step_complete('Building', 0) is False
 
 
+def test_who_is_told_may_ask_to_stop():
+    progress = BuildProgress(LoggedProgress('building', lambda done, *_: done < 500))
+    progress.phase_start('Building', None, 4)
+    assert progress.step_complete('Building', 0) is True
+    assert progress.step_complete('Building', 1) is False
+    assert progress.stopped
+
+
+def test_the_first_interruption_is_kept(progress):
+    first, second = KeyboardInterrupt(), ValueError()
+    progress.stop(first)
+    progress.stop(second)
+    assert progress.interruption is first
+
+
 def test_the_log_speaks_now_and_then_and_the_caller_hears_all(told, caplog):
     now = [0.0]
     logged = LoggedProgress('building', lambda *w: told.append(w), clock=lambda: now[0])

@@ -1,0 +1,54 @@
+"""An engine that is built for minutes is no silence: diagnostics tell how far it is."""
+
+import signal
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+import pytest
+
+# The build is a fake: it tells the same progress until the test writes a line.
+NODE = """
+import sys, threading
+from keypoint_perception.errors import EngineError
+from keypoint_perception.inference.fake_engine import FakeEngine
+from keypoint_perception.ros import loading
+from keypoint_perception.ros.perception_node import main
+import numpy as np
+loading.model_identity = str
+def load(model_dir, name, *, max_batch, progress, **settings):
+    print('building for', max_batch, flush=True)
+    told = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.readline(), told.set()), daemon=True).start()
+    while not told.wait(0.05):
+        if progress(430, 1000, 'Timing') is False:
+            raise EngineError('The build of the engine was stopped.')
+    return FakeEngine(lambda images: np.zeros((len(images), 3, 3), np.float32))
+sys.exit(main(load=load))
+"""
+
+
+@pytest.fixture
+def node(start):
+    return start('-c', NODE, '--ros-args', '-p', 'model:=x', '-p', 'cameras:=[left, right]')
+
+
+def test_a_build_is_told_while_it_lasts(node, peer):
+    node.wait_for('building for 2')
+    arrays = peer.collect(DiagnosticArray, '/diagnostics')
+    peer.spin_until(lambda: arrays, 'diagnostics', node)
+    (status,) = arrays[-1].status
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message == 'building the engine: Timing, 43 %'
+    values = {value.key: value.value for value in status.values}
+    assert values['engine being built'] == status.message
+    node.write('go on')
+    node.wait_for('listening to')
+    del arrays[:]
+    peer.spin_until(lambda: arrays, 'diagnostics', node)
+    values = {value.key: value.value for value in arrays[-1].status[0].values}
+    assert values['engine being built'] == ''
+
+
+def test_a_node_that_is_told_to_end_stops_building(node):
+    node.wait_for('building for 2')
+    assert node.stop(signal.SIGINT) == 0
+    assert 'Traceback' not in node.output
