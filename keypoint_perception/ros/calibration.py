@@ -30,6 +30,11 @@ class Calibration:
         """Leave a serialised CameraInfo."""
         self._newest = serialised
 
+    @property
+    def came(self) -> bool:
+        """Return whether any has come."""
+        return self._newest is not None
+
     def model(self, *, rectified: bool = False) -> CameraModel | None:
         """
         Return the model of the newest camera_info; None if none has come.

@@ -176,6 +176,8 @@ class Camera:
                 self._geometry_input = None
         if self._input is not None:
             self._input.match(self.health.lost_share())
+        if self._geometry_input is not None:
+            self._geometry_input.match()
 
     def _heard(self) -> bool:
         return any(publisher.get_subscription_count() for publisher in self._publishers)
@@ -190,6 +192,10 @@ class Camera:
         except EncodingError as error:
             self.health.received(len(serialised))
             self.refuse('broken message', str(error))
+            return
+        except Exception as error:  # whatever a message holds, the node lives on
+            self.health.received(len(serialised))
+            self.refuse_unexpected(error)
             return
         self.health.received(len(serialised), self._age_ms(image.header))
         if self._put(Arrival(self, image, at_s)):
@@ -265,6 +271,10 @@ class Camera:
                 f'image{of} left out ({kind}): {sentence} Further ones are only counted, in '
                 '/diagnostics.'
             )
+
+    def refuse_unexpected(self, error: Exception) -> None:
+        """Count an image that a library could not take."""
+        self.refuse('unexpected error', f'{type(error).__name__}: {error}.')
 
     def note(self, kind: str, sentence: str) -> None:
         """Count an image that cannot be used wholly; the first of its kind is logged."""

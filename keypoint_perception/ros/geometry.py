@@ -107,10 +107,16 @@ class Geometry:
         self._model: CameraModel | None = None
         self._flat, self._ahead = (PointFilter(settings.filter) for _ in range(2))
         self._stamp_ns: int | None = None
+        self._frames_told = False
 
     def put_camera_info(self, serialised: bytes) -> None:
         """Leave a serialised CameraInfo; the newest counts."""
         self._calibration.put(serialised)
+
+    @property
+    def calibration_came(self) -> bool:
+        """Return whether any CameraInfo has come."""
+        return self._calibration.came
 
     def put_depth(self, serialised: bytes) -> None:
         """Leave a serialised depth image."""
@@ -206,6 +212,7 @@ class Geometry:
                 )
             return nowhere
         self._patience['depth'].found()
+        self._compare_frames(header.frame_id, image.header.frame_id)
         try:
             pixels, metres = view_depth(image)
             check_registered(pixels.shape, image_hw)
@@ -216,6 +223,17 @@ class Geometry:
             return nowhere
         window = settings.depth_window
         return metres * depth_at(pixels, points[:, :2], image_hw, window=window)
+
+    def _compare_frames(self, of_image: str, of_depth: str) -> None:
+        """Say once that a depth image seems to be of another place; simulators only name it so."""
+        if of_image != of_depth and not self._frames_told:
+            self._frames_told = True
+            self._note(
+                'depth of another frame',
+                f'The depth image is of the frame {of_depth!r} and its image of {of_image!r}; if '
+                'these are two places, the depth is not registered and x, y, z are wrong: remap '
+                'depth to the registered one.',
+            )
 
     def _filter(self, stamp_ns: int, points, z, model):
         """Return places, depths and the velocities of both, filtered."""

@@ -8,11 +8,16 @@ from keypoint_perception.ros.geometry import Geometry, GeometrySettings
 from keypoint_perception.ros.parameters import NodeParameters
 from keypoint_perception.ros.point_filter import FilterSettings
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 CAMERA_INFO_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED_QOS = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
 # The depth image of a picture may come before the picture, and another one before that is needed.
 DEPTH_QOS = QoSProfile(depth=4, reliability=ReliabilityPolicy.BEST_EFFORT)
 
@@ -26,26 +31,46 @@ class GeometryInput:
 
     def __init__(self, node: LifecycleNode, topics: dict[str, str], geometry: Geometry) -> None:
         self._node = node
-        self._subscriptions = [
-            self._subscribe(CameraInfo, topics, 'camera_info', geometry.put_camera_info)
-        ]
+        self._geometry = geometry
+        self._topic = topics['camera_info']
+        self._latched = False
+        overriding = {'qos_overriding_options': QoSOverridingOptions.with_default_policies()}
+        self._camera_info = self._subscribe_calibration(CAMERA_INFO_QOS, **overriding)
+        self._depth = None
         if geometry.settings.depth:
-            self._subscriptions.append(self._subscribe(Image, topics, 'depth', geometry.put_depth))
+            self._depth = node.create_subscription(
+                Image, topics['depth'], geometry.put_depth, DEPTH_QOS, raw=True, **overriding
+            )
 
-    def _subscribe(self, kind: type, topics: dict[str, str], name: str, receive: Callable):
+    def _subscribe_calibration(self, qos: QoSProfile, **options):
+        put = self._geometry.put_camera_info
         return self._node.create_subscription(
-            kind,
-            topics[name],
-            receive,
-            {'camera_info': CAMERA_INFO_QOS, 'depth': DEPTH_QOS}[name],
-            raw=True,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            CameraInfo, self._topic, put, qos, raw=True, **options
         )
+
+    def match(self) -> None:
+        """
+        Ask for what was published before, if a calibration is sent once and kept for all.
+
+        Who sends it again and again does not offer that, and could then not be heard.
+        """
+        if not self._latched and self._geometry.calibration_came:
+            return
+        publishers = self._node.get_publishers_info_by_topic(self._topic)
+        offered = {publisher.qos_profile.durability for publisher in publishers}
+        latched = offered == {DurabilityPolicy.TRANSIENT_LOCAL}
+        if offered and latched != self._latched:
+            self._latched = latched
+            self._node.destroy_subscription(self._camera_info)
+            self._camera_info = self._subscribe_calibration(
+                LATCHED_QOS if latched else CAMERA_INFO_QOS
+            )
 
     def close(self) -> None:
         """Receive no more."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+        self._node.destroy_subscription(self._camera_info)
+        if self._depth is not None:
+            self._node.destroy_subscription(self._depth)
 
 
 def geometry_topics(node: LifecycleNode, source: Callable[[str], str]) -> dict[str, str]:

@@ -37,12 +37,13 @@ def camera_info(**fields):
     return serialize_message(message)
 
 
-def depth_image(metres, stamp_ms=0, **fields):
+def depth_image(metres, stamp_ms=0, frame_id='cam', **fields):
     pixels = np.broadcast_to(np.float32(metres), HW)
     values = {'height': HW[0], 'width': HW[1], 'encoding': '32FC1', 'step': 4 * HW[1]}
     message = Image(**values | {'data': pixels.tobytes()} | fields)
     message.header.stamp.sec, milliseconds = divmod(stamp_ms, 1000)
     message.header.stamp.nanosec = milliseconds * MS
+    message.header.frame_id = frame_id
     return serialize_message(message)
 
 
@@ -188,6 +189,15 @@ def test_what_cannot_be_used_is_said_and_u_v_go_on(make, told, message, kind, se
     for good in (camera_info(), depth_image(2.0)):
         (geometry.put_camera_info if b'plumb_bob' in good else geometry.put_depth)(good)
     assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
+
+
+def test_depth_of_another_frame_is_said_once(make, told):
+    geometry = make(camera_info(), depth_image(2.0, frame_id='infrared'))
+    assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
+    sentence = told.pop('depth of another frame')
+    assert sentence.startswith("The depth image is of the frame 'infrared' and its image of 'cam'")
+    geometry.locate(at(0), HW, POINTS)
+    assert told == {}
 
 
 def test_random_bytes_are_only_noted(make, told):

@@ -54,7 +54,7 @@ class Scene:
         self._peer, self._node, self._make_image = peer, node, make_image
         self.clouds = peer.collect(PointCloud2, '/perception_node/keypoints')
         self._images = peer.publisher(Image, '/cam/image_raw')
-        self._infos = peer.publisher(CameraInfo, '/cam/camera_info')
+        self._infos = None
         self._depths = peer.publisher(Image, '/cam/aligned_depth')
         there = peer.node.count_publishers
         peer.spin_until(lambda: there('/perception_node/keypoints'), 'a publisher of clouds', node)
@@ -75,6 +75,8 @@ class Scene:
             good = [c for c in self.clouds if c.header == image.header]
             return [p for p in map(from_point_cloud, good) if condition(p)]
 
+        if info is not None and self._infos is None:
+            self._infos = self._peer.publisher(CameraInfo, '/cam/camera_info')
         self._beside = ((self._infos, info), (self._depths, depth))
         self._peer.publish_until(shown, self, image, what, self._node)
         return shown()[-1]
@@ -118,6 +120,23 @@ def test_calibration_that_never_comes_is_said_once_and_u_v_go_on(scene, node, pe
     values = peer.diagnosed(re.escape(sentence), diagnoses, node)
     assert int(values['notes: no camera_info']) >= 1
     assert node.count(told) == 1
+
+
+def test_calibration_that_is_sent_once_and_kept_arrives(scene, peer):
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+
+    kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = peer.node.create_publisher(CameraInfo, '/cam/camera_info', kept)
+    publisher.publish(camera_info())
+    points = scene.points(known, 'points in space', sec=5, depth=depth_image(2.0))
+    np.testing.assert_allclose(points['x'][0], 2 * RAY, rtol=1e-6)
+    # another driver, which sends it again and again, is heard as well
+    peer.node.destroy_publisher(publisher)
+    beside = {'info': camera_info(fx=80.0), 'depth': depth_image(2.0)}
+    points = scene.points(
+        lambda p: p['x'][0] < 1.5 * RAY, 'the other calibration', sec=6, **beside
+    )
+    np.testing.assert_allclose(points['x'][0], RAY, rtol=1e-6)
 
 
 def test_depth_and_calibration_give_places_in_space(scene):
