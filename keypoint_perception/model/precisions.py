@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from keypoint_perception.errors import EngineError, ModelError
+from keypoint_perception.errors import EngineError
 from keypoint_perception.manifest import (
     Manifest,
     ONNX_NAME,
@@ -37,7 +37,7 @@ def export_fp16(
     Write weights and convolutions in half precision; norms and read-out stay in single.
 
     :param frames: to measure on, (N, H, W, 3) uint8
-    :raises ModelError: if there is no checkpoint, or not that of ``keypointer.onnx``
+    :raises ModelError: if the model does not match its manifest, or has no checkpoint
     :raises EngineError: if its keypoints are too far from those of fp32
     """
 
@@ -61,7 +61,7 @@ def export_int8(
     :param frames: recorded ones to take the scales from, (N, H, W, 3) uint8
     :param held_out: others, to measure on
     :param signed: for TensorRT
-    :raises ModelError: if there is no checkpoint, or not that of ``keypointer.onnx``
+    :raises ModelError: if the model does not match its manifest, or has no checkpoint
     :raises EngineError: if its keypoints are too far from those of fp32
     """
 
@@ -76,7 +76,6 @@ def _export(model_dir, precision, write, frames, max_loss_px, facts) -> Manifest
     model_dir = Path(model_dir)
     manifest = read_manifest(model_dir)
     network, landmarks = load_network(model_dir), fitted_landmarks(model_dir)
-    _check_same(model_dir, manifest, network, landmarks)
     part = model_dir / f'{onnx_name(precision)}.part'
     try:
         write(network, landmarks, part)
@@ -139,20 +138,3 @@ def _check_loss(precision: str, loss: dict[str, float], max_loss_px: float) -> N
                 f'network size; nothing was exported; use fp32, or allow more with --max-loss.'
             )
             raise EngineError(msg)
-
-
-def _check_same(model_dir: Path, manifest: Manifest, network, landmarks) -> None:
-    """
-    Check that the checkpoint is that of ``keypointer.onnx``, by what both say of themselves.
-
-    :raises ModelError: if not
-    """
-    named = () if landmarks is None else landmarks.names
-    same = manifest.keypoint_count == network.config.keypoints
-    if same and manifest.input_hw == network.config.input_hw and manifest.landmark_names == named:
-        return
-    msg = (
-        f'The checkpoint of {str(model_dir)!r} is not the one that its {ONNX_NAME} was made of; '
-        f'run `export {model_dir}` first.'
-    )
-    raise ModelError(msg)
