@@ -194,6 +194,8 @@ class EngineKeeper:
         elif engine.failures >= FAILURES:
             reason = f'the engine failed {engine.failures} times in a row ({engine.last_failure})'
             self._give_up(reason)
+        elif not self._worker.alive:
+            self._give_up('the inference thread has ended, which is a bug')
         elif engine.answers >= WELL_AFTER:
             self._pause_s = FIRST_PAUSE_S
 

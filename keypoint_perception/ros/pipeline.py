@@ -63,7 +63,7 @@ class Pipeline:
             if len(pictures) == 1:
                 _refuse(pictures[0].arrival, error)
                 return
-            self._say_once(len(pictures), error)
+            self._say_once(error)
             for picture in pictures:  # the others shall not suffer for one
                 self._answer([picture])
             return
@@ -73,13 +73,13 @@ class Pipeline:
                 return
             self._publish(picture, estimate, estimated_s)
 
-    def _say_once(self, count: int, error: Exception) -> None:
-        if not self._said:
+    def _say_once(self, error: Exception) -> None:
+        if not self._said and not isinstance(error, EncodingError):
             self._said = True
             logger.warning(
-                'the engine failed on %d images at once (%s); from now on each is tried alone '
-                'when that happens',
-                *(count, error),
+                'the engine failed on the images of several cameras at once (%s); each is tried '
+                'alone now, and whenever that happens again',
+                error,
             )
 
     def _estimate(self, images: list[EncodedImage]) -> list[Estimate]:
@@ -95,16 +95,15 @@ class Pipeline:
         began_s = time.perf_counter()
         try:
             camera.publish(arrival, picture.image, estimate, self._estimator)
+            times = Times(
+                wait=(picture.began_s - arrival.at_s) * 1e3,
+                prepare=(estimated_s - picture.began_s) * 1e3 - engine_ms,
+                engine=engine_ms,
+                publish=(time.perf_counter() - began_s) * 1e3,
+            )
+            camera.answered(arrival, times)
         except Exception as error:
             _refuse(arrival, error)
-            return
-        times = Times(
-            wait=(picture.began_s - arrival.at_s) * 1e3,
-            prepare=(estimated_s - picture.began_s) * 1e3 - engine_ms,
-            engine=engine_ms,
-            publish=(time.perf_counter() - began_s) * 1e3,
-        )
-        camera.answered(arrival, times)
 
 
 def _open(arrival: Arrival) -> Picture | None:
@@ -121,7 +120,7 @@ def _refuse(arrival: Arrival, error: Exception) -> None:
     if isinstance(error, (EncodingError, EngineError)):
         arrival.camera.refuse(kind_of(arrival.image, error), str(error))
     else:
-        arrival.camera.refuse('unexpected error', f'{type(error).__name__}: {error}')
+        arrival.camera.refuse_unexpected(error)
 
 
 def kind_of(image: ReceivedImage | ReceivedCompressedImage, error: Exception) -> str:

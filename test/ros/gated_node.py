@@ -1,8 +1,8 @@
 """
 The node with fake engines that a test holds busy.
 
-Each image prints ``busy`` and waits for a line on standard input: ``go`` answers, ``nan`` answers
-NaN, ``fail`` raises what a library would raise.
+Each call prints ``batch N`` and ``busy`` and waits for a line on standard input: ``go`` answers,
+``nan`` answers NaN, ``fail`` raises what a library would raise.
 """
 
 import sys
@@ -13,16 +13,16 @@ from keypoint_perception.ros.perception_node import main
 import numpy as np
 
 
-def load(model_dir, name, *, threads, **settings):
+def load(model_dir, name, *, max_batch, **settings):
     """Return an engine that asks the test after its warm-up."""
-    del model_dir, name, threads, settings
-    runs = iter(range(10_000))
+    del model_dir, name, settings
+    runs, warm_up = iter(range(10_000)), max_batch * loading.WARM_UP_RUNS
 
     def answer(images):
         keypoints = np.full((len(images), 3, 3), 0.5, np.float32)
-        if next(runs) < loading.WARM_UP_RUNS:
+        if next(runs) < warm_up:
             return keypoints
-        print('busy', flush=True)
+        print(f'batch {len(images)}\nbusy', flush=True)
         what = sys.stdin.readline().strip()
         if what == 'fail':
             raise RuntimeError('the library broke')

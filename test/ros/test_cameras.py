@@ -1,5 +1,7 @@
 """Two cameras in one process over DDS: each has its own topics, faults and diagnosis."""
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
@@ -68,6 +70,45 @@ def test_one_cameras_fault_is_its_own(peer, node, topics, make_image):
     peer.publish_until(
         lambda: clouds['left'], publishers['left'], make_image(20_000), 'recovery', node
     )
+
+
+def test_images_of_a_busy_time_are_one_call_and_none_starves(peer, start_node, make_image):
+    gated = str(Path(__file__).with_name('gated_node.py'))
+    node = start_node(
+        module=gated,
+        model='fake',
+        cameras='[left, right]',
+        engine_timeout=0.0,
+        remaps={'__node': 'gated_node'},
+    )
+    clouds = {c: peer.collect(PointCloud2, f'/gated_node/{c}/keypoints') for c in CAMERAS}
+    cameras = {c: peer.publisher(Image, f'/{c}/image') for c in CAMERAS}
+    diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
+
+    def received(camera):
+        statuses = [s for d in diagnoses for s in d.status if s.name.startswith('/gated_node')]
+        found = [s.values for s in statuses if f' {camera} ' in s.name]
+        return found and int({p.key: p.value for p in found[-1]}['images received'])
+
+    def flooded():
+        cameras['left'].publish(make_image(2))
+        return received('left') > 20
+
+    busy = lambda: node.count('^busy$')  # noqa: E731
+    peer.publish_until(busy, cameras['left'], make_image(1), 'work on the first image', node)
+    peer.publish_until(
+        lambda: received('right'), cameras['right'], make_image(3), 'an image of right', node
+    )
+    peer.spin_until(flooded, 'many images of left', node)
+    assert node.count('^batch 1$') == 1
+    node.write('go')
+    node.wait_for('^batch 2$')
+    node.write('go')
+    peer.spin_until(lambda: clouds['right'], 'an answer to right', node)
+    assert clouds['right'][0].header.stamp.sec == 3
+    peer.spin_until(lambda: len(clouds['left']) == 2, 'two answers to left', node)
+    assert [cloud.header.stamp.sec for cloud in clouds['left']] == [1, 2]
+    assert node.stop() == 0
 
 
 def test_node_ends_cleanly(node):

@@ -284,6 +284,24 @@ def test_an_engine_that_works_again_is_well(stage, clock):
     assert (stage.keeper.fault, stage.keeper.faults) == ('', 0)
 
 
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+def test_a_thread_that_ends_is_replaced(stage, clock, monkeypatch):
+    def process(self, items):
+        raise KeyError(items[0])
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Way, 'process', process)
+        stage.put(1)
+        stage.keeper._worker._thread.join(PATIENCE_S)
+    stage.keeper.watch(TIMEOUT_S)
+    assert stage.keeper.fault.startswith('the inference thread has ended, which is a bug')
+    clock.now += 1
+    stage.keeper.watch(TIMEOUT_S)
+    stage.call_soon()
+    stage.put(2)
+    assert stage.next() == ('first', 2)
+
+
 def test_a_model_that_is_gone_is_tried_again(stage, clock):
     stage.answers['fails'] = fail
     stage.exchange(Wish('fails', 'fake', 1))

@@ -9,6 +9,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from diagnostic_msgs.msg import DiagnosticArray
 from keypoint_perception.ros.messages import from_point_cloud
 import numpy as np
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, PointCloud2
 
 
@@ -113,6 +114,44 @@ def test_a_publisher_that_dies_and_returns_is_heard_again(peer, node, make_image
         peer.diagnosed('^publishing at', diagnoses, node)
     # each silence is said once
     assert node.count('nothing published: no publisher on /cam/image') == 2
+
+
+def test_a_simulators_clock_may_go_back(peer, start_node, model_dir, make_image):
+    node = start_node(
+        model=model_dir, use_sim_time=True, remaps={'__node': 'sim', 'image': '/sim/image'}
+    )
+    clouds = peer.collect(PointCloud2, '/sim/keypoints')
+    diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
+    clock, camera = peer.publisher(Clock, '/clock'), peer.publisher(Image, '/sim/image')
+
+    def values():
+        statuses = [s for d in diagnoses for s in d.status if s.name.startswith('/sim: ')]
+        return {pair.key: pair.value for pair in statuses[-1].values} if statuses else {}
+
+    def see(sec, condition, what):
+        """Set the clock and publish an image of the same time until a condition holds."""
+        time = Clock()
+        time.clock.sec, time.clock.nanosec = sec, 133_456_789
+
+        def seen():
+            clock.publish(time)
+            camera.publish(make_image(sec))
+            return condition()
+
+        peer.spin_until(seen, what, node)
+
+    def ages():
+        return float(values().get('age of stamps at arrival p95 (ms)', 'nan'))
+
+    see(1000, lambda: ages() == 10.0, 'an age of 10 ms')
+    assert values()['stamps or clock went back'] == '0'
+    see(500, lambda: values()['stamps or clock went back'] == '1', 'a jump back')
+    see(500, lambda: ages() == 10.0, 'an age of 10 ms again')
+    assert values()['stamps or clock went back'] == '1'
+    assert clouds
+    assert node.stop() == 0
+    assert node.count('ERROR') == 0
+    assert 'Traceback' not in node.output
 
 
 def test_node_ends_cleanly(node):

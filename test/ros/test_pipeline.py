@@ -168,7 +168,7 @@ def test_what_a_library_raises_leaves_one_image_out(node, make):
     way.process(image())
     way.process(image())
     assert way.counts().bad == {'unexpected error': 1}
-    assert way.counts().last_bad == 'MemoryError: full'
+    assert way.counts().last_bad == 'MemoryError: full.'
     (cloud,) = node.publishers['~/keypoints'].messages
     assert from_point_cloud(cloud)['confidence'][0] == 0.25
 
