@@ -152,7 +152,7 @@ def test_named_points_are_measured_too(exported, frames):
 def test_a_precision_that_is_not_there_is_named_with_a_way_to_get_it(exported):
     manifest = read_manifest(exported)
     with pytest.raises(
-        ModelError, match=r'is not there in int8, it has fp32; run `export .* int8'
+        ModelError, match=r'not there in int8, it has fp32; run `export .* int8'
     ):
         onnx_file(exported, manifest, 'int8')
     with pytest.raises(ModelError, match="'int4' is not known; known: fp32, fp16, int8"):
