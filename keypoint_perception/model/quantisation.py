@@ -82,6 +82,8 @@ def write_quantised(
     if pixels is not None:
         _take_bytes(model.graph, pixels)
         _round_instead_of_relu(model.graph)
+    if signed:
+        _exact_biases(onnx, model.graph)
     del model.graph.value_info[:]  # what the library knew of maps that are bytes now
     onnx.save(model, str(path))
 
@@ -156,6 +158,26 @@ def _round_instead_of_relu(graph) -> None:
             for reader in readers:
                 reader.input[0] = relu.input[0]
             graph.node.remove(relu)
+
+
+def _exact_biases(onnx, graph) -> None:
+    """
+    Give back biases in single precision: they were made numbers of 32 bits.
+
+    TensorRT's DequantizeLinear takes bytes alone (onnxruntime issue 14229).
+    """
+    constants = {constant.name: constant for constant in graph.initializer}
+    read = onnx.numpy_helper.to_array
+    for node in [node for node in graph.node if node.op_type == 'DequantizeLinear']:
+        whole = constants.get(node.input[0])
+        if whole is None or whole.data_type != onnx.TensorProto.INT32:
+            continue
+        exact = read(whole).astype(np.float32) * read(constants[node.input[1]])
+        graph.initializer.append(onnx.numpy_helper.from_array(exact, node.output[0]))
+        graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for constant in [constant for constant in graph.initializer if constant.name not in used]:
+        graph.initializer.remove(constant)
 
 
 def _readers(graph, name: str) -> list:

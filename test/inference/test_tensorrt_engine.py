@@ -220,6 +220,20 @@ def test_a_precision_that_was_not_exported_is_refused(machine):
         machine.engine(precision='fp16')
 
 
+def test_whole_numbers_must_have_a_sign(machine):
+    name = 'keypointer.int8.onnx'
+    (machine.model / name).write_bytes((machine.model / 'keypointer.onnx').read_bytes())
+    for signed in (False, True):
+        manifest = replace(read_manifest(machine.model), precisions={'int8': {'signed': signed}})
+        files = {*manifest.files, name}
+        write_manifest(machine.model, manifest, files=sorted(files))
+        if signed:
+            assert machine.engine(precision='int8').ready.origin == 'built'
+        else:
+            with pytest.raises(ModelError, match=r'unsigned bytes, which .* int8 --signed`'):
+                machine.engine(precision='int8')
+
+
 def test_the_precision_has_a_file_and_an_engine_of_its_own(machine):
     name = 'keypointer.fp16.onnx'
     (machine.model / name).write_bytes((machine.model / 'keypointer.onnx').read_bytes())
