@@ -21,11 +21,13 @@ class Wish(NamedTuple):
     :param model: model directory
     :param engine: name of the library
     :param threads: CPU threads of one inference
+    :param precision: of the network
     """
 
     model: str
     engine: str
     threads: int
+    precision: str = 'fp32'
 
     @property
     def model_dir(self) -> Path:
@@ -64,6 +66,7 @@ def load_warm(
             wish.model_dir,
             wish.engine,
             threads=wish.threads,
+            precision=wish.precision,
             max_batch=batch_sizes,
             progress=progress,
         )

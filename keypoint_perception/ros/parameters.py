@@ -12,6 +12,7 @@ import re
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.inference.engine import ENGINE_NAMES
+from keypoint_perception.manifest import PRECISIONS
 from keypoint_perception.ros.point_filter import FILTERS
 
 TRANSPORTS = ('raw', 'compressed')
@@ -28,6 +29,7 @@ class NodeParameters:
     cameras: tuple[str, ...]
     engine: str
     threads: int
+    precision: str
     image_transport: str
     autostart: bool
     lazy: bool
@@ -136,6 +138,12 @@ PARAMETERS = (
         'CPU threads of one inference; 0 leaves it to the library.',
         low=0,
         high=256,
+    ),
+    Parameter(
+        'precision',
+        'fp32',
+        'Network to run; the others are made by `export --precision`.',
+        choices=PRECISIONS,
     ),
     Parameter(
         'image_transport',
