@@ -1,0 +1,32 @@
+"""The package's Python log, spoken by a node."""
+
+from __future__ import annotations
+
+import logging
+
+from rclpy.node import Node
+
+
+class _Forward(logging.Handler):
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self._log = node.get_logger()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # A line for each: rclpy raises where one line of code speaks with two severities.
+        if record.levelno >= logging.ERROR:
+            self._log.error(record.getMessage())
+        elif record.levelno >= logging.WARNING:
+            self._log.warning(record.getMessage())
+        elif record.levelno >= logging.INFO:
+            self._log.info(record.getMessage())
+        else:
+            self._log.debug(record.getMessage())
+
+
+def forward_logs(node: Node) -> None:
+    """Let the package's Python log speak through a node, and nowhere else."""
+    logger = logging.getLogger('keypoint_perception')
+    logger.setLevel(logging.INFO)
+    logger.handlers = [_Forward(node)]
+    logger.propagate = False
