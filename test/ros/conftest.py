@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import fcntl
 import importlib
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -25,8 +27,28 @@ AGAIN_S = 0.5
 HEIGHT, WIDTH = 48, 64
 
 
+def lock_domain(at_end) -> int:
+    """Return a domain that no other session of tests on this machine uses."""
+    domains = list(range(1, 102))
+    random.SystemRandom().shuffle(domains)
+    for domain in domains:
+        # left where it is: who removes it takes it from a session that has it open
+        path = Path(tempfile.gettempdir(), f'keypoint_perception_domain_{domain}.lock')
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:  # another user's
+            continue
+        at_end(lambda lock=lock: os.close(lock))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        return domain
+    pytest.fail('All 101 ROS domains of this machine are used by tests.')
+
+
 @pytest.fixture(scope='session')
-def ros_domain():
+def ros_domain(request):
     """Keep this session's nodes apart from all others, and let ROS find itself."""
     pytest.importorskip('rclpy', reason='rclpy is not installed')
     from keypoint_perception.ros.installation import find_ros
@@ -36,7 +58,7 @@ def ros_domain():
         warnings.simplefilter('ignore', DeprecationWarning)
         importlib.import_module('rosidl_generator_py')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 101)))
+        patch.setenv('ROS_DOMAIN_ID', str(lock_domain(request.addfinalizer)))
         patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         patch.setenv('AMENT_PREFIX_PATH', os.environ.get('AMENT_PREFIX_PATH', ''))
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
