@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from builtin_interfaces.msg import Time
 from examples.arm import Arm
-from examples.session import run_ros
+from examples.session import run_node
 from keypoint_perception.ros.messages import to_image, to_point_cloud
 import numpy as np
-import rclpy
-import rclpy.clock
+from rclpy.clock import Clock as WallClock
+from rclpy.clock import ClockType
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
@@ -52,8 +52,9 @@ class ArmNode(Node):
             Float64MultiArray, 'forward_position_controller/commands', self._on_command, 1
         )
         self._said = False
-        wall = rclpy.clock.Clock(clock_type=rclpy.clock.ClockType.STEADY_TIME)
+        wall = WallClock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(TICK_NS * 1e-9, self._tick, clock=wall)
+        print('{"event": "ready"}', flush=True)
 
     def _on_command(self, command: Float64MultiArray) -> None:
         goals = np.array(command.data)
@@ -91,13 +92,7 @@ class ArmNode(Node):
 
 def main() -> None:
     """Run the arm until it is told to stop."""
-
-    def work() -> None:
-        node = ArmNode()
-        print('{"event": "ready"}', flush=True)
-        rclpy.spin(node)
-
-    run_ros(work)
+    run_node(ArmNode)
 
 
 if __name__ == '__main__':

@@ -29,13 +29,12 @@ from __future__ import annotations
 
 import json
 
-from examples.session import run_ros
+from examples.session import run_node
 from examples.visual_servo import Exploration, ImageJacobian, JointHistory, Progress, Servo
 from geometry_msgs.msg import PointStamped
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.ros.messages import from_point_cloud
 import numpy as np
-import rclpy
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState, PointCloud2
@@ -226,7 +225,7 @@ def to_ns(stamp) -> int:
 
 def main() -> None:
     """Control until told to stop."""
-    run_ros(lambda: rclpy.spin(ServoNode()))
+    run_node(ServoNode)
 
 
 if __name__ == '__main__':

@@ -33,6 +33,22 @@ def spin_until(node: Node, condition: Callable[[], bool], awaited: str) -> None:
         rclpy.spin_once(node, timeout_sec=0.1)
 
 
+def run_node(make: Callable[[], Node]) -> None:
+    """Make a node and spin until it is told to stop, which is how it ends well."""
+
+    def work() -> None:
+        try:
+            rclpy.spin(make())
+        except (KeyboardInterrupt, ExternalShutdownException):
+            pass
+        except Exception:
+            # A signal ends ROS at whatever line the node is; what fails for that is no error.
+            if rclpy.ok():
+                raise
+
+    run_ros(work)
+
+
 def run_ros(work: Callable[[], None]) -> None:
     """Do some work between ROS's start and end; what a user can mend is one sentence."""
     rclpy.init()

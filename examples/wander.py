@@ -9,9 +9,8 @@ program might. Parameters: ``seed``; ``fastest`` (mean speed of the fastest join
 
 from __future__ import annotations
 
-from examples.session import run_ros
+from examples.session import run_node
 import numpy as np
-import rclpy
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
@@ -65,7 +64,7 @@ class Wander(Node):
 
 def main() -> None:
     """Wander until told to stop."""
-    run_ros(lambda: rclpy.spin(Wander()))
+    run_node(Wander)
 
 
 if __name__ == '__main__':

@@ -61,4 +61,4 @@ def test_the_arm_moves_as_commanded_and_shows_it(peer, start):
     stamps = [to_ns(s.header.stamp) for s in states]
     assert set(np.diff(stamps)) == {16_666_666}, 'no moment is left out, however slow the machine'
     assert to_ns(clocks[0].clock) >= 10**9
-    assert arm.stop() == 130
+    assert arm.stop() == 0

@@ -106,7 +106,7 @@ def servo(start, world):
     world.until(lambda: all(count() for count in connected), 'the controller', process)
     world.until(lambda: world.says('waiting'), 'a status', process)
     yield process
-    assert process.stop() in (0, 130)
+    assert process.stop() == 0
 
 
 def test_it_brings_the_tip_to_its_target_and_holds_when_blind(world, servo):

@@ -55,7 +55,7 @@ def prefix(tmp_path_factory, ros_domain):
     (marker / 'keypoint_perception').touch()
     share = prefix / 'share' / 'keypoint_perception'
     share.mkdir()
-    for folder in ('launch', 'config'):
+    for folder in ('launch', 'config', 'examples'):
         (share / folder).symlink_to(ROOT / folder)
     program = prefix / 'lib' / 'keypoint_perception' / 'perception_node'
     program.parent.mkdir(parents=True)
@@ -119,3 +119,24 @@ def test_missing_dds_profile_is_said(launch):
     launched = launch('model:=/nowhere', 'dds_profile:=/nowhere.xml')
     launched.wait_for("dds_profile: '/nowhere.xml' is no file; give a Fast DDS profile")
     launched.wait()
+
+
+def test_a_loop_is_closed(prefix, launch, start, peer, model_dir):
+    from rclpy.qos import DurabilityPolicy
+    from sensor_msgs.msg import JointState, PointCloud2
+    from std_msgs.msg import String
+
+    del launch  # but not the environment that it set
+    pytest.importorskip('pybullet', reason='PyBullet is not installed: extra `examples`')
+    path = prefix / 'share' / 'keypoint_perception' / 'launch' / 'closed_loop.launch.py'
+    launched = start('-c', LAUNCH, str(path), f'model:={model_dir}', 'landmark:=kp1')
+    states = peer.collect(JointState, '/joint_states')
+    clouds = peer.collect(PointCloud2, '/perception_node/keypoints')
+    latched = DurabilityPolicy.TRANSIENT_LOCAL
+    statuses = peer.collect(String, '/servo_node/status', durability=latched)
+    peer.spin_until(lambda: states and clouds and statuses, 'all three', launched)
+    assert statuses[0].data == 'waiting'
+    # the arm's time, which begins at 1 s
+    assert clouds[0].header.stamp.sec < 1000
+    assert launched.stop() == 0
+    launched.wait_for('process has finished cleanly', count=3)
