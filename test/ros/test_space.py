@@ -122,12 +122,13 @@ def test_calibration_that_never_comes_is_said_once_and_u_v_go_on(scene, node, pe
     assert node.count(told) == 1
 
 
-def test_calibration_that_is_sent_once_and_kept_arrives(scene, peer):
+def test_calibration_that_is_sent_once_and_kept_arrives(peer, node, make_image):
     from rclpy.qos import DurabilityPolicy, QoSProfile
 
     kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     publisher = peer.node.create_publisher(CameraInfo, '/cam/camera_info', kept)
     publisher.publish(camera_info())
+    scene = Scene(peer, node, make_image)  # only now does the node listen
     points = scene.points(known, 'points in space', sec=5, depth=depth_image(2.0))
     np.testing.assert_allclose(points['x'][0], 2 * RAY, rtol=1e-6)
     # another driver, which sends it again and again, is heard as well
