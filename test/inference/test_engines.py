@@ -43,13 +43,13 @@ def test_engine_knows_its_model(model):
     engine = load_engine(model, 'onnxruntime', threads=1)
     assert engine.input_hw == (48, 64)
     assert engine.keypoint_names == ('kp0', 'kp1', 'kp2')
-    assert 'CPUExecutionProvider, 1 threads' in engine.description
+    assert 'CPUExecutionProvider, fp32, 1 threads' in engine.description
 
 
 def test_auto_says_what_it_chose_and_why(model, caplog):
     with caplog.at_level(logging.INFO, logger='keypoint_perception'):
         assert load_engine(model).name == 'onnxruntime'
-    assert 'auto chose onnxruntime, because' in caplog.text
+    assert 'engine: auto chose onnxruntime on cpu, because tensorrt is not' in caplog.text
 
 
 def test_unknown_engine_is_refused_with_the_known_ones(model):
