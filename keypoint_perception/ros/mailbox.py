@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 import threading
 import time
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Item = TypeVar('Item')
 
-# Who has sent nothing for so long is not waited for.
-RECENT_S = 0.5
+
+class Rhythm(NamedTuple):
+    """When a sender last sent, and how long after the time before, in seconds."""
+
+    last_s: float
+    interval_s: float
+
+    def due(self, from_s: float, to_s: float) -> bool:
+        """Return whether the next item is to be expected by then, and not long overdue."""
+        next_s = self.last_s + self.interval_s
+        return next_s <= to_s and from_s <= next_s + self.interval_s / 2
 
 
 class Mailbox(Generic[Item]):
@@ -24,7 +33,7 @@ class Mailbox(Generic[Item]):
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._items: dict[Hashable, Item] = {}
-        self._last_put: dict[Hashable, float] = {}
+        self._rhythms: dict[Hashable, Rhythm] = {}
         self._first_put = 0.0
 
     def put(self, sender: Hashable, item: Item) -> bool:
@@ -35,7 +44,9 @@ class Mailbox(Generic[Item]):
                 self._first_put = now
             replaced = self._items.pop(sender, None) is not None
             self._items[sender] = item
-            self._last_put[sender] = now
+            before = self._rhythms.get(sender)
+            interval_s = now - before.last_s if before else float('inf')
+            self._rhythms[sender] = Rhythm(now, interval_s)
             self._changed.notify_all()
         return replaced
 
@@ -43,33 +54,34 @@ class Mailbox(Generic[Item]):
         """
         Wait for items, and take all that are there.
 
-        :param budget_s: how long the oldest of them may wait for those of the other senders, of
-            whom only those are waited for that have sent lately
+        :param budget_s: how long the oldest of them may wait for those of the other senders;
+            only those are waited for whose next item is due within it
         :param given_up: tells whether to wait no more; look again by :meth:`wake`
         :return: the items, oldest first; none when given up
         """
         with self._changed:
             self._changed.wait_for(lambda: given_up() or self._items)
             if budget_s > 0:
-                left = self._first_put + budget_s - time.monotonic()
+                until = self._first_put + budget_s
+                left = until - time.monotonic()
                 if left > 0:
-                    self._changed.wait_for(lambda: given_up() or self._complete(), left)
+                    self._changed.wait_for(lambda: given_up() or self._complete(until), left)
             if given_up():
                 return []
             items, self._items = list(self._items.values()), {}
         return items
 
-    def _complete(self) -> bool:
-        since = time.monotonic() - RECENT_S
-        return all(
-            sender in self._items or last < since for sender, last in self._last_put.items()
+    def _complete(self, until_s: float) -> bool:
+        return not any(
+            sender not in self._items and rhythm.due(self._first_put, until_s)
+            for sender, rhythm in self._rhythms.items()
         )
 
     def forget(self, sender: Hashable) -> None:
         """Throw away what is left of a sender, and wait for it no more."""
         with self._changed:
             self._items.pop(sender, None)
-            self._last_put.pop(sender, None)
+            self._rhythms.pop(sender, None)
 
     def wake(self) -> None:
         """Let a waiting thread look whether to give up."""

@@ -74,7 +74,7 @@ def of_camera(camera: Camera, common: Circumstances) -> Circumstances:
     """Return what stands beside the counts of a camera."""
     listening = camera.input
     if listening is None:
-        return replace(common, camera=camera.name, unheard=camera.outputs)
+        return replace(common, camera=camera.name, topic=camera.topic, unheard=camera.outputs)
     return replace(
         common,
         camera=camera.name,

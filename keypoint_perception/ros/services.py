@@ -62,6 +62,7 @@ class Services:
 
         if self._recorder is not None and not self._recorder.finished.is_set():
             return False, f'{str(self._recorder.out)!r} is being recorded; end it first.'
+        self.stop()  # one that has ended by itself
         topics = [topic for camera in self._node.cameras for topic in camera.sources]
         if not topics:
             return False, 'The node is unconfigured and knows no cameras; configure it first.'

@@ -5,6 +5,7 @@ import threading
 from keypoint_perception.ros import mailbox as mailbox_module
 from keypoint_perception.ros.mailbox import Mailbox
 from keypoint_perception.ros.worker import Worker
+import pytest
 
 PATIENCE_S = 30
 
@@ -48,12 +49,27 @@ def test_all_senders_are_taken_at_once_oldest_first():
     assert mailbox.take(given_up=never) == [4]
 
 
-def test_who_has_sent_lately_is_waited_for():
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(mailbox_module, 'time', clock)
+    return clock
+
+
+@pytest.fixture
+def mailbox(clock):
+    """Return an empty mailbox to which b has sent at 1000 s and 1100 s: it is due at 1200 s."""
     mailbox = Mailbox()
+    for now in (1000.0, 1100.0):
+        clock.now = now
+        mailbox.put('b', 0)
+        mailbox.take(given_up=never)
+    return mailbox
+
+
+def test_who_is_due_is_waited_for(mailbox, clock):
+    clock.now = 1190.0
     mailbox.put('a', 1)
-    mailbox.put('b', 2)
-    mailbox.take(given_up=never)
-    mailbox.put('a', 3)
     looked = threading.Event()
 
     def look():
@@ -62,42 +78,41 @@ def test_who_has_sent_lately_is_waited_for():
 
     def put():
         assert looked.wait(PATIENCE_S)
-        mailbox.put('b', 4)
+        mailbox.put('b', 2)
 
     thread = threading.Thread(target=put)
     thread.start()
     # the budget is never used up: it ends with the item
-    assert mailbox.take(budget_s=PATIENCE_S, given_up=look) == [3, 4]
+    assert mailbox.take(budget_s=PATIENCE_S, given_up=look) == [1, 2]
     thread.join()
 
 
-def test_a_silent_sender_is_not_waited_for(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(mailbox_module, 'time', clock)
-    mailbox = Mailbox()
+@pytest.mark.parametrize(
+    ('now', 'budget_s'),
+    [(1120.0, 50.0), (1260.0, 100.0)],
+    ids=['not due within the budget', 'long overdue'],
+)
+def test_who_is_not_due_is_not_waited_for(mailbox, clock, now, budget_s):
+    clock.now = now
     mailbox.put('a', 1)
-    mailbox.put('b', 2)
-    mailbox.take(given_up=never)
-    clock.now += mailbox_module.RECENT_S + 0.1
-    mailbox.put('a', 3)
-    assert mailbox.take(budget_s=PATIENCE_S, given_up=never) == [3]
-    mailbox.put('b', 4)
-    mailbox.take(given_up=never)
+    assert mailbox.take(budget_s=budget_s, given_up=never) == [1]
+
+
+def test_who_has_sent_once_or_is_forgotten_is_not_waited_for(mailbox, clock):
+    clock.now = 1190.0
+    mailbox.put('c', 1)
     mailbox.forget('b')
-    mailbox.put('a', 5)
-    assert mailbox.take(budget_s=PATIENCE_S, given_up=never) == [5]
-
-
-def test_an_item_that_has_waited_for_its_budget_waits_no_more(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(mailbox_module, 'time', clock)
-    mailbox = Mailbox()
-    mailbox.put('b', 0)
     mailbox.take(given_up=never)
-    mailbox.put('a', 1)
-    clock.now += 0.2  # as long as an engine was busy
     mailbox.put('a', 2)
-    assert mailbox.take(budget_s=0.1, given_up=never) == [2]
+    assert mailbox.take(budget_s=PATIENCE_S, given_up=never) == [2]
+
+
+def test_an_item_that_has_waited_for_its_budget_waits_no_more(mailbox, clock):
+    clock.now = 1190.0
+    mailbox.put('a', 1)
+    clock.now = 1400.0  # as long as an engine was busy
+    mailbox.put('a', 2)
+    assert mailbox.take(budget_s=100.0, given_up=never) == [2]
 
 
 def test_giving_up_lets_the_waiting_thread_go():
