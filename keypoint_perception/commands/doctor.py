@@ -17,8 +17,20 @@ def doctor(
     as_json: Annotated[
         bool, typer.Option('--json', help='Print JSON instead of a table.')
     ] = False,
+    gpu: Annotated[
+        bool,
+        typer.Option(
+            '--gpu', help='Build an engine on the GPU, compare and measure it, for a bug report.'
+        ),
+    ] = False,
+    max_batch: Annotated[int, typer.Option(help='--gpu: images of one pass.')] = 2,
 ) -> None:
     """Say what is installed, what will be used, what is missing and how to get it."""
+    if gpu:
+        from keypoint_perception.commands.gpu_report import gpu_report
+
+        gpu_report(model, max_batch=max_batch, as_json=as_json)
+        return
     from keypoint_perception.commands.diagnosis import BROKEN, diagnose
 
     findings = [*diagnose(), engine_choice()]

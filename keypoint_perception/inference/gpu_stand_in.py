@@ -1,0 +1,107 @@
+"""
+A model directory without training whose network has the operators of trained ones.
+
+For checking a GPU: convolution, norm, pooling, softmax and a read-out that is smooth in the
+image, so that two libraries that add in another order answer the same. The answers mean nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keypoint_perception.errors import EngineError
+from keypoint_perception.inference.stand_in import IR_VERSION, OPSET
+from keypoint_perception.manifest import Manifest, ONNX_NAME, write_manifest
+import numpy as np
+
+STRIDE = 8
+CHANNELS = 32
+GROUPS = 4
+# Logits are this many times larger than the last convolution makes them: maps with one peak.
+SHARPNESS = 20.0
+
+
+def write_gpu_stand_in(
+    model_dir: Path, *, keypoints: int = 8, input_hw: tuple[int, int] = (96, 128)
+) -> Manifest:
+    """
+    Write a model directory.
+
+    :param input_hw: multiples of 16, px
+    :raises EngineError: if the package ``onnx``, which writes models, is not installed
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        msg = (
+            f'The package onnx, which writes the model to check with, is not installed ({error}); '
+            'install it with `pip install onnx`, or name a model directory.'
+        )
+        raise EngineError(msg) from error
+    model_dir = Path(model_dir)
+    model_dir.mkdir(parents=True, exist_ok=True)
+    onnx.save(_network(onnx, keypoints, input_hw), str(model_dir / ONNX_NAME))
+    names = tuple(f'kp{k}' for k in range(keypoints))
+    manifest = Manifest(names, input_hw, objective='none', network='stand-in for GPUs')
+    return write_manifest(model_dir, manifest, files=[ONNX_NAME])
+
+
+def _network(onnx, keypoints: int, input_hw: tuple[int, int]):
+    helper, types = onnx.helper, onnx.TensorProto
+    graph = helper.make_graph(
+        _nodes(helper.make_node, types),
+        'gpu_stand_in',
+        [helper.make_tensor_value_info('image', types.UINT8, ['N', *input_hw, 3])],
+        [helper.make_tensor_value_info('keypoints', types.FLOAT, ['N', keypoints, 3])],
+        [
+            onnx.numpy_helper.from_array(array, name)
+            for name, array in _constants(keypoints, input_hw).items()
+        ],
+    )
+    opset = helper.make_opsetid('', OPSET)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+
+
+def _constants(keypoints: int, input_hw: tuple[int, int]) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    height, width = (side // (2 * STRIDE) for side in input_hw)
+    y, x = np.mgrid[:height, :width].reshape(2, -1)
+    cells = np.stack([x, y], axis=1) * 2.0 * STRIDE + STRIDE - 0.5
+
+    def weights(*shape: int) -> np.ndarray:
+        scale = np.sqrt(2 / np.prod(shape[1:]))
+        return (random.standard_normal(shape) * scale).astype(np.float32)
+
+    return {
+        'white': np.array(255.0, np.float32),
+        'fold': weights(CHANNELS, 3, STRIDE, STRIDE),
+        'mix': weights(CHANNELS, CHANNELS, 3, 3),
+        'head': weights(keypoints, CHANNELS, 1, 1) * np.float32(SHARPNESS),
+        'groups': np.array([0, GROUPS, -1], np.int64),
+        'ones': np.ones(GROUPS, np.float32),
+        'zeros': np.zeros(GROUPS, np.float32),
+        'maps': np.array([-1, CHANNELS, 2 * height, 2 * width], np.int64),
+        'cells': np.array([0, keypoints, -1], np.int64),
+        'places': cells.astype(np.float32),
+    }
+
+
+def _nodes(node, types) -> list:
+    return [
+        node('Cast', ['image'], ['float_image'], to=types.FLOAT),
+        node('Transpose', ['float_image'], ['planes'], perm=[0, 3, 1, 2]),
+        node('Div', ['planes', 'white'], ['pixels']),
+        node('Conv', ['pixels', 'fold'], ['folded'], strides=[STRIDE, STRIDE]),
+        node('Reshape', ['folded', 'groups'], ['grouped']),
+        node('InstanceNormalization', ['grouped', 'ones', 'zeros'], ['even'], epsilon=1e-5),
+        node('Reshape', ['even', 'maps'], ['normed']),
+        node('Relu', ['normed'], ['active']),
+        node('Conv', ['active', 'mix'], ['mixed'], pads=[1, 1, 1, 1]),
+        node('MaxPool', ['mixed'], ['pooled'], kernel_shape=[2, 2], strides=[2, 2]),
+        node('Conv', ['pooled', 'head'], ['logits']),
+        node('Reshape', ['logits', 'cells'], ['flat']),
+        node('Softmax', ['flat'], ['maps_'], axis=-1),
+        node('MatMul', ['maps_', 'places'], ['uv']),
+        node('ReduceMax', ['maps_'], ['peak'], axes=[2], keepdims=1),
+        node('Concat', ['uv', 'peak'], ['keypoints'], axis=-1),
+    ]
