@@ -64,7 +64,9 @@ def shown_options(text: str) -> list[tuple[str, str]]:
     return [(name, o) for name, rest in lines for o in re.findall(r'(?<![\w-])--[\w-]+', rest)]
 
 
-@pytest.mark.parametrize('document', ['README.md', 'CONTRIBUTING.md', 'docs/objectives.md'])
+@pytest.mark.parametrize(
+    'document', ['README.md', 'CONTRIBUTING.md', 'docs/objectives.md', 'docs/tensorrt.md']
+)
 def test_options_that_are_shown_exist(document):
     shown = shown_options((ROOT / document).read_text(encoding='utf-8'))
     commands = get_command(app).commands
