@@ -205,8 +205,8 @@ def main() -> None:
     """Run it; whatever stops it, all processes it started end with it."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('--out', type=Path, default=Path('out/closed_loop'))
-    parser.add_argument('--record', type=float, default=120.0, help='seconds of recording')
-    parser.add_argument('--minutes', type=float, default=5.0, help='of training')
+    parser.add_argument('--record', type=float, default=90.0, help='seconds of recording')
+    parser.add_argument('--minutes', type=float, default=4.0, help='of training')
     parser.add_argument('--steps', type=int, default=0, help='of training, instead of minutes')
     parser.add_argument('--positions', type=int, default=10, help='to command')
     parser.add_argument('--seed', type=int, default=0, help='of motion, training and positions')

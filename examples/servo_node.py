@@ -32,7 +32,7 @@ import json
 from examples.session import run_node
 from examples.visual_servo import Exploration, ImageJacobian, JointHistory, Progress, Servo
 from geometry_msgs.msg import PointStamped
-from keypoint_perception.errors import ConfigError
+from keypoint_perception.errors import ConfigError, EncodingError
 from keypoint_perception.ros.messages import from_point_cloud
 import numpy as np
 from rclpy.node import Node
@@ -70,7 +70,9 @@ class ServoNode(Node):
         self._connect()
 
     def _read_parameters(self) -> None:
-        parameter = lambda name, default: self.declare_parameter(name, default).value  # noqa: E731
+        def parameter(name: str, default):
+            return self.declare_parameter(name, default).value
+
         self._landmark = parameter('landmark', 'tip')
         self._perception = parameter('perception', 'perception_node')
         self._joint_names = parameter('joints', ['shoulder', 'elbow', 'wrist'])
@@ -124,19 +126,28 @@ class ServoNode(Node):
             return  # of another robot, or of another part of this one
         angles = np.array([angle_of[name] for name in self._joint_names])
         self._history.add(to_ns(state.header.stamp), angles)
-        if self._command is None:
+        if self._target is None:  # others may move the arm until there is something to do
             self._command = self._goal = angles
 
     def _on_target(self, target: PointStamped) -> None:
         uv = np.array([target.point.x, target.point.y])
-        if np.isfinite(uv).all():
-            self._target = uv
-            self._progress.restart()
+        if self._command is None or not np.isfinite(uv).all():
+            self.get_logger().warning(
+                f'the target {uv.tolist()} is ignored; expected finite px of the image, and a '
+                f'joint state of {", ".join(self._joint_names)} before it.'
+            )
+            return
+        self._target = uv
+        self._progress.restart()
 
     def _on_points(self, cloud: PointCloud2) -> None:
         """Look where the point is, and set the joints' next goal."""
         self._heard = self.get_clock().now()
-        point = from_point_cloud(cloud)[self._index]
+        try:
+            point = from_point_cloud(cloud)[self._index]
+        except (EncodingError, IndexError) as error:
+            self._hold(str(error))
+            return
         if not point['confidence'] >= self._least_confidence:  # holds for NaN too
             self._hold(f'{self._landmark} is seen with too little confidence')
             return
@@ -196,7 +207,7 @@ class ServoNode(Node):
 
     def _tick(self) -> None:
         """Bring the command nearer to the goal, no faster than allowed."""
-        if self._command is None or self._target is None:
+        if self._target is None:
             return
         silent_s = self._since(self._heard)
         if silent_s > self._stale_s:

@@ -105,12 +105,18 @@ def servo(start, world):
     connected = (world.points.get_subscription_count, world.targets.get_subscription_count)
     world.until(lambda: all(count() for count in connected), 'the controller', process)
     world.until(lambda: world.says('waiting'), 'a status', process)
+    world.until(lambda: world.states.get_subscription_count(), 'the joints', process)
     yield process
     assert process.stop() == 0
 
 
 def test_it_brings_the_tip_to_its_target_and_holds_when_blind(world, servo):
+    from sensor_msgs.msg import PointCloud2
+
     assert world.commands == [], 'nothing moves before a target is given'
+    world.joints = world.joints + 0.1  # moved by somebody else
+    world.tell(np.nan, 50.0)
+    world.until(lambda: servo.count('the target .* is ignored'), 'a warning', servo)
     start = world.tip
     target = start + np.array([-35.0, 20.0])
     world.tell(*target)
@@ -129,11 +135,13 @@ def test_it_brings_the_tip_to_its_target_and_holds_when_blind(world, servo):
     world.until(lambda: world.says('moving'), 'going on', servo)
     world.seen = False
     world.until(lambda: world.says('holding: tip was not heard of for 1 s'), 'holding', servo)
+    world.points.publish(PointCloud2())
+    world.until(lambda: world.says('holding: A cloud of 0 x 0 points'), 'holding', servo)
     world.seen = True
     world.until(lambda: world.says('reached'), 'the second target', servo)
     assert np.linalg.norm(world.tip - start) <= 5.5
 
-    commands = np.array(world.commands)
+    commands = np.array([LIMITS.mean(axis=1) + 0.1, *world.commands])
     assert (commands >= LIMITS[:, 0]).all()
     assert (commands <= LIMITS[:, 1]).all()
     assert np.abs(np.diff(commands, axis=0)).max() <= FASTEST / 30 + 1e-9
