@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keypoint_perception.commands.benchmark_curve import curve
+from keypoint_perception.commands.benchmark_engine import engine
 from keypoint_perception.commands.benchmark_extraction import extraction
 from keypoint_perception.commands.benchmark_learning import learning
 from keypoint_perception.commands.benchmark_node import node
@@ -10,7 +11,7 @@ from keypoint_perception.commands.benchmark_step import step
 import typer
 
 # One line a benchmark.
-BENCHMARKS = (curve, extraction, learning, node, step)
+BENCHMARKS = (curve, engine, extraction, learning, node, step)
 
 benchmark = typer.Typer(help='Measure learning, latency, throughput and memory, as JSON.')
 
