@@ -12,6 +12,7 @@ import sys
 
 from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
+from keypoint_perception.ros.end_with_launch import end_with_launch
 from keypoint_perception.ros.installation import find_ros
 from keypoint_perception.ros.parameters import table
 
@@ -84,6 +85,7 @@ def start_ros(arguments: list[str], *, program: str = 'perception_node') -> None
     """
     import rclpy
 
+    end_with_launch()
     try:
         rclpy.init(args=arguments)
     except Exception as error:  # rclpy's own have no base in common

@@ -25,8 +25,16 @@ OWN_PARAMETERS = {
     'out': ('a text', 'Bag to make; empty: one in `directory` that is named after the time.'),
     'directory': ('a text', 'Where bags are made that are named after the time.'),
     'autostart': ('true or false', 'Record at once; otherwise wait for `~/start_recording`.'),
+    'exit_at_end': ('true or false', 'End the node when a recording has ended by itself.'),
 }
-OWN_DEFAULTS = {'topics': [''], 'out': '', 'directory': '.', 'autostart': True}
+OWN_DEFAULTS = {
+    'topics': [''],
+    'out': '',
+    'directory': '.',
+    'autostart': True,
+    'exit_at_end': False,
+}
+SPIN_S = 0.2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     Run the node until it is told to stop.
 
     :param arguments: command line, by default the process's own
-    :return: 0 when told to stop, 2 for what the user can mend
+    :return: 0 when told to stop or at the end that was asked for, 2 for what the user can mend
     """
     arguments = sys.argv if arguments is None else arguments
     if {'-h', '--help'} & set(arguments):
@@ -68,7 +76,9 @@ def run(arguments: list[str]) -> int:
         executor.add_node(node)
         if node.autostart:
             node.begin()
-        executor.spin()
+        while not node.ended:
+            executor.spin_once(timeout_sec=SPIN_S)
+        return node.exit_code
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
@@ -107,9 +117,10 @@ def check(values: dict[str, object]) -> tuple[dict[str, object], RecorderSetting
             msg = f'Parameter {setting.name}: must be {expected(setting.name)}, got {value!r}.'
             raise ConfigError(msg)
         settings[setting.name] = kind(value)
-    if not isinstance(own['autostart'], bool):
-        msg = f'Parameter autostart: must be true or false, got {own["autostart"]!r}.'
-        raise ConfigError(msg)
+    for name in ('autostart', 'exit_at_end'):
+        if not isinstance(own[name], bool):
+            msg = f'Parameter {name}: must be true or false, got {own[name]!r}.'
+            raise ConfigError(msg)
     return own, RecorderSettings(**settings)
 
 

@@ -46,6 +46,19 @@ class RecorderNode(Node):
         """Return whether to record at once."""
         return bool(check(self._given())[0]['autostart'])
 
+    @property
+    def ended(self) -> bool:
+        """Return whether the recording has ended by itself and the node is to end with it."""
+        recorder = self._recorder
+        if recorder is None or not recorder.finished.is_set():
+            return False
+        return bool(self.get_parameter('exit_at_end').value)
+
+    @property
+    def exit_code(self) -> int:
+        """Return 2 if the recording ended before it was to, else 0."""
+        return 0 if self._recorder is None or self._recorder.summary().asked else 2
+
     def begin(self) -> None:
         """
         Begin a recording.

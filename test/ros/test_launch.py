@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+import signal
 import sys
 from xml.etree import ElementTree
 
@@ -57,25 +58,31 @@ def prefix(tmp_path_factory, ros_domain):
     share.mkdir()
     for folder in ('launch', 'config', 'examples'):
         (share / folder).symlink_to(ROOT / folder)
-    program = prefix / 'lib' / 'keypoint_perception' / 'perception_node'
-    program.parent.mkdir(parents=True)
-    program.write_text(
-        f'#!{sys.executable}\nimport sys\n'
-        'from keypoint_perception.ros.perception_node import main\nsys.exit(main())\n'
-    )
-    program.chmod(0o755)
+    programs = prefix / 'lib' / 'keypoint_perception'
+    programs.mkdir(parents=True)
+    for name in ('perception_node', 'recorder_node'):
+        program = programs / name
+        program.write_text(
+            f'#!{sys.executable}\nimport sys\n'
+            f'from keypoint_perception.ros.{name} import main\nsys.exit(main())\n'
+        )
+        program.chmod(0o755)
     return prefix
 
 
 @pytest.fixture
 def launch(prefix, start, monkeypatch):
-    """Start the launch file with arguments: ``launch('model:=...')``."""
+    """Start a launch file with arguments: ``launch('model:=...', file='record')``."""
     before = os.environ['AMENT_PREFIX_PATH']
     monkeypatch.setenv('AMENT_PREFIX_PATH', f'{prefix}{os.pathsep}{before}')
     for variable in PROFILE_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
-    path = prefix / 'share' / 'keypoint_perception' / 'launch' / 'perception.launch.py'
-    return lambda *arguments: start('-c', LAUNCH, str(path), *arguments)
+    files = prefix / 'share' / 'keypoint_perception' / 'launch'
+
+    def launch_file(*arguments, file='perception'):
+        return start('-c', LAUNCH, str(files / f'{file}.launch.py'), *arguments)
+
+    return launch_file
 
 
 def test_launched_node_publishes_keypoints(peer, launch, model_dir, make_image):
@@ -140,3 +147,55 @@ def test_a_loop_is_closed(prefix, launch, start, peer, model_dir):
     assert clouds[0].header.stamp.sec < 1000
     assert launched.stop() == 0
     launched.wait_for('process has finished cleanly', count=3)
+
+
+def test_cameras_have_their_topics(peer, launch, model_dir, make_image):
+    from sensor_msgs.msg import Image, PointCloud2
+
+    launched = launch(
+        f'model:={model_dir}',
+        'cameras:=left,right',
+        'images:=/l/image_raw,/r/image_raw',
+        file='multi_camera',
+    )
+    clouds = peer.collect(PointCloud2, '/perception_node/right/keypoints')
+    publisher = peer.publisher(Image, '/r/image_raw')
+    peer.publish_until(lambda: clouds, publisher, make_image(5), 'keypoints', launched)
+    assert launched.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        (['cameras:=left,right', 'images:=/l'], r'images: 1 topics for 2 cameras \(left, right\)'),
+        (['cameras:=[]'], 'cameras: no camera is named; expected names, as cameras:=left,right'),
+    ],
+)
+def test_wrong_number_of_topics_is_said(launch, arguments, sentence):
+    launched = launch(*arguments, file='multi_camera')
+    launched.wait_for(sentence)
+    launched.wait()
+
+
+def test_launched_recorder_ends_with_its_recording(peer, launch, tmp_path):
+    from std_msgs.msg import Header
+
+    path = tmp_path / 'run'
+    launched = launch(
+        'topics:=numbers,/others', f'out:={path}', 'max_messages:=2', 'disk_floor:=0',
+        'namespace:=arm', file='record',
+    )  # fmt: skip
+    publisher = peer.publisher(Header, '/arm/numbers')
+    peer.publish_until(lambda: launched.count('recording ended'), publisher, Header(), 'the end')
+    assert launched.wait() == 0
+    assert launched.count('process has finished cleanly')
+    assert (path / 'metadata.yaml').is_file()
+
+
+@pytest.mark.parametrize('how', [signal.SIGTERM, signal.SIGKILL])
+def test_node_ends_with_its_launch(peer, launch, tmp_path, how):
+    """`ros2 launch` does not end its nodes on SIGTERM, and cannot on SIGKILL."""
+    launched = launch('topics:=/numbers', f'out:={tmp_path / "run"}', file='record')
+    peer.spin_until(lambda: 'recorder' in peer.node.get_node_names(), 'the node', launched)
+    launched.stop(how)
+    peer.spin_until(lambda: 'recorder' not in peer.node.get_node_names(), 'its end', launched)

@@ -54,10 +54,27 @@ def test_node_records_from_its_start(peer, start_node, tmp_path):
     node = start_node(module=MODULE, topics='[/numbers]', out=path, disk_floor=0)
     publisher = peer.publisher(Header, '/numbers')
     publisher.publish(Header())
-    peer.spin_until(lambda: publisher.wait_for_all_acked(), 'the acknowledgement', node)
+    peer.spin_until(publisher.wait_for_all_acked, 'the acknowledgement', node)
     assert node.stop() == 0
     node.wait_for(r'recorded .*/run: 1 messages')
     assert count(path) == 1
+
+
+@pytest.mark.parametrize(
+    ('limit', 'code'), [({'max_messages': 1, 'disk_floor': 0}, 0), ({'disk_floor': 1e9}, 2)]
+)
+def test_node_ends_with_its_recording(peer, start_node, tmp_path, limit, code):
+    from std_msgs.msg import Header
+
+    path = tmp_path / 'run'
+    node = start_node(module=MODULE, topics='[/numbers]', out=path, exit_at_end=True, **limit)
+    if code == 0:
+        publisher = peer.publisher(Header, '/numbers')
+        publisher.publish(Header())
+        peer.spin_until(publisher.wait_for_all_acked, 'the acknowledgement', node)
+    assert node.wait() == code
+    node.wait_for('recording ended: ')
+    assert count(path) == (1 if code == 0 else 0)
 
 
 @pytest.mark.parametrize(
