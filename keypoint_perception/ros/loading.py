@@ -22,12 +22,14 @@ class Wish(NamedTuple):
     :param engine: name of the library
     :param threads: CPU threads of one inference
     :param precision: of the network
+    :param provider: where ONNX Runtime computes
     """
 
     model: str
     engine: str
     threads: int
     precision: str = 'fp32'
+    provider: str = 'auto'
 
     @property
     def model_dir(self) -> Path:
@@ -67,6 +69,7 @@ def load_warm(
             wish.engine,
             threads=wish.threads,
             precision=wish.precision,
+            provider=wish.provider,
             max_batch=batch_sizes,
             progress=progress,
         )

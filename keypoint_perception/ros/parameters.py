@@ -11,6 +11,7 @@ import difflib
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.inference.engine import ENGINE_NAMES
+from keypoint_perception.inference.onnx_providers import PROVIDER_NAMES
 from keypoint_perception.manifest import PRECISIONS
 from keypoint_perception.ros.parameter import KIND_NAMES, Parameter, to_descriptor, to_ros
 from keypoint_perception.ros.point_filter import FILTERS
@@ -27,6 +28,7 @@ class NodeParameters:
     engine: str
     threads: int
     precision: str
+    provider: str
     image_transport: str
     autostart: bool
     lazy: bool
@@ -78,6 +80,12 @@ PARAMETERS = (
         'fp32',
         'Network to run; the others are made by `export --precision`.',
         choices=PRECISIONS,
+    ),
+    Parameter(
+        'provider',
+        'auto',
+        'Where ONNX Runtime computes; `auto` takes CUDA, else the CPU, and logs which and why.',
+        choices=PROVIDER_NAMES,
     ),
     Parameter(
         'image_transport',
