@@ -197,7 +197,7 @@ PARAMETERS = (
     ),
     Parameter(
         'filter_beta',
-        0.02,
+        0.3,
         'one_euro: growth of the cutoff with the speed, Hz per px/s; higher lags less.',
         low=0.0,
         high=100.0,

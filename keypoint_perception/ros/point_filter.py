@@ -44,6 +44,10 @@ class FilterSettings:
     """
     How points are filtered; units are those of the points, px for images.
 
+    The defaults are for robots seen at some hundred px: tracks of labels at 10 and 30 Hz, with
+    noise of 0.5 and 1.5 px added, come nearest to the truth with about these. A beta of 0.02, as
+    is often seen, is for pixels of a screen: there it lagged by more than it smoothed.
+
     :param kind: one of :data:`FILTERS`
     :param min_cutoff: one_euro: cutoff frequency of what stands still, Hz
     :param beta: one_euro: how it grows with the speed, Hz per px/s
@@ -57,7 +61,7 @@ class FilterSettings:
 
     kind: str = 'none'
     min_cutoff: float = 1.0
-    beta: float = 0.02
+    beta: float = 0.3
     derivative_cutoff: float = 2.0
     noise: float = 1.0
     acceleration: float = 1000.0
