@@ -51,6 +51,14 @@ def build_progress() -> Iterator[Callable[[int, int, str], None]]:
 
 
 @contextmanager
+def seconds_progress(title: str) -> Iterator[Callable[[float, float], None]]:
+    """Show a progress bar, and give the function to call with seconds done and their total."""
+    with _progress() as progress:
+        bars = Bars(progress)
+        yield lambda done, total: bars.show(title, done, total, f'{done:.0f}/{total:.0f} s')
+
+
+@contextmanager
 def training_progress(*, quiet: bool) -> Iterator[TrainingProgress]:
     """
     Show the progress of a training run.

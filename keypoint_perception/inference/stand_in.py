@@ -17,6 +17,7 @@ import numpy as np
 # What ONNX Runtime 1.17, the oldest supported, reads.
 IR_VERSION = 9
 OPSET = 17
+SIDE = 512
 
 
 def write_stand_in(
@@ -27,6 +28,7 @@ def write_stand_in(
     nan_keypoints: tuple[int, ...] = (),
     landmark_names: tuple[str, ...] = (),
     skeleton: tuple[tuple[int, int, float], ...] = (),
+    products: int = 0,
 ) -> Manifest:
     """
     Write a model directory whose network needs no learning.
@@ -34,6 +36,8 @@ def write_stand_in(
     :param nan_keypoints: these answer NaN, as a network does that has diverged
     :param landmark_names: names of the first keypoints, at most as many as there are
     :param skeleton: edges between keypoints
+    :param products: how often the confidence is multiplied by a unit matrix of 512 x 512, for a
+        network that is slow; one takes a few milliseconds
     :raises EngineError: if the package ``onnx``, which writes models, is not installed
     """
     try:
@@ -49,7 +53,7 @@ def write_stand_in(
     offsets[0, list(nan_keypoints)] = np.nan
     model_dir = Path(model_dir)
     model_dir.mkdir(parents=True, exist_ok=True)
-    network = _brightest_pixel(onnx, input_hw, offsets, len(landmark_names))
+    network = _brightest_pixel(onnx, input_hw, offsets, len(landmark_names), products)
     onnx.save(network, str(model_dir / ONNX_NAME))
     names = tuple(f'kp{k}' for k in range(keypoints))
     manifest = Manifest(
@@ -63,7 +67,7 @@ def write_stand_in(
     return write_manifest(model_dir, manifest, files=[ONNX_NAME])
 
 
-def _brightest_pixel(onnx, input_hw: tuple[int, int], offsets: np.ndarray, landmarks: int):
+def _brightest_pixel(onnx, input_hw, offsets: np.ndarray, landmarks: int, products: int):
     node, types = onnx.helper.make_node, onnx.TensorProto
     constants = {
         'colours': np.array([3], np.int64),
@@ -84,7 +88,8 @@ def _brightest_pixel(onnx, input_hw: tuple[int, int], offsets: np.ndarray, landm
         node('Cast', ['column'], ['u'], to=types.FLOAT),
         node('Cast', ['row'], ['v'], to=types.FLOAT),
         node('ReduceMax', ['flat'], ['peak'], axes=[1], keepdims=1),
-        node('Div', ['peak', 'white'], ['confidence']),
+        node('Div', ['peak', 'white'], ['brightness']),
+        *_multiply(node, products),
         node('Concat', ['u', 'v', 'confidence'], ['point'], axis=1),
         node('Unsqueeze', ['point', 'one'], ['points']),
         node('Add', ['points', 'offsets'], ['keypoints']),
@@ -96,6 +101,8 @@ def _brightest_pixel(onnx, input_hw: tuple[int, int], offsets: np.ndarray, landm
         outputs.append(value('landmarks', types.FLOAT, ['N', landmarks, 3]))
     else:
         del constants['first']
+    if products:
+        constants['unit'] = np.eye(SIDE, dtype=np.float32)
     graph = onnx.helper.make_graph(
         nodes,
         'brightest_pixel',
@@ -105,3 +112,16 @@ def _brightest_pixel(onnx, input_hw: tuple[int, int], offsets: np.ndarray, landm
     )
     opset = onnx.helper.make_opsetid('', OPSET)
     return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+
+
+def _multiply(node, products: int) -> list:
+    """Return the nodes that take long to find that the confidence is the brightness."""
+    if not products:
+        return [node('Identity', ['brightness'], ['confidence'])]
+    return [
+        node('Unsqueeze', ['brightness', 'one'], ['number']),
+        node('Mul', ['number', 'unit'], ['product0']),
+        *(node('MatMul', [f'product{i}', 'unit'], [f'product{i + 1}']) for i in range(products)),
+        node('ReduceMax', [f'product{products}'], ['largest'], axes=[2], keepdims=0),
+        node('ReduceMax', ['largest'], ['confidence'], axes=[1], keepdims=1),
+    ]

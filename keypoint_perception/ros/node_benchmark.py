@@ -1,228 +1,303 @@
 """
-The node beside a bare rclpy node: images received, latency, CPU time.
+The node beside a bare rclpy node: images lost, latency, CPU time, memory.
 
-Four processes: a camera, the two nodes, and a receiver. The camera sends blocks of images to one
-node and then to the other, so that both are measured in one run and neither disturbs the other.
-Latency is from the image's stamp at publication to the keypoints' arrival in the receiver.
+The cameras, the two nodes and the receiver are four processes. The cameras send blocks of images
+to one node and then to the other, so that both are measured in one run and neither disturbs the
+other. Latency is from the image's stamp at publication to the keypoints' arrival in the receiver.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 import json
-import os
 from pathlib import Path
-import random
-import subprocess
-import sys
-import threading
 import time
 
-from keypoint_perception.errors import EngineError
-from keypoint_perception.ros.installation import DDS_PROFILE_VARIABLES, find_ros
+from keypoint_perception.inference.engine import load_engine
+from keypoint_perception.ros.benchmark_figures import growth_per_minute, latency
+from keypoint_perception.ros.benchmark_processes import Child, patience, Processes
+from keypoint_perception.ros.installation import find_ros
 import numpy as np
 
 NODES = ('bare', 'perception')
-IMAGE_TOPIC = '/benchmark/{}/image'
-CLOUD_TOPIC = '/benchmark/{}/keypoints'
-START_PATIENCE_S = 60.0
-# The last answers are on their way when the last image has been sent.
-ARRIVAL_S = 1.0
+MODULES = {'bare': 'bare_node', 'perception': 'perception_node'}
+# The last answers are on their way when the last image has been sent, and the node tells of
+# itself once a second.
+ARRIVAL_S = 1.2
+WARM_UP_FRAMES = 30
+ENGINE_RUNS = 100
+POLL_S = 0.2
+Progress = Callable[[float, float], None]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """
+    What is measured.
+
+    :param dds_profile: Fast DDS profile for all processes; None for Fast DDS's own settings
+    """
+
+    model_dir: Path
+    engine: str = 'auto'
+    threads: int = 0
+    dds_profile: Path | None = None
 
 
 @dataclass(frozen=True)
 class Load:
     """
-    What the camera sends.
+    What the cameras send.
 
-    :param frames: images to each node
-    :param warm_up: images to each node before
-    :param block: images in a row to one node
+    :param hz: images a second from each camera, 0 for as many as they can
+    :param frames: images from each camera to each node, at a rate; 0 for ``seconds`` of them
+    :param seconds: for how long to each node, at full speed
+    :param block: images in a row to one node, at a rate
+    :param block_s: seconds in a row to one node, at full speed
     """
 
-    frames: int = 300
     hz: float = 30.0
     height: int = 480
     width: int = 640
-    warm_up: int = 30
+    cameras: int = 1
+    frames: int = 300
+    seconds: float = 10.0
     block: int = 50
+    block_s: float = 1.0
+
+    @property
+    def duration_s(self) -> float:
+        """Return about how long one node is measured."""
+        return self.frames / self.hz if self.hz and self.frames else self.seconds
+
+    def lasting(self, seconds: float) -> Load:
+        """Return the same for so many seconds to each node."""
+        frames = max(1, round(self.hz * seconds))
+        return replace(self, seconds=seconds, frames=frames)
 
 
-def measure_node(
-    model_dir: Path,
-    load: Load,
-    *,
-    engine: str = 'auto',
-    threads: int = 0,
-    dds_profile: Path | None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict:
+def measure_node(setup: Setup, loads: Sequence[Load], *, progress: Progress) -> dict:
     """
-    Run the benchmark and return what was measured.
+    Run the benchmark and return what was measured, a case for each load.
 
-    :param dds_profile: Fast DDS profile for all processes; None for Fast DDS's own settings
-    :param progress: called with the images sent so far and all to be sent
+    :param progress: called with the seconds spent so far, and all
     :raises EngineError: if a process does not start or ends early
     """
     find_ros()
-    environment = isolated(dds_profile)
-    with ExitStack() as processes:
+    total_s = sum(len(NODES) * load.duration_s for load in loads)
+    done_s, cases = 0.0, []
+    engine_ms = measure_engine(setup, sorted({load.cameras for load in loads}))
+    for cameras, group in groupby(loads, key=lambda load: load.cameras):
+        with Processes(setup.dds_profile) as processes:
+            stage = Stage(processes, setup, cameras, NODES)
+            stage.wait_until_matched()
+            for load in group:
+                case = stage.measure(load, lambda s, done_s=done_s: progress(done_s + s, total_s))
+                cases.append(case | compare(case, engine_ms[cameras]))
+                done_s += len(NODES) * load.duration_s
+                progress(done_s, total_s)
+    return {**describe(setup), 'cases': cases}
 
-        def start(module: str, *arguments: object) -> Child:
-            return processes.enter_context(child(module, arguments, environment))
 
-        nodes = {
-            'bare': start('bare_node', *remapped('bare')),
-            'perception': start(
-                'perception_node',
-                *remapped('perception'),
-                *('-p', f'model:={Path(model_dir).resolve()}'),
-                *('-p', f'engine:={engine}', '-p', f'threads:={threads}'),
-                *('-p', 'silence_timeout:=60.0'),  # it waits for its turn
-            ),
+def describe(setup: Setup) -> dict:
+    """Return what was measured, for the record."""
+    profile = None if setup.dds_profile is None else str(setup.dds_profile)
+    return {'engine': setup.engine, 'threads': setup.threads, 'dds_profile': profile}
+
+
+def measure_engine(setup: Setup, counts: Sequence[int]) -> dict[int, float]:
+    """Return the engine's own p50 for so many images at once, ms, with nothing else at work."""
+    engine = load_engine(setup.model_dir, setup.engine, threads=setup.threads)
+    try:
+        return {count: engine_p50_ms(engine, count) for count in counts}
+    finally:
+        engine.close()
+
+
+def engine_p50_ms(engine, count: int) -> float:
+    """Return the median time of a batch, of a hundred runs or what two seconds hold."""
+    noise = np.random.default_rng(0).integers(0, 256, (count, *engine.input_hw, 3), np.uint8)
+    spent_s: list[float] = []
+    while len(spent_s) < ENGINE_RUNS and (len(spent_s) < 10 or sum(spent_s) < 2):
+        began_s = time.perf_counter()
+        engine.run(noise)
+        spent_s.append(time.perf_counter() - began_s)
+    return float(np.median(spent_s)) * 1e3
+
+
+class Stage:
+    """
+    The processes of some nodes, and what they need to be measured.
+
+    :param cameras: how many each node listens to
+    :param heard: whether somebody listens to the keypoints
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        setup: Setup,
+        cameras: int,
+        nodes: Sequence[str],
+        *,
+        heard: bool = True,
+    ) -> None:
+        names = [f'camera{i}' for i in range(cameras)] if cameras > 1 else []
+        prefixes = [f'{name}/' for name in names] or ['']
+        self._nodes = {
+            node: processes.start(MODULES[node], *arguments(node, names, setup)) for node in nodes
         }
-        receiver = start('benchmark_receiver', *(CLOUD_TOPIC.format(n) for n in NODES))
-        publisher = start('benchmark_publisher', *publisher_arguments(load))
-        with patience(publisher, receiver):
-            receiver.wait_for('ready')
-            publisher.wait_for('ready')
-        everyone = nodes | {'receiver': receiver, 'publisher': publisher}
-        publisher.write('go')
-        publisher.wait_for('warm-up done')
-        before = {name: process.cpu_s() for name, process in everyone.items()}
-        total = load.frames * len(NODES)
-        publisher.wait_for('measured done', lambda line: report(line, total, progress))
+        self._clouds = {
+            node: [f'/benchmark/{node}/{MODULES[node]}/{p}keypoints' for p in prefixes]
+            for node in nodes
+        }
+        self._received: dict[str, list[tuple[str, int, int]]] = {}
+        images = {node: [f'/benchmark/{node}/{p}image' for p in prefixes] for node in nodes}
+        topics = [topic for node in nodes for topic in self._clouds[node]] if heard else []
+        self._receiver = processes.start('benchmark_receiver', *topics)
+        self._publisher = processes.start('benchmark_publisher', json.dumps(images))
+
+    def wait_until_matched(self) -> None:
+        """Wait until everyone has found everyone."""
+        self._wait(matched=True)
+
+    def wait_until_loaded(self) -> None:
+        """Wait until the node has its engine; for images that nobody asks for."""
+        self._wait(matched=False)
+
+    def _wait(self, *, matched: bool) -> None:
+        with patience(self._publisher, self._receiver):
+            self._receiver.wait_for('ready')
+            self._publisher.wait_for('publishing')
+            self._publisher.tell(matched=matched)
+            self._publisher.wait_for('ready')
+            while not self.arrived()['diagnostics'].get('engine'):
+                time.sleep(POLL_S)
+
+    def arrived(self) -> dict:
+        """Return what the receiver has received since the last time."""
+        self._receiver.tell()
+        return self._receiver.wait_for('arrived')
+
+    def by_camera(self, node: str = 'perception') -> list[list[tuple[str, int, int]]]:
+        """Return label, stamp and arrival, ns, of what came back from the last load."""
+        return [self._received.get(topic, []) for topic in self._clouds[node]]
+
+    def measure(self, load: Load, spent: Callable[[float], None] = lambda seconds: None) -> dict:
+        """Send a load and return what each node made of it."""
+        warm_up = asdict(load) | {'frames': WARM_UP_FRAMES, 'block': WARM_UP_FRAMES}
+        warm_up['seconds'] = warm_up['block_s'] = min(1.0, load.block_s)
+        self._publisher.tell(label='warm-up', **warm_up)
+        self._publisher.wait_for('done')
+        samples = {name: Samples(node) for name, node in self._everyone()}
+
+        def sample(report: dict) -> None:
+            spent(report['seconds'])
+            for each in samples.values():
+                each.add()
+
+        self._publisher.tell(label='measured', **asdict(load))
+        done = self._publisher.wait_for('done', sample)
+        sent = done['sent']
         time.sleep(ARRIVAL_S)
-        cpu_s = {name: p.cpu_s() - before[name] for name, p in everyone.items()}
-        latencies_ms = json.loads(receiver.finish())
-    return {
-        'frames': load.frames,
-        'hz': load.hz,
-        'image': f'{load.width}x{load.height} rgb8',
-        'dds_profile': None if dds_profile is None else str(dds_profile),
-        **{n: summary(latencies_ms[CLOUD_TOPIC.format(n)], cpu_s[n]) for n in NODES},
-        'publisher': {'cpu_s': round(cpu_s['publisher'], 2)},
-        'receiver': {'cpu_s': round(cpu_s['receiver'], 2)},
-    }
+        for each in samples.values():
+            each.add()
+        received = self.arrived()
+        self._received = {
+            topic: [cloud for cloud in clouds if cloud[0] == 'measured']
+            for topic, clouds in received['clouds'].items()
+        }
+        case = {
+            'image': f'{load.width}x{load.height} rgb8',
+            'hz': load.hz or None,
+            'cameras': load.cameras,
+            'subscriptions': done['subscriptions'],
+        }
+        for name in self._nodes:
+            clouds = [cloud for camera in self.by_camera(name) for cloud in camera]
+            clouds.sort(key=lambda cloud: cloud[2])
+            case[name] = figures(clouds, sent[name], load.cameras, samples[name])
+        for name in ('publisher', 'receiver'):
+            case[name] = {'cpu_s': samples[name].cpu_s}
+        engine_ms = received['diagnostics'].get('engine time p50 (ms)')
+        case['engine_in_node_ms'] = None if engine_ms in (None, 'nan') else float(engine_ms)
+        return case
+
+    def _everyone(self) -> Iterator[tuple[str, Child]]:
+        yield from self._nodes.items()
+        yield from {'publisher': self._publisher, 'receiver': self._receiver}.items()
 
 
-def isolated(dds_profile: Path | None) -> dict[str, str]:
-    """Return an environment in which no robot hears the benchmark."""
-    environment = os.environ | {
-        'ROS_DOMAIN_ID': str(random.SystemRandom().randint(1, 101)),
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-    }
-    for variable in DDS_PROFILE_VARIABLES:
-        environment.pop(variable, None)
-        if dds_profile is not None:
-            environment[variable] = str(Path(dds_profile).resolve())
-    return environment
+class Samples:
+    """A process's CPU time and memory, from now on."""
 
-
-def remapped(node: str) -> list[str]:
-    """Return the arguments that give a node its topics."""
-    image, cloud = IMAGE_TOPIC.format(node), CLOUD_TOPIC.format(node)
-    return ['--ros-args', '-r', f'image:={image}', '-r', f'~/keypoints:={cloud}']
-
-
-def publisher_arguments(load: Load) -> list[object]:
-    """Return the camera's command line."""
-    topics = [IMAGE_TOPIC.format(node) for node in NODES]
-    size = ['--height', load.height, '--width', load.width]
-    count = ['--frames', load.frames, '--warm-up', load.warm_up, '--block', load.block]
-    return [*topics, *count, *size, '--hz', load.hz]
-
-
-def report(line: str, total: int, progress: Callable[[int, int], None]) -> None:
-    """Tell how many images are sent."""
-    what, _, number = line.partition(' ')
-    if what == 'sent':
-        progress(int(number), total)
-
-
-def summary(latencies_ms: list[float], cpu_s: float) -> dict:
-    """Return one node's figures."""
-    figures = np.percentile(latencies_ms, (50, 95, 99)) if latencies_ms else [float('nan')] * 3
-    shown = {f'p{p}': round(float(f), 3) for p, f in zip((50, 95, 99), figures, strict=True)}
-    return {'received': len(latencies_ms), 'latency_ms': shown, 'cpu_s': round(cpu_s, 2)}
-
-
-class Child:
-    """A process of the benchmark."""
-
-    def __init__(self, name: str, process: subprocess.Popen) -> None:
-        self._name = name
+    def __init__(self, process: Child) -> None:
         self._process = process
+        self._began_s = time.monotonic()
+        self._cpu_s = process.cpu_s()
+        self.seconds: list[float] = []
+        self.memory_mb: list[float] = []
+        self.add()
 
-    def wait_for(self, expected: str, seen: Callable[[str], None] = lambda line: None) -> None:
-        """
-        Read lines until the expected one.
+    def add(self) -> None:
+        """Take a sample."""
+        self.seconds.append(time.monotonic() - self._began_s)
+        self.memory_mb.append(self._process.memory_mb())
 
-        :raises EngineError: if the process ends before
-        """
-        for line in self._process.stdout:
-            if line.strip() == expected:
-                return
-            seen(line.strip())
-        self._fail()
-
-    def _fail(self) -> None:
-        msg = (
-            f'The process {self._name} of the benchmark ended with {self._process.wait()} before '
-            'its work was done; see what the processes said above.'
-        )
-        raise EngineError(msg)
-
-    def end(self) -> None:
-        """Tell the process to end."""
-        self._process.terminate()
-
-    def write(self, line: str) -> None:
-        """Send a line."""
-        self._process.stdin.write(line + '\n')
-        self._process.stdin.flush()
-
-    def finish(self) -> str:
-        """End the process's input and return what it still says."""
-        self._process.stdin.close()
-        return self._process.stdout.read()
-
+    @property
     def cpu_s(self) -> float:
-        """Return the CPU time used so far (Linux)."""
-        if self._process.poll() is not None:
-            self._fail()
-        stat = Path(f'/proc/{self._process.pid}/stat').read_text()
-        user, system = stat.rpartition(')')[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf('SC_CLK_TCK')
+        """Return the CPU time used since the beginning."""
+        return round(self._process.cpu_s() - self._cpu_s, 2)
+
+    def memory(self) -> dict:
+        """Return the memory at the beginning and the end, and its growth in the second half."""
+        half = len(self.seconds) // 2
+        return {
+            'first': round(self.memory_mb[0], 1),
+            'last': round(self.memory_mb[-1], 1),
+            'growth_per_min': growth_per_minute(self.seconds[half:], self.memory_mb[half:]),
+        }
 
 
-@contextmanager
-def patience(*processes: Child) -> Iterator[None]:
-    """End processes that wait for others for too long, so that who waits for them learns it."""
-    timer = threading.Timer(START_PATIENCE_S, lambda: [process.end() for process in processes])
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def arguments(node: str, cameras: Sequence[str], setup: Setup) -> list[str]:
+    """Return a node's command line."""
+    spaced = ['--ros-args', '-r', f'__ns:=/benchmark/{node}']
+    if node == 'bare':
+        return [*cameras, *spaced]
+    listed = ['-p', f'cameras:=[{", ".join(cameras)}]'] if cameras else []
+    chosen = ['-p', f'engine:={setup.engine}', '-p', f'threads:={setup.threads}']
+    patient = ['-p', 'silence_timeout:=3600.0']  # it waits for its turn
+    return [*spaced, '-p', f'model:={Path(setup.model_dir).resolve()}', *listed, *chosen, *patient]
 
 
-@contextmanager
-def child(module: str, arguments: tuple, environment: dict[str, str]) -> Iterator[Child]:
-    """Run a module of this room as a process that ends with the block."""
-    command = [sys.executable, '-m', f'keypoint_perception.ros.{module}', *map(str, arguments)]
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
-    try:
-        yield Child(module, process)
-    finally:
-        process.stdin.close()  # the publisher waits for it, and ROS keeps signals to itself
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+def figures(
+    clouds: Sequence[tuple[str, int, int]], sent: dict, cameras: int, samples: Samples
+) -> dict:
+    """Return one node's figures."""
+    images = sent['images'] * cameras
+    cpu_s = samples.cpu_s
+    return {
+        'sent': images,
+        'sent_hz': round(sent['hz'], 1),
+        'received': len(clouds),
+        'lost': images - len(clouds),
+        'seconds': round(samples.seconds[-1], 2),
+        **latency(clouds),
+        'cpu_s': cpu_s,
+        'cpu_ms_per_answer': round(1e3 * cpu_s / len(clouds), 2) if clouds else None,
+        'memory_mb': samples.memory(),
+    }
+
+
+def compare(case: dict, engine_ms: float) -> dict:
+    """Return the node's p50 above the bare node's, and what of it is not the engine."""
+    found, bare = (case[name]['latency_ms']['p50'] for name in ('perception', 'bare'))
+    above_ms = None if None in (found, bare) else round(found - bare, 3)
+    beyond_ms = None if above_ms is None else round(above_ms - engine_ms, 3)
+    return {
+        'engine_ms': round(engine_ms, 3),
+        'above_bare_ms': above_ms,
+        'beyond_engine_ms': beyond_ms,
+    }

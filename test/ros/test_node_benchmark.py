@@ -1,48 +1,143 @@
-"""The benchmark measures both nodes in one run, and ends when a process fails."""
+"""The node is measured beside a bare one; whatever ends the benchmark, no process is left."""
 
 import json
 from pathlib import Path
+import re
+import signal
+import subprocess
+import sys
 
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
+from keypoint_perception.commands.benchmark_node import plan
+from keypoint_perception.commands.benchmark_node_table import markdown, tables
 from keypoint_perception.commands.program import main
 from keypoint_perception.errors import EngineError
-from keypoint_perception.ros import node_benchmark
-from keypoint_perception.ros.node_benchmark import Load, measure_node, summary
-import numpy as np
+from keypoint_perception.ros import benchmark_processes
+from keypoint_perception.ros.benchmark_figures import growth_per_minute, newest_ages_ms, spread
+from keypoint_perception.ros.node_benchmark import Load, measure_node, NODES, Setup
+from keypoint_perception.ros.node_endurance import measure_idle, measure_overload
 
 PROFILE = Path(__file__).parents[2] / 'config' / 'fastdds_large_images.xml'
+MS = 1_000_000
 
 
-def test_figures_of_one_node():
-    figures = summary([float(i) for i in range(1, 102)], 1.234)
-    assert figures == {
-        'received': 101,
-        'latency_ms': {'p50': 51.0, 'p95': 96.0, 'p99': 100.0},
-        'cpu_s': 1.23,
-    }
-    assert np.isnan(summary([], 0)['latency_ms']['p50'])
+def test_spread_of_latencies():
+    figures = spread([float(i) for i in range(1, 102)])
+    assert figures == {'p50': 51.0, 'p95': 96.0, 'p99': 100.0, 'max': 101.0}
+    assert spread([])['p50'] is None
+
+
+def test_growth_is_a_slope_a_minute():
+    assert growth_per_minute([0, 30, 60], [10, 11, 12]) == 2.0
+    assert growth_per_minute([5], [1]) is None
+
+
+def test_the_newest_keypoints_age_until_newer_ones_come():
+    clouds = [('', 0, 10 * MS), ('', 20 * MS, 35 * MS), ('', 30 * MS, 90 * MS)]
+    assert newest_ages_ms(clouds) == [35.0, 70.0]
+
+
+def test_loads_of_the_command_line():
+    loads = plan('30,full', '640x480', '1,4', 300, None)
+    assert [(load.hz, load.height, load.width, load.cameras) for load in loads] == [
+        *((30.0, 480, 640, 1), (0.0, 480, 640, 1)),
+        *((30.0, 480, 640, 4), (0.0, 480, 640, 4)),
+    ]
+    (load,) = plan('12.5', '8x6', '1', 300, 4.0)
+    assert (load.frames, load.duration_s) == (50, 4.0)
+
+
+def case_of(measured: dict, cameras: int, hz: float | None) -> dict:
+    (case,) = [c for c in measured['cases'] if (c['cameras'], c['hz']) == (cameras, hz)]
+    return case
 
 
 def test_both_nodes_are_measured_in_one_run(ros_domain, model_dir):
-    load = Load(frames=6, hz=100.0, height=48, width=64, warm_up=5, block=2)
+    small = {'height': 48, 'width': 64, 'block': 2, 'block_s': 0.3, 'seconds': 0.3}
+    loads = [
+        Load(hz=100.0, frames=6, **small),
+        Load(hz=0.0, **small),
+        Load(hz=100.0, frames=4, cameras=2, **small),
+    ]
     seen = []
-    measured = measure_node(
-        model_dir, load, dds_profile=PROFILE, progress=lambda *counts: seen.append(counts)
-    )
-    for name in node_benchmark.NODES:
-        assert 0 < measured[name]['received'] <= 6
-        assert measured[name]['latency_ms']['p50'] > 0
+    setup = Setup(model_dir, dds_profile=PROFILE)
+    measured = measure_node(setup, loads, progress=lambda *spent: seen.append(spent))
+    assert seen[-1] == (pytest.approx(0.8), pytest.approx(0.8))
+    assert [case_of(measured, 1, 100.0)[name]['sent'] for name in NODES] == [6, 6]
+    assert [case_of(measured, 2, 100.0)[name]['sent'] for name in NODES] == [8, 8]
+    for case in measured['cases']:
+        for name in NODES:
+            node = case[name]
+            assert 0 < node['received'] == node['sent'] - node['lost']
+            assert node['latency_ms']['p50'] > 0
+        above_ms = case['perception']['latency_ms']['p50'] - case['bare']['latency_ms']['p50']
+        assert case['above_bare_ms'] == pytest.approx(above_ms)
+        assert case['beyond_engine_ms'] == pytest.approx(above_ms - case['engine_ms'])
+    full = case_of(measured, 1, None)
+    assert full['bare']['sent'] > 6
+    about = {'date': 'now', 'machine': {'processor': 'a processor', 'cores': 2}, 'model': 'm'}
+    text = tables(about | json.loads(json.dumps(measured)))
+    assert text.count('| perception |') == 3
+
+
+def test_nobody_listens(ros_domain, model_dir):
+    load = Load(hz=50.0, height=48, width=64, frames=20)
+    measured = measure_idle(Setup(model_dir), load, progress=lambda *spent: None)
+    assert measured['idle']['images_sent'] == 20
+    assert measured['idle']['subscriptions'] == 0
+    assert measured['idle']['cpu_percent_of_a_core'] >= 0
     json.dumps(measured)
 
 
-def test_node_that_does_not_start_ends_the_benchmark(ros_domain, tmp_path, monkeypatch):
-    monkeypatch.setattr(node_benchmark, 'START_PATIENCE_S', 3.0)
-    load = Load(frames=1, height=4, width=4)
+def test_more_images_than_the_engine_can_answer(ros_domain, model_dir):
+    load = Load(height=48, width=64)
+    measured = measure_overload(Setup(model_dir), load, 1.0, progress=lambda *spent: None)
+    overload = measured['overload']
+    assert 0 < overload['received'] < overload['sent']
+    assert overload['sent_per_engine_time'] <= 10.1
+    assert overload['newest_age_ms']['max'] >= overload['latency_ms']['p50']
+    json.dumps(measured)
+
+
+def test_node_that_does_not_start_ends_the_benchmark(ros_domain, model_dir, monkeypatch):
+    monkeypatch.setattr(benchmark_processes, 'START_PATIENCE_S', 3.0)
+    nowhere = Setup(model_dir / 'nowhere')
     with pytest.raises(EngineError, match=r'process benchmark_.* ended with .* before its work'):
-        measure_node(tmp_path / 'nothing', load, dds_profile=None)
+        measure_idle(nowhere, Load(frames=1, height=4, width=4), progress=lambda *spent: None)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(c) for c in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+
+
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL])
+def test_no_process_is_left_behind(ros_domain, model_dir, tmp_path, how):
+    command = [sys.executable, '-m', 'keypoint_perception', 'benchmark', 'node', '--rates', '10']
+    command += ['--model', str(model_dir), '--sizes', '64x48', '--cameras', '1']
+    command += ['--seconds', '1000', '--out', str(tmp_path / 'out.json')]
+    benchmark = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in benchmark.stderr:
+        if 'listening to /benchmark' in line:
+            break
+    children = children_of(benchmark.pid)
+    assert len(children) == 4
+    benchmark.send_signal(how)
+    said = benchmark.stderr.read()  # ends when the last of them has ended
+    benchmark.stderr.close()
+    assert benchmark.wait() == (130 if how == signal.SIGINT else -how)
+    assert not [pid for pid in children if Path(f'/proc/{pid}').exists() and alive(pid)]
+    assert 'Traceback' not in said
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process is more than an entry that nobody has asked for yet."""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize(
@@ -50,9 +145,19 @@ def test_node_that_does_not_start_ends_the_benchmark(ros_domain, tmp_path, monke
     [
         (['--model', '/nowhere'], "'/nowhere' is not a model directory"),
         (['--dds-profile', '/nowhere.xml'], "'/nowhere.xml' is no file; expected a Fast DDS prof"),
+        (['--rates', '30,fast'], "--rates '30,fast' cannot be understood; expected a list as 30,"),
+        (['--rates', '0'], "--rates '0' cannot be understood"),
+        (['--sizes', '640'], "--sizes '640' cannot be understood; expected a list as 640x480,19"),
+        (['--cameras', '1,99'], "--cameras '1,99' cannot be understood; expected .* at most 16"),
     ],
 )
 def test_wrong_options_are_refused_with_a_sentence(tmp_path, capsys, options, sentence):
     with pytest.raises(SystemExit, match='2'):
         main(['benchmark', 'node', '--out', str(tmp_path / 'out.json'), *options])
-    assert sentence in capsys.readouterr().err
+    assert re.search(sentence, capsys.readouterr().err)
+
+
+def test_tables_are_aligned():
+    assert markdown(['a', 'long'], [[1.0, None], ['text', 7]]) == (
+        '| a    | long |\n| ---- | ---- |\n| 1.00 | -    |\n| text | 7    |'
+    )
