@@ -88,7 +88,7 @@ def test_shipped_file_holds_the_defaults():
 
 
 def test_launch_file_offers_what_the_parameters_may_be():
-    text = (ROOT / 'launch' / 'perception.launch.py').read_text()
+    text = (ROOT / 'keypoint_perception' / 'ros' / 'launch_parts.py').read_text()
     for name in ('engine', 'image_transport'):
         shown = ', '.join(repr(choice) for choice in ('', *BY_NAME[name].choices))
-        assert re.search(rf"'{name}',\s+default_value='',\s+choices=\[{shown}\]", text), name
+        assert re.search(rf"'{name}',\s+'[^\n]*',\s+choices=\({shown}\)", text), name
