@@ -97,11 +97,11 @@ def open_cuda() -> Cuda:
     for kind in (CudaTorch, CudaPython):
         try:
             return kind()
-        except UnavailableError as error:
-            reasons.append(str(error))
+        except (UnavailableError, RuntimeError) as error:  # the latter is both libraries' own
+            reasons.append(str(error).splitlines()[0].rstrip('. '))
     msg = (
-        f'Engine tensorrt finds no GPU: {"; ".join(reasons)}; it needs an NVIDIA GPU with its '
-        'driver, and `pip install cuda-python` or a PyTorch with CUDA, or choose engine '
-        'onnxruntime.'
+        f'Engine tensorrt finds no GPU that it can use: {"; ".join(reasons)}; it needs an NVIDIA '
+        'GPU with its driver (what does `nvidia-smi` say?), and `pip install cuda-python` or a '
+        'PyTorch with CUDA, or choose engine onnxruntime.'
     )
     raise EngineError(msg)

@@ -73,7 +73,8 @@ class Job:
         """
         Return the network's file.
 
-        :raises ModelError: if the model has none in this precision, or not for TensorRT
+        :raises ModelError: if the model has none in this precision
+        :raises EngineError: if it has one that TensorRT does not take
         """
         path = onnx_file(self.model_dir, self.manifest, self.precision)
         if self.precision == 'int8' and not self.manifest.precisions['int8'].get('signed'):
@@ -81,7 +82,7 @@ class Job:
                 f'Model {str(self.model_dir)!r} is there in int8 with unsigned bytes, which '
                 f'TensorRT does not take; run `export {self.model_dir} --precision int8 --signed`.'
             )
-            raise ModelError(msg)
+            raise EngineError(msg)
         return path
 
     def key(self, onnx: bytes, device: TensorRTDevice) -> EngineKey:

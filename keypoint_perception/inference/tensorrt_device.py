@@ -77,7 +77,7 @@ class TensorRTDevice:
     def __init__(self) -> None:
         self._trt = import_tensorrt()
         self.version = self._trt.__version__
-        self.cuda: Cuda = _open_cuda()
+        self.cuda: Cuda = open_cuda()
         self.gpu: Gpu = self.cuda.gpu
         self._logger = make_logger(self._trt)
         try:
@@ -277,14 +277,3 @@ class LoadedPlan:
         """Let go of the engine; contexts first."""
         self._contexts.clear()
         self._engine = None
-
-
-def _open_cuda() -> Cuda:
-    try:
-        return open_cuda()
-    except RuntimeError as error:  # both libraries' own
-        msg = (
-            f'The GPU cannot be used ({error}); look whether `nvidia-smi` sees it and whether its '
-            'memory is full, or choose engine onnxruntime.'
-        )
-        raise EngineError(msg) from error

@@ -230,7 +230,7 @@ def test_whole_numbers_must_have_a_sign(machine):
         if signed:
             assert machine.engine(precision='int8').ready.origin == 'built'
         else:
-            with pytest.raises(ModelError, match=r'unsigned bytes, which .* int8 --signed`'):
+            with pytest.raises(EngineError, match=r'unsigned bytes, which .* int8 --signed`'):
                 machine.engine(precision='int8')
 
 
