@@ -11,8 +11,9 @@ next pixel. So the depths of a window are sorted and parted where two neighbours
 than :data:`GAP_SHARE`, and the nearest part that fills at least :data:`LEAST_SHARE` of the window
 is the thing: keypoints lie on what is in front, and single pixels that a sensor places in mid-air
 between two surfaces never fill so much. On that part a plane is fitted, every depth is moved along
-it to the keypoint's place, and the median of these is the answer: exact on a tilted plane at
-places between pixels, and unmoved by less than half of outliers.
+it to the keypoint's place, and the median of these is the answer: exact on a tilted wall at places
+between pixels, and unmoved by less than half of outliers. All this is done with 1 / depth, in
+which a wall is a plane over the image; with depth itself it is curved.
 """
 
 from __future__ import annotations
@@ -167,8 +168,8 @@ def _at_place(
     """
     count = member.sum(1)
     weight = member / np.maximum(count, 1)[:, None]
-    values = np.where(member, depths, 0.0)
-    # Means, then second moments about them, of u, v and z at once.
+    values = np.where(member, 1 / depths, 0.0)
+    # Means, then second moments about them, of u, v and 1 / z at once.
     uvz = np.stack([du, dv, values])
     centred = uvz - (weight * uvz).sum(2, keepdims=True)
     (uu, uv, uz), (_, vv, vz) = np.einsum('anp,bnp->abn', centred[:2] * weight, centred)
@@ -180,7 +181,7 @@ def _at_place(
     moved = np.sort(np.where(member, moved, np.inf), axis=1)
     which, middle = np.arange(len(count)), np.maximum(count - 1, 0)
     median = (moved[which, middle // 2] + moved[which, (middle + 1) // 2]) / 2
-    return np.where(count > 0, median, np.nan)
+    return np.where(count > 0, 1 / np.where(count > 0, median, 1.0), np.nan)
 
 
 class DepthBuffer:

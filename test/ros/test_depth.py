@@ -41,9 +41,9 @@ def flat():
 
 def test_a_tilted_plane_is_exact_between_pixels_and_at_the_border():
     v, u = np.mgrid[: HW[0], : HW[1]]
-    plane = 2 + 0.01 * u - 0.02 * v
+    plane = 1 / (0.5 + 0.002 * u - 0.004 * v)
     places = [(7.3, 5.6), (0.2, 0.4), (15.4, 11.4), (7, 5), (-0.5, 11.5)]
-    expected = [2 + 0.01 * u - 0.02 * v for u, v in places]
+    expected = [1 / (0.5 + 0.002 * u - 0.004 * v) for u, v in places]
     np.testing.assert_allclose(at(plane, *places), expected, atol=1e-6)
 
 
@@ -94,13 +94,13 @@ def test_a_window_of_one_pixel(flat):
 
 
 def test_the_depth_image_may_have_another_resolution():
-    columns = np.tile(1 + 0.01 * np.arange(8.0), (6, 1))
+    columns = np.tile(1 / (1 + 0.01 * np.arange(8.0)), (6, 1))
     # the picture is twice as large: its place 7 is (7 + 0.5) / 2 - 0.5 = 3.25 here
-    assert at(columns, (7, 6), image_hw=(12, 16))[0] == pytest.approx(1.0325, abs=1e-6)
+    assert at(columns, (7, 6), image_hw=(12, 16))[0] == pytest.approx(1 / 1.0325, abs=1e-6)
     # by 3 / 2: place 2 is (2 + 0.5) * 2 / 3 - 0.5 = 1.1667 here
-    assert at(columns, (2, 6), image_hw=(9, 12))[0] == pytest.approx(1.011667, abs=1e-6)
+    assert at(columns, (2, 6), image_hw=(9, 12))[0] == pytest.approx(1 / 1.011667, abs=1e-6)
     # half as large: place 1 is (1 + 0.5) * 2 - 0.5 = 2.5 here
-    assert at(columns, (1, 1), image_hw=(3, 4))[0] == pytest.approx(1.025, abs=1e-6)
+    assert at(columns, (1, 1), image_hw=(3, 4))[0] == pytest.approx(1 / 1.025, abs=1e-6)
 
 
 @pytest.mark.parametrize(('depth_hw', 'good'), [((240, 320), 1), ((160, 213), 1), ((360, 640), 0)])

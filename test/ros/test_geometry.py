@@ -7,11 +7,13 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
+import cv2
+from keypoint_perception.ros.camera_model import CameraModel
 from keypoint_perception.ros.cdr import ImageHeader
 from keypoint_perception.ros.geometry import Geometry, GeometrySettings, PATIENCE_S
 from keypoint_perception.ros.point_filter import FilterSettings
 import numpy as np
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
 pytestmark = pytest.mark.usefixtures('ros_domain')
@@ -88,6 +90,26 @@ def test_depth_times_ray(make, told):
     assert located.points.dtype == np.float32
     assert located.velocities is None
     assert told == {}
+
+
+def test_a_tilted_wall_through_a_real_lens(make):
+    # the wall is all points with x / 4 - y / 5 + z = 2 m; the depth image has half the resolution
+    lens = [-0.3, 0.1, 0.002, -0.001, -0.01]
+    matrix = np.array([[100, 0, CX], [0, 100, CY], [0, 0, 1.0]])
+    made = make(message := camera_info(d=lens, k=list(matrix.ravel())))
+    model = CameraModel.from_camera_info(deserialize_message(message, CameraInfo))
+    half = (HW[0] // 2, HW[1] // 2)
+    v, u = np.mgrid[: half[0], : half[1]] * 2.0 + 0.5  # where their centres are in the picture
+    rays = model.rays(np.column_stack([u.ravel(), v.ravel()]))
+    metres = np.float32(2 / (rays @ (0.25, -0.2) + 1)).reshape(half)
+    fields = {'height': half[0], 'width': half[1], 'step': 4 * half[1]}
+    made.put_depth(depth_image(0, **fields, data=metres.tobytes()))
+    places = np.random.default_rng(0).uniform((4, 4), (60, 44), (50, 2))
+    points = np.column_stack([places, np.ones(50)]).astype(np.float32)
+    xyz = made.locate(at(0), HW, points).xyz
+    np.testing.assert_allclose(xyz @ (0.25, -0.2, 1), 2, atol=5e-4)
+    back, _ = cv2.projectPoints(xyz[None], np.zeros(3), np.zeros(3), matrix, np.array(lens))
+    np.testing.assert_allclose(back[:, 0], places, atol=1e-4)
 
 
 def test_millimetres(make):
