@@ -74,6 +74,9 @@ class Cuda(Protocol):
     def launch(self, graph: object) -> None:
         """Begin to run a graph, in the stream."""
 
+    def release_graphs(self) -> None:
+        """Give back all graphs, before what they run is given back."""
+
     def wait(self) -> None:
         """Wait for all that is in the stream."""
 

@@ -84,6 +84,12 @@ class CudaPython:
         """Begin to run a graph."""
         self._call('cudaGraphLaunch', graph, self._stream)
 
+    def release_graphs(self) -> None:
+        """Give back all graphs."""
+        for graph in self._graphs:
+            self._runtime.cudaGraphExecDestroy(graph)
+        self._graphs.clear()
+
     def wait(self) -> None:
         """Wait for all that is in the stream."""
         self._call('cudaStreamSynchronize', self._stream)
@@ -98,12 +104,11 @@ class CudaPython:
         if self._stream is None:
             return
         self._runtime.cudaStreamSynchronize(self._stream)
-        for graph in self._graphs:
-            self._runtime.cudaGraphExecDestroy(graph)
+        self.release_graphs()
         for buffer in self._buffers:
             buffer.free()
         self._runtime.cudaStreamDestroy(self._stream)
-        self._graphs, self._buffers, self._stream = [], [], None
+        self._buffers, self._stream = [], None
 
 
 class PythonBuffer:

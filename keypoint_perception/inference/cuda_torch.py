@@ -51,6 +51,9 @@ class CudaTorch:
         with self._torch.cuda.stream(self._stream):
             graph.replay()
 
+    def release_graphs(self) -> None:
+        """Do nothing: a graph of PyTorch goes with the last who holds it."""
+
     def wait(self) -> None:
         """Wait for all that is in the stream."""
         self._stream.synchronize()

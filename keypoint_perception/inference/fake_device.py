@@ -39,6 +39,9 @@ class FakeCuda:
         while self.stream:
             self.stream.pop(0)()
 
+    def release_graphs(self) -> None:
+        """Do nothing: there are none."""
+
     def memory(self) -> tuple[int, int]:
         """Return bytes in use and all bytes."""
         return 1 << 30, self.gpu.memory_bytes

@@ -274,6 +274,7 @@ class LoadedPlan:
         self._cuda.wait()
 
     def close(self) -> None:
-        """Let go of the engine; contexts first."""
+        """Let go of the engine: graphs first, which hold memory of contexts, then these."""
+        self._cuda.release_graphs()
         self._contexts.clear()
         self._engine = None

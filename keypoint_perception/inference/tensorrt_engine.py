@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 import threading
 
@@ -62,8 +63,8 @@ class TensorRTEngine:
         self._model = str(job.model_dir)
         self._lock = threading.Lock()
         self._device = open_device()
-        before = self._device.cuda.memory()[0]
         try:
+            before = self._device.cuda.memory()[0]
             self.ready: Ready = ready_engine(
                 job,
                 self._device,
@@ -71,13 +72,14 @@ class TensorRTEngine:
                 reference=onnxruntime_answers,
                 progress=progress,
             )
+            self.gpu_memory_bytes = max(0, self._device.cuda.memory()[0] - before)
         except BaseException as error:
-            self._device.close()
+            with suppress(RuntimeError):  # what a lost GPU holds cannot be given back
+                self._device.close()
             if isinstance(error, RuntimeError):  # CUDA's own, by either library
                 raise self._failed(error) from error
             raise
         self._batches = self.ready.batches
-        self.gpu_memory_bytes = max(0, self._device.cuda.memory()[0] - before)
         gpu = self._device.gpu
         self.description = (
             f'TensorRT {self._device.version} on {gpu.name} (compute capability '
@@ -127,4 +129,5 @@ class TensorRTEngine:
         with self._lock:
             if not self._batches.is_closed:
                 self._batches.close()
-                self._device.close()
+                with suppress(RuntimeError):  # what a lost GPU holds cannot be given back
+                    self._device.close()
