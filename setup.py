@@ -93,6 +93,7 @@ setup(
         (f'share/{PACKAGE}', ['package.xml']),
         (f'share/{PACKAGE}/launch', files_in('launch', '*.launch.*')),
         (f'share/{PACKAGE}/config', files_in('config')),
+        (f'share/{PACKAGE}/sros2', files_in('sros2')),
         (f'share/{PACKAGE}/examples', files_in('examples')),
         # `ros2 run keypoint_perception VERB`. Names as general as `train` have no business on
         # the PATH of whoever installs with pip, so these are not console scripts.
