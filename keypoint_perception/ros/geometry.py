@@ -22,6 +22,7 @@ from keypoint_perception.ros.calibration import Calibration
 from keypoint_perception.ros.camera_model import CameraModel
 from keypoint_perception.ros.cdr import ImageHeader, read_image
 from keypoint_perception.ros.depth import check_registered, depth_at, DepthBuffer, view_depth
+from keypoint_perception.ros.lifting import moved, to_space
 from keypoint_perception.ros.point_filter import FilterSettings, PointFilter
 import numpy as np
 
@@ -152,10 +153,10 @@ class Geometry:
         uv, velocity_uv, velocity_z = points[:, :2].astype(np.float64), None, None
         if filtering:
             uv, velocity_uv, z, velocity_z = self._filter(header.stamp_ns, points, z, model)
-        xyz, velocity_xyz = _in_space(model, uv, velocity_uv, z, velocity_z)
+        xyz, velocity_xyz = to_space(model, uv, velocity_uv, z, velocity_z)
         shown = seen = np.column_stack([uv, points[:, 2]]).astype(np.float32)
         if settings.undistort:
-            uv, velocity_uv = _moved(model and model.rectify, uv, velocity_uv)
+            uv, velocity_uv = moved(model and model.rectify, uv, velocity_uv)
             shown = np.column_stack([uv, points[:, 2]]).astype(np.float32)
         speeds = [v for v in (velocity_uv, velocity_xyz) if v is not None]
         return Located(shown, seen, xyz, np.hstack(speeds) if speeds else None)
@@ -170,7 +171,8 @@ class Geometry:
             elif self._patience['camera_info'].lost():
                 self._missing('camera_info')
         except CalibrationError as error:
-            self._note('camera_info not usable', f'{error} Until then {self._lacking} NaN.')
+            lacking = self._lacking('camera_info')
+            self._note('camera_info not usable', f'{error} Until then {lacking} stay NaN.')
             model = None
         if model is not None:
             self._patience['camera_info'].found()
@@ -180,16 +182,17 @@ class Geometry:
         return model
 
     def _missing(self, what: str) -> None:
+        lacking = self._lacking(what)
         self._note(
             f'no {what}',
-            f'No {what} has come on {self._topics[what]}, so {self._lacking} NaN; remap {what} '
+            f'No {what} has come on {self._topics[what]}, so {lacking} stay NaN; remap {what} '
             'to the topic of the camera (`ros2 topic list` shows it), or start its publisher.',
         )
 
-    @property
-    def _lacking(self) -> str:
+    def _lacking(self, what: str) -> str:
         """Return what cannot be told without a calibration or a depth, for sentences."""
-        return 'x, y, z stay' if self.settings.depth else 'u and v are'
+        calibrated = ['u, v'] if self.settings.undistort and what == 'camera_info' else []
+        return ', '.join([*calibrated, *(['x, y, z'] if self.settings.depth else [])])
 
     def _distances(self, header, image_hw, points, model) -> np.ndarray:
         """Return the depths of points in metres, NaN where there are none, (N,)."""
@@ -265,38 +268,6 @@ class Geometry:
             f'Stamps went back by {(before - stamp_ns) / 1e9:.3f} s (a recording that begins '
             'again?), so the filter begins anew.',
         )
-
-
-def _in_space(model, uv, velocity_uv, z, velocity_z) -> tuple:
-    """Return x, y, z and their velocities, (N, 3) each; None where they are not asked for."""
-    if z is None:
-        return None, None
-    rays, turning = _moved(model and model.rays, uv, velocity_uv)
-    rays = np.column_stack([rays, np.ones(len(uv))])
-    xyz = rays * z[:, None]
-    if turning is None:
-        return xyz, None
-    turning = np.column_stack([turning, np.zeros(len(uv))])
-    return xyz, turning * z[:, None] + rays * velocity_z[:, None]
-
-
-def _moved(move: Callable | None, uv: np.ndarray, velocity: np.ndarray | None) -> tuple:
-    """
-    Return moved places and how fast they change, (N, 2) each.
-
-    The latter along a step of one px, which has room for rounding.
-
-    :param move: NaN is the answer without
-    :param velocity: of the places in px/s; None if not known, as the answer then
-    """
-    if move is None:
-        return uv * np.nan, None if velocity is None else uv * np.nan
-    if velocity is None:
-        return move(uv), None
-    speed = np.sqrt((velocity * velocity).sum(1, keepdims=True))
-    step = velocity / np.where(speed > 0, speed, 1.0)
-    here, ahead = np.split(move(np.vstack([uv, uv + step])), 2)
-    return here, (ahead - here) * speed
 
 
 class Patience:

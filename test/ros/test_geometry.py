@@ -175,6 +175,22 @@ def test_what_never_comes_is_said_after_a_while(make, told):
     assert told['no depth'].startswith('No depth has come on /cam/depth')
 
 
+def test_what_stays_unknown_is_named(make, told):
+    for settings, lacking in (
+        ({'undistort': True}, 'u, v, x, y, z stay NaN'),
+        ({'undistort': True, 'depth': False}, 'u, v stay NaN'),
+        ({}, 'x, y, z stay NaN'),
+    ):
+        geometry = make(camera_info(width=32), **settings)
+        geometry.locate(at(0), HW, POINTS)
+        assert told['camera_info not usable'].endswith(f' Until then {lacking}.')
+    geometry = make(camera_info(), undistort=True)
+    geometry.locate(at(0), HW, POINTS)
+    told.now = PATIENCE_S + 1
+    geometry.locate(at(0), HW, POINTS)
+    assert ', so x, y, z stay NaN; remap depth' in told['no depth']
+
+
 @pytest.mark.parametrize(
     ('message', 'kind', 'sentence'),
     [
