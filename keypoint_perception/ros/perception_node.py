@@ -8,6 +8,7 @@ without a workspace ``python -m keypoint_perception.ros.perception_node --ros-ar
 from __future__ import annotations
 
 from collections.abc import Callable
+import signal
 import sys
 
 from keypoint_perception.errors import ConfigError, PerceptionError
@@ -21,7 +22,8 @@ USAGE = """usage: perception_node --ros-args -p model:=DIR -r image:=/cam/image
 Subscribes to `image` and, for x, y, z, to `depth` and `camera_info`. Publishes `~/keypoints` and
 `~/landmarks` (sensor_msgs/PointCloud2), `~/names` (std_msgs/String, latched), `~/overlay`
 (sensor_msgs/Image) and `~/markers` (visualization_msgs/MarkerArray) while someone subscribes, and
-/diagnostics. Parameters:
+/diagnostics. Services: `~/enable`, `~/reload`, `~/start_recording` and `~/stop_recording`.
+Parameters:
 """
 
 
@@ -53,6 +55,9 @@ def run(arguments: list[str], load: Callable[..., Engine]) -> int:
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+    # ROS ends its context at the signal, and that is enough: an exception at whatever line the
+    # executor is leaves half-made objects behind, which complain.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
     start_ros(arguments)
     node = None
     try:
