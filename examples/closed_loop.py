@@ -26,7 +26,7 @@ import time
 
 from examples.arm import load_bullet
 from examples.children import Child, Children, die_with_parent, environment
-from keypoint_perception.errors import PerceptionError
+from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.frames.source import read_frames
 from rich.console import Console
 
@@ -113,53 +113,68 @@ def learn(out: Path, args: argparse.Namespace) -> None:
     run_verb(out, 'landmarks', model, str(out / 'bag'), '--annotations', str(labels))
 
 
-def control(out: Path, args: argparse.Namespace) -> dict:
-    """Close the loop, command positions, and return the score."""
+def start_loop(children: Children, out: Path) -> tuple[list[Child], Child]:
+    """Start the arm, the perception, the controller and, last, the film; wait until it turns."""
     points = [f'{name}:=/perception_node/{name}' for name in ('keypoints', 'landmarks')]
-    remaps = [part for remap in points for part in ('-r', remap)]
+    arm = start_arm(children, out)
+    node = children.start(
+        'perception_node',
+        'keypoint_perception.ros.perception_node',
+        [*SIM_TIME, '-p', f'model:={out / "model"}', '-r', f'image:={IMAGE}'],
+        log=out / 'perception_node.log',
+    )
+    servo = children.start(
+        'servo_node',
+        'examples.servo_node',
+        [*SIM_TIME, '-p', 'landmark:=tip', '-p', 'perception:=/perception_node'],
+        log=out / 'servo_node.log',
+    )
+    arguments = [
+        '--video',
+        str(out / 'closed_loop.mp4'),
+        '--picture',
+        str(out / 'closed_loop.jpg'),
+    ]
+    arguments += ['--ros-args', '-r', f'image:={IMAGE}']
+    arguments += [part for remap in points for part in ('-r', remap)]
+    film = children.start('film', 'examples.film', arguments, log=out / 'film.log')
+    film.wait_for('matched', others=[arm, node, servo], patience_s=PATIENCE_S)
+    return [arm, node, servo, film], film
+
+
+def control(out: Path, count: int, seed: int) -> dict:
+    """Close the loop, command positions, and return the score."""
+    score = out / 'score.json'
+    arguments = ['--truth', str(out / 'truth.csv'), '--out', str(score), '--seed', str(seed)]
+    arguments += ['--patience', str(POSITION_S), '--count', str(count), *SIM_TIME]
+    longest_s = PATIENCE_S + SLOWEST * POSITION_S
     with Children(alone(out)) as children:
-        arm = start_arm(children, out)
-        node = children.start(
-            'perception_node',
-            'keypoint_perception.ros.perception_node',
-            [*SIM_TIME, '-p', f'model:={out / "model"}', '-r', f'image:={IMAGE}'],
-            log=out / 'perception_node.log',
-        )
-        servo = children.start(
-            'servo_node',
-            'examples.servo_node',
-            [*SIM_TIME, '-p', 'landmark:=tip', '-p', 'perception:=/perception_node'],
-            log=out / 'servo_node.log',
-        )
-        film = children.start(
-            'film',
-            'examples.film',
-            ['--video', str(out / 'closed_loop.mp4'), '--picture', str(out / 'closed_loop.jpg')]
-            + ['--ros-args', '-r', f'image:={IMAGE}', *remaps],
-            log=out / 'film.log',
-        )
-        film.wait_for('matched', others=[arm, node, servo], patience_s=PATIENCE_S)
-        score = out / 'score.json'
-        arguments = ['--truth', str(out / 'truth.csv'), '--out', str(score)]
-        arguments += [
-            '--patience',
-            str(POSITION_S),
-            '--count',
-            str(args.positions),
-            '--seed',
-            str(args.seed),
-            *SIM_TIME,
-        ]
+        others, film = start_loop(children, out)
         judge = children.start('judge', 'examples.judge', arguments, log=out / 'judge.log')
-        others = [arm, node, servo, film]
         judge.wait_for('matched', others=others, patience_s=PATIENCE_S)
-        longest_s = PATIENCE_S + SLOWEST * POSITION_S
-        for number in range(1, args.positions + 1):
+        for number in range(1, count + 1):
             show(number, judge.wait_for(f'position {number}', others=others, patience_s=longest_s))
         judge.wait_for('done', others=others, patience_s=PATIENCE_S)
         film.tell('end')
         film.wait_for('written', others=[], patience_s=PATIENCE_S)
     return json.loads(score.read_text())
+
+
+def make_room(out: Path) -> None:
+    """
+    Remove the bag and the model of the run before.
+
+    :raises ConfigError: if they are not this program's
+    """
+    old = [out / name for name in ('bag', 'model') if (out / name).exists()]
+    if old and not (out / 'truth.csv').is_file():
+        msg = (
+            f'{str(old[0])!r} is there, but not from a run of this program; choose another '
+            'directory with --out.'
+        )
+        raise ConfigError(msg)
+    for path in old:
+        shutil.rmtree(path)
 
 
 def show(number: int, result: dict) -> None:
@@ -178,17 +193,15 @@ def closed_loop(args: argparse.Namespace) -> None:
     load_bullet()  # missing, it is said at once
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
-    for name in ('bag', 'model'):
-        if not args.keep_model:
-            shutil.rmtree(out / name, ignore_errors=True)
     started = time.monotonic()
     if not args.keep_model:
+        make_room(out)
         say(f'1/3 record the simulated arm for {args.record:g} s')
         record(out, args.record, args.seed)
         say(f'2/3 learn from the bag without labels, then name the tip in {LABELLED} frames')
         learn(out, args)
     say(f'3/3 close the loop over ROS: {args.positions} commanded positions')
-    score = control(out, args)
+    score = control(out, args.positions, args.seed)
     figures = {'seed': args.seed, 'seconds': round(time.monotonic() - started, 1)} | score
     (out / 'closed_loop.json').write_text(json.dumps(figures, indent=2) + '\n')
     console.print(

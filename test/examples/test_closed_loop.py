@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 import signal
 
+from keypoint_perception.errors import ConfigError
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,18 @@ def test_no_robot_is_commanded_by_accident(monkeypatch, tmp_path):
     assert chosen['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
 
 
+def test_only_its_own_bag_is_removed(tmp_path):
+    from examples.closed_loop import make_room
+
+    (tmp_path / 'bag').mkdir()
+    with pytest.raises(ConfigError, match=r"bag' is there, but not from a run of this program"):
+        make_room(tmp_path)
+    assert (tmp_path / 'bag').is_dir()
+    (tmp_path / 'truth.csv').touch()
+    make_room(tmp_path)
+    assert not (tmp_path / 'bag').exists()
+
+
 def test_a_missing_simulator_is_one_sentence(start, tmp_path):
     code = (
         "import sys; sys.modules['pybullet'] = None; from examples.closed_loop import main; main()"
@@ -57,7 +70,8 @@ def test_a_part_that_fails_is_named(start, tmp_path):
     pytest.importorskip('pybullet', reason='PyBullet is not installed: extra `examples`')
     (tmp_path / 'model').mkdir()
     process = start('-m', 'examples.closed_loop', '--keep-model', '--out', str(tmp_path))
+    process.wait_for('== 3/3 close the loop')
+    process.wait_for('^error: perception_node ended with exit code 2: .*manifest')
     assert process.wait() == 2
     assert 'Traceback' not in process.output
-    assert process.count('^error: perception_node ended with exit code 2: .*manifest') == 1
     assert running_with(str(tmp_path / 'ros_log')) == []
