@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import logging
+import queue
 import threading
 import time
 
-from keypoint_perception.errors import PerceptionError
+from keypoint_perception.errors import EngineError, PerceptionError
 from keypoint_perception.ros.loading import Loaded, Wish
 from keypoint_perception.ros.watched_engine import WatchedEngine
 from keypoint_perception.ros.worker import Worker
@@ -25,6 +26,8 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 # Images after which an engine is thought to be well again.
 WELL_AFTER = 10
+# Between two looks whether an engine that is being loaded is still wanted.
+ASK_AGAIN_S = 0.25
 # Each engine that hangs keeps its memory and a thread.
 MOST_HANGING = 3
 
@@ -86,13 +89,38 @@ class EngineKeeper:
         held = getattr(self._engine, 'gpu_memory_bytes', None)
         return 'not applicable' if held is None else f'{held / 2**20:.0f} MiB'
 
-    def load(self, wish: Wish) -> None:
+    def load(self, wish: Wish, wanted: Callable[[], bool] = lambda: True) -> None:
         """
         Load the first engine, and wait for it.
 
-        :raises PerceptionError: if that fails
+        :param wanted: asked now and then; once it is not, its thread is left alone with it
+        :raises PerceptionError: if there is no such engine, or it is not wanted any more
         """
-        self._use(wish, self._load(wish))
+        results: queue.SimpleQueue[Loaded | Exception] = queue.SimpleQueue()
+        self._build(wish, results.put)
+        while True:
+            try:
+                result = results.get(timeout=ASK_AGAIN_S)
+                break
+            except queue.Empty:
+                if not wanted():
+                    msg = f'{wish.model!r} was still being loaded when the node was told to end.'
+                    raise EngineError(msg) from None
+        if isinstance(result, Exception):
+            raise result
+        self._use(wish, result)
+
+    def _build(self, wish: Wish, built: Callable[[Loaded | Exception], None]) -> None:
+        """Load an engine in a thread of its own, and hand over what came of it, in that thread."""
+
+        def build() -> None:
+            try:
+                result: Loaded | Exception = self._load(wish)
+            except Exception as error:
+                result = error
+            built(result)
+
+        threading.Thread(target=build, name='loading', daemon=True).start()
 
     def activate(self) -> None:
         """Begin to take images."""
@@ -132,15 +160,10 @@ class EngineKeeper:
             return
         self._loading = True
         life = self._life
-
-        def build() -> None:
-            try:
-                result: Loaded | Exception = self._load(wish)
-            except Exception as error:
-                result = error
-            self._soon(lambda: self._built(life, wish, result, done))
-
-        threading.Thread(target=build, name='loading', daemon=True).start()
+        self._build(
+            wish,
+            lambda result: self._soon(lambda: self._built(life, wish, result, done)),
+        )
 
     def _built(self, life: int, wish: Wish, result: Loaded | Exception, done) -> None:
         self._loading = False

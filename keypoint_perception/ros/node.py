@@ -57,7 +57,7 @@ class PerceptionNode(LifecycleNode):
         )
         self._not_loaded = ''
         self._building = ''
-        self._told_building = -LOOK_PERIOD_S
+        self._reported_s = -LOOK_PERIOD_S
         self._enabled = True
         self._reporter = Reporter(self)
         self._names = self.create_publisher(String, '~/names', NAMES_QOS)
@@ -91,7 +91,7 @@ class PerceptionNode(LifecycleNode):
         """Load the engine and warm it up."""
         del state
         try:
-            self._keeper.load(self._live.wish)
+            self._keeper.load(self._live.wish, self._still_wanted)
         except PerceptionError as error:
             self._not_loaded = f'model not loaded: {error}'
             self.get_logger().fatal(self._not_loaded)
@@ -162,21 +162,24 @@ class PerceptionNode(LifecycleNode):
         return self._mailbox.put(arrival.camera, arrival)
 
     def _load(self, wish: Wish) -> Loaded:
+        """Load an engine, in a thread of its own."""
+        cameras = max(1, len(self.parameters.cameras))
+        self._building = f'loading {wish.model}'
         try:
-            cameras = max(1, len(self.parameters.cameras))
             return load_warm(self._load_engine, wish, cameras, self._on_building)
         finally:
             self._building = ''
 
     def _on_building(self, done: int, total: int, phase: str) -> bool:
-        """Tell how far an engine is that is being built; return whether it is still wanted."""
+        """Take note how far an engine is that is being built; return whether it is wanted."""
+        self._building = f'building the engine: {phase}, {100 * done // max(1, total)} %'
+        return self.context.ok()
+
+    def _still_wanted(self) -> bool:
+        """Tell how far the first engine is: configuring keeps the executor busy, and its timer."""
         if not self.context.ok():
             return False
-        self._building = f'building the engine: {phase}, {100 * done // max(1, total)} %'
-        now = time.monotonic()
-        # configuring keeps the executor busy, so that the timer is still
-        if self._state == UNCONFIGURED and now - self._told_building >= LOOK_PERIOD_S:
-            self._told_building = now
+        if time.monotonic() - self._reported_s >= LOOK_PERIOD_S:
             self._report()
         return True
 
@@ -235,6 +238,7 @@ class PerceptionNode(LifecycleNode):
         self._report()
 
     def _report(self) -> None:
+        self._reported_s = time.monotonic()
         silence_timeout = self.parameters.silence_timeout
         self._reporter.report(self._cameras, self._common(), silence_timeout=silence_timeout)
 

@@ -3,7 +3,7 @@
 import queue
 import threading
 
-from keypoint_perception.errors import ModelError
+from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.ros import engine_keeper, watched_engine
 from keypoint_perception.ros.engine_keeper import EngineKeeper
@@ -132,6 +132,20 @@ def test_another_engine_takes_over_after_the_image_in_work(stage):
     ended(leaving)
     assert [engine.closed for engine in stage.engines] == [True, True, False]
     assert stage.keeper.identity == 'second'
+
+
+def test_an_engine_that_hangs_while_loading_does_not_hold_up_the_end(stage):
+    loading, ended = threading.Event(), threading.Event()
+
+    def load(wish):
+        loading.set()
+        ended.wait(PATIENCE_S)
+
+    keeper = EngineKeeper(load, stage._employ, stage.calls.put)
+    with pytest.raises(EngineError, match="'first' was still being loaded when the node was told"):
+        keeper.load(FIRST, lambda: not loading.is_set())
+    assert keeper.wish is None
+    ended.set()
 
 
 def test_a_bad_model_leaves_the_old_one_at_work(stage):

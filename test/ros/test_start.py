@@ -112,17 +112,22 @@ import rclpy
 loading.model_identity = str
 def load(model_dir, name, **settings):
     os.kill(os.getpid(), signal.{name})
-    while rclpy.ok():
+    while {until}:
         time.sleep(0.01)
     return FakeEngine(lambda images: np.zeros((1, 3, 3), np.float32))
 sys.exit(main(load=load))
 """
 
 
+@pytest.mark.parametrize('until', ['rclpy.ok()', 'True'], ids=['ends', 'hangs'])
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
-def test_signal_while_loading_is_a_clean_end(start, name):
+def test_signal_while_loading_is_a_clean_end(start, name, until):
     node = start(
-        '-c', STOPPED_WHILE_LOADING.replace('{name}', name), '--ros-args', '-p', 'model:=x'
+        '-c',
+        STOPPED_WHILE_LOADING.replace('{name}', name).replace('{until}', until),
+        '--ros-args',
+        '-p',
+        'model:=x',
     )
     assert node.wait() == 0, node.output
     assert 'Traceback' not in node.output
