@@ -197,8 +197,11 @@ class Recorder:
             self._queue.close()
             self.finished.set()
         if self._end.reason:
-            say = self._log.info if self._end.asked else self._log.warning
-            say(f'recording ended: {self._end.reason}')
+            # a line for each: rclpy raises where one line of code speaks with two severities
+            if self._end.asked:
+                self._log.info(f'recording ended: {self._end.reason}')
+            else:
+                self._log.warning(f'recording ended: {self._end.reason}')
         if self._on_end is not None:
             self._on_end(self.summary())
 
