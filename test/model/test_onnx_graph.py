@@ -11,11 +11,11 @@ HW = (48, 64)
 FORMS = [*((network, 'float') for network in NETWORKS), ('default', 'half'), ('default', 'int8')]
 
 
-@pytest.fixture(params=FORMS, ids='-'.join)
-def graph(request, tmp_path):
+@pytest.fixture(scope='module', params=FORMS, ids='-'.join)
+def graph(request, tmp_path_factory):
     kind, form = request.param
     network = Keypointer(NetworkConfig(kind, 4, HW, width=16)).eval()
-    path = tmp_path / 'k.onnx'
+    path = tmp_path_factory.mktemp('graph') / 'k.onnx'
     if form == 'int8':
         pytest.importorskip('onnxruntime')
         frames = np.random.default_rng(0).integers(0, 256, (2, *HW, 3), np.uint8)
