@@ -105,6 +105,7 @@ def diagnose() -> Iterator[Finding]:
     answers = probe([lib for lib in LIBRARIES if lib.probe and is_installed(lib.module)])
     for library in LIBRARIES:
         yield library_state(library, answers)
+    yield engine_cache()
     yield from middleware()
     yield from shared_memory()
     yield torch_device(answers.get('torch'))
@@ -177,6 +178,27 @@ def library_state(library: Library, answers: dict[str, dict]) -> Finding:
     except metadata.PackageNotFoundError:
         version = 'installed'
     return Finding(library.part, library.module, OK, version)
+
+
+def engine_cache() -> Finding:
+    """Return where compiled engines are kept, and whether they may be used."""
+    from keypoint_perception.errors import EngineError
+    from keypoint_perception.inference.engine_cache import CACHE_VARIABLE, EngineCache, PLAN
+
+    try:
+        cache = EngineCache()
+    except EngineError as error:
+        return Finding('engine', 'engine cache', WARNING, str(error))
+    fault = cache.folder.fault()
+    if fault:
+        found = f'{cache.path} is not used: {fault}'
+        remedy = f'`chmod 700 {cache.path}`, or name a folder of your own in {CACHE_VARIABLE}'
+        return Finding('engine', 'engine cache', WARNING, found, remedy)
+    sizes = cache.folder.sizes()
+    engines = sum(name.endswith(PLAN) for name in sizes)
+    mebibytes = sum(size for size, _ in sizes.values()) / 2**20
+    found = f'{cache.path}: {engines} compiled engines, {mebibytes:.1f} MiB'
+    return Finding('engine', 'engine cache', OK, found)
 
 
 def torch_device(answer: dict | None) -> Finding:

@@ -100,6 +100,21 @@ def test_the_dds_profile_is_looked_for(monkeypatch, profile, state, words):
     assert words in finding.found
 
 
+def test_the_cache_of_engines_is_looked_at(monkeypatch, tmp_path):
+    monkeypatch.setenv('KEYPOINT_PERCEPTION_ENGINE_CACHE', str(tmp_path / 'engines'))
+    assert diagnosis.engine_cache().found.endswith('/engines: 0 compiled engines, 0.0 MiB')
+    (tmp_path / 'engines').mkdir(mode=0o700)
+    (tmp_path / 'engines' / 'a.plan').write_bytes(bytes(3 << 20))
+    finding = diagnosis.engine_cache()
+    assert (finding.state, finding.remedy) == (OK, '')
+    assert finding.found.endswith('/engines: 1 compiled engines, 3.0 MiB')
+    (tmp_path / 'engines').chmod(0o777)
+    finding = diagnosis.engine_cache()
+    assert finding.state == WARNING
+    assert 'is not used: others can write it (mode 0777)' in finding.found
+    assert finding.remedy.startswith(f'`chmod 700 {tmp_path}/engines`')
+
+
 def test_little_shared_memory_is_a_warning(monkeypatch, tmp_path):
     monkeypatch.setattr(diagnosis, 'LEAST_SHM_BYTES', 1 << 62)
     (finding,) = diagnosis.shared_memory(str(tmp_path))
