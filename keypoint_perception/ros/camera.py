@@ -110,7 +110,7 @@ class Camera:
         """Have a topic for named points, from now on."""
         if self._landmarks is None:
             self._landmarks = self._publisher(PointCloud2, 'landmarks', KEYPOINTS_QOS)
-            if self._active:  # a transition reaches only the publishers of before
+            if self._clouds.is_activated:  # a transition reaches only the publishers of before
                 self._landmarks.on_activate(None)
 
     def source(self, name: str) -> str:

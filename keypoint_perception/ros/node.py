@@ -62,7 +62,9 @@ class PerceptionNode(LifecycleNode):
         self._reporter = Reporter(self)
         self._names = self.create_publisher(String, '~/names', NAMES_QOS)
         self._service_desk = Services(self)
-        back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
+        back = JumpThreshold(
+            min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
+        )
         self._jumps = self.get_clock().create_jump_callback(back, post_callback=self._on_jump)
         # Wall time goes on while a simulator's clock stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
