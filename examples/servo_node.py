@@ -139,6 +139,7 @@ class ServoNode(Node):
             return
         self._target = uv
         self._progress.restart()
+        self._say('moving')
 
     def _on_points(self, cloud: PointCloud2) -> None:
         """Look where the point is, and set the joints' next goal."""
@@ -148,7 +149,9 @@ class ServoNode(Node):
         except (EncodingError, IndexError) as error:
             self._hold(str(error))
             return
-        if not point['confidence'] >= self._least_confidence:  # holds for NaN too
+        uv = np.array([point['u'], point['v']], float)
+        sure = point['confidence'] >= self._least_confidence and np.isfinite(uv).all()
+        if not sure:
             self._hold(f'{self._landmark} is seen with too little confidence')
             return
         stamp_ns = to_ns(cloud.header.stamp)
@@ -160,7 +163,6 @@ class ServoNode(Node):
             return
         if self._target is None:
             return
-        uv = np.array([point['u'], point['v']], float)
         if not 0 < gap_s < LONGEST_GAP_S:
             self._seen = None
         if self._jacobian is None:

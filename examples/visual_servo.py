@@ -17,7 +17,7 @@ No camera pose, no model of the arm and no depth enter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class Servo:
     fastest: float = 0.8
     damping: float = 15.0
     centring: float = 0.4
-    margin: float = field(default=0.03)
+    margin: float = 0.03
 
     def move(
         self, jacobian: np.ndarray, error: np.ndarray, joints: np.ndarray, seconds: float

@@ -65,7 +65,8 @@ class World:
         state.position = [7.0, *reversed(self.joints.tolist())]
         self.states.publish(state)
         if self.seen:
-            rows = [[5.0, 5.0, 1.0], [*self.tip, self.confidence]]
+            place = self.tip if self.confidence else (np.nan, np.nan)
+            rows = [[5.0, 5.0, 1.0], [*place, self.confidence or 1.0]]
             self.points.publish(to_point_cloud(header, np.array(rows)))
 
     def until(self, condition, what: str, *processes) -> None:
@@ -131,6 +132,10 @@ def test_it_brings_the_tip_to_its_target_and_holds_when_blind(world, servo):
     world.until(lambda: len(world.commands) > held + 5, 'commands that hold', servo)
     np.testing.assert_allclose(np.ptp(world.commands[held + 1 :], axis=0), 0.0, atol=1e-9)
 
+    world.confidence = 0.9
+    world.until(lambda: world.says('moving'), 'going on', servo)
+    world.confidence = 0.0  # a place that is no number, however sure
+    world.until(lambda: world.says('holding: tip is seen with too little'), 'holding', servo)
     world.confidence = 0.9
     world.until(lambda: world.says('moving'), 'going on', servo)
     world.seen = False
