@@ -73,7 +73,7 @@ class RecordingSummary:
     def sentence(self) -> str:
         """Return it in one line."""
         parts = [f'{self.messages} messages', f'{self.size_bytes / BYTES_PER_MB:.1f} MB']
-        for count, word in ((self.skipped, 'left out'), (self.dropped, 'dropped: disk too slow')):
+        for count, word in ((self.skipped, 'left out'), (self.dropped, 'dropped: not written in time')):
             if count:
                 parts.append(f'{count} {word}')
         parts.append(f'{self.lost} lost on the way')
