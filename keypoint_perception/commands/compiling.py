@@ -41,7 +41,7 @@ def compile_model(model: Path, precision: str, max_batch: int) -> None:
 
 def clear_engines() -> None:
     """
-    Remove all compiled engines of this user.
+    Remove all compiled engines and optimised graphs of this user.
 
     :raises EngineError: if they cannot be removed
     """
@@ -49,4 +49,5 @@ def clear_engines() -> None:
 
     cache = EngineCache()
     engines, size = cache.clear()
-    print(f'removed {engines} compiled engines, {size / 2**20:.1f} MiB, from {cache.path}')
+    what = f'{engines} compiled engines and optimised graphs'
+    print(f'removed {what}, {size / 2**20:.1f} MiB, from {cache.path}')

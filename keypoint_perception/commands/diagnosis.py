@@ -183,7 +183,12 @@ def library_state(library: Library, answers: dict[str, dict]) -> Finding:
 def engine_cache() -> Finding:
     """Return where compiled engines are kept, and whether they may be used."""
     from keypoint_perception.errors import EngineError
-    from keypoint_perception.inference.engine_cache import CACHE_VARIABLE, EngineCache, PLAN
+    from keypoint_perception.inference.engine_cache import (
+        CACHE_VARIABLE,
+        EngineCache,
+        GRAPH,
+        PLAN,
+    )
 
     try:
         cache = EngineCache()
@@ -196,8 +201,9 @@ def engine_cache() -> Finding:
         return Finding('engine', 'engine cache', WARNING, found, remedy)
     sizes = cache.folder.sizes()
     engines = sum(name.endswith(PLAN) for name in sizes)
+    graphs = sum(name.endswith(GRAPH) for name in sizes)
     mebibytes = sum(size for size, _ in sizes.values()) / 2**20
-    found = f'{cache.path}: {engines} compiled engines, {mebibytes:.1f} MiB'
+    found = f'{engines} compiled, {graphs} optimised, {mebibytes:.1f} MiB in {cache.path}'
     return Finding('engine', 'engine cache', OK, found)
 
 

@@ -18,6 +18,7 @@ import logging
 import os
 from pathlib import Path
 import re
+import shutil
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.sealed_files import (
@@ -35,8 +36,11 @@ CACHE_VARIABLE = 'KEYPOINT_PERCEPTION_ENGINE_CACHE'
 LARGEST_CACHE_BYTES = 1 << 30
 # Longer than any build of so small a network; a builder that ends frees its lock at once.
 LOCK_PATIENCE_S = 1800.0
-PLAN, TIMINGS = '.plan', '.timings'
-OURS = re.compile(rf'.+({PLAN}|{TIMINGS})({SIDECAR}|{LOCK}|(?:{SIDECAR})?\.\d+{PART})?')
+# Compiled engines, their builder's timings, and the graphs that ONNX Runtime has optimised.
+PLAN, TIMINGS, GRAPH = '.plan', '.timings', '.graph.onnx'
+# Below the folder: what ONNX Runtime's TensorRT provider keeps.
+PROVIDER_CACHE = 'onnxruntime'
+OURS = re.compile(rf'.+({PLAN}|{TIMINGS}|{GRAPH})({SIDECAR}|{LOCK}|(?:{SIDECAR})?\.\d+{PART})?')
 
 log = logging.getLogger('keypoint_perception')
 
@@ -217,21 +221,23 @@ class EngineCache:
 
     def clear(self) -> tuple[int, int]:
         """
-        Remove all engines and timings.
+        Remove all engines and timings, optimised graphs and what other libraries keep here.
 
-        :return: engines removed, and bytes
+        :return: engines and graphs removed, and bytes
         :raises EngineError: if they cannot be removed
         """
         try:
             ours = {n: size for n, (size, _) in self.folder.sizes().items() if OURS.fullmatch(n)}
             self.folder.remove(*ours)
+            if (self.path / PROVIDER_CACHE).is_dir():
+                shutil.rmtree(self.path / PROVIDER_CACHE)
         except OSError as error:
             msg = (
                 f'The engines in {str(self.path)!r} cannot be removed '
                 f'({error.strerror or error}); remove the folder by hand.'
             )
             raise EngineError(msg) from error
-        return sum(name.endswith(PLAN) for name in ours), sum(ours.values())
+        return sum(name.endswith((PLAN, GRAPH)) for name in ours), sum(ours.values())
 
 
 def cache_folder() -> Path:

@@ -7,10 +7,12 @@ ONNX Runtime goes to the CPU without an error when a GPU's libraries are missing
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.engine_cache import cache_folder
+from keypoint_perception.inference.engine_cache import cache_folder, PROVIDER_CACHE
+from keypoint_perception.inference.sealed_files import SealedFolder
 from keypoint_perception.manifest import Manifest
 
 CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
@@ -18,6 +20,8 @@ TENSORRT = 'TensorrtExecutionProvider'
 # By the names of the parameter; inference/engine.py says what auto takes.
 PROVIDERS = {'cpu': CPU, 'cuda': CUDA, 'tensorrt': TENSORRT}
 PROVIDER_NAMES = ('auto', *PROVIDERS)
+
+logger = logging.getLogger('keypoint_perception')
 
 
 def check_available(wanted: str, available: list[str]) -> None:
@@ -52,18 +56,41 @@ def provider_list(
         bound: f'image:{count}x{height}x{width}x3'
         for bound, count in (('min', 1), ('opt', max_batch), ('max', max_batch))
     }
-    # Its own cache knows neither the network nor TensorRT's version, so each has a folder.
-    place = cache_folder() / 'onnxruntime' / onnx_sha256[:16]
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
     options = {f'trt_profile_{bound}_shapes': text for bound, text in shapes.items()} | {
+        'trt_fp16_enable': precision == 'fp16',
+        'trt_int8_enable': precision == 'int8',
+    }
+    return [(TENSORRT, options | tensorrt_cache(onnx_sha256)), (CUDA, {}), CPU]
+
+
+def tensorrt_cache(onnx_sha256: str) -> dict[str, object]:
+    """
+    Return where the TensorRT provider keeps its engines; nothing where others could put theirs.
+
+    Its own cache knows neither the network nor TensorRT's version, so each network has a folder;
+    and it loads what it finds there, which is code.
+    """
+    place = cache_folder() / PROVIDER_CACHE / onnx_sha256[:16]
+    for path in (place.parent.parent, place.parent, place):
+        folder = SealedFolder(path)
+        try:
+            folder.create()
+            fault = folder.fault()
+        except OSError as error:
+            fault = error.strerror or str(error)
+        if fault:
+            logger.warning(
+                "The TensorRT provider's engines are not kept and built each time anew: %s: %s.",
+                path,
+                fault,
+            )
+            return {}
+    return {
         'trt_engine_cache_enable': True,
         'trt_engine_cache_path': str(place),
         'trt_timing_cache_enable': True,
         'trt_timing_cache_path': str(place),
-        'trt_fp16_enable': precision == 'fp16',
-        'trt_int8_enable': precision == 'int8',
     }
-    return [(TENSORRT, options), (CUDA, {}), CPU]
 
 
 def check_provider(session, name: str, model_dir: Path) -> None:

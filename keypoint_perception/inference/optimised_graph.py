@@ -22,12 +22,11 @@ import re
 import tempfile
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.engine_cache import cache_folder
+from keypoint_perception.inference.engine_cache import cache_folder, GRAPH
 from keypoint_perception.inference.sealed_files import SealBrokenError, SealedFolder, SIDECAR
 
 # Counted up when the options that a graph is made with change.
 VERSION = 1
-SUFFIX = '.graph.onnx'
 MOST_GRAPHS = 32
 
 log = logging.getLogger('keypoint_perception')
@@ -60,7 +59,7 @@ class GraphKey:
         """Return the graph's file name."""
         text = json.dumps(self.components(), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return f'ort{self.onnxruntime}-{self.provider.lower()}-{digest}{SUFFIX}'
+        return f'ort{self.onnxruntime}-{self.provider.lower()}-{digest}{GRAPH}'
 
 
 def open_optimised(key: GraphKey, optimise: Callable[[Path], object], load: Callable):
@@ -106,7 +105,7 @@ def _keep(folder: SealedFolder, key: GraphKey, path: Path) -> None:
         if fault:
             raise OSError(fault)
         folder.write(key.name, path.read_bytes(), {'key': key.components()})
-        used = {name: at for name, (_, at) in folder.sizes().items() if name.endswith(SUFFIX)}
+        used = {name: at for name, (_, at) in folder.sizes().items() if name.endswith(GRAPH)}
         for name in sorted(used, key=used.get)[:-MOST_GRAPHS]:
             folder.remove(name, name + SIDECAR)
     except OSError as error:

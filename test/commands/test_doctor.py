@@ -102,12 +102,12 @@ def test_the_dds_profile_is_looked_for(monkeypatch, profile, state, words):
 
 def test_the_cache_of_engines_is_looked_at(monkeypatch, tmp_path):
     monkeypatch.setenv('KEYPOINT_PERCEPTION_ENGINE_CACHE', str(tmp_path / 'engines'))
-    assert diagnosis.engine_cache().found.endswith('/engines: 0 compiled engines, 0.0 MiB')
+    assert diagnosis.engine_cache().found.startswith('0 compiled, 0 optimised, 0.0 MiB in /')
     (tmp_path / 'engines').mkdir(mode=0o700)
     (tmp_path / 'engines' / 'a.plan').write_bytes(bytes(3 << 20))
     finding = diagnosis.engine_cache()
     assert (finding.state, finding.remedy) == (OK, '')
-    assert finding.found.endswith('/engines: 1 compiled engines, 3.0 MiB')
+    assert finding.found == f'1 compiled, 0 optimised, 3.0 MiB in {tmp_path}/engines'
     (tmp_path / 'engines').chmod(0o777)
     finding = diagnosis.engine_cache()
     assert finding.state == WARNING

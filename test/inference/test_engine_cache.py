@@ -133,8 +133,11 @@ def test_clearing_takes_what_is_ours_and_leaves_the_rest(cache):
         pass
     (cache.path / 'x.plan.77.part').write_bytes(b'')
     (cache.path / 'notes.txt').write_text('mine')
+    (cache.path / 'ort.graph.onnx').write_bytes(b'')
+    (cache.path / 'onnxruntime' / 'abc').mkdir(parents=True)
+    assert EngineCache(cache.path / 'none').clear() == (0, 0)
     engines, size = cache.clear()
-    assert engines == 1
+    assert engines == 2
     assert size > 1000
     assert [p.name for p in cache.path.iterdir()] == ['notes.txt']
     assert EngineCache(cache.path / 'none').clear() == (0, 0)

@@ -11,7 +11,7 @@ import logging
 from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.inference import engine as engine_module
 from keypoint_perception.inference.engine import candidates, load_engine
-from keypoint_perception.inference.onnx_providers import provider_list
+from keypoint_perception.inference.onnx_providers import provider_list, tensorrt_cache
 from keypoint_perception.inference.stand_in import write_stand_in
 from keypoint_perception.manifest import read_manifest
 import pytest
@@ -120,3 +120,12 @@ def test_tensorrt_of_onnxruntime_keeps_its_engines_by_network(model, monkeypatch
     assert options['trt_profile_max_shapes'] == 'image:4x48x64x3'
     assert options['trt_engine_cache_path'] == str(tmp_path / 'cache/onnxruntime' / ('f' * 16))
     assert (options['trt_fp16_enable'], options['trt_int8_enable']) == (True, False)
+
+
+@pytest.mark.parametrize('folder', ['cache', 'cache/onnxruntime', 'cache/onnxruntime/' + 'f' * 16])
+def test_the_provider_gets_no_folder_that_others_can_write(folder, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv('KEYPOINT_PERCEPTION_ENGINE_CACHE', str(tmp_path / 'cache'))
+    assert tensorrt_cache('f' * 64)['trt_engine_cache_enable'] is True
+    (tmp_path / folder).chmod(0o777)
+    assert tensorrt_cache('f' * 64) == {}
+    assert f'built each time anew: {tmp_path}/{folder}: others can write it' in caplog.text
