@@ -93,9 +93,12 @@ def node(
 def measure(setup, loads: list, seconds: float | None, *, idle: bool, overload: bool) -> dict:
     """Return what was measured, under progress bars."""
     from keypoint_perception.commands.progress import seconds_progress
+    from keypoint_perception.inference.engine import load_engine
     from keypoint_perception.ros.node_benchmark import measure_node
     from keypoint_perception.ros.node_endurance import measure_idle, measure_overload
 
+    # A model that is no good is refused at once, and an engine built before others wait for it.
+    load_engine(setup.model_dir, setup.engine, threads=setup.threads).close()
     measured = {}
     if idle:
         resting = loads[0].lasting(seconds or IDLE_S)

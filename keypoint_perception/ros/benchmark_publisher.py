@@ -110,7 +110,7 @@ def pace(load: dict, sent: int) -> Iterator[None]:
     due_s = time.monotonic()
     end_s = due_s + load['block_s']
     left = min(load['block'], load['frames'] - sent) if period_s and load['frames'] else None
-    while time.monotonic() < end_s if left is None else left > 0:
+    while due_s < end_s if left is None else left > 0:
         time.sleep(max(0.0, due_s - time.monotonic()))
         yield
         left = None if left is None else left - 1

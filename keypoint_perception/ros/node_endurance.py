@@ -32,6 +32,7 @@ def measure_idle(setup: Setup, load: Load, *, progress: Progress) -> dict:
         stage.wait_until_loaded()
         whole = replace(load, block=load.frames)
         case = stage.measure(whole, lambda seconds: progress(seconds, load.duration_s))
+    progress(load.duration_s, load.duration_s)
     node = case['perception']
     return {
         **describe(setup),
@@ -62,6 +63,7 @@ def measure_overload(setup: Setup, load: Load, seconds: float, *, progress: Prog
         stage.wait_until_matched()
         many = replace(load, hz=hz, frames=0, seconds=seconds, block_s=seconds)
         case = stage.measure(many, lambda spent: progress(min(spent, seconds), seconds))
+        progress(seconds, seconds)
         ages_ms = [age for camera in stage.by_camera() for age in newest_ages_ms(camera)]
     node = case['perception']
     newest = spread(ages_ms)

@@ -1,5 +1,6 @@
 """The node is measured beside a bare one; whatever ends the benchmark, no process is left."""
 
+from dataclasses import asdict
 import json
 from pathlib import Path
 import re
@@ -15,10 +16,11 @@ from keypoint_perception.commands.benchmark_node import plan
 from keypoint_perception.commands.benchmark_node_table import markdown, tables
 from keypoint_perception.commands.program import main
 from keypoint_perception.errors import EngineError
-from keypoint_perception.ros import benchmark_processes
+from keypoint_perception.ros import benchmark_processes, benchmark_publisher
 from keypoint_perception.ros.benchmark_figures import growth_per_minute, newest_ages_ms, spread
 from keypoint_perception.ros.node_benchmark import Load, measure_node, NODES, Setup
 from keypoint_perception.ros.node_endurance import measure_idle, measure_overload
+import numpy as np
 
 PROFILE = Path(__file__).parents[2] / 'config' / 'fastdds_large_images.xml'
 MS = 1_000_000
@@ -48,6 +50,47 @@ def test_loads_of_the_command_line():
     ]
     (load,) = plan('12.5', '8x6', '1', 300, 4.0)
     assert (load.frames, load.duration_s) == (50, 4.0)
+
+
+class Clock:
+    """Time that goes on only where somebody sleeps or works."""
+
+    def __init__(self):
+        self.now_s = 100.0
+
+    def monotonic(self):
+        return self.now_s
+
+    def sleep(self, seconds):
+        self.now_s += seconds
+
+
+def sent_at(load: Load, sent: int, works_s: list[float], monkeypatch) -> list[float]:
+    """Return when the images of a block go out, each of which takes so long to send."""
+    clock, sent_s = Clock(), []
+    monkeypatch.setattr(benchmark_publisher, 'time', clock)
+    for _, works in zip(benchmark_publisher.pace(asdict(load), sent), works_s, strict=False):
+        sent_s.append(clock.now_s - 100)
+        clock.now_s += works
+    return sent_s
+
+
+def test_a_late_image_is_followed_at_the_rate_and_not_at_once(ros_domain, monkeypatch):
+    load = Load(hz=10.0, frames=12, block=4)
+    found = sent_at(load, 0, [0.01, 0.25, 0.01, 0.01, 0.01], monkeypatch)
+    np.testing.assert_allclose(found, [0, 0.1, 0.35, 0.45])
+    assert len(sent_at(load, 10, [0.01] * 5, monkeypatch)) == 2  # of the last block
+    assert benchmark_publisher.turns(asdict(load), ['a', 'b']) == ['a', 'b'] * 3
+
+
+def test_without_a_number_images_are_sent_for_a_time(ros_domain, monkeypatch):
+    full = Load(hz=0.0, seconds=1.0, block_s=0.5)
+    found = sent_at(full, 0, [0.2] * 9, monkeypatch)
+    np.testing.assert_allclose(found, [0.2, 0.4, 0.6])  # after the pause of 0.2 s
+    assert benchmark_publisher.turns(asdict(full), ['a', 'b']) == ['a', 'b'] * 2
+    timed = Load(hz=10.0, frames=0, seconds=0.35, block_s=0.35)
+    np.testing.assert_allclose(sent_at(timed, 0, [0.01] * 9, monkeypatch), [0, 0.1, 0.2, 0.3])
+    assert benchmark_publisher.turns(asdict(timed), ['a']) == ['a']
 
 
 def case_of(measured: dict, cameras: int, hz: float | None) -> dict:
@@ -144,6 +187,7 @@ def alive(pid: int) -> bool:
     ('options', 'sentence'),
     [
         (['--model', '/nowhere'], "'/nowhere' is not a model directory"),
+        (['--model', '/nowhere', '--idle'], "'/nowhere' is not a model directory"),
         (['--dds-profile', '/nowhere.xml'], "'/nowhere.xml' is no file; expected a Fast DDS prof"),
         (['--rates', '30,fast'], "--rates '30,fast' cannot be understood; expected a list as 30,"),
         (['--rates', '0'], "--rates '0' cannot be understood"),
