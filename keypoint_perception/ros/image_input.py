@@ -7,6 +7,7 @@ from collections.abc import Callable
 from keypoint_perception.ros.cdr import read_compressed_image, read_image
 from keypoint_perception.ros.health import Health
 from keypoint_perception.ros.installation import DDS_PROFILE, shipped_file
+from keypoint_perception.ros.qos_overrides import POLICIES
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import (
@@ -14,6 +15,7 @@ from rclpy.qos import (
     qos_check_compatible,
     qos_policy_name_from_kind,
     QoSCompatibility,
+    QoSPolicyKind,
     QoSProfile,
     ReliabilityPolicy,
 )
@@ -22,6 +24,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 TYPE_NAMES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
 MAX_TOPICS_NAMED = 6
+OVERRIDABLE = tuple(QoSPolicyKind[policy.upper()] for policy in POLICIES)
 # Wireless links lose some images; a shared-memory segment that is too small loses most.
 LOST_SHARE = 0.1
 
@@ -63,7 +66,7 @@ class ImageInput:
 
     def _subscribe(self):
         # Overrides have been looked at before: they would undo what is raised now.
-        overriding = QoSOverridingOptions.with_default_policies()
+        overriding = QoSOverridingOptions(policy_kinds=OVERRIDABLE)
         options = {} if self._raised else {'qos_overriding_options': overriding}
 
         def create(events: SubscriptionEventCallbacks):

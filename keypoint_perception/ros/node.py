@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import time
 
-from keypoint_perception.errors import PerceptionError
+from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
 from keypoint_perception.ros.camera import Arrival, Camera
 from keypoint_perception.ros.diagnostics import Circumstances
@@ -44,7 +44,14 @@ class PerceptionNode(LifecycleNode):
     """
 
     def __init__(self, *, load: Callable[..., Engine] = load_engine) -> None:
-        super().__init__(NODE_NAME, automatically_declare_parameters_from_overrides=True)
+        try:
+            super().__init__(NODE_NAME, automatically_declare_parameters_from_overrides=True)
+        except ValueError as error:
+            msg = (
+                f'ROS cannot declare a parameter ({error}); it has no empty lists: leave such a '
+                'parameter out.'
+            )
+            raise ConfigError(msg) from error
         self._state = UNCONFIGURED
         self.qos_overrides = declare_parameters(self)
         forward_logs(self)

@@ -15,6 +15,7 @@ from keypoint_perception.inference.onnx_providers import PROVIDER_NAMES
 from keypoint_perception.manifest import PRECISIONS
 from keypoint_perception.ros.parameter import KIND_NAMES, Parameter, to_descriptor, to_ros
 from keypoint_perception.ros.point_filter import FILTERS
+from keypoint_perception.ros.qos_overrides import check_qos_overrides, QOS_PREFIX
 
 TRANSPORTS = ('raw', 'compressed')
 
@@ -281,12 +282,14 @@ def declare_parameters(node) -> frozenset[str]:
     :raises ConfigError: if a value is not good or a name looks misspelt
     """
     given = {n: p.value for n, p in node.get_parameters_by_prefix('').items()}
-    own = {n: v for n, v in given.items() if n not in ROS_OWN and not n.startswith(QOS_PREFIX)}
+    overrides = {n: v for n, v in given.items() if n.startswith(QOS_PREFIX)}
+    check_qos_overrides(overrides)
+    own = {n: v for n, v in given.items() if n not in ROS_OWN and n not in overrides}
     for name in check_names(list(own)):
         known = ', '.join(BY_NAME)
         node.get_logger().warning(f'Parameter {name!r} means nothing here; known: {known}.')
     for name in given:
-        if name in BY_NAME or name.startswith(QOS_PREFIX):
+        if name in BY_NAME or name in overrides:
             node.undeclare_parameter(name)  # rclpy declares the latter again, by itself
     values = check_parameters(own)
     for parameter in PARAMETERS:
@@ -296,11 +299,10 @@ def declare_parameters(node) -> frozenset[str]:
             to_descriptor(parameter),
             ignore_override=True,
         )
-    return frozenset(name for name in given if name.startswith(QOS_PREFIX))
+    return frozenset(overrides)
 
 
 ROS_OWN = ('use_sim_time', 'start_type_description_service')
-QOS_PREFIX = 'qos_overrides.'
 
 
 def read_parameters(node) -> NodeParameters:

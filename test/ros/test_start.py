@@ -26,6 +26,12 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
         ({'model': '/nowhere'}, "'/nowhere' is not a model directory .no such directory"),
         ({'model': '/x', 'threads': 'many'}, "threads: must be a whole number .* got 'many'"),
         ({'model': '/x', 'image_transport': 'h264'}, 'image_transport: must be one of raw, com'),
+        ({'model': '/x', 'cameras': '[]'}, 'ROS cannot declare a parameter .* no empty lists'),
+        ({'model': '/x', 'cameras': '[a, a]'}, 'cameras: must be different names'),
+        (
+            {'model': '/x', 'qos_overrides./image.subscription.depth': 'x'},
+            "subscription.depth: must be a whole number, 0 or more, got 'x'",
+        ),
         ({'modle': '/x'}, "'modle' is not known, 'model' is meant perhaps"),
     ],
 )
