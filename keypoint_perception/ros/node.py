@@ -123,7 +123,12 @@ class PerceptionNode(LifecycleNode):
         self._state = 'active'
         self._keeper.activate()
         done = super().on_activate(state)  # from now on the publishers publish
-        self._set_up_cameras()
+        try:
+            self._set_up_cameras()
+        except Exception as error:  # rclpy would pass over it without a word
+            self._stop_listening()
+            self.get_logger().fatal(f'not activated: {type(error).__name__}: {error}')
+            return FAILURE
         for camera in self._cameras:
             when = '' if camera.input else f' once somebody listens to {camera.outputs}'
             self.get_logger().info(f'listening to {camera.topic}{when}')
