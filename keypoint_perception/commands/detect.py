@@ -10,6 +10,7 @@ from typing import Annotated
 from keypoint_perception.commands.options import (
     EngineName,
     Model,
+    Precision,
     Recording,
     Threads,
     Video,
@@ -39,6 +40,7 @@ def detect(
     ] = None,
     engine: EngineName = 'auto',
     threads: Threads = 0,
+    precision: Precision = 'fp32',
 ) -> None:
     """Run a model over a recording."""
     check_file('--out', out)
@@ -57,7 +59,7 @@ def detect(
     from keypoint_perception.inference.estimator import Estimator
 
     topics = list(dict.fromkeys(topic or []))
-    loaded = load_engine(model, engine, threads=threads)
+    loaded = load_engine(model, engine, threads=threads, precision=precision)
     estimator = Estimator(loaded)
     if landmarks is not None and not estimator.landmark_names:
         msg = f'Model {str(model)!r} names no points; name some with `landmarks` first.'

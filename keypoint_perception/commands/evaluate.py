@@ -9,6 +9,7 @@ from typing import Annotated
 from keypoint_perception.commands.options import (
     EngineName,
     Model,
+    Precision,
     Recording,
     Threads,
     Video,
@@ -33,6 +34,7 @@ def evaluate(
     video: Video = None,
     engine: EngineName = 'auto',
     threads: Threads = 0,
+    precision: Precision = 'fp32',
 ) -> None:
     """Score a model against labels."""
     check_file('--out', out)
@@ -49,7 +51,7 @@ def evaluate(
 
     labels = None if annotations is None else read_annotations(annotations)
     manifest = read_manifest(model)
-    loaded = load_engine(model, engine, threads=threads)
+    loaded = load_engine(model, engine, threads=threads, precision=precision)
     estimator = Estimator(loaded)
     started = time.perf_counter()
     recording = _run(source, topic, estimator, video)

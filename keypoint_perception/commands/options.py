@@ -17,3 +17,6 @@ EngineName = Annotated[str, typer.Option(help='auto, onnxruntime, tensorrt or to
 Threads = Annotated[
     int, typer.Option(min=0, max=1024, help='CPU threads of the engine; 0: its own choice.')
 ]
+Precision = Annotated[
+    str, typer.Option(help='fp32, or fp16 or int8 where the model was exported so.')
+]

@@ -50,7 +50,7 @@ def write_quantised(
     except ImportError as error:
         msg = (
             f'int8 needs the packages onnx and onnxruntime ({error}); install them with '
-            "`pip install 'keypoint_perception[onnx]'`."
+            "`pip install 'keypoint_perception[train]'`."
         )
         raise EngineError(msg) from error
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:

@@ -77,6 +77,22 @@ def test_int8_takes_its_scales_from_the_frames_that_were_learned_from(capsys, mo
     assert 'on 9 recorded frames that its scales were not taken from' in said
 
 
+def test_a_precision_is_run_where_it_is_asked_for(capsys, model, recording, tmp_path):
+    run(capsys, 'export', model, '--precision', 'int8')
+    found = {}
+    for precision in ('fp32', 'int8'):
+        out = tmp_path / f'{precision}.csv'
+        more = ('--out', out, '--precision', precision, '--threads', '1')
+        assert run(capsys, 'detect', model, recording, *more)[0] == 0
+        found[precision] = np.loadtxt(out, delimiter=',', skiprows=1, usecols=(0, 3, 4))
+    away = np.abs(found['int8'] - found['fp32'])
+    assert (away[:, 0] == 0).all()
+    assert 0 < np.median(away[:, 1:]) < 0.5
+    code, _, said = run(capsys, 'detect', model, recording, '--out', out, '--precision', 'fp16')
+    assert code == 2
+    assert 'is not there in fp16, it has fp32, int8; run `export' in said
+
+
 def test_without_its_frames_int8_asks_for_a_recording(capsys, model, recording):
     shutil.rmtree(model / 'frames')
     code, _, said = run(capsys, 'export', model, '--precision', 'int8')

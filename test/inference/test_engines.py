@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 
 from keypoint_perception.errors import EngineError, ModelError
@@ -44,6 +45,16 @@ def test_engine_knows_its_model(model):
     assert engine.input_hw == (48, 64)
     assert engine.keypoint_names == ('kp0', 'kp1', 'kp2')
     assert 'CPUExecutionProvider, fp32, 1 threads' in engine.description
+
+
+def test_threads_are_those_that_the_process_may_use(model):
+    """It is not the machine's number that counts: containers and `taskset` give fewer."""
+    usable = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(usable)})
+        assert load_engine(model, 'onnxruntime').description.endswith('fp32, 1 threads')
+    finally:
+        os.sched_setaffinity(0, usable)
 
 
 def test_auto_says_what_it_chose_and_why(model, caplog):
