@@ -52,6 +52,10 @@ def node(
     ] = False,
     engine: Annotated[str, typer.Option(help='auto, onnxruntime, tensorrt or torch.')] = 'auto',
     threads: Annotated[int, typer.Option(min=0, help='CPU threads; 0: the library.')] = 0,
+    precision: Annotated[str, typer.Option(help='fp32, fp16 or int8.')] = 'fp32',
+    provider: Annotated[
+        str, typer.Option(help='Where ONNX Runtime computes: auto, cpu, cuda or tensorrt.')
+    ] = 'auto',
     dds_profile: Annotated[
         Path | None, typer.Option(help='Fast DDS profile; by default the shipped one.')
     ] = None,
@@ -76,7 +80,8 @@ def node(
         if model is None:
             products = SLOW_PRODUCTS if overload else 0
             write_stand_in(Path(directory) / 'model', products=products)
-        setup = Setup(model or Path(directory) / 'model', engine, threads, profile)
+        chosen = (engine, threads, profile, precision, provider)
+        setup = Setup(model or Path(directory) / 'model', *chosen)
         measured = measure(setup, loads, seconds, idle=idle, overload=overload)
     provenance = {
         'date': now(),
@@ -93,12 +98,11 @@ def node(
 def measure(setup, loads: list, seconds: float | None, *, idle: bool, overload: bool) -> dict:
     """Return what was measured, under progress bars."""
     from keypoint_perception.commands.progress import seconds_progress
-    from keypoint_perception.inference.engine import load_engine
     from keypoint_perception.ros.node_benchmark import measure_node
     from keypoint_perception.ros.node_endurance import measure_idle, measure_overload
 
     # A model that is no good is refused at once, and an engine built before others wait for it.
-    load_engine(setup.model_dir, setup.engine, threads=setup.threads).close()
+    setup.load_engine(max(load.cameras for load in loads)).close()
     measured = {}
     if idle:
         resting = loads[0].lasting(seconds or IDLE_S)

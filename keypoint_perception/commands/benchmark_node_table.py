@@ -12,7 +12,7 @@ def tables(measured: dict) -> str:
     machine = measured['machine']
     about = (
         f'{measured["date"]}, {machine["processor"]}, {machine["cores"]} cores; model '
-        f'{measured["model"]}, engine {measured["engine"]}, DDS profile '
+        f'{measured["model"]}, engine {measured["engine"]} {measured["precision"]}, DDS profile '
         f'{measured["dds_profile"] or "none"}'
     )
     parts = [about]

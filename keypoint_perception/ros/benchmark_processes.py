@@ -13,8 +13,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 from keypoint_perception.errors import EngineError
+from keypoint_perception.ros.benchmark_figures import growth_per_minute
 from keypoint_perception.ros.installation import DDS_PROFILE_VARIABLES
 
 START_PATIENCE_S = 60.0
@@ -82,6 +84,37 @@ class Child:
         if self._process.poll() is not None:
             self._fail()
         return Path(f'/proc/{self.pid}/stat').read_text().rpartition(')')[2].split()
+
+
+class Samples:
+    """A process's CPU time and memory, from now on."""
+
+    def __init__(self, process: Child) -> None:
+        self._process = process
+        self._began_s = time.monotonic()
+        self._cpu_s = process.cpu_s()
+        self.seconds: list[float] = []
+        self.memory_mb: list[float] = []
+        self.add()
+
+    def add(self) -> None:
+        """Take a sample."""
+        self.seconds.append(time.monotonic() - self._began_s)
+        self.memory_mb.append(self._process.memory_mb())
+
+    @property
+    def cpu_s(self) -> float:
+        """Return the CPU time used since the beginning."""
+        return round(self._process.cpu_s() - self._cpu_s, 2)
+
+    def memory(self) -> dict:
+        """Return the memory at the beginning and the end, and its growth in the second half."""
+        half = len(self.seconds) // 2
+        return {
+            'first': round(self.memory_mb[0], 1),
+            'last': round(self.memory_mb[-1], 1),
+            'growth_per_min': growth_per_minute(self.seconds[half:], self.memory_mb[half:]),
+        }
 
 
 class Processes:

@@ -16,8 +16,8 @@ from pathlib import Path
 import time
 
 from keypoint_perception.inference.engine import load_engine
-from keypoint_perception.ros.benchmark_figures import growth_per_minute, latency
-from keypoint_perception.ros.benchmark_processes import Child, patience, Processes
+from keypoint_perception.ros.benchmark_figures import latency
+from keypoint_perception.ros.benchmark_processes import Child, patience, Processes, Samples
 from keypoint_perception.ros.installation import find_ros
 import numpy as np
 
@@ -35,7 +35,7 @@ Progress = Callable[[float, float], None]
 @dataclass(frozen=True)
 class Setup:
     """
-    What is measured.
+    What is measured: the node's own parameters, and its surroundings.
 
     :param dds_profile: Fast DDS profile for all processes; None for Fast DDS's own settings
     """
@@ -44,6 +44,25 @@ class Setup:
     engine: str = 'auto'
     threads: int = 0
     dds_profile: Path | None = None
+    precision: str = 'fp32'
+    provider: str = 'auto'
+
+    @property
+    def choices(self) -> dict[str, str | int]:
+        """Return what the engine is chosen by, as the node and the engine's loader name it."""
+        return {
+            'threads': self.threads,
+            'precision': self.precision,
+            'provider': self.provider,
+        }
+
+    def load_engine(self, max_batch: int = 1):
+        """
+        Return the engine that the node has.
+
+        :raises PerceptionError: if the model or the engine cannot be used
+        """
+        return load_engine(self.model_dir, self.engine, max_batch=max_batch, **self.choices)
 
 
 @dataclass(frozen=True)
@@ -104,12 +123,12 @@ def measure_node(setup: Setup, loads: Sequence[Load], *, progress: Progress) -> 
 def describe(setup: Setup) -> dict:
     """Return what was measured, for the record."""
     profile = None if setup.dds_profile is None else str(setup.dds_profile)
-    return {'engine': setup.engine, 'threads': setup.threads, 'dds_profile': profile}
+    return {'engine': setup.engine, **setup.choices, 'dds_profile': profile}
 
 
 def measure_engine(setup: Setup, counts: Sequence[int]) -> dict[int, float]:
     """Return the engine's own p50 for so many images at once, ms, with nothing else at work."""
-    engine = load_engine(setup.model_dir, setup.engine, threads=setup.threads)
+    engine = setup.load_engine(max(counts))
     try:
         return {count: engine_p50_ms(engine, count) for count in counts}
     finally:
@@ -230,46 +249,16 @@ class Stage:
         yield from {'publisher': self._publisher, 'receiver': self._receiver}.items()
 
 
-class Samples:
-    """A process's CPU time and memory, from now on."""
-
-    def __init__(self, process: Child) -> None:
-        self._process = process
-        self._began_s = time.monotonic()
-        self._cpu_s = process.cpu_s()
-        self.seconds: list[float] = []
-        self.memory_mb: list[float] = []
-        self.add()
-
-    def add(self) -> None:
-        """Take a sample."""
-        self.seconds.append(time.monotonic() - self._began_s)
-        self.memory_mb.append(self._process.memory_mb())
-
-    @property
-    def cpu_s(self) -> float:
-        """Return the CPU time used since the beginning."""
-        return round(self._process.cpu_s() - self._cpu_s, 2)
-
-    def memory(self) -> dict:
-        """Return the memory at the beginning and the end, and its growth in the second half."""
-        half = len(self.seconds) // 2
-        return {
-            'first': round(self.memory_mb[0], 1),
-            'last': round(self.memory_mb[-1], 1),
-            'growth_per_min': growth_per_minute(self.seconds[half:], self.memory_mb[half:]),
-        }
-
-
 def arguments(node: str, cameras: Sequence[str], setup: Setup) -> list[str]:
     """Return a node's command line."""
     spaced = ['--ros-args', '-r', f'__ns:=/benchmark/{node}']
     if node == 'bare':
         return [*cameras, *spaced]
     listed = ['-p', f'cameras:=[{", ".join(cameras)}]'] if cameras else []
-    chosen = ['-p', f'engine:={setup.engine}', '-p', f'threads:={setup.threads}']
-    patient = ['-p', 'silence_timeout:=3600.0']  # it waits for its turn
-    return [*spaced, '-p', f'model:={Path(setup.model_dir).resolve()}', *listed, *chosen, *patient]
+    model = Path(setup.model_dir).resolve()
+    chosen = {'model': model, 'engine': setup.engine, **setup.choices, 'silence_timeout': 3600.0}
+    pairs = [part for name, value in chosen.items() for part in ('-p', f'{name}:={value}')]
+    return [*spaced, *listed, *pairs]
 
 
 def figures(
