@@ -1,5 +1,11 @@
-"""Records /numbers into a directory and says what a killed process would keep, to be killed."""
+"""
+Recorders of /numbers, one for each directory of the command line, to be killed.
 
+They are forked from one process that has everything imported. It says ``N pid PID`` of each, then
+``N safe COUNT`` whenever a killed recorder would keep more, and ``N ended CODE``.
+"""
+
+import os
 import sys
 
 from keypoint_perception.ros import recording
@@ -7,18 +13,25 @@ from keypoint_perception.ros.installation import find_ros
 
 find_ros()
 from keypoint_perception.ros.recorder import Recorder  # noqa: E402
+import mcap.writer  # noqa: E402, F401
 import rclpy  # noqa: E402
+import sensor_msgs.msg  # noqa: E402, F401
 
 FLUSH_S = 0.02
 recording.FLUSH_S = FLUSH_S
 recording.POLL_S = FLUSH_S
 
 
-def main() -> None:
-    """Say ``safe N`` whenever N has grown."""
+def say(*words: object) -> None:
+    """Print a line in one piece."""
+    os.write(1, (' '.join(map(str, words)) + '\n').encode())
+
+
+def record(number: int, out: str) -> None:
+    """Record until killed."""
     rclpy.init(args=['--ros-args', '--disable-rosout-logs', '--log-level', 'warn'])
-    node = rclpy.create_node('recording_process')
-    recorder = Recorder(node, topics=['/numbers'], out=sys.argv[1])
+    node = rclpy.create_node(f'recorder_{number}')
+    recorder = Recorder(node, topics=['/numbers'], out=out)
     recorder.start()
     said = 0
     while True:
@@ -26,7 +39,21 @@ def main() -> None:
         safe = recorder.summary().safe
         if safe > said:
             said = safe
-            print(f'safe {safe}', flush=True)
+            say(number, 'safe', safe)
+
+
+def main() -> None:
+    """Start the recorders and wait for their ends."""
+    numbers = {}
+    for number, out in enumerate(sys.argv[1:]):
+        pid = os.fork()
+        if not pid:
+            record(number, out)
+        numbers[pid] = number
+        say(number, 'pid', pid)
+    while numbers:
+        pid, status = os.wait()
+        say(numbers.pop(pid), 'ended', os.waitstatus_to_exitcode(status))
 
 
 if __name__ == '__main__':
