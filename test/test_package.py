@@ -18,6 +18,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'keypoint_perception'
 VERB_NAMES = {verb.__name__ for verb in VERBS} | {'benchmark'}
+PROGRAMS = {'keypoint_perception', 'perception_node', 'recorder_node'}
 MESSAGES = re.compile(r'^\s*(?:from|import) (\w+_(?:msgs|interfaces))\b', re.MULTILINE)
 
 
@@ -105,10 +106,10 @@ def test_colcon_installs_executables_and_files(tmp_path, options):
     assert done.returncode == 0, done.stderr
     prefix = tmp_path / 'install' / 'keypoint_perception'
     executables = {path.name for path in (prefix / 'lib' / 'keypoint_perception').iterdir()}
-    assert executables == VERB_NAMES | {'keypoint_perception', 'perception_node'}
+    assert executables == VERB_NAMES | PROGRAMS
     # the Python that is active when the node starts, not the one that built; setuptools leaves
     # no choice where it links
-    entry_points = {'keypoint_perception', 'perception_node'} if not options else set()
+    entry_points = PROGRAMS if not options else set()
     for name in VERB_NAMES | entry_points:
         program = (prefix / 'lib' / 'keypoint_perception' / name).read_text(encoding='utf-8')
         assert program.splitlines()[0] == '#!/usr/bin/env python3', name
