@@ -86,16 +86,23 @@ def idle_table(idle: dict) -> str:
 
 
 def overload_table(overload: dict) -> str:
-    """Return the row of a node with too many images; ages in engine times stand in brackets."""
+    """
+    Return the row of a node with too many images; ages in engine times stand in brackets.
+
+    Keypoints are oldest when newer ones come; how old they are when they come stands beside it.
+    """
     titles = (
         *('image', 'cameras', 'sent Hz', 'engine ms', 'sent an engine time', 'answers'),
-        *('oldest newest ms', 'p99 ms', 'p50 ms', 'growth ms/min', 'memory MB', 'growth MB/min'),
+        *('arrive p50 ms', 'arrive max ms', 'oldest p50 ms', 'oldest max ms'),
+        *('growth ms/min', 'memory MB', 'growth MB/min'),
     )
-    ages, relative = overload['newest_age_ms'], overload['newest_age_in_engine_times']
+    ages = []
+    for age in ('latency', 'newest_age'):
+        in_ms, in_engine_times = overload[f'{age}_ms'], overload[f'{age}_in_engine_times']
+        ages += [f'{cell(in_ms[n])} ({cell(in_engine_times[n])})' for n in ('p50', 'max')]
     row = (
         *(overload['image'], overload['cameras'], overload['sent_hz'], overload['engine_ms']),
-        *(overload['sent_per_engine_time'], overload['received']),
-        *(f'{cell(ages[n])} ({cell(relative[n])})' for n in ('max', 'p99', 'p50')),
+        *(overload['sent_per_engine_time'], overload['received'], *ages),
         overload['latency_growth_ms_per_min'],
         *(overload['memory_mb'][name] for name in ('last', 'growth_per_min')),
     )

@@ -67,7 +67,10 @@ def measure_overload(setup: Setup, load: Load, seconds: float, *, progress: Prog
         ages_ms = [age for camera in stage.by_camera() for age in newest_ages_ms(camera)]
     node = case['perception']
     newest = spread(ages_ms)
-    relative = {n: None if age is None else round(age / engine_ms, 2) for n, age in newest.items()}
+
+    def in_engine_times(figures: dict) -> dict:
+        return {n: None if ms is None else round(ms / engine_ms, 2) for n, ms in figures.items()}
+
     return {
         **describe(setup),
         'overload': {
@@ -79,7 +82,8 @@ def measure_overload(setup: Setup, load: Load, seconds: float, *, progress: Prog
             'sent_per_engine_time': round(node['sent_hz'] * engine_ms / MS_PER_S, 2),
             **{name: node[name] for name in ('seconds', 'sent', 'received', 'latency_ms')},
             'newest_age_ms': newest,
-            'newest_age_in_engine_times': relative,
+            'newest_age_in_engine_times': in_engine_times(newest),
+            'latency_in_engine_times': in_engine_times(node['latency_ms']),
             'latency_growth_ms_per_min': node['latency_growth_ms_per_min'],
             'memory_mb': node['memory_mb'],
         },

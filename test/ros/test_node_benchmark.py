@@ -26,6 +26,7 @@ import numpy as np
 
 PROFILE = Path(__file__).parents[2] / 'config' / 'fastdds_large_images.xml'
 MS = 1_000_000
+ABOUT = {'date': 'now', 'machine': {'processor': 'a processor', 'cores': 2}, 'model': 'm'}
 PATIENCE_S = 30.0
 
 
@@ -124,8 +125,7 @@ def test_both_nodes_are_measured_in_one_run(ros_domain, model_dir):
         assert case['beyond_engine_ms'] == pytest.approx(above_ms - case['engine_ms'])
     full = case_of(measured, 1, None)
     assert full['bare']['sent'] > 6
-    about = {'date': 'now', 'machine': {'processor': 'a processor', 'cores': 2}, 'model': 'm'}
-    text = tables(about | json.loads(json.dumps(measured)))
+    text = tables(ABOUT | json.loads(json.dumps(measured)))
     assert text.count('| perception |') == 3
 
 
@@ -135,7 +135,7 @@ def test_nobody_listens(ros_domain, model_dir):
     assert measured['idle']['images_sent'] == 20
     assert measured['idle']['subscriptions'] == 0
     assert measured['idle']['cpu_percent_of_a_core'] >= 0
-    json.dumps(measured)
+    assert '| % of a core |' in tables(ABOUT | json.loads(json.dumps(measured)))
 
 
 def test_more_images_than_the_engine_can_answer(ros_domain, model_dir):
@@ -145,7 +145,10 @@ def test_more_images_than_the_engine_can_answer(ros_domain, model_dir):
     assert 0 < overload['received'] < overload['sent']
     assert overload['sent_per_engine_time'] <= 10.1
     assert overload['newest_age_ms']['max'] >= overload['latency_ms']['p50']
-    json.dumps(measured)
+    share = overload['newest_age_ms']['max'] / overload['engine_ms']
+    assert overload['newest_age_in_engine_times']['max'] == pytest.approx(share, rel=0.01)
+    text = tables(ABOUT | json.loads(json.dumps(measured)))
+    assert f'({overload["newest_age_in_engine_times"]["max"]:.2f})' in text
 
 
 def test_node_that_does_not_start_ends_the_benchmark(ros_domain, model_dir, monkeypatch):
