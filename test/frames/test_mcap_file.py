@@ -1,5 +1,7 @@
 """An MCAP file is whole at every moment, and a write that fails leaves what was there before."""
 
+import errno
+import os
 import resource
 import shutil
 import subprocess
@@ -124,3 +126,30 @@ def test_failed_write_leaves_a_whole_file(tmp_path):
     assert len(numbers) > 10
     assert read_with_rosbags(path) == salvage(path) == [int(number) for number in numbers]
     assert path.read_bytes().endswith(END_MARK)
+
+
+@pytest.mark.parametrize('fails', [1, 2, 3, 4])
+def test_write_that_breaks_off_is_undone(tmp_path, monkeypatch, fails):
+    """A disk that is full at any of the four steps, the third of them half written."""
+    path, calls = tmp_path / 'a.mcap', 0
+    file = McapFile(path)
+    channel = file.add_topic(TOPIC)
+    write(file, channel, 1)
+    file.flush()
+    before, real = path.read_bytes(), mcap_file.write_at
+
+    def write_until_full(handle, pieces, offset):
+        nonlocal calls
+        calls += 1
+        if calls == fails:
+            real(handle, [bytes(b''.join(pieces))[: sum(map(len, pieces)) // 2]], offset)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle, pieces, offset)
+
+    monkeypatch.setattr(mcap_file, 'write_at', write_until_full)
+    write(file, channel, 2)
+    with pytest.raises(OSError, match='No space left'):
+        file.flush()
+    assert path.read_bytes() == before
+    file.abandon()
+    assert read_with_rosbags(path) == [1]
