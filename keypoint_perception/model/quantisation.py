@@ -78,10 +78,8 @@ def write_quantised(
                 extra_options=settings,
             )
         model = onnx.load(paired)
-    _leave_others_exact(model.graph)
     if pixels is not None:
         _take_bytes(model.graph, pixels)
-        _round_instead_of_relu(model.graph)
     if signed:
         _exact_biases(onnx, model.graph)
     del model.graph.value_info[:]  # what the library knew of maps that are bytes now
@@ -106,27 +104,6 @@ def _convolutions(graph) -> list[str]:
     ]
 
 
-def _leave_others_exact(graph) -> None:
-    """
-    Give every operator but convolutions the maps themselves, where they were there before.
-
-    The library gives the rounded ones to all who read a map. A pair that has several readers also
-    keeps ONNX Runtime from making one convolution of it.
-    """
-    made_by = {output: node for node in graph.node for output in node.output}
-    for node in graph.node:
-        if node.op_type in ('Conv', 'QuantizeLinear', 'DequantizeLinear'):
-            continue
-        for place, name in enumerate(node.input):
-            pair = made_by.get(name)
-            if pair is None or pair.op_type != 'DequantizeLinear':
-                continue
-            rounding = made_by.get(pair.input[0])
-            source = None if rounding is None else made_by.get(rounding.input[0])
-            if source is not None and source.op_type != 'Conv':
-                node.input[place] = rounding.input[0]
-
-
 def _pixels(graph) -> str | None:
     """Return what the first convolution reads, if that is the image in another shape."""
     (reader,) = _readers(graph, 'image')
@@ -148,36 +125,6 @@ def _take_bytes(graph, pixels: str) -> None:
         reader.input[0] = 'image'
     graph.node.remove(cast)
     graph.node.remove(rounding)
-
-
-def _round_instead_of_relu(graph) -> None:
-    """Leave out each ReLU whose map is only read by roundings to bytes that have no sign."""
-    for relu in [node for node in graph.node if node.op_type == 'Relu']:
-        readers = _readers(graph, relu.output[0])
-        if readers and all(reader.op_type == 'QuantizeLinear' for reader in readers):
-            for reader in readers:
-                reader.input[0] = relu.input[0]
-            graph.node.remove(relu)
-
-
-def _exact_biases(onnx, graph) -> None:
-    """
-    Give back biases in single precision: they were made numbers of 32 bits.
-
-    TensorRT's DequantizeLinear takes bytes alone (onnxruntime issue 14229).
-    """
-    constants = {constant.name: constant for constant in graph.initializer}
-    read = onnx.numpy_helper.to_array
-    for node in [node for node in graph.node if node.op_type == 'DequantizeLinear']:
-        whole = constants.get(node.input[0])
-        if whole is None or whole.data_type != onnx.TensorProto.INT32:
-            continue
-        exact = read(whole).astype(np.float32) * read(constants[node.input[1]])
-        graph.initializer.append(onnx.numpy_helper.from_array(exact, node.output[0]))
-        graph.node.remove(node)
-    used = {name for node in graph.node for name in node.input}
-    for constant in [constant for constant in graph.initializer if constant.name not in used]:
-        graph.initializer.remove(constant)
 
 
 def _readers(graph, name: str) -> list:
