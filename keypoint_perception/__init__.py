@@ -5,10 +5,10 @@ One way down: bag -> frames -> pairs -> network -> objective -> checkpoint -> ON
 estimator -> node -> message. The rooms on that way, and what each may import:
 
     root         errors, keypoints (the coordinate convention), encodings (pixel layouts),
-                 images (as they were sent -> RGB, and their fit to the network), manifest
-                 (what an engine must know of its network), landmarks (points with names of
-                 the user's own), drawing (overlays), sole_writer (one process at a time
-                 writes a directory)
+                 compressed (JPEG, PNG), images (as they were sent -> RGB, and their fit to the
+                 network), manifest (what an engine must know of its network), landmarks
+                 (points with names of the user's own), drawing (overlays), sole_writer (one
+                 process at a time writes a directory)
     frames/      bags, videos, folders -> stamped frames; the frame store; annotations
                  (imports root)
     model/       the one network, heatmaps, checkpoints, ONNX export (root)

@@ -26,10 +26,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
+from keypoint_perception.errors import EncodingError
 import numpy as np
 
 DEPTH_MM_PER_GREY = 16
 BIG_ENDIAN_16 = np.dtype('>u2')
+# Of a text in a message that may be broken.
+MOST_QUOTED = 40
 
 
 class Buffers:
@@ -198,3 +201,18 @@ PLANAR = {
     'nv24': Layout(1, 'u1', _full_planes),
 }
 SUPPORTED_ENCODINGS = (*PACKED, *PLANAR)
+
+
+def check_sides(encoding: str, height: int, width: int) -> None:
+    """
+    Check that an image is large enough to have colours.
+
+    :raises EncodingError: if it is not
+    """
+    least = PACKED[encoding].least_side
+    if min(height, width) < least:
+        msg = (
+            f'A {encoding} image of {width}x{height} cannot be turned into colours: expected at '
+            f'least {least}x{least} pixels; check the camera driver.'
+        )
+        raise EncodingError(msg)

@@ -11,10 +11,12 @@ trained on. Bytes behind the last row are ignored: some drivers send a few more 
 from __future__ import annotations
 
 import cv2
+from keypoint_perception.compressed import open_compressed
 from keypoint_perception.encodings import (
     Buffers,
+    check_sides,
     EncodedImage,
-    high_byte,
+    MOST_QUOTED,
     PACKED,
     PLANAR,
     SUPPORTED_ENCODINGS,
@@ -25,9 +27,6 @@ import numpy as np
 
 # For two, OpenCV is as fast; beyond 257, sums of bytes leave 16 bits.
 LEAST_SUMMED, MOST_SUMMED = 3, 257
-PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-# Of a text in a message that may be broken.
-MOST_QUOTED = 40
 
 
 def open_image(
@@ -71,7 +70,7 @@ def open_image(
     _check_fit(encoding, pixels, (height, width), step, row_bytes, needed)
     if layout.even_width:
         _check_even(encoding, width=width)
-    _check_sides(encoding, height, width)
+    check_sides(encoding, height, width)
     shape = (height, width) if layout.channels == 1 else (height, width, layout.channels)
     strides = (step, layout.channels * dtype.itemsize, dtype.itemsize)[: len(shape)]
     return EncodedImage(layout, (np.ndarray(shape, dtype, pixels, strides=strides),))
@@ -103,16 +102,6 @@ def _check_even(encoding: str, **lengths: int) -> None:
             raise EncodingError(msg)
 
 
-def _check_sides(encoding: str, height: int, width: int) -> None:
-    least = PACKED[encoding].least_side
-    if min(height, width) < least:
-        msg = (
-            f'A {encoding} image of {width}x{height} cannot be turned into colours: expected at '
-            f'least {least}x{least} pixels; check the camera driver.'
-        )
-        raise EncodingError(msg)
-
-
 def _open_planar(encoding, pixels, height, width, step) -> EncodedImage:
     layout = PLANAR[encoding]
     if layout.even_width:
@@ -130,64 +119,6 @@ def _open_planar(encoding, pixels, height, width, step) -> EncodedImage:
         (*chroma_hw, 2), np.uint8, pixels, offset=height * step, strides=(chroma_step, 2, 1)
     )
     return EncodedImage(layout, (luma, chroma))
-
-
-def open_compressed(data, format: str = '') -> EncodedImage:  # noqa: A002 (the message's name)
-    """
-    Return the picture of a ``sensor_msgs/CompressedImage`` (JPEG, PNG), unpacked.
-
-    16-bit pictures follow the rules of ``16UC1`` where the format says so, else of ``mono16``.
-
-    :param data: the file's bytes, anything with a buffer
-    :param format: the message's format, as ``'rgb8; jpeg compressed bgr8'`` or ``'png'``
-    :raises EncodingError: if the bytes are no picture that OpenCV reads
-    """
-    encoding = format.split(';')[0].strip()
-    quoted = format[:MOST_QUOTED]
-    content = np.frombuffer(data, np.uint8)
-    if 'compressedDepth' in format:
-        content = _depth_png(content, format)
-    try:
-        picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    except cv2.error as error:
-        msg = f'A compressed image ({quoted!r}) is broken ({error.err}); expected JPEG or PNG.'
-        raise EncodingError(msg) from error
-    if picture is None:
-        msg = (
-            f'A compressed image of {content.size} bytes ({quoted!r}) is broken or of an unknown '
-            'kind; expected JPEG or PNG.'
-        )
-        raise EncodingError(msg)
-    return _open_picture(picture, encoding)
-
-
-def _depth_png(content: np.ndarray, image_format: str) -> np.ndarray:
-    # compressed_depth_image_transport puts twelve bytes of its own before the PNG
-    if not image_format.startswith('16UC1') or content[12:20].tobytes() != PNG_SIGNATURE:
-        msg = (
-            f'A depth image is compressed as {image_format[:MOST_QUOTED]!r}; expected 16UC1 with '
-            'PNG; record the raw or the compressed topic instead.'
-        )
-        raise EncodingError(msg)
-    return content[12:]
-
-
-def _open_picture(picture: np.ndarray, encoding: str) -> EncodedImage:
-    deep = picture.dtype == np.uint16
-    if picture.dtype != np.uint8 and not deep:
-        msg = f'A compressed image has {picture.dtype} pixels; expected 8 or 16 bits a channel.'
-        raise EncodingError(msg)
-    if picture.ndim == 2:
-        if encoding.startswith('bayer_') and encoding in PACKED:
-            encoding = encoding.rstrip('0123456789') + ('16' if deep else '8')
-        elif not (deep and encoding == '16UC1'):
-            encoding = 'mono16' if deep else 'mono8'
-        _check_sides(encoding, *picture.shape)
-        return EncodedImage(PACKED[encoding], (picture,))
-    if deep:
-        flat = high_byte(picture.reshape(picture.shape[0], -1), Buffers())
-        picture = flat.reshape(picture.shape)
-    return EncodedImage(PACKED['bgra8' if picture.shape[2] == 4 else 'bgr8'], (picture,))
 
 
 def decode_image(encoding: str, data, **fields) -> np.ndarray:

@@ -282,6 +282,18 @@ def test_compressed_bayer_mosaic_becomes_colour():
     np.testing.assert_array_equal(image, np.full((6, 8, 3), (200, 0, 0), np.uint8))
 
 
+@pytest.mark.parametrize('progressive', [0, 1])
+def test_jpeg_too_short_for_the_size_it_claims_is_refused(progressive):
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_QUALITY, 1]
+    content = bytearray(cv2.imencode('.jpg', np.zeros((480, 640), np.uint8), options)[1])
+    assert decode_compressed(content).shape == (480, 640, 3)  # as few bytes as it can have
+    at = content.index(bytes([0xFF, 0xC2 if progressive else 0xC0])) + 5
+    assert content[at : at + 4] == (480).to_bytes(2, 'big') + (640).to_bytes(2, 'big')
+    content[at : at + 4] = b'\xff' * 4
+    with pytest.raises(EncodingError, match='bytes claims to have 65535x65535 pixels, which so'):
+        decode_compressed(content)
+
+
 @pytest.mark.parametrize('content', [b'', b'no picture', b'\xff\xd8\xff\xe0'])
 def test_broken_compressed_image_is_refused(content):
     with pytest.raises(EncodingError, match=rf'image of {len(content)} bytes .* JPEG or PNG'):
