@@ -127,6 +127,26 @@ def _take_bytes(graph, pixels: str) -> None:
     graph.node.remove(rounding)
 
 
+def _exact_biases(onnx, graph) -> None:
+    """
+    Give back biases in single precision: they were made numbers of 32 bits.
+
+    TensorRT's DequantizeLinear takes bytes alone (onnxruntime issue 14229).
+    """
+    constants = {constant.name: constant for constant in graph.initializer}
+    read = onnx.numpy_helper.to_array
+    for node in [node for node in graph.node if node.op_type == 'DequantizeLinear']:
+        whole = constants.get(node.input[0])
+        if whole is None or whole.data_type != onnx.TensorProto.INT32:
+            continue
+        exact = read(whole).astype(np.float32) * read(constants[node.input[1]])
+        graph.initializer.append(onnx.numpy_helper.from_array(exact, node.output[0]))
+        graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for constant in [constant for constant in graph.initializer if constant.name not in used]:
+        graph.initializer.remove(constant)
+
+
 def _readers(graph, name: str) -> list:
     return [node for node in graph.node if name in node.input]
 
