@@ -12,6 +12,7 @@ from __future__ import annotations
 from keypoint_perception.model.layers import map_size
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def softmax_2d(logits: Tensor) -> Tensor:
@@ -46,6 +47,23 @@ def variance(maps: Tensor, xy: Tensor) -> Tensor:
     x = torch.arange(width, dtype=maps.dtype, device=maps.device) - xy[..., 0:1]  # (B, K, w)
     y = torch.arange(height, dtype=maps.dtype, device=maps.device) - xy[..., 1:2]  # (B, K, h)
     return (maps.sum(dim=-2) * x.square()).sum(-1) + (maps.sum(dim=-1) * y.square()).sum(-1)
+
+
+def steepness(logits: Tensor) -> Tensor:
+    """
+    Return how far each map's largest cell stands above the four round it, before the softmax.
+
+    A bump of width s cells has 1 / (2 s^2) here, wherever between the cells its middle is.
+
+    :param logits: (B, K, h, w)
+    :return: (B, K)
+    """
+    largest = logits.flatten(2).argmax(dim=-1, keepdim=True)
+    edged = functional.pad(logits, (1, 1, 1, 1), mode='replicate')
+    beside = edged[..., 1:-1, :-2] + edged[..., 1:-1, 2:]
+    above = edged[..., :-2, 1:-1] + edged[..., 2:, 1:-1]
+    drop = logits - (beside + above) / 4
+    return drop.flatten(2).gather(-1, largest)[..., 0]
 
 
 def covariance(maps: Tensor, xy: Tensor) -> Tensor:

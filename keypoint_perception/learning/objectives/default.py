@@ -13,7 +13,10 @@ v the optical flow until some 67 ms later::
     aside      = mean_k sum_u p_k(u) (1 - M(u))         keypoints lie on the foreground
     uncovered  = sum_u M(u) (1 - T(u)) / sum_u M(u)     the foreground has keypoints
     overlap    = sum_{j != k} sum_u p_j(u) p_k(u) / K   no two claim the same cells
-    spread     = variance of p_k about mu_k             each map has one peak
+    spread     = max(0, variance of p_k about mu_k - 2 s^2)
+                                                        each map has one peak
+    peak       = max(0, l_k(m_k) - mean of l_k beside m_k - 1 / (2 s^2))
+                                                        that is wider than a cell
     flow       = |mu_k(next) - mu_k - sum_u p_k(u) v(u)|^2 / |v|^2
                                                         keypoints move with the thing they are on
     turn       = |g mu_k(g x) - mu_k(x)|^2              and turn with it
@@ -27,10 +30,16 @@ v the optical flow until some 67 ms later::
   and hops from part to part. Flow is that of Zhang et al. 2018 between near frames, with the mean
   over the map instead of the value at a point; the error is taken by its root where it is large,
   because flow is sometimes wrong.
+- ``peak`` keeps keypoints from snapping to the centres of cells. All else makes maps ever
+  narrower, until the largest cell has all the mass, the mean cannot lie between cells, and no
+  gradient is left. l_k are the logits and m_k is the largest cell; a bump of s = 0.6 cells has
+  1 / (2 s^2) there and a variance of 2 s^2, wherever its middle is. (Nibali et al. 2018,
+  https://arxiv.org/abs/1801.07372, hold maps to a width by their variance; its gradient is lost
+  once a map has snapped.)
 - ``turn`` is equivariance under random warps (Thewlis et al. 2017), for a part of the batch.
-- ``spread``, ``flow`` and ``turn`` ask each keypoint only as far as it lies on the foreground,
-  sum_u p_k(u) M(u): asked for from the start, keypoints settle on marks of the background, which
-  are sharp, move as the flow says and turn with the image.
+- ``spread``, ``peak``, ``flow`` and ``turn`` ask each keypoint only as far as it lies on the
+  foreground, sum_u p_k(u) M(u): asked for from the start, keypoints settle on marks of the
+  background, which are sharp, move as the flow says and turn with the image.
 
 A moving camera has no median and moves everything: use :mod:`.temporal_transport` there.
 """
@@ -49,7 +58,7 @@ from keypoint_perception.learning.reconstruction import (
 )
 from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.learning.warps import random_warp, Warp, WarpConfig
-from keypoint_perception.model.heatmaps import gaussian_maps, overlap, union, variance
+from keypoint_perception.model.heatmaps import gaussian_maps, overlap, steepness, union, variance
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch
 from torch import nn, Tensor
@@ -61,6 +70,8 @@ FOREGROUND_FROM, FOREGROUND_TO = 0.2, 0.8
 # A keypoint of the turned image that is further off than this has lost the thing, and how far does
 # not matter; half image sides squared.
 LOST = 0.25
+# The narrowest bump that a map may have, cells.
+NARROWEST = 0.6
 # Motion below a tenth of a cell is not asked to be followed exactly, cells squared.
 LEAST_MOTION = 0.02
 
@@ -94,6 +105,7 @@ class Default(nn.Module):
         'pixel': 0.5,
         'focus': 0.5,
         'spread': 0.4,
+        'peak': 0.02,
         'aside': 0.3,
         'uncovered': 0.3,
         'overlap': 0.03,
@@ -125,11 +137,14 @@ class Default(nn.Module):
         on = share_on(views.maps, foreground)  # (2B, K)
         settled = on.detach()
         explained = as_far_as_explained(pixel)
-        spread = variance(views.maps, views.points) / views.half_side**2
+        wide = (variance(views.maps, views.points) - 2 * NARROWEST**2).clamp(min=0)
+        spread = wide / views.half_side**2
+        steep = (steepness(views.logits) - 1 / (2 * NARROWEST**2)).clamp(min=0)
         terms = {
             'pixel': pixel,
             'focus': focus,
             'spread': explained * _pair_mean((settled * spread).mean(dim=1)),
+            'peak': _pair_mean((settled * steep).mean(dim=1)),
             'aside': _pair_mean(off_foreground(on, foreground)),
             'uncovered': _pair_mean(uncovered(covered, foreground)),
             'overlap': _pair_mean(overlap(views.maps)),

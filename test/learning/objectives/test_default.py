@@ -13,6 +13,7 @@ from keypoint_perception.learning.objectives.default import (
 )
 from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.learning.warps import make_warp
+from keypoint_perception.model.heatmaps import steepness
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -207,6 +208,20 @@ def test_the_angle_must_make_sense(angle):
         ConfigError, match=f'angle: must be between 0 and 180 degrees, got {angle}'
     ):
         DefaultConfig(angle=angle)
+
+
+def test_maps_narrower_than_a_cell_cost_and_wider_ones_do_not(network):
+    image = images(1)
+    frames = image * 0 + 0.9, image * 0 + 0.9, image * 0  # all of it is foreground
+    assert (objective()(views(network, *frames))['peak'] == 0).all()
+    with torch.no_grad():
+        network.body.head.weight.mul_(200)
+    batch = views(network, *frames)
+    steep = steepness(batch.logits) - 1 / (2 * 0.6**2)
+    expected = steep.clamp(min=0).mean(dim=1).unflatten(0, (2, -1)).mean(dim=0)
+    found = objective()(batch)['peak']
+    assert (expected > 1).all()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_keypoints_off_the_foreground_are_not_asked_to_settle(network):
