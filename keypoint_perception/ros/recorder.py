@@ -73,7 +73,10 @@ class RecordingSummary:
     def sentence(self) -> str:
         """Return it in one line."""
         parts = [f'{self.messages} messages', f'{self.size_bytes / BYTES_PER_MB:.1f} MB']
-        for count, word in ((self.skipped, 'left out'), (self.dropped, 'dropped: not written in time')):
+        for count, word in (
+            (self.skipped, 'left out'),
+            (self.dropped, 'dropped: not written in time'),
+        ):
             if count:
                 parts.append(f'{count} {word}')
         parts.append(f'{self.lost} lost on the way')
@@ -207,6 +210,8 @@ class Recorder:
 
     def _receive(self, topic: TopicSubscription, data: bytes, info: dict) -> None:
         """Pass a message on, in the executor's thread."""
+        if self._queue.closed:
+            return  # the recording has ended, the subscription soon will
         topic.counts.received += 1
         received_ns = info['received_timestamp']
         if self._sim_time or not received_ns:
@@ -219,7 +224,8 @@ class Recorder:
             if not self._rate.keeps(topic.name, stamp_ns):
                 topic.counts.skipped += 1
                 return
-        sent_ns = info['source_timestamp'] or received_ns
+        # Both times of a message are of one clock.
+        sent_ns = received_ns if self._sim_time else info['source_timestamp'] or received_ns
         if not self._queue.put(Waiting(topic, received_ns, sent_ns, data)):
             topic.counts.dropped += 1
 

@@ -97,14 +97,27 @@ class Recording:
             item = self._queue.take(POLL_S)
             end = self._limit(item)
             if end is not None:
+                self._leave(item, end)
                 return end
             if item is not None:
                 for kept in self._chosen(item):
                     self._write(kept)
             self._flush_in_time()
-        for item in self._gate.left():
-            item.topic.counts.skipped += 1
+        self._leave(None, End())
         return End()
+
+    def _leave(self, item: Waiting | None, end: End) -> None:
+        """Count what has come and is not written any more."""
+        self._queue.close()
+        for still in self._gate.left():
+            still.topic.counts.skipped += 1
+        while item is not None:
+            counts = item.topic.counts
+            if end.asked:
+                counts.skipped += 1
+            else:
+                counts.dropped += 1
+            item = self._queue.take(0)
 
     def _limit(self, item: Waiting | None) -> End | None:
         """Return why recording ends before a message, if it does."""

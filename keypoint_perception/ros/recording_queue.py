@@ -62,6 +62,11 @@ class RecordingQueue:
         with self._changed:
             return self._closed and not self._items
 
+    @property
+    def closed(self) -> bool:
+        """Return whether no more is taken."""
+        return self._closed
+
     def close(self) -> None:
         """Take no more; what waits can still be taken."""
         with self._changed:

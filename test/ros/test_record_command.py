@@ -88,7 +88,7 @@ def test_killed_recorders_leave_bags_that_can_be_read(peer, start, tmp_path):
 
     paths = [tmp_path / f'run{number}' for number in range(KILLS)]
     recorders = start(str(HERE / 'recording_process.py'), *map(str, paths))
-    kill_at = [random.Random(seed).randrange(1, 400) for seed in range(KILLS)]
+    kill_at = [random.Random(seed).randrange(1, 100) for seed in range(KILLS)]
     publisher = peer.publisher(Image, '/numbers', matched=False)
     peer.spin_until(
         lambda: publisher.get_subscription_count() == KILLS, 'ten recorders', recorders

@@ -223,6 +223,9 @@ def test_limits_end_the_recording(peer, record, make_image, settings, sentence, 
     assert re.search(sentence, summary.ended)
     assert summary.asked == asked
     assert len(read(recorder.out)) == summary.messages <= 3
+    (counts,) = summary.topics.values()
+    left = counts.skipped if asked else counts.dropped
+    assert counts.received == counts.written + left
 
 
 def test_bag_that_exists_is_kept(record, tmp_path):
