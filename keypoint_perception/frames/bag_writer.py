@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 import os
 from pathlib import Path
+import threading
 
 from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.mcap_file import dump_yaml, McapFile, RecordedTopic
@@ -66,6 +67,8 @@ class BagWriter:
         self._closed_bytes = 0
         self._flushed = 0
         self.custom_data: dict[str, str] = {}
+        # Another thread may write the metadata meanwhile: never older ones over newer ones.
+        self._lock = threading.RLock()
         make_bag_directory(path)
         self._file = self._next_file()
         self.write_metadata()
@@ -92,11 +95,12 @@ class BagWriter:
 
     def add_topic(self, topic: RecordedTopic) -> int:
         """Announce a topic; return the number to write its messages with."""
-        self._topics.append(topic)
-        self._counts.append(0)
-        self._channels.append(self._file.add_topic(topic))
-        self.write_metadata()
-        return len(self._topics) - 1
+        with self._lock:
+            self._channels.append(self._file.add_topic(topic))
+            self._topics.append(topic)
+            self._counts.append(0)
+            self.write_metadata()
+            return len(self._topics) - 1
 
     def write(self, topic: int, log_ns: int, publish_ns: int, data: bytes) -> None:
         """
@@ -149,10 +153,11 @@ class BagWriter:
 
     def _split(self) -> None:
         self._close_file()
-        self._closed_bytes += self._file.size_bytes
-        self._file = self._next_file()
-        self._channels = [self._file.add_topic(topic) for topic in self._topics]
-        self.write_metadata()
+        with self._lock:
+            self._closed_bytes += self._file.size_bytes
+            self._file = self._next_file()
+            self._channels = [self._file.add_topic(topic) for topic in self._topics]
+            self.write_metadata()
 
     def _next_file(self) -> McapFile:
         name = f'{self.path.resolve().name}_{len(self._files)}.mcap'
@@ -170,12 +175,10 @@ class BagWriter:
         self._flushed = self._whole.messages
 
     def write_metadata(self) -> None:
-        """Replace ``metadata.yaml`` in one piece."""
-        replace_text(self.path / METADATA_NAME, self.metadata_text())
-
-    def metadata_text(self) -> str:
-        """Return what ``metadata.yaml`` says now."""
-        return dump_yaml({'rosbag2_bagfile_information': self._information()})
+        """Replace ``metadata.yaml`` in one piece; another thread than the writer's may do so."""
+        with self._lock:
+            text = dump_yaml({'rosbag2_bagfile_information': self._information()})
+            replace_text(self.path / METADATA_NAME, text)
 
     def _information(self) -> dict:
         topics = [

@@ -18,7 +18,7 @@ import shutil
 import time
 
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.frames.bag_writer import BagWriter, METADATA_NAME, replace_text
+from keypoint_perception.frames.bag_writer import BagWriter
 from keypoint_perception.frames.mcap_file import RecordedTopic
 from keypoint_perception.ros.message_definitions import message_definition
 from keypoint_perception.ros.recorded_topic import TopicCounts
@@ -203,14 +203,13 @@ class Recording:
         if now - self._synced_at >= SYNC_S and (self._sync is None or self._sync.done()):
             self._synced_at = now
             self._note_missing()
-            text, handle = self.bag.metadata_text(), self.bag.sync_handle()
-            self._sync = self._syncer.submit(self._sync_now, text, handle)
+            self._sync = self._syncer.submit(self._sync_now, self.bag.sync_handle())
 
-    def _sync_now(self, text: str, handle: int) -> None:
+    def _sync_now(self, handle: int) -> None:
         """Force what is written onto the disk; in a thread of its own, for it can take long."""
         try:
             os.fdatasync(handle)
-            replace_text(self.bag.path / METADATA_NAME, text)
+            self.bag.write_metadata()
         except OSError as error:
             self._say_once(f'the disk does not confirm what was written ({error.strerror})')
         finally:
