@@ -1,6 +1,9 @@
 """Bags are directories as rosbag2 writes them, from their first moment on."""
 
+import threading
+
 from keypoint_perception.errors import SourceError
+from keypoint_perception.frames import bag_writer
 from keypoint_perception.frames.bag_writer import BagWriter
 from keypoint_perception.frames.mcap_file import RecordedTopic
 import pytest
@@ -105,4 +108,30 @@ def test_flushed_messages_are_told(tmp_path):
     bag.flush()
     assert bag.flushed_messages == 1
     assert len(read(bag.path)) == 1  # while it goes on
+    bag.close()
+
+
+def test_older_metadata_never_replace_newer(tmp_path, monkeypatch):
+    """A thread that writes the metadata is slow; a topic is added meanwhile."""
+    bag = BagWriter(tmp_path / 'run')
+    real, begun, go_on = bag_writer.replace_text, threading.Event(), threading.Event()
+
+    def slowly(path, text):
+        if threading.current_thread() is slow:
+            begun.set()
+            go_on.wait()
+        real(path, text)
+
+    monkeypatch.setattr(bag_writer, 'replace_text', slowly)
+    slow = threading.Thread(target=bag.write_metadata)
+    adding = threading.Thread(target=lambda: bag.add_topic(LEFT))
+    slow.start()
+    begun.wait()
+    adding.start()
+    adding.join(0.2)  # it may wait for the other, or not: both must end well
+    go_on.set()
+    slow.join()
+    adding.join()
+    names = [t['topic_metadata']['name'] for t in metadata(bag.path)['topics_with_message_count']]
+    assert names == ['/left']
     bag.close()

@@ -1,5 +1,6 @@
 """The verb `record` as a process: its end, a full disk, and kill -9."""
 
+import itertools
 import os
 from pathlib import Path
 import random
@@ -61,14 +62,14 @@ def numbered_image(number, size):
     return message
 
 
-def publish_until(peer, publisher, condition, *, size=0, make=numbered):
+def publish_until(peer, publisher, condition, *, size=0):
     """Publish 1, 2, 3 ... until a condition holds."""
     count = 0
 
     def published_and_done():
         nonlocal count
         count += 1
-        publisher.publish(make(count, size))
+        publisher.publish(numbered(count, size))
         return condition()
 
     peer.spin_until(published_and_done, 'what was waited for')
@@ -90,9 +91,12 @@ def test_killed_recorders_leave_bags_that_can_be_read(peer, start, tmp_path):
     recorders = start(str(HERE / 'recording_process.py'), *map(str, paths))
     kill_at = [random.Random(seed).randrange(1, 100) for seed in range(KILLS)]
     publisher = peer.publisher(Image, '/numbers', matched=False)
-    peer.spin_until(
-        lambda: publisher.get_subscription_count() == KILLS, 'ten recorders', recorders
-    )
+    for number in range(1, KILLS + 1):
+        peer.spin_until(
+            lambda n=number: publisher.get_subscription_count() >= n,
+            f'{number} recorders',
+            recorders,
+        )
     killed = set()
 
     def kill_those_due():
@@ -100,9 +104,17 @@ def test_killed_recorders_leave_bags_that_can_be_read(peer, start, tmp_path):
             if number not in killed and said_by(recorders, number, 'safe') >= kill_at[number]:
                 os.kill(said_by(recorders, number, 'pid'), signal.SIGKILL)
                 killed.add(number)
-        return len(killed) == KILLS
+        return len(killed)
 
-    publish_until(peer, publisher, kill_those_due, size=2000, make=numbered_image)
+    numbers = itertools.count(1)
+    for number in range(1, KILLS + 1):
+        peer.spin_until(
+            lambda n=number: (
+                publisher.publish(numbered_image(next(numbers), 2000)) or kill_those_due() >= n
+            ),
+            f'{number} kills',
+            recorders,
+        )
     assert recorders.wait() == 0
     for number, path in enumerate(paths):
         assert said_by(recorders, number, 'ended') == -signal.SIGKILL
