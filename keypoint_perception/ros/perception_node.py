@@ -11,11 +11,9 @@ from collections.abc import Callable
 import signal
 import sys
 
-from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
-from keypoint_perception.ros.end_with_launch import end_with_launch
-from keypoint_perception.ros.installation import find_ros
 from keypoint_perception.ros.parameters import table
+from keypoint_perception.ros.program import node_at_work, run_program, start_ros
 
 USAGE = """usage: perception_node --ros-args -p model:=DIR -r image:=/cam/image
 
@@ -35,75 +33,25 @@ def main(arguments: list[str] | None = None, *, load: Callable[..., Engine] = lo
     :param load: makes the engine; tests give one that makes a fake
     :return: 0 when told to stop, 2 for what the user can mend
     """
-    arguments = sys.argv if arguments is None else arguments
-    if {'-h', '--help'} & set(arguments):
-        print(USAGE, table(), sep='\n')
-        return 0
-    try:
-        find_ros()
-        return run(arguments, load)
-    except PerceptionError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 0
+    return run_program(
+        arguments, lambda given: run(given, load), usage=lambda: f'{USAGE}\n{table()}'
+    )
 
 
 def run(arguments: list[str], load: Callable[..., Engine]) -> int:
     """Start the node and spin; see :func:`main`."""
     from keypoint_perception.ros.node import PerceptionNode
     import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     # ROS ends its context at the signal, and that is enough: an exception at whatever line the
     # executor is leaves half-made objects behind, which complain.
     signal.signal(signal.SIGINT, lambda number, frame: None)
-    start_ros(arguments)
-    node = None
-    try:
-        node = PerceptionNode(load=load)
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
+    start_ros(arguments, program='perception_node')
+    with node_at_work(lambda: PerceptionNode(load=load)) as (node, executor):
         if node.parameters.autostart and not node.start() and rclpy.ok():
             return 2
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception:
-        # A signal ends ROS at whatever line the node is; what fails for that reason is no error.
-        if rclpy.ok():
-            raise
-    finally:
-        if node is not None:
-            node.stop()
-            node.destroy_node()
-        rclpy.try_shutdown()
     return 0
-
-
-def start_ros(arguments: list[str], *, program: str = 'perception_node') -> None:
-    """
-    Hand ROS its part of the command line.
-
-    :param program: its name, for what is said
-    :raises ConfigError: if ROS does not understand it, or something else stands there
-    """
-    import rclpy
-
-    end_with_launch()
-    try:
-        rclpy.init(args=arguments)
-    except Exception as error:  # rclpy's own have no base in common
-        reason = ' '.join(str(error).split())
-        msg = f'ROS cannot use the command line: {reason}; see `{program} --help`.'
-        raise ConfigError(msg) from error
-    others = rclpy.utilities.remove_ros_args(arguments)[1:]
-    if others:
-        msg = (
-            f'{" ".join(others)!r} means nothing to {program}; expected parameters and '
-            f'remappings behind --ros-args, see `{program} --help`.'
-        )
-        raise ConfigError(msg)
 
 
 if __name__ == '__main__':

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import fields
 import sys
 
-from keypoint_perception.errors import ConfigError, PerceptionError
-from keypoint_perception.ros.installation import find_ros
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.ros.program import node_at_work, run_program, start_ros
 from keypoint_perception.ros.recorder_settings import DESCRIPTIONS, RANGES, RecorderSettings
 
 NODE_NAME = 'recorder'
@@ -44,52 +44,20 @@ def main(arguments: list[str] | None = None) -> int:
     :param arguments: command line, by default the process's own
     :return: 0 when told to stop or at the end that was asked for, 2 for what the user can mend
     """
-    arguments = sys.argv if arguments is None else arguments
-    if {'-h', '--help'} & set(arguments):
-        print(USAGE, table(), sep='\n')
-        return 0
-    try:
-        find_ros()
-        return run(arguments)
-    except PerceptionError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f'error: {error.strerror}: {str(error.filename)!r}.', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 0
+    return run_program(arguments, run, usage=lambda: f'{USAGE}\n{table()}')
 
 
 def run(arguments: list[str]) -> int:
     """Start the node and spin; see :func:`main`."""
-    from keypoint_perception.ros.perception_node import start_ros
     from keypoint_perception.ros.recording_services import RecorderNode
-    import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     start_ros(arguments, program='recorder_node')
-    node = None
-    try:
-        node = RecorderNode(NODE_NAME)
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
+    with node_at_work(lambda: RecorderNode(NODE_NAME)) as (node, executor):
         if node.autostart:
             node.begin()
         while not node.ended:
             executor.spin_once(timeout_sec=SPIN_S)
         return node.exit_code
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception:
-        # A signal ends ROS at whatever line the node is; what fails for that reason is no error.
-        if rclpy.ok():
-            raise
-    finally:
-        if node is not None:
-            node.stop()
-            node.destroy_node()
-        rclpy.try_shutdown()
     return 0
 
 
