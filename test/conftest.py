@@ -1,8 +1,15 @@
-"""What all tests have in common: they leave nothing in the user's home."""
+"""What all tests have in common: Ctrl-C is heard, and nothing is left in the user's home."""
 
 import os
+import signal
 
 import pytest
+
+
+# A shell starts what it runs in the background deaf to Ctrl-C, and children inherit that; many
+# tests end processes by it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope='session')
