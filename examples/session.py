@@ -8,6 +8,7 @@ import time
 
 from examples.children import StepError
 from keypoint_perception.errors import PerceptionError
+from keypoint_perception.ros.end_with_launch import end_with_launch
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
@@ -51,6 +52,7 @@ def run_node(make: Callable[[], Node]) -> None:
 
 def run_ros(work: Callable[[], None]) -> None:
     """Do some work between ROS's start and end; what a user can mend is one sentence."""
+    end_with_launch()
     rclpy.init()
     try:
         work()

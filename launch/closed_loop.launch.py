@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
+from keypoint_perception.ros.end_with_launch import VARIABLE as END_WITH_LAUNCH
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -61,7 +62,7 @@ def example(module, name, **options):
         executable='python3',
         arguments=['-m', f'examples.{module}'],
         name=name,
-        additional_env={'PYTHONPATH': path},
+        additional_env={'PYTHONPATH': path, END_WITH_LAUNCH: '1'},
         output='screen',
         emulate_tty=True,
         **options,
