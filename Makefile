@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := train,record,onnx,ros,dev
+EXTRAS := train,record,onnx,ros,examples,dev
 # Further arguments for pip. PyPI's own torch for Linux brings CUDA, which is gigabytes; PyTorch's
 # installation page names the index of its CPU builds, for PIP_ARGS='--extra-index-url ...'
 PIP_ARGS ?=
