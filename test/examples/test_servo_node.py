@@ -146,10 +146,13 @@ def test_it_brings_the_tip_to_its_target_and_holds_when_blind(world, servo):
     world.until(lambda: world.says('reached'), 'the second target', servo)
     assert np.linalg.norm(world.tip - start) <= 5.5
 
-    commands = np.array([LIMITS.mean(axis=1) + 0.1, *world.commands])
+    commands, step = np.array(world.commands), FASTEST / 30 + 1e-9
     assert (commands >= LIMITS[:, 0]).all()
     assert (commands <= LIMITS[:, 1]).all()
-    assert np.abs(np.diff(commands, axis=0)).max() <= FASTEST / 30 + 1e-9
+    assert np.abs(np.diff(commands, axis=0)).max() <= step
+    # it began where the joints were, in the newest picture or, on a busy machine, in one before
+    begun = [LIMITS.mean(axis=1) + moved for moved in (0.0, 0.1)]
+    assert min(np.abs(commands[0] - joints).max() for joints in begun) <= step
 
 
 def test_a_point_that_the_model_does_not_have_is_said(start, world):
