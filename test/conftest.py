@@ -5,7 +5,6 @@ import signal
 
 import pytest
 
-
 # A shell starts what it runs in the background deaf to Ctrl-C, and children inherit that; many
 # tests end processes by it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
