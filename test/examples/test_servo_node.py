@@ -133,11 +133,11 @@ def test_it_brings_the_tip_to_its_target_and_holds_when_blind(world, servo):
     np.testing.assert_allclose(np.ptp(world.commands[held + 1 :], axis=0), 0.0, atol=1e-9)
 
     world.confidence = 0.9
-    world.until(lambda: world.says('moving'), 'going on', servo)
+    world.until(lambda: not world.says('holding'), 'going on', servo)
     world.confidence = 0.0  # a place that is no number, however sure
     world.until(lambda: world.says('holding: tip is seen with too little'), 'holding', servo)
     world.confidence = 0.9
-    world.until(lambda: world.says('moving'), 'going on', servo)
+    world.until(lambda: not world.says('holding'), 'going on', servo)
     world.seen = False
     world.until(lambda: world.says('holding: tip was not heard of for 1 s'), 'holding', servo)
     world.points.publish(PointCloud2())
