@@ -10,20 +10,19 @@ labels, goes on; the others are forgotten.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 import logging
 import math
 import time
 from typing import NamedTuple
 
 from keypoint_perception.errors import TrainingError
-from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.session import new_session, Session
+from keypoint_perception.learning.session import Session, sibling
 from keypoint_perception.learning.step import learning_rate, Step
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.watch import Moment
 from lightning_fabric import Fabric
+import torch
+from torch import Tensor
 
 log = logging.getLogger('keypoint_perception')
 
@@ -34,39 +33,45 @@ BATCHES = 16
 
 
 class Beginning(NamedTuple):
-    """A run at its first steps, and its loss on the pairs by which beginnings are compared."""
+    """
+    A run at its first steps.
+
+    :param loss: on the pairs by which beginnings are compared
+    :param random: where its random numbers go on
+    """
 
     session: Session
     step: Step
     loss: float
+    random: Tensor
 
 
 def hold_auditions(
     fabric: Fabric,
-    config: TrainConfig,
-    store: FrameStore,
+    first: Session,
     budget: Budget,
     *,
     stopped: Callable[[], bool],
     report: Callable[[Moment], None],
 ) -> tuple[Session, Step]:
     """
-    Begin ``config.seeds`` runs, and return the best one at the step that it has come to.
+    Begin as many runs as were asked for, and return the best at the step it has come to.
 
+    :param first: the run of the first seed, at its first step
     :param budget: of the whole run; time that goes by here is spent, steps of the others are not
         counted
     :param stopped: whether somebody asks to stop; then the best one so far is returned
     :param report: called every ``log_every`` steps
     :raises TrainingError: if the loss of all of them is not a number
     """
-    best, drawn = None, None
+    config, drawn, best = first.config, first.sampler.state(), None
     for index in range(config.seeds):
-        session = new_session(replace(config, seed=config.seed + index), store)
-        drawn = session.sampler.state() if drawn is None else drawn
+        session = sibling(first, config.seed + index) if index else first
         step = Step(session, fabric)
         until = SHARE * (index + 1) / config.seeds
         _begin(session, step, budget, until, stopped, report)
-        beginning = Beginning(session, step, step.loss_on(drawn, BATCHES))
+        loss = step.loss_on(drawn, BATCHES)
+        beginning = Beginning(session, step, loss, torch.get_rng_state())
         log.info(
             'Seed %d: loss %.4f after %d steps.', session.config.seed, beginning.loss, session.step
         )
@@ -82,6 +87,7 @@ def hold_auditions(
         )
         raise TrainingError(msg)
     log.info('Seed %d goes on.', best.session.config.seed)
+    torch.set_rng_state(best.random)
     return best.session, best.step
 
 

@@ -7,7 +7,7 @@ float32 and bfloat16, on CPUs and GPUs, have none.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from keypoint_perception.errors import TrainingError
@@ -108,16 +108,17 @@ def new_session(config: TrainConfig, store: FrameStore) -> Session:
 
     :raises TrainingError: if the recording has no pairs, or nothing moves in it
     """
-    torch.manual_seed(config.seed)
     supplies = _supplies(config, store)
-    sampler = _sampler(config, store, supplies, seed=config.seed)
-    session = _assemble(config, store, sampler, _facts(config, store, supplies), supplies)
-    if isinstance(sampler, PairSampler):
-        sampler.warn_if_short()
-    if config.init:
-        take_weights(session.learner.network, Path(config.init))
-        session.average = Average(session.learner.network, config.ema_decay)
+    session = _begin(config, store, _facts(config, store, supplies), supplies)
+    if isinstance(session.sampler, PairSampler):
+        session.sampler.warn_if_short()
     return session
+
+
+def sibling(session: Session, seed: int) -> Session:
+    """Return a run at its first step that differs in its seed; it shares what needs none."""
+    config = replace(session.config, seed=seed)
+    return _begin(config, session.store, session.facts, session.supplies)
 
 
 def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Session:
@@ -212,6 +213,18 @@ def _pairs(
         seed=seed,
         favoured=favoured,
     )
+
+
+def _begin(
+    config: TrainConfig, store: FrameStore, facts: Facts, supplies: list[Supply]
+) -> Session:
+    torch.manual_seed(config.seed)
+    sampler = _sampler(config, store, supplies, seed=config.seed)
+    session = _assemble(config, store, sampler, facts, supplies)
+    if config.init:
+        take_weights(session.learner.network, Path(config.init))
+        session.average = Average(session.learner.network, config.ema_decay)
+    return session
 
 
 def _assemble(

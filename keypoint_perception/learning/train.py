@@ -58,8 +58,7 @@ def train(
         else:
             session, step = hold_auditions(
                 fabric,
-                config,
-                store,
+                session,
                 budget,
                 stopped=lambda: bool(_agree(fabric, stop.reason)),
                 report=report,
