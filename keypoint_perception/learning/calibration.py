@@ -43,10 +43,11 @@ def calibrate(network: Keypointer, frames: Tensor, *, seed: int = 0) -> float | 
     :return: the share of keypoints that were right, or None if too few could be asked
     """
     network.calibration.copy_(torch.tensor([1.0, 0.0]))
-    doubts, right = _ask(network, frames, seed)
+    found = network(frames).float()[..., :2]  # (N, K, 2)
+    doubts, right = _ask(network, frames, found, seed)
     if len(right) < LEAST_ANSWERS:
         return None
-    hidden = _hide(network, frames)
+    hidden = _hide(network, frames, found)
     each = HIDDEN_SHARE * len(right) / max(1, len(hidden))
     slope, offset = fit_logistic(
         torch.cat([doubts, hidden]),
@@ -90,8 +91,12 @@ def fit_logistic(
     return float(found[0]), float(found[1])
 
 
-def _ask(network: Keypointer, frames: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the evidence of keypoints, in logits, and whether they agree, each (n,)."""
+def _ask(network: Keypointer, frames: Tensor, found: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """
+    Return the evidence of keypoints of warped frames, in logits, and whether they agree, (n,).
+
+    :param found: keypoints of the frames themselves, (N, K, 2) px
+    """
     generator = torch.Generator().manual_seed(seed)
     hw = frames.shape[1:3]
     images = normalise(frames)
@@ -99,20 +104,21 @@ def _ask(network: Keypointer, frames: Tensor, seed: int) -> tuple[Tensor, Tensor
     for _ in range(ROUNDS):
         warp = random_warp(len(images), hw, WARPS, generator=generator, device=images.device)
         warped = ((warp.images(images) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        found = network(warped.permute(0, 2, 3, 1)).float()
-        truth = network(frames).float()
-        back = warp.back(found[..., :2], hw)
-        distance = (back - truth[..., :2]).norm(dim=-1) / diagonal_px(*hw)
+        answer = network(warped.permute(0, 2, 3, 1)).float()
+        distance = (warp.back(answer[..., :2], hw) - found).norm(dim=-1) / diagonal_px(*hw)
         # asked of the warped frames, which are the harder ones
-        asked = warp.inside(truth[..., :2], hw)
-        doubts.append(evidence(found[..., 2])[asked])
+        asked = warp.inside(found, hw)
+        doubts.append(evidence(answer[..., 2])[asked])
         right.append((distance < AGREE).float()[asked])
     return torch.cat(doubts).cpu(), torch.cat(right).cpu()
 
 
-def _hide(network: Keypointer, frames: Tensor) -> Tensor:
-    """Return the evidence of keypoints whose surroundings are painted over, in logits, (n,)."""
-    found = network(frames).float()[..., :2]  # (N, K, 2)
+def _hide(network: Keypointer, frames: Tensor, found: Tensor) -> Tensor:
+    """
+    Return the evidence of keypoints whose surroundings are painted over, in logits, (n,).
+
+    :param found: keypoints of the frames, (N, K, 2) px
+    """
     count, keypoints = found.shape[:2]
     still = frames.float().median(dim=0).values.to(frames.dtype)  # (H, W, 3)
     doubts = [torch.zeros(0)]

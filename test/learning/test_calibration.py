@@ -81,7 +81,7 @@ def test_only_what_is_painted_over_is_hidden():
     network = Knowing(NetworkConfig(keypoints=2, input_hw=(64, 64), width=8)).eval()
     frames = square_frames()
     with torch.no_grad():
-        doubts = _hide(network, frames)
+        doubts = _hide(network, frames, network(frames)[..., :2])
         # of the two keypoints, in turns, the second lies where nothing is: nothing hides it
         assert len(doubts) == 2 * len(frames)
         without_square = evidence(network(torch.zeros_like(frames[:1]))[0, 0, 2])
