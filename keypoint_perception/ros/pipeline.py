@@ -56,7 +56,8 @@ class Pipeline:
 
     def _answer(self, pictures: list[Picture]) -> None:
         try:
-            estimates = self._estimate([picture.image for picture in pictures])
+            images = [picture.image for picture in pictures]
+            estimates = self._estimator.estimate_batch_named(images)
         except Exception as error:
             if self._closed:
                 return
@@ -81,13 +82,6 @@ class Pipeline:
                 'alone now, and whenever that happens again',
                 error,
             )
-
-    def _estimate(self, images: list[EncodedImage]) -> list[Estimate]:
-        """Return the estimates of images, of one engine call."""
-        if self._estimator.landmark_names:
-            return self._estimator.estimate_batch_named(images)
-        found = self._estimator.estimate_batch(images)
-        return [Estimate(keypoints, keypoints[:0]) for keypoints in found]
 
     def _publish(self, picture: Picture, estimate: Estimate, estimated_s: float) -> None:
         arrival, camera = picture.arrival, picture.arrival.camera
