@@ -9,6 +9,7 @@ import re
 import tempfile
 from typing import Annotated, TypeVar
 
+from keypoint_perception.commands.options import DdsProfile, DefaultDds, EngineName
 from keypoint_perception.errors import ConfigError
 import typer
 
@@ -50,18 +51,14 @@ def node(
         bool,
         typer.Option('--overload', help='Send ten times what the engine can do: age, memory.'),
     ] = False,
-    engine: Annotated[str, typer.Option(help='auto, onnxruntime, tensorrt or torch.')] = 'auto',
+    engine: EngineName = 'auto',
     threads: Annotated[int, typer.Option(min=0, help='CPU threads; 0: the library.')] = 0,
     precision: Annotated[str, typer.Option(help='fp32, fp16 or int8.')] = 'fp32',
     provider: Annotated[
         str, typer.Option(help='Where ONNX Runtime computes: auto, cpu, cuda or tensorrt.')
     ] = 'auto',
-    dds_profile: Annotated[
-        Path | None, typer.Option(help='Fast DDS profile; by default the shipped one.')
-    ] = None,
-    default_dds: Annotated[
-        bool, typer.Option('--default-dds', help="Use Fast DDS's own settings, no profile.")
-    ] = False,
+    dds_profile: DdsProfile = None,
+    default_dds: DefaultDds = False,
 ) -> None:
     """
     Measure the node's latency, losses, CPU time and memory beside a bare rclpy node's, in one run.

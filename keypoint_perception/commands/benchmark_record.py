@@ -7,6 +7,7 @@ from pathlib import Path
 import shutil
 from typing import Annotated
 
+from keypoint_perception.commands.options import DdsProfile, DefaultDds
 from keypoint_perception.errors import ConfigError
 import typer
 
@@ -21,12 +22,8 @@ def record(
     compression: Annotated[str, typer.Option(help='none or zstd.')] = 'none',
     jpeg: Annotated[int, typer.Option(min=0, max=100, help='Quality; 0: raw.')] = 0,
     keep: Annotated[bool, typer.Option('--keep', help='Keep the bag.')] = False,
-    dds_profile: Annotated[
-        Path | None, typer.Option(help='Fast DDS profile; by default the shipped one.')
-    ] = None,
-    default_dds: Annotated[
-        bool, typer.Option('--default-dds', help="Use Fast DDS's own settings, no profile.")
-    ] = False,
+    dds_profile: DdsProfile = None,
+    default_dds: DefaultDds = False,
 ) -> None:
     """Measure what the recorder loses of raw images of several cameras, and what it costs."""
     from keypoint_perception.commands.benchmark_node import find_profile

@@ -1,4 +1,4 @@
-"""Arguments and options that verbs running a model over a recording have in common."""
+"""Arguments and options that several verbs have in common."""
 
 from __future__ import annotations
 
@@ -19,4 +19,10 @@ Threads = Annotated[
 ]
 Precision = Annotated[
     str, typer.Option(help='fp32, or fp16 or int8 where the model was exported so.')
+]
+DdsProfile = Annotated[
+    Path | None, typer.Option(help='Fast DDS profile; by default the shipped one.')
+]
+DefaultDds = Annotated[
+    bool, typer.Option('--default-dds', help="Use Fast DDS's own settings, no profile.")
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from keypoint_perception.commands.options import DefaultDds
 from keypoint_perception.commands.progress import recording_progress
 from keypoint_perception.errors import ConfigError, SourceError
 from keypoint_perception.ros.recorder_settings import DESCRIPTIONS, RecorderSettings
@@ -47,9 +48,7 @@ def record(
         int, typer.Option(help=DESCRIPTIONS['max_messages'])
     ] = DEFAULT.max_messages,
     queue: Annotated[float, typer.Option(help=DESCRIPTIONS['queue'])] = DEFAULT.queue,
-    default_dds: Annotated[
-        bool, typer.Option('--default-dds', help="Use Fast DDS's own settings, no profile.")
-    ] = False,
+    default_dds: DefaultDds = False,
 ) -> None:
     """Record live topics into a bag that can be read whenever recording stops."""
     from keypoint_perception.ros.record_session import record_topics
