@@ -14,18 +14,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import logging
 from pathlib import Path
 import shutil
-import signal
-import subprocess
-import sys
 import time
 
 from demo.measure import draw, read_journey, score
-from examples.children import Children, environment, ROOT, StepError
+from examples.children import Children, environment, ROOT, run_program, run_verb, StepError
 from keypoint_perception.commands.progress import show_progress
-from keypoint_perception.errors import PerceptionError
 from keypoint_perception.frames.annotations import read_keypoints
 from keypoint_perception.frames.source import count_frames, read_frames
 from keypoint_perception.manifest import ONNX_NAME, read_manifest
@@ -49,12 +44,9 @@ def train(source: str, topic: str, out: Path, minutes: float) -> dict:
     """Learn in a process of its own, and return the figures of the model."""
     if (out / 'manifest.json').is_file() or (out / 'checkpoint').is_dir():
         shutil.rmtree(out)  # the model of the run before
-    command = [sys.executable, '-m', 'keypoint_perception', 'train', source, '--out', str(out)]
-    command += ['--minutes', f'{minutes:g}', *(['--topic', topic] if topic else [])]
+    options = ['--minutes', f'{minutes:g}', *(['--topic', topic] if topic else [])]
     started = time.monotonic()
-    code = subprocess.run(command, env=environment(out.parent), check=False).returncode
-    if code:
-        raise SystemExit(code)
+    run_verb(environment(out.parent), 'train', source, '--out', str(out), *options)
     manifest = read_manifest(out)
     console.print(
         f'model: K={manifest.keypoint_count}, network input '
@@ -171,15 +163,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('out/demo'))
     parser.add_argument('--minutes', type=float, default=4.0, help='of training')
     args = parser.parse_args()
-    logging.basicConfig(format='%(message)s')
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        demo(args)
-    except PerceptionError as error:
-        print(f'error: {error}', file=sys.stderr)
-        raise SystemExit(2) from error
-    except KeyboardInterrupt as error:
-        raise SystemExit(130) from error
+    run_program(lambda: demo(args))
 
 
 if __name__ == '__main__':

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
+from collections.abc import Callable
+from functools import partial
 import json
+import logging
 import os
 from pathlib import Path
 import queue
@@ -14,10 +16,10 @@ import threading
 import time
 
 from keypoint_perception.errors import PerceptionError
+from keypoint_perception.ros.end_with_launch import end_with_parent
 
 ROOT = Path(__file__).parents[1]
 PROFILE = ROOT / 'config' / 'fastdds_large_images.xml'
-_PR_SET_PDEATHSIG = 1
 _PATIENCE_S = 5.0
 
 
@@ -46,9 +48,29 @@ def environment(out: Path) -> dict[str, str]:
     return defaults | dict(os.environ) | chosen
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies, even by SIGKILL."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+# Asked of the kernel in each process that is started, before anything else.
+_end_with_parent = partial(end_with_parent, signal.SIGTERM)
+
+
+def run_program(work: Callable[[], None]) -> None:
+    """Do the work of a program; whatever stops it, all processes it started end with it."""
+    logging.basicConfig(format='%(message)s')
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        work()
+    except PerceptionError as error:
+        print(f'error: {error}', file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt as error:
+        raise SystemExit(130) from error
+
+
+def run_verb(env: dict[str, str], *arguments: str) -> None:
+    """Run a verb of the package, as a user would; its words go to the user."""
+    command = [sys.executable, '-m', 'keypoint_perception', *arguments]
+    code = subprocess.run(command, env=env, check=False, preexec_fn=_end_with_parent).returncode
+    if code:
+        raise SystemExit(code)
 
 
 class Child:
@@ -71,7 +93,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=_end_with_parent,
         )
         if stderr is not None:
             stderr.close()

@@ -15,18 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 from pathlib import Path
 import shutil
-import signal
-import subprocess
-import sys
 import time
 
 from examples.arm import load_bullet
-from examples.children import Child, Children, die_with_parent, environment
-from keypoint_perception.errors import ConfigError, PerceptionError
+from examples.children import Child, Children, environment, run_program, run_verb
+from keypoint_perception.errors import ConfigError
 from keypoint_perception.frames.source import read_frames
 from rich.console import Console
 
@@ -90,16 +86,6 @@ def record(out: Path, seconds: float, seed: int) -> None:
         truth.wait_for('written', others=[], patience_s=PATIENCE_S)
 
 
-def run_verb(out: Path, *arguments: str) -> None:
-    """Run a verb of the package, as a user would; its words go to the user."""
-    command = [sys.executable, '-m', 'keypoint_perception', *arguments]
-    code = subprocess.run(
-        command, env=alone(out), check=False, preexec_fn=die_with_parent
-    ).returncode
-    if code:
-        raise SystemExit(code)
-
-
 def learn(out: Path, args: argparse.Namespace) -> None:
     """Learn keypoints without labels, then give the tip its name by a few labels."""
     from examples.truth import label_frames
@@ -109,8 +95,10 @@ def learn(out: Path, args: argparse.Namespace) -> None:
     label_frames(out / 'truth.csv', stamps_ns, labels, LABELLED)
     budget = ['--steps', str(args.steps)] if args.steps else ['--minutes', f'{args.minutes:g}']
     model = str(out / 'model')
-    run_verb(out, 'train', str(out / 'bag'), '--out', model, '--seed', str(args.seed), *budget)
-    run_verb(out, 'landmarks', model, str(out / 'bag'), '--annotations', str(labels))
+    run_verb(
+        alone(out), 'train', str(out / 'bag'), '--out', model, '--seed', str(args.seed), *budget
+    )
+    run_verb(alone(out), 'landmarks', model, str(out / 'bag'), '--annotations', str(labels))
 
 
 def start_loop(children: Children, out: Path) -> tuple[list[Child], Child]:
@@ -227,15 +215,7 @@ def main() -> None:
         '--keep-model', action='store_true', help='control again with what --out holds'
     )
     args = parser.parse_args()
-    logging.basicConfig(format='%(message)s')
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        closed_loop(args)
-    except PerceptionError as error:
-        print(f'error: {error}', file=sys.stderr)
-        raise SystemExit(2) from error
-    except KeyboardInterrupt as error:
-        raise SystemExit(130) from error
+    run_program(lambda: closed_loop(args))
 
 
 if __name__ == '__main__':

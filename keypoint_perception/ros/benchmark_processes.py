@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-import ctypes
+from functools import partial
 import json
 import os
 from pathlib import Path
@@ -17,10 +17,10 @@ import time
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.ros.benchmark_figures import growth_per_minute
+from keypoint_perception.ros.end_with_launch import end_with_parent
 from keypoint_perception.ros.installation import DDS_PROFILE_VARIABLES
 
 START_PATIENCE_S = 60.0
-PR_SET_PDEATHSIG = 1
 
 
 class Child:
@@ -135,7 +135,7 @@ class Processes:
             stdout=pipe,
             text=True,
             start_new_session=True,  # Ctrl-C is for the benchmark, which ends them itself
-            preexec_fn=die_with_parent,
+            preexec_fn=partial(end_with_parent, signal.SIGKILL),
         )
         self._started.append(process)
         return Child(module, process)
@@ -148,11 +148,6 @@ class Processes:
             process.terminate()
         for process in self._started:
             end(process)
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies, even by SIGKILL (Linux)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end(process: subprocess.Popen) -> None:

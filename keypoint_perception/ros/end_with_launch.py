@@ -21,5 +21,15 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def end_with_launch() -> None:
     """Have SIGTERM come when the parent ends, if the launch file asked for it."""
-    if os.environ.pop(VARIABLE, '') and sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.environ.pop(VARIABLE, ''):
+        end_with_parent(signal.SIGTERM)
+
+
+def end_with_parent(how: signal.Signals) -> None:
+    """
+    Have the kernel send this process a signal when its parent ends, even by SIGKILL (Linux).
+
+    :param how: the signal
+    """
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, how)

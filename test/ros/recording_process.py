@@ -5,12 +5,12 @@ They are forked from one process that has everything imported. It says ``N pid P
 ``N safe COUNT`` whenever a killed recorder would keep more, and ``N ended CODE``.
 """
 
-import ctypes
 import os
 import signal
 import sys
 
 from keypoint_perception.ros import recording
+from keypoint_perception.ros.end_with_launch import end_with_parent
 from keypoint_perception.ros.installation import find_ros
 
 find_ros()
@@ -20,7 +20,6 @@ import rclpy  # noqa: E402
 import sensor_msgs.msg  # noqa: E402, F401
 
 FLUSH_S = 0.02
-PR_SET_PDEATHSIG = 1
 recording.FLUSH_S = FLUSH_S
 recording.POLL_S = FLUSH_S
 
@@ -51,7 +50,7 @@ def main() -> None:
     for number, out in enumerate(sys.argv[1:]):
         pid = os.fork()
         if not pid:
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # none outlives the test
+            end_with_parent(signal.SIGKILL)  # none outlives the test
             record(number, out)
         numbers[pid] = number
         say(number, 'pid', pid)
