@@ -44,3 +44,36 @@ def square_store(square_folder, tmp_path_factory):
 @pytest.fixture(scope='session')
 def square_centres():
     return moving_square()[1]
+
+
+@pytest.fixture(scope='session')
+def small():
+    """Settings of a run that takes no time, by name."""
+    return {
+        'keypoints': 3,
+        'size': 64,
+        'width': 8,
+        'batch_size': 4,
+        'warmup_steps': 2,
+        'precision': '32',
+        'threads': 1,
+        'log_every': 1,
+    }
+
+
+@pytest.fixture(scope='session')
+def run(small):
+    """Return a function that learns on a store with such settings, and others that it is given."""
+    from keypoint_perception.learning import train as learning
+    from keypoint_perception.learning.config import TrainConfig
+    from keypoint_perception.learning.stopping import Budget
+
+    def run(store, out, *, steps, resume=False, report=lambda moment: None, **changes):
+        config = TrainConfig(**small | {'steps': steps} | changes)
+        fabric = learning.make_fabric(config)
+        budget = Budget(steps=steps, minutes=None)
+        return learning.train(
+            fabric, config, store, out, budget=budget, resume=resume, report=report
+        )
+
+    return run

@@ -13,26 +13,8 @@ from keypoint_perception.model.checkpoint import load_checkpoint
 import pytest
 import torch
 
-SMALL = {
-    'keypoints': 3,
-    'size': 64,
-    'width': 8,
-    'batch_size': 4,
-    'warmup_steps': 2,
-    'precision': '32',
-    'threads': 1,
-    'log_every': 1,
-}
 
-
-def run(store, out, *, steps, report=lambda moment: None, resume=False, **changes):
-    config = TrainConfig(**SMALL | {'steps': steps} | changes)
-    fabric = learning.make_fabric(config)
-    budget = Budget(steps=steps, minutes=None)
-    return learning.train(fabric, config, store, out, budget=budget, resume=resume, report=report)
-
-
-def test_the_best_of_the_seeds_goes_on(square_store, tmp_path, monkeypatch):
+def test_the_best_of_the_seeds_goes_on(run, square_store, tmp_path, monkeypatch):
     losses = {5: 0.7, 6: 0.4, 7: float('nan')}
     monkeypatch.setattr(
         Step, 'loss_on', lambda step, drawn, batches: losses[step._session.config.seed]
@@ -54,7 +36,9 @@ def test_the_best_of_the_seeds_goes_on(square_store, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('best', [0, 1])
-def test_what_went_on_is_what_its_seed_alone_becomes(square_store, tmp_path, monkeypatch, best):
+def test_what_went_on_is_what_its_seed_alone_becomes(
+    run, square_store, tmp_path, monkeypatch, best
+):
     monkeypatch.setattr(
         Step, 'loss_on', lambda step, drawn, batches: abs(step._session.config.seed - best)
     )
@@ -67,8 +51,8 @@ def test_what_went_on_is_what_its_seed_alone_becomes(square_store, tmp_path, mon
     )
 
 
-def test_the_loss_compared_is_of_the_same_pairs_and_leaves_no_trace(square_store):
-    config = TrainConfig(**SMALL | {'steps': 4, 'objective': 'default'})
+def test_the_loss_compared_is_of_the_same_pairs_and_leaves_no_trace(small, square_store):
+    config = TrainConfig(**small | {'steps': 4, 'objective': 'default'})
     fabric = learning.make_fabric(config)
     session = new_session(config, square_store)
     step = Step(session, fabric)
@@ -86,14 +70,14 @@ def test_the_loss_compared_is_of_the_same_pairs_and_leaves_no_trace(square_store
     assert step(0.0)[0] == before
 
 
-def test_seeds_that_all_fail_are_said(square_store, tmp_path, monkeypatch):
+def test_seeds_that_all_fail_are_said(run, square_store, tmp_path, monkeypatch):
     monkeypatch.setattr(Step, 'loss_on', lambda step, drawn, batches: float('nan'))
     with pytest.raises(TrainingError, match='The loss of each of 2 seeds became nan within 1 st'):
         run(square_store, tmp_path, steps=8, seeds=2)
 
 
-def test_minutes_are_shared_among_the_seeds(square_store, monkeypatch):
-    config = TrainConfig(**SMALL | {'seeds': 2})
+def test_minutes_are_shared_among_the_seeds(small, square_store, monkeypatch):
+    config = TrainConfig(**small | {'seeds': 2})
     fabric = learning.make_fabric(config)
     budget = Budget(steps=None, minutes=1)
     clock = [0.0]
@@ -112,7 +96,9 @@ def test_minutes_are_shared_among_the_seeds(square_store, monkeypatch):
     assert begun == [3, 2]
 
 
-def test_a_resumed_run_may_name_the_seed_it_was_begun_with(square_store, tmp_path, monkeypatch):
+def test_a_resumed_run_may_name_the_seed_it_was_begun_with(
+    run, square_store, tmp_path, monkeypatch
+):
     monkeypatch.setattr(
         Step, 'loss_on', lambda step, drawn, batches: -float(step._session.config.seed)
     )

@@ -8,13 +8,11 @@ import sys
 
 from keypoint_perception.errors import ConfigError, ModelError, TrainingError
 from keypoint_perception.learning import step as stepping
-from keypoint_perception.learning import train as learning
 from keypoint_perception.learning import watch
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.health import Health
 from keypoint_perception.learning.journal import read_history
 from keypoint_perception.learning.resume import settings_of_run
-from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model.checkpoint import load_checkpoint
 from keypoint_perception.model.network import NETWORKS
@@ -22,31 +20,14 @@ import pytest
 import torch
 import yaml
 
-SMALL = {
-    'keypoints': 3,
-    'size': 64,
-    'width': 8,
-    'batch_size': 4,
-    'warmup_steps': 2,
-    'precision': '32',
-    'threads': 1,
-    'log_every': 1,
-}
 ROOT = Path(__file__).parents[2]
-
-
-def run(store, out, *, steps, resume=False, report=lambda moment: None, **changes):
-    config = TrainConfig(**SMALL | {'steps': steps} | changes)
-    fabric = learning.make_fabric(config)
-    budget = Budget(steps=steps, minutes=None)
-    return learning.train(fabric, config, store, out, budget=budget, resume=resume, report=report)
 
 
 def losses(out):
     return [float(row['loss']) for row in read_history(out)]
 
 
-def test_it_finds_the_square(square_store, square_centres, tmp_path):
+def test_it_finds_the_square(run, square_store, square_centres, tmp_path):
     """After a short run, points follow the square to within a cell."""
     run(square_store, tmp_path, steps=200, batch_size=8, learning_rate=4e-3)
     history = losses(tmp_path)
@@ -60,7 +41,7 @@ def test_it_finds_the_square(square_store, square_centres, tmp_path):
     assert left.min() < 4.0
 
 
-def test_resuming_gives_the_same_losses(square_store, tmp_path):
+def test_resuming_gives_the_same_losses(run, square_store, tmp_path):
     run(square_store, tmp_path / 'whole', steps=8)
 
     def stop_at_three(moment):
@@ -77,7 +58,7 @@ def test_resuming_gives_the_same_losses(square_store, tmp_path):
     torch.testing.assert_close(parts.network.state_dict(), state, rtol=0, atol=0)
 
 
-def test_rows_behind_the_checkpoint_are_dropped_on_resuming(square_store, tmp_path):
+def test_rows_behind_the_checkpoint_are_dropped_on_resuming(run, square_store, tmp_path):
     run(square_store, tmp_path, steps=3)
     with (tmp_path / 'history.csv').open('a') as stream:
         stream.write('4,0,0,0,9.9,0,0\n')
@@ -86,13 +67,13 @@ def test_rows_behind_the_checkpoint_are_dropped_on_resuming(square_store, tmp_pa
     assert 9.9 not in losses(tmp_path)
 
 
-def test_seeds_differ_and_repeat(square_store, tmp_path):
+def test_seeds_differ_and_repeat(run, square_store, tmp_path):
     for name, seed in (('a', 1), ('b', 1), ('c', 2)):
         run(square_store, tmp_path / name, steps=2, seed=seed)
     assert losses(tmp_path / 'a') == losses(tmp_path / 'b') != losses(tmp_path / 'c')
 
 
-def test_a_nan_ends_the_run_and_keeps_the_last_checkpoint(square_store, tmp_path):
+def test_a_nan_ends_the_run_and_keeps_the_last_checkpoint(run, square_store, tmp_path):
     run(square_store, tmp_path, steps=2)
     with pytest.raises(TrainingError, match='The loss became inf near step 3; the last checkp'):
         # beyond what float32 holds
@@ -100,7 +81,7 @@ def test_a_nan_ends_the_run_and_keeps_the_last_checkpoint(square_store, tmp_path
     assert load_checkpoint(tmp_path).state['step'] == 2
 
 
-def test_collapse_is_said(square_store, tmp_path, monkeypatch, caplog):
+def test_collapse_is_said(run, square_store, tmp_path, monkeypatch, caplog):
     collapsed = Health(extent=0.001, moving=3, confidence=0.9, keypoints=3)
     monkeypatch.setattr(watch, 'examine', lambda network, frames: collapsed)
     outcome = run(square_store, tmp_path, steps=30, picture_every_s=0.1)
@@ -110,7 +91,7 @@ def test_collapse_is_said(square_store, tmp_path, monkeypatch, caplog):
     assert caplog.text.count('keypoints lie in one place') == 1
 
 
-def test_settings_of_a_resumed_run_hold(square_store, tmp_path):
+def test_settings_of_a_resumed_run_hold(run, square_store, tmp_path):
     run(square_store, tmp_path, steps=2)
     kept = settings_of_run(tmp_path, None, {'steps': 9, 'keypoints': None}, resume=True)
     assert (kept.steps, kept.keypoints, kept.width) == (9, 3, 8)
@@ -123,7 +104,7 @@ def test_there_must_be_something_to_resume(tmp_path):
         settings_of_run(tmp_path, None, {}, resume=True)
 
 
-def test_pictures_and_tensorboard_are_left(square_store, tmp_path):
+def test_pictures_and_tensorboard_are_left(run, square_store, tmp_path):
     run(square_store, tmp_path, steps=2)
     assert (tmp_path / 'overlays' / 'step_0000002.png').stat().st_size > 1000
     assert list((tmp_path / 'tensorboard').iterdir())
@@ -131,22 +112,22 @@ def test_pictures_and_tensorboard_are_left(square_store, tmp_path):
 
 @pytest.mark.parametrize('network', NETWORKS)
 @pytest.mark.parametrize('norm', ['group', 'instance', 'batch'])
-def test_every_network_takes_a_step(square_store, tmp_path, network, norm):
+def test_every_network_takes_a_step(run, square_store, tmp_path, network, norm):
     run(square_store, tmp_path, steps=1, network=network, norm=norm)
     assert load_checkpoint(tmp_path).network.config.norm == norm
 
 
-def test_bfloat16_learns_too(square_store, tmp_path):
+def test_bfloat16_learns_too(run, square_store, tmp_path):
     run(square_store, tmp_path, steps=3, precision='bf16')
     assert all(0 < loss < 100 for loss in losses(tmp_path))
 
 
-def test_two_processes_learn_what_one_learns(square_folder, tmp_path):
+def test_two_processes_learn_what_one_learns(small, square_folder, tmp_path):
     """The command of the training guide, on two processes and on one."""
     settings = tmp_path / 'small.yaml'
     # the default draws its turns in each process
     plain = {'objective': 'temporal_transport', 'steps': 4}
-    settings.write_text(yaml.safe_dump(SMALL | plain))
+    settings.write_text(yaml.safe_dump(small | plain))
     processes = {'one': 1, 'two': 2}
     for name, count in processes.items():
         command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
