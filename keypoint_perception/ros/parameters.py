@@ -1,5 +1,5 @@
 """
-The node's parameters, once: declared, checked, and printed for the README.
+The node's parameters, once: declared, checked, and printed for the documents.
 
 ``python -m keypoint_perception.ros.parameters`` prints the table.
 """
@@ -311,7 +311,7 @@ def read_parameters(node) -> NodeParameters:
 
 
 def table() -> str:
-    """Return the README's table of parameters."""
+    """Return the table of parameters in docs/node.md."""
     lines = [
         '| parameter | type | default | values | live | |',
         '| --- | --- | --- | --- | --- | --- |',
