@@ -19,26 +19,31 @@ v the optical flow until some 67 ms later::
                                                         that is wider than a cell
     flow       = |mu_k(next) - mu_k - sum_u p_k(u) v(u)|^2 / |v|^2
                                                         keypoints move with the thing they are on
-    turn       = |g mu_k(g x) - mu_k(x)|^2              and turn with it
+    turn       = |g mu_k(x') - mu_k(x)|^2               turn with it, x' the frame with the
+    agree      = KL(bump at mu_k(x), warped || p_k(x')) foreground turned, and surely
 
 - ``focus`` weighs a small thing that is missed altogether, a ball, more than the same error spread
   over a large thing that is nearly right, an arm; the mean does not tell the two apart.
 - The median is added to what the refinement net answers, so that learning does not begin with
   some hundred steps of painting the still background (Minderer et al. 2019 decode the difference
   to a first frame).
-- Without ``flow`` keypoints form a lattice round the mover that keeps its orientation in the image
-  and hops from part to part. Flow is that of Zhang et al. 2018 between near frames, with the mean
-  over the map instead of the value at a point; the error is taken by its root where it is large,
-  because flow is sometimes wrong.
+- Without ``turn`` keypoints form a lattice round the mover that keeps its orientation in the image
+  and slides over its parts, and if the whole image is turned, they may still: the background says
+  how far. So the foreground alone is turned, for a part of the batch
+  (:func:`.following.turn_foreground`). Equivariance under random warps is Thewlis et al. 2017.
+- ``agree`` asks for the same in the maps, since the distance between two means has hardly a slope
+  where a map is sure of the wrong end of a part.
+- ``flow`` keeps keypoints on their part where it folds over another. It is that of Zhang et al.
+  2018 between near frames, with the mean over the map instead of the value at a point; the error
+  is taken by its root where it is large, because flow is sometimes wrong.
 - ``peak`` keeps keypoints from snapping to the centres of cells. All else makes maps ever
   narrower, until the largest cell has all the mass, the mean cannot lie between cells, and no
   gradient is left. l_k are the logits and m_k is the largest cell; a bump of s = 0.6 cells has
   1 / (2 s^2) there and a variance of 2 s^2, wherever its middle is. (Nibali et al. 2018,
   https://arxiv.org/abs/1801.07372, hold maps to a width by their variance; its gradient is lost
   once a map has snapped.)
-- ``turn`` is equivariance under random warps (Thewlis et al. 2017), for a part of the batch.
-- ``spread``, ``peak``, ``flow`` and ``turn`` ask each keypoint only as far as it lies on the
-  foreground, sum_u p_k(u) M(u): asked for from the start, keypoints settle on marks of the
+- ``spread``, ``peak``, ``flow``, ``turn`` and ``agree`` ask each keypoint only as far as it lies
+  on the foreground, sum_u p_k(u) M(u): asked for from the start, keypoints settle on marks of the
   background, which are sharp, move as the flow says and turn with the image.
 
 A moving camera has no median and moves everything: use :mod:`.temporal_transport` there.
@@ -49,6 +54,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.following import (
+    disagreement,
+    follow_error,
+    turn_error,
+    turn_foreground,
+)
+from keypoint_perception.learning.foreground import (
+    find_foreground,
+    off_foreground,
+    share_on,
+    uncovered,
+)
 from keypoint_perception.learning.objectives.temporal_transport import transport
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
@@ -57,23 +74,15 @@ from keypoint_perception.learning.reconstruction import (
     swap,
 )
 from keypoint_perception.learning.views import Facts, Views
-from keypoint_perception.learning.warps import random_warp, Warp, WarpConfig
+from keypoint_perception.learning.warps import random_warp, WarpConfig
 from keypoint_perception.model.heatmaps import gaussian_maps, overlap, steepness, union, variance
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-# A cell is foreground from a mean difference of about 1.5 grey levels on, and fully from 25 on.
-FOREGROUND_NOISE = 0.05
-FOREGROUND_FROM, FOREGROUND_TO = 0.2, 0.8
-# A keypoint of the turned image that is further off than this has lost the thing, and how far does
-# not matter; half image sides squared.
-LOST = 0.25
 # The narrowest bump that a map may have, cells.
 NARROWEST = 0.6
-# Motion below a tenth of a cell is not asked to be followed exactly, cells squared.
-LEAST_MOTION = 0.02
 
 
 @dataclass(frozen=True)
@@ -109,8 +118,9 @@ class Default(nn.Module):
         'aside': 0.3,
         'uncovered': 0.3,
         'overlap': 0.03,
-        'flow': 0.0,
+        'flow': 0.1,
         'turn': 1.0,
+        'agree': 0.2,
     }
     needs = {'background': None, 'flow': 'flow'}  # noqa: RUF012
 
@@ -150,13 +160,15 @@ class Default(nn.Module):
             'overlap': _pair_mean(overlap(views.maps)),
             'flow': torch.zeros_like(pixel),
             'turn': torch.zeros_like(pixel),
+            'agree': torch.zeros_like(pixel),
         }
         if 'flow' in self.used:
             error = settled[: len(pixel) : 2] * self._flow(views)
             terms['flow'] = error.mean().expand_as(pixel)
-        if 'turn' in self.used:
-            error = explained[::2, None] * settled[: len(pixel) : 2] * self._turn(views)
-            terms['turn'] = error.mean().expand_as(pixel)
+        if self.used & {'turn', 'agree'}:
+            asked = explained[::2, None] * settled[: len(pixel) : 2]
+            for name, error in zip(('turn', 'agree'), self._turn(views), strict=True):
+                terms[name] = (asked * error).mean().expand_as(pixel)
         return terms
 
     def rebuild(self, views: Views) -> Tensor:
@@ -198,97 +210,13 @@ class Default(nn.Module):
         followed = views.network.points(views.network.logits(views.extra['next']))
         return follow_error(views.maps[here], followed - views.points[here], flow)
 
-    def _turn(self, views: Views) -> Tensor:
-        images = views.image0[::2]
+    def _turn(self, views: Views) -> tuple[Tensor, Tensor]:
+        images, background = views.image0[::2], views.extra['background'][::2]
         warp = random_warp(len(images), images.shape[-2:], self.warps, device=images.device)
-        warped = views.network.points(views.network.logits(warp.images(images)))
+        logits = views.network.logits(turn_foreground(images, background, warp))
         points = views.points[: len(views.image0) : 2]
-        return turn_error(points, warped, warp, views.logits.shape[-2:])
-
-
-def find_foreground(images: Tensor, background: Tensor, hw: tuple[int, int]) -> Tensor:
-    """
-    Return how surely each cell shows something in front of the background, (B, h, w) in [0, 1].
-
-    :param images: in [-1, 1], (B, 3, H, W)
-    :param background: in [-1, 1], (B, 3, H, W)
-    :param hw: height and width of the maps, cells
-    """
-    difference = (images - background).abs().mean(dim=1, keepdim=True)
-    difference = functional.adaptive_avg_pool2d(difference, hw)[:, 0]
-    shown = difference / (difference + FOREGROUND_NOISE)
-    return ((shown - FOREGROUND_FROM) / (FOREGROUND_TO - FOREGROUND_FROM)).clamp(0, 1)
-
-
-def share_on(maps: Tensor, foreground: Tensor) -> Tensor:
-    """
-    Return the share of each map that lies on the foreground, (B, K) in [0, 1].
-
-    :param maps: each summing to one, (B, K, h, w)
-    :param foreground: (B, h, w)
-    """
-    return torch.einsum('bkhw,bhw->bk', maps, foreground)
-
-
-def off_foreground(on: Tensor, foreground: Tensor) -> Tensor:
-    """
-    Return the mean share of the maps that lies on the background, (B,) in [0, 1].
-
-    Nothing where nothing is in front: a frame without foreground asks nothing.
-
-    :param on: of :func:`share_on`, (B, K)
-    :param foreground: (B, h, w)
-    """
-    amount = foreground.sum(dim=(1, 2))
-    return (1 - on.mean(dim=1)) * amount / (amount + 1)
-
-
-def uncovered(covered: Tensor, foreground: Tensor) -> Tensor:
-    """
-    Return the share of the foreground that no bump covers, (B,) in [0, 1].
-
-    :param covered: union of the bumps, (B, 1, h, w)
-    :param foreground: (B, h, w)
-    """
-    amount = foreground.sum(dim=(1, 2))
-    return (foreground * (1 - covered[:, 0])).sum(dim=(1, 2)) / (amount + 1)
-
-
-def follow_error(maps: Tensor, moved: Tensor, flow: Tensor) -> Tensor:
-    """
-    Return how badly keypoints follow the flow, (n, K): 0 = exactly, about 1 = not at all.
-
-    2 (sqrt(1 + q) - 1) with q the squared difference over the frame's own squared motion.
-
-    :param maps: where the keypoints are, (n, K, h, w)
-    :param moved: how far they moved, (n, K, 2) cells
-    :param flow: how far the picture moved, (n, 2, h, w) cells; NaN where that is not known
-    """
-    known = flow.isfinite().all(dim=1)  # (n, h, w)
-    flow = torch.where(known[:, None], flow, torch.zeros_like(flow))
-    sure = torch.einsum('bkhw,bhw->bk', maps, known.to(maps.dtype))
-    expected = torch.einsum('bkhw,bchw->bkc', maps, flow) / sure.clamp(min=0.05)[..., None]
-    speed = flow.square().sum(dim=1)
-    # the mean square of what moves: weighted by itself, so that the still part does not count
-    motion = speed.square().sum(dim=(1, 2)) / speed.sum(dim=(1, 2)).clamp(min=1e-6)
-    square = (moved - expected).square().sum(dim=-1) / (motion + LEAST_MOTION)[:, None]
-    error = 2 * ((1 + square).sqrt() - 1)
-    return error * sure.detach()
-
-
-def turn_error(points: Tensor, warped: Tensor, warp: Warp, hw: tuple[int, int]) -> Tensor:
-    """
-    Return how badly keypoints turn with the image, (n, K): square distance in half image sides.
-
-    A keypoint that the warped image does not show counts as right, one that is lost as
-    :data:`LOST`: some hundred steps into a run most are lost, and their pull would be the largest.
-
-    :param points: keypoints of the images, (n, K, 2) cells
-    :param warped: keypoints of the warped images, (n, K, 2) cells
-    :param hw: height and width of the maps, cells
-    """
-    square = (warp.back(warped, hw) - points).float().square().sum(dim=-1) / (max(hw) / 2) ** 2
-    return square.clamp(max=LOST) * warp.inside(points.detach(), hw)
+        error = turn_error(points, views.network.points(logits), warp, logits.shape[-2:])
+        return error, disagreement(points.detach(), logits, warp, NARROWEST)
 
 
 def _pair_mean(both: Tensor) -> Tensor:
