@@ -4,8 +4,8 @@ Which keypoints are worth exporting.
 More keypoints are learned than a scene may have room for, or than were asked for. At the end of a
 run those are left out that never move, that lie where nothing ever moves, or that are where
 another one is; the bounds are a little stricter than those of evaluation, which sees other frames.
-Where a number was asked for, those are taken from which the motion of the others can be told best.
-No labels are needed.
+Of the others those are taken from which the motion of the rest can be told best: as many as were
+asked for, or until all the rest can be told. No labels are needed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from torch.nn import functional
 
 # Shares of the diagonal: spread that counts as moving, distance that counts as one place.
 MOVES, ONE_PLACE = 0.015, 0.022
+# Root mean square distance, as a share of the diagonal, to which a keypoint that need not be kept
+# can be told from the others.
+TOLD = 0.01
 # Shares of the frames from which a keypoint is taken to be static, or two to be one.
 OFTEN = 0.45
 # Grey levels by which a pixel varies where something moves.
@@ -34,11 +37,13 @@ def choose_keypoints(network: Keypointer, frames: Tensor, count: int | None = No
     """
     found = network(frames).float().cpu()  # (N, K, 3)
     kept = useful_keypoints(found, frames)
+    ranked, left = by_what_they_tell(found[:, kept, :2])
     if count is None:
-        return sorted(kept) or list(range(found.shape[1]))
+        bound = TOLD * diagonal_px(*frames.shape[1:3])
+        enough = sum(distance > bound for distance in left) + 1
+        return sorted(kept[i] for i in ranked[:enough]) or list(range(found.shape[1]))
     others = [k for k in range(found.shape[1]) if k not in kept]
-    ranked = [kept[i] for i in by_what_they_tell(found[:, kept, :2])] + others
-    return sorted(ranked[:count])
+    return sorted(([kept[i] for i in ranked] + others)[:count])
 
 
 def useful_keypoints(found: Tensor, frames: Tensor) -> list[int]:
@@ -58,23 +63,27 @@ def useful_keypoints(found: Tensor, frames: Tensor) -> list[int]:
     return kept
 
 
-def by_what_they_tell(uv: Tensor) -> list[int]:
+def by_what_they_tell(uv: Tensor) -> tuple[list[int], list[float]]:
     """
-    Return keypoints in the order of what they add to a linear account of all their motion.
+    Return keypoints in the order of what they add to a linear account of all motion.
 
-    Each next one is that whose coordinates, with those before it, leave the least of the others'
-    variance unexplained: greedy selection of columns, as in a pivoted QR decomposition.
+    Each next one is that whose coordinates, with those before it, leave the least variance
+    unexplained: greedy selection of columns, as in a pivoted QR decomposition.
 
     :param uv: (N, K, 2) px
+    :return: the order, and with each what is then unexplained of the keypoint that is told worst,
+        its root mean square distance in px, which never grows
     """
     left = (uv - uv.mean(dim=0)).double()
     order: list[int] = []
+    worst: list[float] = []
     while len(order) < uv.shape[1]:
         gains = [-1.0 if k in order else told_by(left, k)[1] for k in range(uv.shape[1])]
         order.append(max(range(len(gains)), key=gains.__getitem__))
         basis, _ = told_by(left, order[-1])
         left = left - torch.einsum('nb,mb,mkc->nkc', basis, basis, left)
-    return order
+        worst.append(float(left.square().sum(dim=-1).mean(dim=0).max().sqrt()))
+    return order, worst
 
 
 def told_by(left: Tensor, k: int) -> tuple[Tensor, float]:

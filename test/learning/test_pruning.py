@@ -1,7 +1,12 @@
 """Keypoints that are of no use are not exported, and the others keep what they say."""
 
 from keypoint_perception.learning.config import read_config
-from keypoint_perception.learning.pruning import by_what_they_tell, choose_keypoints, told_by
+from keypoint_perception.learning.pruning import (
+    by_what_they_tell,
+    choose_keypoints,
+    told_by,
+    useful_keypoints,
+)
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -37,7 +42,17 @@ def test_what_is_of_no_use_is_left_out(frames):
     wanders = on_the_square(0, 0.9) - torch.tensor([0.0, 25.0, 0.0])  # where nothing ever moves
     found = [on_the_square(0, 0.6), still, on_the_square(0.5, 0.8), on_the_square(3, 0.7), wanders]
     # the first is where the third is, which is surer
-    assert choose_keypoints(Scripted(torch.stack(found, dim=1)), frames) == [2, 3]
+    assert sorted(useful_keypoints(torch.stack(found, dim=1), frames)) == [2, 3]
+
+
+@pytest.mark.parametrize(('off', 'kept'), [(0.8, 1), (1.0, 2)])
+def test_what_the_kept_tell_is_left_out(frames, off, kept):
+    # 1 % of the diagonal of 64 x 64 is 0.905 px
+    found = torch.stack([on_the_square(0, 0.6), on_the_square(3, 0.7)], dim=1)
+    # up and down, in two ways that tell nothing of each other
+    shaken = torch.tensor([[1.0, -1.0, -1.0, 1.0], [1.0, -1.0, 1.0, -1.0]])
+    found[..., 1] += off * shaken.repeat(1, 5).T
+    assert len(choose_keypoints(Scripted(found), frames)) == kept
 
 
 def test_all_are_kept_where_none_is_of_use(frames):
@@ -60,7 +75,10 @@ def test_those_are_kept_that_tell_most_of_the_others():
     narrow = torch.stack([4 * three, 0 * three], dim=1)
     # a copy that is elsewhere tells nothing new
     found = torch.stack([narrow, wide + 50, wide], dim=1)
-    assert by_what_they_tell(found) == [1, 0, 2]
+    order, left = by_what_they_tell(found)
+    assert order == [1, 0, 2]
+    # the first leaves the narrow one, 4 px from its mean, the second nothing
+    assert left == pytest.approx([4.0, 0.0, 0.0], abs=1e-4)
 
 
 def test_what_a_keypoint_tells_is_what_lies_in_its_plane():
