@@ -8,6 +8,7 @@ import time
 from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
 from keypoint_perception.ros.camera import Arrival, Camera
+from keypoint_perception.ros.declared_parameters import declare_parameters
 from keypoint_perception.ros.diagnostics import Circumstances
 from keypoint_perception.ros.engine_keeper import EngineKeeper
 from keypoint_perception.ros.geometry_input import geometry_settings
@@ -16,7 +17,7 @@ from keypoint_perception.ros.loading import load_warm, Loaded, Wish
 from keypoint_perception.ros.log_forwarding import forward_logs
 from keypoint_perception.ros.mailbox import Mailbox
 from keypoint_perception.ros.names import NAMES_QOS, to_names
-from keypoint_perception.ros.parameters import declare_parameters, NodeParameters
+from keypoint_perception.ros.parameters import NodeParameters
 from keypoint_perception.ros.pipeline import Pipeline
 from keypoint_perception.ros.reporter import Reporter
 from keypoint_perception.ros.services import Services

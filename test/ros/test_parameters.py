@@ -6,9 +6,9 @@ from pathlib import Path
 import re
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.ros.declared_parameters import check_names
 from keypoint_perception.ros.parameters import (
     BY_NAME,
-    check_names,
     check_parameters,
     NodeParameters,
     PARAMETERS,
