@@ -4,6 +4,7 @@ import cv2
 from keypoint_perception.frames.store import extract_frames
 import numpy as np
 import pytest
+import torch
 
 FRAME_NS = 33_333_333
 
@@ -77,3 +78,15 @@ def run(small):
         )
 
     return run
+
+
+@pytest.fixture(scope='session')
+def peak():
+    """Return a function that makes a map with all its mass in one cell, (1, 1, 8, 12)."""
+
+    def peak(column, row):
+        maps = torch.zeros(1, 1, 8, 12)
+        maps[..., row, column] = 1.0
+        return maps
+
+    return peak

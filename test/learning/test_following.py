@@ -11,13 +11,7 @@ import pytest
 import torch
 
 
-def peak(column, row, *, height=8, width=12):
-    maps = torch.zeros(1, 1, height, width)
-    maps[..., row, column] = 1.0
-    return maps
-
-
-def test_following_the_flow_costs_nothing():
+def test_following_the_flow_costs_nothing(peak):
     flow = torch.zeros(1, 2, 8, 12)
     flow[0, :, 2, 7] = torch.tensor([3.0, -1.0])
     moved = torch.tensor([[[3.0, -1.0]]])
@@ -26,7 +20,7 @@ def test_following_the_flow_costs_nothing():
     assert follow_error(peak(7, 2), moved.flip(-1), flow) > 0.5
 
 
-def test_not_following_by_hand():
+def test_not_following_by_hand(peak):
     # flow of 3 cells in one place, where the keypoint is, which does not move:
     # q = 9 / (9 + 0.02), 2 (sqrt(1 + q) - 1)
     flow = torch.zeros(1, 2, 8, 12)
@@ -37,7 +31,7 @@ def test_not_following_by_hand():
     assert follow_error(peak(2, 7), torch.zeros(1, 1, 2), flow).item() == pytest.approx(0.0)
 
 
-def test_unknown_flow_asks_nothing():
+def test_unknown_flow_asks_nothing(peak):
     flow = torch.full((1, 2, 8, 12), torch.nan)
     found = follow_error(peak(7, 2), torch.ones(1, 1, 2), flow)
     assert found.item() == 0.0

@@ -11,12 +11,6 @@ import pytest
 import torch
 
 
-def peak(column, row, *, height=8, width=12):
-    maps = torch.zeros(1, 1, height, width)
-    maps[..., row, column] = 1.0
-    return maps
-
-
 def test_foreground_is_where_a_frame_differs_from_the_background():
     image = torch.zeros(1, 3, 64, 96)
     image[..., 8:16, 16:24] = 0.5  # row 1, column 2
@@ -28,7 +22,7 @@ def test_foreground_is_where_a_frame_differs_from_the_background():
     assert found.sum().item() == pytest.approx(1.5)
 
 
-def test_keypoints_on_the_foreground_cost_nothing():
+def test_keypoints_on_the_foreground_cost_nothing(peak):
     foreground = torch.zeros(1, 8, 12)
     foreground[0, 2, 7] = 1.0
     torch.testing.assert_close(
