@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from keypoint_perception.learning.foreground import cut_out
 from keypoint_perception.learning.warps import Warp
+from keypoint_perception.model.heatmaps import divergence
 import torch
 from torch import Tensor
 
@@ -32,8 +33,9 @@ def turn_foreground(images: Tensor, background: Tensor, warp: Warp) -> Tensor:
     :param images: in [-1, 1], (n, 3, H, W)
     :param background: in [-1, 1], (n, 3, H, W)
     """
-    mask = warp.images(cut_out(images, background)) * warp.seen(images.shape[-2:])
-    return background + mask * (warp.images(images) - background)
+    moved = warp.images(torch.cat([images, cut_out(images, background)], dim=1))
+    mask = moved[:, 3:] * warp.seen(images.shape[-2:])
+    return background + mask * (moved[:, :3] - background)
 
 
 def turn_error(points: Tensor, warped: Tensor, warp: Warp, hw: tuple[int, int]) -> Tensor:
@@ -55,24 +57,18 @@ def disagreement(points: Tensor, logits: Tensor, warp: Warp, width: float) -> Te
     """
     Return how little a turned image's maps say where the image's keypoints are, (n, K) nats.
 
-    KL(q || p) with q a bump where the warp takes the keypoint, which is taken to be right, and p
-    the map. Unlike a distance between means it has a slope where a map is sure of the wrong end
-    of a part. A keypoint that the turned image does not show counts as right.
+    The divergence of the map from a bump where the warp takes the keypoint, which is taken to be
+    right. A keypoint that the turned image does not show counts as right.
 
     :param points: keypoints of the images, (n, K, 2) cells
     :param logits: maps of the turned images before the softmax, (n, K, h, w)
-    :param width: s of the bump, cells
+    :param width: standard deviation of the bump, cells
     """
     hw = logits.shape[-2:]
     with torch.no_grad():
         expected = warp.points(points, hw)
-        x = torch.arange(hw[1], device=logits.device) - expected[..., 0:1]  # (n, K, w)
-        y = torch.arange(hw[0], device=logits.device) - expected[..., 1:2]  # (n, K, h)
-        square = x.square()[..., None, :] + y.square()[..., :, None]
-        bump = (-square / (2 * width**2)).flatten(2).log_softmax(dim=-1)
         shown = warp.inside(points, hw)
-    found = logits.flatten(2).log_softmax(dim=-1)
-    return (bump.exp() * (bump - found)).sum(dim=-1) * shown
+    return divergence(logits, expected, width) * shown
 
 
 def follow_error(maps: Tensor, moved: Tensor, flow: Tensor) -> Tensor:

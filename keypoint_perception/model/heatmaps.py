@@ -147,6 +147,34 @@ def gaussian_maps(xy: Tensor, height: int, width: int, sigma: float) -> Tensor:
     return along_y[..., :, None] * along_x[..., None, :]
 
 
+def divergence(logits: Tensor, xy: Tensor, sigma: float) -> Tensor:
+    """
+    Return how little maps say where points are: KL(q || p), q a bump there and p the map.
+
+    The bump is a Gaussian that sums to one over the cells; of a point beyond the border it lies
+    on the nearest cells. Unlike a distance between means, this has a slope where a map is sure of
+    the wrong place.
+
+    :param logits: maps before the softmax, (B, K, h, w)
+    :param xy: (B, K, 2) cells
+    :param sigma: standard deviation of the bump, cells
+    :return: (B, K) nats
+    """
+    height, width = logits.shape[-2:]
+    logs = logits.flatten(2).log_softmax(dim=-1).view_as(logits)
+    along_x = _normal(xy[..., 0:1], width, sigma)  # (B, K, w)
+    along_y = _normal(xy[..., 1:2], height, sigma)  # (B, K, h)
+    crossed = ((logs * along_x[..., None, :]).sum(-1) * along_y).sum(-1)
+    entropy = -(torch.xlogy(along_x, along_x).sum(-1) + torch.xlogy(along_y, along_y).sum(-1))
+    return -crossed - entropy
+
+
+def _normal(centre: Tensor, cells: int, sigma: float) -> Tensor:
+    """Return a Gaussian along one axis that sums to one, (..., 1) cells -> (..., cells)."""
+    place = torch.arange(cells, dtype=centre.dtype, device=centre.device)
+    return (-((place - centre) ** 2) / (2 * sigma**2)).softmax(dim=-1)
+
+
 def overlap(maps: Tensor) -> Tensor:
     """
     Return how much maps claim the same cells, (B, K, h, w) -> (B,).

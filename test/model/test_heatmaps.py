@@ -1,7 +1,10 @@
 """Maps and points, on maps whose answer can be seen."""
 
+import math
+
 from keypoint_perception.model.heatmaps import (
     covariance,
+    divergence,
     expectation,
     gaussian_maps,
     separable_expectation,
@@ -120,6 +123,24 @@ def test_bump_is_one_at_its_point_and_1_over_e_at_sigma():
     torch.testing.assert_close(maps[0, 0, 2, 8], torch.tensor(-1.0).exp())
     # (2, 1) away: exp(-(4 + 1) / 9)
     torch.testing.assert_close(maps[0, 0, 3, 7], torch.tensor(-5 / 9).exp())
+
+
+def test_divergence_by_hand():
+    # two cells, the point between them: a bump of a half and a half, a map of 1/4 and 3/4
+    logits = one_map([[1.0, 3.0]]).log()
+    found = divergence(logits, torch.tensor([[[0.5, 0.0]]]), sigma=1.0)
+    torch.testing.assert_close(found, torch.tensor([[0.5 * math.log(4 / 3)]]))
+    # of two bumps of width s, d apart and far from the border: d^2 / (2 s^2)
+    place = torch.arange(12.0)
+    away = (place[None, :] - 4) ** 2 + (place[:, None] - 7) ** 2
+    found = divergence(-away[None, None] / 2, torch.tensor([[[5.0, 5.0]]]), sigma=1.0)
+    torch.testing.assert_close(found, torch.tensor([[(1 + 4) / 2]]), rtol=1e-3, atol=0)
+
+
+def test_the_bump_of_a_point_beyond_the_border_is_at_the_border():
+    logits = one_map([[0.0, 50.0], [0.0, 0.0]])
+    found = divergence(logits, torch.tensor([[[400.0, -90.0]]]), sigma=0.6)
+    torch.testing.assert_close(found, torch.zeros(1, 1))
 
 
 def test_half_width_of_the_papers_bump():

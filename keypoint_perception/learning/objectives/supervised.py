@@ -34,7 +34,7 @@ from keypoint_perception.learning.photometric import jitter_colours
 from keypoint_perception.learning.terms import masked_mean
 from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.learning.warps import random_warp, WarpConfig
-from keypoint_perception.model.heatmaps import expectation
+from keypoint_perception.model.heatmaps import divergence, expectation, softmax_2d
 from keypoint_perception.model.network import NetworkConfig
 import torch
 from torch import nn, Tensor
@@ -137,21 +137,10 @@ class Supervised(nn.Module):
 
     def _terms(self, logits: Tensor, xy: Tensor) -> dict[str, Tensor]:
         """Return both terms of every point of one stack, each (2B, L)."""
-        height, width = logits.shape[-2:]
-        logs = logits.flatten(2).log_softmax(dim=-1).view_as(logits)
-        along_x = _bump(xy[..., 0:1], width, self.config.sigma)  # (2B, L, w)
-        along_y = _bump(xy[..., 1:2], height, self.config.sigma)  # (2B, L, h)
-        crossed = ((logs * along_x[..., None, :]).sum(-1) * along_y).sum(-1)
-        entropy = -(torch.xlogy(along_x, along_x).sum(-1) + torch.xlogy(along_y, along_y).sum(-1))
-        away = expectation(logs.exp()) - xy
+        away = expectation(softmax_2d(logits)) - xy
         distance = (away.square().sum(dim=-1) + 1e-12).sqrt()
-        return {'map': -crossed - entropy, 'point': distance / (max(height, width) / 2)}
-
-
-def _bump(centre: Tensor, cells: int, sigma: float) -> Tensor:
-    """Return a Gaussian along one axis that sums to one, (..., 1) cells -> (..., cells)."""
-    place = torch.arange(cells, dtype=centre.dtype, device=centre.device)
-    return (-((place - centre) ** 2) / (2 * sigma**2)).softmax(dim=-1)
+        half_side = max(logits.shape[-2:]) / 2
+        return {'map': divergence(logits, xy, self.config.sigma), 'point': distance / half_side}
 
 
 def _pair_mean(values: Tensor, labelled: Tensor) -> Tensor:
