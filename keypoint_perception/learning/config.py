@@ -52,8 +52,8 @@ class TrainConfig:
     :param weight_decay: of AdamW
     :param gradient_clip: largest norm of the gradient; the loss is scaled so that 1 suits all
     :param ema_decay: of the averaged network, which is the one exported
-    :param prune: leave out keypoints that never move, or are where another one is, at the end; if
-        a run states neither this nor ``keypoints``, it does
+    :param prune: leave out keypoints that never move, are where another one is, or whose place
+        the others tell, at the end; if a run states neither this nor ``keypoints``, it does
     :param min_gap_s: shortest time between the frames of a pair, s
     :param max_gap_s: longest time between the frames of a pair, s
     :param annotations: CSV file of labels, for objectives that learn from them

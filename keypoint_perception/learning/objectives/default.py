@@ -92,7 +92,7 @@ class DefaultConfig:
 
     :param sigma: width of a bump in half image sides
     :param still_weight: weight of pixels that do not change between the two frames
-    :param angle: largest rotation of ``turn``, degrees
+    :param angle: largest rotation of ``turn`` and ``agree``, degrees
     """
 
     sigma: float = 0.1
