@@ -1,4 +1,6 @@
-"""A recording to learn from: a square that moves over a still texture, and its exact positions."""
+"""Recordings to learn from, a square over a still texture and a scene that moves, and settings."""
+
+from types import SimpleNamespace
 
 import cv2
 from keypoint_perception.frames.store import extract_frames
@@ -45,6 +47,36 @@ def square_store(square_folder, tmp_path_factory):
 @pytest.fixture(scope='session')
 def square_centres():
     return moving_square()[1]
+
+
+@pytest.fixture(scope='session')
+def as_store():
+    """Return a function that makes of images and stamps what learning reads of a store."""
+
+    def as_store(images, stamps_ns):
+        zeros = np.zeros(len(images), np.int32)
+        return SimpleNamespace(
+            images=np.asarray(images, np.uint8),
+            stamps_ns=np.asarray(stamps_ns, np.int64),
+            source=zeros,
+            camera=zeros,
+        )
+
+    return as_store
+
+
+@pytest.fixture(scope='session')
+def texture():
+    coarse = np.random.default_rng(0).integers(0, 255, (16, 20, 3), np.uint8)
+    return cv2.resize(coarse, (160, 128), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture(scope='session')
+def moving(as_store, texture):
+    """Two clips of six frames at 30 Hz: the scene moves 1 px right and 0 px down a frame."""
+    clip = [texture[20:84, 40 - i : 136 - i] for i in range(6)]
+    stamps = [i * FRAME_NS for i in range(6)]
+    return as_store(clip + clip, stamps + [20_000_000_000 + stamp for stamp in stamps])
 
 
 @pytest.fixture(scope='session')

@@ -6,7 +6,7 @@ https://arxiv.org/abs/1906.11883; :mod:`.temporal_transport` has the equations).
 itself says that *some* keypoint must be where something moved. What it leaves open is decided by
 further terms, with p_k the map of keypoint k, mu_k its mean, T the union of the bumps at a frame's
 keypoints, M in [0, 1] the foreground (where the frame differs from the median of its clip) and
-v the optical flow until some 67 ms later::
+v the optical flow from the earlier frame of a pair to the later one, followed hop by hop::
 
     pixel      = w |refine(F) + median - x_t|^2 / change
     focus      = root mean square of that error over the maps' cells
@@ -17,7 +17,7 @@ v the optical flow until some 67 ms later::
                                                         each map has one peak
     peak       = max(0, l_k(m_k) - mean of l_k beside m_k - 1 / (2 s^2))
                                                         that is wider than a cell
-    flow       = |mu_k(next) - mu_k - sum_u p_k(u) v(u)|^2 / |v|^2
+    flow       = |mu_k(later) - mu_k - sum_u p_k(u) v(u)|^2 / |v|^2
                                                         keypoints move with the thing they are on
     turn       = |g mu_k(x') - mu_k(x)|^2               turn with it, x' the frame with the
     agree      = KL(bump at mu_k(x), warped || p_k(x')) foreground turned, and surely
@@ -29,13 +29,13 @@ v the optical flow until some 67 ms later::
   to a first frame).
 - Without ``turn`` keypoints form a lattice round the mover that keeps its orientation in the image
   and slides over its parts, and if the whole image is turned, they may still: the background says
-  how far. So the foreground alone is turned, for a part of the batch
+  how far. So the foreground alone is turned, of the first frames
   (:func:`.following.turn_foreground`). Equivariance under random warps is Thewlis et al. 2017.
 - ``agree`` asks for the same in the maps, since the distance between two means has hardly a slope
   where a map is sure of the wrong end of a part.
 - ``flow`` keeps keypoints on their part where it folds over another. It is that of Zhang et al.
-  2018 between near frames, with the mean over the map instead of the value at a point; the error
-  is taken by its root where it is large, because flow is sometimes wrong.
+  2018, with the mean over the map instead of the value at a point, and asked of pairs up to a
+  second apart; the error is taken by its root where it is large, because flow is sometimes wrong.
 - ``peak`` keeps keypoints from snapping to the centres of cells. All else makes maps ever
   narrower, until the largest cell has all the mass, the mean cannot lie between cells, and no
   gradient is left. l_k are the logits and m_k is the largest cell; a bump of s = 0.6 cells has
@@ -118,7 +118,7 @@ class Default(nn.Module):
         'aside': 0.3,
         'uncovered': 0.3,
         'overlap': 0.03,
-        'flow': 0.1,
+        'flow': 0.25,
         'turn': 1.0,
         'agree': 0.2,
     }
@@ -163,12 +163,12 @@ class Default(nn.Module):
             'agree': torch.zeros_like(pixel),
         }
         if 'flow' in self.used:
-            error = settled[: len(pixel) : 2] * self._flow(views)
-            terms['flow'] = error.mean().expand_as(pixel)
+            both = settled.unflatten(0, (2, -1)).amin(dim=0)
+            terms['flow'] = (both * self._flow(views)).mean(dim=1)
         if self.used & {'turn', 'agree'}:
-            asked = explained[::2, None] * settled[: len(pixel) : 2]
+            asked = explained[:, None] * settled[: len(pixel)]
             for name, error in zip(('turn', 'agree'), self._turn(views), strict=True):
-                terms[name] = (asked * error).mean().expand_as(pixel)
+                terms[name] = (asked * error).mean(dim=1)
         return terms
 
     def rebuild(self, views: Views) -> Tensor:
@@ -205,16 +205,18 @@ class Default(nn.Module):
         return _pair_mean(mean), _pair_mean(root)
 
     def _flow(self, views: Views) -> Tensor:
-        flow = views.extra['flow'] / views.network.stride  # (n, 2, h, w) cells
-        here = slice(0, len(views.image0), 2)
-        followed = views.network.points(views.network.logits(views.extra['next']))
-        return follow_error(views.maps[here], followed - views.points[here], flow)
+        flow = views.extra['flow'] / views.network.stride  # (B, 2, h, w) cells
+        forward = views.extra['forward'][:, None, None]
+        (points0, points1), (maps0, maps1) = views.points.chunk(2), views.maps.chunk(2)
+        earlier = torch.where(forward[..., None], maps0, maps1)
+        moved = torch.where(forward, points1 - points0, points0 - points1)
+        return follow_error(earlier, moved, flow)
 
     def _turn(self, views: Views) -> tuple[Tensor, Tensor]:
-        images, background = views.image0[::2], views.extra['background'][::2]
+        images, background = views.image0, views.extra['background']
         warp = random_warp(len(images), images.shape[-2:], self.warps, device=images.device)
         logits = views.network.logits(turn_foreground(images, background, warp))
-        points = views.points[: len(views.image0) : 2]
+        points = views.points[: len(images)]
         error = turn_error(points, views.network.points(logits), warp, logits.shape[-2:])
         return error, disagreement(points.detach(), logits, warp, NARROWEST)
 

@@ -39,8 +39,8 @@ def views(network, image0, image1, background=None):
     count = len(image0)
     extra = {
         'background': torch.zeros_like(image0) if background is None else background,
-        'next': image0[::2],
-        'flow': torch.zeros((count + 1) // 2, 2, 8, 12),
+        'flow': torch.zeros(count, 2, 8, 12),
+        'forward': torch.arange(count) % 2 == 0,
     }
     return Views(network, image0, image1, extra)
 
@@ -80,20 +80,24 @@ def test_every_part_learns(network):
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-def test_the_next_frame_must_be_where_the_flow_says(network):
+def test_keypoints_must_be_where_the_flow_says(network):
     made = objective()
-    network.points = lambda logits: torch.tensor([[7.0, 2.0]]).expand(len(logits), 3, 2)
-    network.logits = lambda image: (
-        torch.nn.functional.one_hot(torch.full((len(image), 3), 2 * 12 + 7), 96).unflatten(
-            -1, (8, 12)
-        )
-        * 50.0
+    later = 3  # cells along x, of the second frame if the first is the earlier one
+    columns = torch.tensor([7, 7 + later, 7 + later, 7])  # two pairs: forward, backward
+    spots = torch.nn.functional.one_hot(2 * 12 + columns, 96).unflatten(-1, (8, 12))
+    maps = spots[:, None].expand(-1, 3, -1, -1)
+    network.logits = lambda image: 50.0 * maps[: len(image)]
+    network.stacks = lambda image: [50.0 * maps[: len(image)]]
+    network.points = lambda logits: (
+        torch.stack([columns, torch.full((4,), 2)], dim=-1)[: len(logits), None]
+        .expand(-1, 3, 2)
+        .float()
     )
-    batch = views(network, images(1, 4), images(1, 4))
+    batch = views(network, images(1, 2), images(1, 2))
     batch.extra['background'] = batch.image0 - 0.5  # everything is foreground
-    still = made(batch)['flow']
-    torch.testing.assert_close(still, torch.zeros(4))
-    batch.extra['flow'][:, 0, 2, 7] = 24.0  # px, three cells along x
+    batch.extra['flow'][:, 0, 2, 7] = 8.0 * later  # px, where both are earlier
+    torch.testing.assert_close(made(batch)['flow'], torch.zeros(2))
+    batch.extra['forward'] = ~batch.extra['forward']
     assert (made(batch)['flow'] > 0.5).all()
 
 
@@ -121,7 +125,7 @@ def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(network):
 
 def test_terms_that_do_not_count_are_not_computed(network):
     batch = views(network, images(1), images(2))
-    del batch.extra['next'], batch.extra['flow']
+    del batch.extra['forward'], batch.extra['flow']
     terms = objective(flow=0, turn=0, agree=0)(batch)
     assert all((terms[name] == 0).all() for name in ('flow', 'turn', 'agree'))
 

@@ -1,0 +1,73 @@
+"""Flow is followed from frame to frame, within a clip, and unknown where it is lost."""
+
+from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.flows import Flows
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.mark.parametrize('later', [2, 3, 4, 5])
+def test_flow_in_pixels_along_x_and_y(moving, later):
+    # 1 px a frame along x and none along y; a hop is two frames, the last one may be one
+    found = Flows(moving, TrainConfig()).take(np.array([[0, 6 + later], [later, 6]]))
+    assert found['flow'].shape == (2, 2, 8, 12)
+    assert found['forward'].tolist() == [True, False]
+    inner = found['flow'][:, :, 1:-1, 1:-1]
+    # of the earlier frame until the later one, whichever comes first
+    for pair in inner:
+        assert pair[0].nanmedian().item() == pytest.approx(later, abs=0.2)
+        assert pair[1].nanmedian().item() == pytest.approx(0.0, abs=0.2)
+
+
+def test_a_hop_begins_where_the_last_one_led(moving, monkeypatch):
+    flows = Flows(moving, TrainConfig())
+    hop = np.zeros((2, 16, 24, 2), np.float16)
+    hop[0, ..., 0] = 16.0
+    hop[1, :, 12:, 1] = 5.0  # from the 48th column on
+    monkeypatch.setattr(flows, '_flow', lambda here, there: hop[here // 2])
+    (found,) = flows.take(np.array([[0], [4]]))['flow']
+    torch.testing.assert_close(found[0, :, :10], torch.full((8, 10), 16.0))
+    # cells begin at 3.5, 11.5, ...; the fifth goes from 35.5 to 51.5
+    torch.testing.assert_close(found[1, 0, :6], torch.tensor([0.0, 0.0, 0.0, 0.0, 5.0, 5.0]))
+    # what has left the image is not followed any further
+    assert found[:, :, 10:].isnan().all()
+
+
+def test_frames_far_apart_have_no_flow(moving, monkeypatch):
+    monkeypatch.setattr('keypoint_perception.learning.flows.LONGEST_S', 0.14)
+    found = Flows(moving, TrainConfig()).take(np.array([[0, 0], [5, 4]]))['flow']
+    assert found[0].isnan().all()  # three hops
+    assert not found[1, :, :, :-1].isnan().any()  # two, but at the border to which all moves
+
+
+def test_a_recording_slower_than_a_hop_has_flow_between_neighbours(as_store, moving):
+    slow = as_store(moving.images[:6], np.arange(6) * 800_000_000)
+    found = Flows(slow, TrainConfig()).take(np.array([[0, 0], [1, 2]]))['flow']
+    assert found[0, 0].nanmedian().item() == pytest.approx(1.0, abs=0.1)
+    assert found[1].isnan().all()
+
+
+def test_no_flow_from_clip_to_clip(moving):
+    found = Flows(moving, TrainConfig()).take(np.array([[5, 4], [6, 5]]))['flow']
+    assert found[0].isnan().all()
+    assert not found[1].isnan().any()
+
+
+def test_a_flow_is_computed_once_and_not_all_are_kept(moving, monkeypatch):
+    monkeypatch.setattr('keypoint_perception.learning.flows.KEPT', 2)
+    flows = Flows(moving, TrainConfig())
+    asked, compute = [], flows._compute
+    monkeypatch.setattr(flows, '_compute', lambda *hop: asked.append(hop) or compute(*hop))
+    for first, second in ((0, 2), (0, 2), (2, 4), (1, 3), (2, 4), (0, 2)):
+        flows.take(np.array([[first], [second]]))
+    assert asked == [(0, 2), (2, 4), (1, 3), (0, 2)]
+
+
+def test_flow_that_does_not_fit_the_picture_is_unknown(as_store, moving):
+    # a flash between the two frames: no motion explains it
+    images = moving.images.copy()
+    images[2] = 255 - images[2]
+    changed = as_store(images, moving.stamps_ns)
+    found = Flows(changed, TrainConfig()).take(np.array([[0, 0], [2, 4]]))['flow']
+    assert found.isnan().float().mean() > 0.5
