@@ -1,5 +1,7 @@
 """Flow is followed from frame to frame, within a clip, and unknown where it is lost."""
 
+from types import SimpleNamespace
+
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.flows import Flows
 import numpy as np
@@ -71,3 +73,19 @@ def test_flow_that_does_not_fit_the_picture_is_unknown(as_store, moving):
     changed = as_store(images, moving.stamps_ns)
     found = Flows(changed, TrainConfig()).take(np.array([[0, 0], [2, 4]]))['flow']
     assert found.isnan().float().mean() > 0.5
+
+
+@pytest.mark.parametrize(('left', 'known'), [(160, True), (30, False)])
+def test_flow_is_known_if_it_explains_most_of_the_difference(as_store, monkeypatch, left, known):
+    # a bar of two columns goes two to the right, and darkens on its way
+    images = np.zeros((2, 64, 96, 3), np.uint8)
+    images[0, :, 48:50] = 200
+    images[1, :, 50:52] = left
+    flows = Flows(as_store(images, [0, 66_666_667]), TrainConfig())
+    right = np.zeros((64, 96, 2), np.float32)
+    right[..., 0] = 2.0
+    monkeypatch.setattr(flows, '_search', SimpleNamespace(calc=lambda *_: right.copy()))
+    found = flows._compute(0, 1)
+    # over five columns 2 * 40 / 5 = 16 is left of 2 * (200 + 160) / 5 = 144, or else 68 of 92
+    assert np.isfinite(found[8, 12]).all() == known
+    assert np.isfinite(found[8, 20]).all()  # nothing is there, and nothing differs
