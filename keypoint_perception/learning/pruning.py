@@ -18,9 +18,9 @@ from torch.nn import functional
 
 # Shares of the diagonal: spread that counts as moving, distance that counts as one place.
 MOVES, ONE_PLACE = 0.015, 0.022
-# Root mean square distance to which a keypoint that need not be kept can be told from the others,
-# as a share of the diagonal and of its own spread: what moves little is told as exactly.
-TOLD, TOLD_OF_SPREAD = 0.01, 0.125
+# Root mean square distance, as a share of the diagonal, to which a keypoint that need not be kept
+# can be told from the others.
+TOLD = 0.01
 # Shares of the frames from which a keypoint is taken to be static, or two to be one.
 OFTEN = 0.45
 # Grey levels by which a pixel varies where something moves.
@@ -37,11 +37,10 @@ def choose_keypoints(network: Keypointer, frames: Tensor, count: int | None = No
     """
     found = network(frames).float().cpu()  # (N, K, 3)
     kept = useful_keypoints(found, frames)
-    uv = found[:, kept, :2]
-    ranked, left = by_what_they_tell(uv)
+    ranked, left = by_what_they_tell(found[:, kept, :2])
     if count is None:
-        bound = (TOLD_OF_SPREAD * spread(uv)).clamp(max=TOLD * diagonal_px(*frames.shape[1:3]))
-        enough = sum(bool((distance > bound).any()) for distance in left) + 1
+        bound = TOLD * diagonal_px(*frames.shape[1:3])
+        enough = sum(distance > bound for distance in left) + 1
         return sorted(kept[i] for i in ranked[:enough]) or list(range(found.shape[1]))
     others = [k for k in range(found.shape[1]) if k not in kept]
     return sorted(([kept[i] for i in ranked] + others)[:count])
@@ -64,7 +63,7 @@ def useful_keypoints(found: Tensor, frames: Tensor) -> list[int]:
     return kept
 
 
-def by_what_they_tell(uv: Tensor) -> tuple[list[int], list[Tensor]]:
+def by_what_they_tell(uv: Tensor) -> tuple[list[int], list[float]]:
     """
     Return keypoints in the order of what they add to a linear account of all motion.
 
@@ -72,19 +71,19 @@ def by_what_they_tell(uv: Tensor) -> tuple[list[int], list[Tensor]]:
     unexplained: greedy selection of columns, as in a pivoted QR decomposition.
 
     :param uv: (N, K, 2) px
-    :return: the order, and with each what is then unexplained of every keypoint: its root mean
-        square distance in px, (K,), which never grows
+    :return: the order, and with each what is then unexplained of the keypoint that is told worst,
+        its root mean square distance in px, which never grows
     """
     left = (uv - uv.mean(dim=0)).double()
     order: list[int] = []
-    unexplained: list[Tensor] = []
+    worst: list[float] = []
     while len(order) < uv.shape[1]:
         gains = [-1.0 if k in order else told_by(left, k)[1] for k in range(uv.shape[1])]
         order.append(max(range(len(gains)), key=gains.__getitem__))
         basis, _ = told_by(left, order[-1])
         left = left - torch.einsum('nb,mb,mkc->nkc', basis, basis, left)
-        unexplained.append(spread(left).float())
-    return order, unexplained
+        worst.append(float(left.square().sum(dim=-1).mean(dim=0).max().sqrt()))
+    return order, worst
 
 
 def told_by(left: Tensor, k: int) -> tuple[Tensor, float]:
@@ -100,12 +99,8 @@ def told_by(left: Tensor, k: int) -> tuple[Tensor, float]:
 
 def moving(uv: Tensor, diagonal: float) -> Tensor:
     """Return which keypoints move over the frames, (N, K, 2) px -> (K,) bool."""
-    return spread(uv) > MOVES * diagonal
-
-
-def spread(uv: Tensor) -> Tensor:
-    """Return the root mean square distance of keypoints from their means, (N, K, 2) px -> (K,)."""
-    return (uv - uv.mean(dim=0)).square().sum(dim=-1).mean(dim=0).sqrt()
+    spread = (uv - uv.mean(dim=0)).square().sum(dim=-1).mean(dim=0).sqrt()
+    return spread > MOVES * diagonal
 
 
 def static_share(uv: Tensor, frames: Tensor) -> Tensor:
