@@ -104,16 +104,14 @@ def needs(parts: tuple[Part, ...]) -> tuple[str, ...]:
     """
     Return the names of the supplies that the objectives ask for.
 
-    An objective's ``needs`` are names, or names with the terms that need each, none = all: a
-    term whose weight is zero needs nothing.
+    An objective's ``needs`` are names, or names with the term that needs each: a term whose
+    weight is zero needs nothing.
     """
     found = set()
     for part in parts:
         named = getattr(OBJECTIVES[part.name], 'needs', ())
-        asking = named if isinstance(named, dict) else dict.fromkeys(named, ())
-        found |= {
-            n for n, terms in asking.items() if not terms or any(map(part.weights.get, terms))
-        }
+        terms = named if isinstance(named, dict) else dict.fromkeys(named)
+        found |= {name for name, term in terms.items() if part.weights.get(term, 1.0)}
     return tuple(sorted(found))
 
 

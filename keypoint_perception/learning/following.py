@@ -15,17 +15,13 @@ from __future__ import annotations
 
 from keypoint_perception.learning.foreground import cut_out
 from keypoint_perception.learning.warps import Warp
-from keypoint_perception.model.heatmaps import divergence, gaussian_maps
+from keypoint_perception.model.heatmaps import divergence
 import torch
 from torch import Tensor
 
 # A keypoint of the turned image that is further off than this has lost the thing, and how far does
 # not matter; half image sides squared.
 LOST = 0.25
-# How near to where flow carries a keypoint its map must have its mass, cells.
-REACH = 2.0
-# Mass below this is none at all: flow is sometimes wrong, and its pull must have a bound.
-LEAST_MASS = 1e-6
 # Motion below a tenth of a cell is not asked to be followed exactly, cells squared.
 LEAST_MOTION = 0.02
 
@@ -85,44 +81,13 @@ def follow_error(maps: Tensor, moved: Tensor, flow: Tensor) -> Tensor:
     :param moved: how far they moved, (n, K, 2) cells
     :param flow: how far the picture moved, (n, 2, h, w) cells; NaN where that is not known
     """
-    expected, sure = _carried(maps, flow)
-    speed = flow.nan_to_num(0.0).square().sum(dim=1)
+    known = flow.isfinite().all(dim=1)  # (n, h, w)
+    flow = torch.where(known[:, None], flow, torch.zeros_like(flow))
+    sure = torch.einsum('bkhw,bhw->bk', maps, known.to(maps.dtype))
+    expected = torch.einsum('bkhw,bchw->bkc', maps, flow) / sure.clamp(min=0.05)[..., None]
+    speed = flow.square().sum(dim=1)
     # the mean square of what moves: weighted by itself, so that the still part does not count
     motion = speed.square().sum(dim=(1, 2)) / speed.sum(dim=(1, 2)).clamp(min=1e-6)
     square = (moved - expected).square().sum(dim=-1) / (motion + LEAST_MOTION)[:, None]
     error = 2 * ((1 + square).sqrt() - 1)
     return error * sure.detach()
-
-
-def left_behind(maps: Tensor, points: Tensor, later: Tensor, flow: Tensor) -> Tensor:
-    """
-    Return how little later maps have their mass where the flow carries keypoints, (n, K) nats.
-
-    - log sum_u p(u) exp(-|u - x|^2 / s^2) with p the later map, x the place and s = :data:`REACH`:
-    about nothing where the mass is near, however it lies there, because flow is not exact. As
-    :func:`disagreement` it has a slope where a map is sure of the wrong end of a part. A keypoint
-    that is carried out of the image counts as right.
-
-    :param maps: where the keypoints are, (n, K, h, w)
-    :param points: their means, (n, K, 2) cells
-    :param later: where they are later, (n, K, h, w)
-    :param flow: how far the picture moved, (n, 2, h, w) cells; NaN where that is not known
-    """
-    height, width = later.shape[-2:]
-    with torch.no_grad():
-        expected, sure = _carried(maps, flow)
-        place = points + expected
-        near = gaussian_maps(place, height, width, REACH)
-        edge = torch.tensor([width, height], device=place.device) - 0.5
-        shown = ((place >= -0.5) & (place <= edge)).all(dim=-1)
-    mass = (later * near).sum(dim=(2, 3))
-    return -(mass + LEAST_MASS).log() * sure * shown
-
-
-def _carried(maps: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how far flow carries what is under maps, (n, K, 2) cells, and how surely, (n, K)."""
-    known = flow.isfinite().all(dim=1)  # (n, h, w)
-    flow = torch.where(known[:, None], flow, torch.zeros_like(flow))
-    sure = torch.einsum('bkhw,bhw->bk', maps, known.to(maps.dtype))
-    carried = torch.einsum('bkhw,bchw->bkc', maps, flow)
-    return carried / sure.clamp(min=0.05)[..., None], sure

@@ -3,7 +3,6 @@
 from keypoint_perception.learning.following import (
     disagreement,
     follow_error,
-    left_behind,
     turn_error,
     turn_foreground,
 )
@@ -36,41 +35,6 @@ def test_unknown_flow_asks_nothing(peak):
     flow = torch.full((1, 2, 8, 12), torch.nan)
     found = follow_error(peak(7, 2), torch.ones(1, 1, 2), flow)
     assert found.item() == 0.0
-
-
-def right_by(cells):
-    flow = torch.zeros(1, 2, 8, 12)
-    flow[0, 0, 2, 7] = cells
-    return flow
-
-
-def test_mass_near_where_the_flow_leads_costs_what_it_is_off_by(peak):
-    points = torch.tensor([[[7.0, 2.0]]])
-    there = left_behind(peak(7, 2), points, peak(10, 2), right_by(3.0))
-    torch.testing.assert_close(there, torch.zeros(1, 1), atol=1e-5, rtol=0)
-    # (1, 2) cells off with s = 2
-    off = left_behind(peak(7, 2), points, peak(9, 4), right_by(3.0)).item()
-    assert off == pytest.approx((1 + 4) / 2**2, rel=1e-4)
-    # half of the mass there, half of it lost
-    both = (peak(10, 2) + peak(1, 7)) / 2
-    found = left_behind(peak(7, 2), points, both, right_by(3.0)).item()
-    assert found == pytest.approx(0.6931, abs=1e-3)
-
-
-def test_a_map_that_is_left_behind_has_a_slope(peak):
-    logits = (9.0 * peak(3, 6)).requires_grad_()
-    later = logits.flatten(2).softmax(dim=-1).view_as(logits)
-    points = torch.tensor([[[7.0, 2.0]]])
-    left_behind(peak(7, 2), points, later, right_by(3.0)).sum().backward()
-    assert logits.grad[0, 0, 6, 3] > 0.2  # less there
-    assert logits.grad[0, 0, 1:4, 9:12].sum() < -0.2  # more where it should be
-
-
-def test_what_the_flow_does_not_know_or_carries_out_of_view_is_not_left_behind(peak):
-    points = torch.tensor([[[7.0, 2.0]]])
-    assert left_behind(peak(7, 2), points, peak(0, 0), right_by(torch.nan)).item() == 0.0
-    assert left_behind(peak(7, 2), points, peak(0, 0), right_by(5.0)).item() == 0.0
-    assert left_behind(peak(7, 2), points, peak(0, 0), right_by(4.0)).item() > 1.0
 
 
 def quarter_turn():

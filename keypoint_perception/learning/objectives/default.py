@@ -18,7 +18,6 @@ v the optical flow from the earlier frame of a pair to the later one, followed h
     peak       = max(0, l_k(m_k) - mean of l_k beside m_k - 1 / (2 s^2))
                                                         that is wider than a cell
     flow       = |mu_k(later) - mu_k - sum_u p_k(u) v(u)|^2 / |v|^2
-    carry      = -log sum_u p_k(u; later) exp(-|u - mu_k - sum_w p_k(w) v(w)|^2 / r^2)
                                                         keypoints move with the thing they are on
     turn       = |g mu_k(x') - mu_k(x)|^2               turn with it, x' the frame with the
     agree      = KL(bump at mu_k(x), warped || p_k(x')) foreground turned, and surely
@@ -32,20 +31,19 @@ v the optical flow from the earlier frame of a pair to the later one, followed h
   and slides over its parts, and if the whole image is turned, they may still: the background says
   how far. So the foreground alone is turned, of the first frames
   (:func:`.following.turn_foreground`). Equivariance under random warps is Thewlis et al. 2017.
+- ``agree`` asks for the same in the maps, since the distance between two means has hardly a slope
+  where a map is sure of the wrong end of a part.
 - ``flow`` keeps keypoints on their part where it folds over another. It is that of Zhang et al.
   2018, with the mean over the map instead of the value at a point, and asked of pairs up to a
-  second apart; the error is taken by its root where it is large, because flow is sometimes wrong,
-  and ``carry`` is content with mass within some r = 2 cells.
-- ``agree`` and ``carry`` ask for the same as ``turn`` and ``flow`` in the maps, since the distance
-  between two means has hardly a slope where a map is sure of the wrong end of a part.
+  second apart; the error is taken by its root where it is large, because flow is sometimes wrong.
 - ``peak`` keeps keypoints from snapping to the centres of cells. All else makes maps ever
   narrower, until the largest cell has all the mass, the mean cannot lie between cells, and no
   gradient is left. l_k are the logits and m_k is the largest cell; a bump of s = 0.6 cells has
   1 / (2 s^2) there and a variance of 2 s^2, wherever its middle is. (Nibali et al. 2018,
   https://arxiv.org/abs/1801.07372, hold maps to a width by their variance; its gradient is lost
   once a map has snapped.)
-- ``spread``, ``peak`` and the last four ask each keypoint only as far as it lies on the
-  foreground, sum_u p_k(u) M(u): asked for from the start, keypoints settle on marks of the
+- ``spread``, ``peak``, ``flow``, ``turn`` and ``agree`` ask each keypoint only as far as it lies
+  on the foreground, sum_u p_k(u) M(u): asked for from the start, keypoints settle on marks of the
   background, which are sharp, move as the flow says and turn with the image.
 
 A moving camera has no median and moves everything: use :mod:`.temporal_transport` there.
@@ -59,7 +57,6 @@ from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.following import (
     disagreement,
     follow_error,
-    left_behind,
     turn_error,
     turn_foreground,
 )
@@ -122,11 +119,10 @@ class Default(nn.Module):
         'uncovered': 0.3,
         'overlap': 0.03,
         'flow': 0.25,
-        'carry': 0.25,
         'turn': 1.0,
         'agree': 0.2,
     }
-    needs = {'background': (), 'flow': ('flow', 'carry')}  # noqa: RUF012
+    needs = {'background': None, 'flow': 'flow'}  # noqa: RUF012
 
     def __init__(self, config: DefaultConfig, network: NetworkConfig, facts: Facts) -> None:
         """Make the parts that are not exported: feature net and refinement net."""
@@ -163,14 +159,12 @@ class Default(nn.Module):
             'uncovered': _pair_mean(uncovered(covered, foreground)),
             'overlap': _pair_mean(overlap(views.maps)),
             'flow': torch.zeros_like(pixel),
-            'carry': torch.zeros_like(pixel),
             'turn': torch.zeros_like(pixel),
             'agree': torch.zeros_like(pixel),
         }
-        if self.used & {'flow', 'carry'}:
+        if 'flow' in self.used:
             both = settled.unflatten(0, (2, -1)).amin(dim=0)
-            for name, error in zip(('flow', 'carry'), self._flow(views), strict=True):
-                terms[name] = (both * error).mean(dim=1)
+            terms['flow'] = (both * self._flow(views)).mean(dim=1)
         if self.used & {'turn', 'agree'}:
             asked = explained[:, None] * settled[: len(pixel)]
             for name, error in zip(('turn', 'agree'), self._turn(views), strict=True):
@@ -210,15 +204,13 @@ class Default(nn.Module):
         root = (cells.square().mean(dim=(1, 2, 3)) + 1e-6).sqrt()
         return _pair_mean(mean), _pair_mean(root)
 
-    def _flow(self, views: Views) -> tuple[Tensor, Tensor]:
+    def _flow(self, views: Views) -> Tensor:
         flow = views.extra['flow'] / views.network.stride  # (B, 2, h, w) cells
-        first = views.extra['forward'][:, None, None]  # whether the first frame comes earlier
+        forward = views.extra['forward'][:, None, None]
         (points0, points1), (maps0, maps1) = views.points.chunk(2), views.maps.chunk(2)
-        here, there = torch.where(first, points0, points1), torch.where(first, points1, points0)
-        earlier = torch.where(first[..., None], maps0, maps1)
-        later = torch.where(first[..., None], maps1, maps0)
-        error = follow_error(earlier, there - here, flow)
-        return error, left_behind(earlier, here, later, flow)
+        earlier = torch.where(forward[..., None], maps0, maps1)
+        moved = torch.where(forward, points1 - points0, points0 - points1)
+        return follow_error(earlier, moved, flow)
 
     def _turn(self, views: Views) -> tuple[Tensor, Tensor]:
         images, background = views.image0, views.extra['background']
