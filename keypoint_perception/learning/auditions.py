@@ -16,7 +16,6 @@ import time
 from typing import NamedTuple
 
 from keypoint_perception.errors import TrainingError
-from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.session import Session, sibling
 from keypoint_perception.learning.step import learning_rate, Step
 from keypoint_perception.learning.stopping import Budget
@@ -31,9 +30,6 @@ log = logging.getLogger('keypoint_perception')
 # which they are compared.
 SHARE = 0.25
 BATCHES = 16
-# So often the default recipe begins, if the budget is so long: after some two hundred steps it can
-# be told which run has found that parts turn, after fewer it cannot.
-BEGINNINGS, LONG_STEPS, LONG_MINUTES = 3, 2400, 8
 
 
 class Beginning(NamedTuple):
@@ -48,18 +44,6 @@ class Beginning(NamedTuple):
     step: Step
     loss: float
     random: Tensor
-
-
-def seeds_of_run(config: TrainConfig, budget: Budget) -> int:
-    """
-    Return how many runs to begin: as many as were asked for, or what suits where none were.
-
-    A paper's objective begins once, as the paper has it, and so does a model that goes on.
-    """
-    if config.seeds:
-        return config.seeds
-    fresh = config.title == 'default' and not config.init
-    return BEGINNINGS if fresh and budget.allows(LONG_STEPS, LONG_MINUTES) else 1
 
 
 def hold_auditions(

@@ -59,8 +59,7 @@ class TrainConfig:
     :param annotations: CSV file of labels, for objectives that learn from them
     :param init: model directory whose weights to begin with
     :param seed: of weights and pairs
-    :param seeds: runs to begin, from ``seed`` on, of which the best goes on; 0 = as many as suit
-        objective and budget, by :func:`.auditions.seeds_of_run`
+    :param seeds: runs to begin, from ``seed`` on, of which the best goes on
     :param precision: ``auto``, ``32``, ``bf16`` or ``16``
     :param threads: CPU threads; 0 = one or all, whichever is measured to be faster
     :param log_every: steps between entries of the history
@@ -94,7 +93,7 @@ class TrainConfig:
     annotations: str = ''
     init: str = ''
     seed: int = 0
-    seeds: int = 0
+    seeds: int = 1
     precision: str = 'auto'
     threads: int = 0
     log_every: int = 10
@@ -169,7 +168,7 @@ RANGES = {
     'min_gap_s': (0.0, 3600.0),
     'max_gap_s': (0.001, 3600.0),
     'seed': (0, 2**31 - 1),
-    'seeds': (0, 64),
+    'seeds': (1, 64),
     'threads': (0, 1024),
     'log_every': (1, 100_000),
     'picture_every_s': (0.1, 86_400.0),

@@ -37,8 +37,6 @@ def settings_of_run(
     wanted = {name: value for name, value in stated.items() if value is not None}
     if path is not None:
         wanted = to_values(read_config(path, stated))
-    if not wanted.get('seeds'):
-        wanted.pop('seeds', None)  # not stated: as many as there were
     before = to_values(begun)
     changed = [name for name, value in wanted.items() if value != before[name]]
     # of several seeds the best went on, and its own is what the run now has

@@ -31,11 +31,6 @@ class Budget:
         """Start the clock."""
         self._began_s = time.monotonic()
 
-    def allows(self, steps: int, minutes: float) -> bool:
-        """Return whether neither limit is lower than these."""
-        by_steps = self._steps is None or self._steps >= steps
-        return by_steps and (self._seconds is None or self._seconds >= 60.0 * minutes)
-
     def done(self, step: int) -> float:
         """Return the share of the budget that is used up, in [0, 1]."""
         return min(1.0, max(self.done_by_steps(step), self.done_by_time()))

@@ -8,14 +8,13 @@ the batch is that of the configuration in both cases, each process takes its sha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 import logging
 import os
 from pathlib import Path
 import time
 
 from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.learning.auditions import hold_auditions, seeds_of_run
+from keypoint_perception.learning.auditions import hold_auditions
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.memory import keep_memory
 from keypoint_perception.learning.session import new_session, resumed_session
@@ -49,8 +48,6 @@ def train(
     :raises TrainingError: if there is nothing to learn from, or the loss becomes NaN
     """
     keep_memory()
-    if not resume:
-        config = replace(config, seeds=seeds_of_run(config, budget))
     session = resumed_session(out, store, config) if resume else new_session(config, store)
     threads = Threads(session, fabric, config.threads)
     threads.choose()

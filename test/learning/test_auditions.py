@@ -12,7 +12,6 @@ from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.model.checkpoint import load_checkpoint
 import pytest
 import torch
-import yaml
 
 
 def test_the_best_of_the_seeds_goes_on(run, square_store, tmp_path, monkeypatch):
@@ -34,40 +33,6 @@ def test_the_best_of_the_seeds_goes_on(run, square_store, tmp_path, monkeypatch)
     state = load_checkpoint(tmp_path).state
     assert (state['step'], state['config']['seed'], state['config']['seeds']) == (24, 6, 3)
     assert [int(row['step']) for row in read_history(tmp_path)] == list(range(3, 25))
-
-
-@pytest.mark.parametrize(
-    ('stated', 'steps', 'minutes', 'seeds'),
-    [
-        ({}, None, 10, 3),
-        ({}, 6000, None, 3),
-        ({}, 6000, 10, 3),
-        ({}, 300, 10, 1),
-        ({}, 6000, 4, 1),
-        ({'seeds': 1}, None, 10, 1),
-        ({'seeds': 5}, 300, None, 5),
-        ({'objective': 'temporal_transport'}, None, 10, 1),
-        ({'objective': 'default+equivariance'}, None, 10, 1),
-        ({'init': 'model'}, None, 10, 1),
-    ],
-)
-def test_long_runs_of_the_default_recipe_begin_three_times(stated, steps, minutes, seeds):
-    budget = Budget(steps=steps, minutes=minutes)
-    assert auditions.seeds_of_run(TrainConfig(**stated), budget) == seeds
-
-
-def test_how_often_a_run_began_is_kept_and_need_not_be_said_again(
-    run, small, square_store, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(auditions, 'LONG_STEPS', 24)
-    run(square_store, tmp_path, steps=24)
-    assert load_checkpoint(tmp_path).state['config']['seeds'] == 3
-    settings = tmp_path / 'mine.yaml'
-    settings.write_text(yaml.safe_dump(small | {'steps': 30, 'spare': 0}))
-    resumed = settings_of_run(tmp_path, settings, {}, resume=True)
-    assert (resumed.seeds, resumed.steps) == (3, 30)
-    with pytest.raises(ConfigError, match=r'other settings \(seeds 3 -> 1\)'):
-        settings_of_run(tmp_path, settings, {'seeds': 1}, resume=True)
 
 
 @pytest.mark.parametrize('best', [0, 1])
