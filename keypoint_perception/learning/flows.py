@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import cv2
 from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.keypoints import cells_to_network
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.pairs import find_clips
 from keypoint_perception.model.network import map_stride
@@ -48,7 +49,11 @@ class Flows:
         """Take a recording; a hop's flow is computed when it is first asked for, and kept."""
         self._images = store.images
         self._hw = tuple(store.images.shape[1:3])
-        self._starts = _centres(self._hw, map_stride(config.network))
+        rows, columns = np.indices(self._hw, np.float32)
+        self._pixels = np.stack([columns, rows], axis=-1)  # (H, W, 2)
+        stride = map_stride(config.network)
+        cells = torch.from_numpy(self._pixels[: self._hw[0] // stride, : self._hw[1] // stride])
+        self._starts = cells_to_network(cells, stride)  # (h, w, 2) px
         clips = find_clips(store.stamps_ns, store.source, store.camera)
         # frames are named by their place in this order from here on
         self._order = np.lexsort((store.stamps_ns, clips))
@@ -75,8 +80,7 @@ class Flows:
         places = self._starts.repeat(len(now), 1, 1, 1)  # (B, h, w, 2)
         places[torch.from_numpy(~near)] = torch.nan
         while (going := np.flatnonzero(near & (now < last))).size:
-            then = now.copy()
-            then[going] = np.minimum(now + hop, last)[going]
+            then = np.where(near, np.minimum(now + hop, last), now)
             flows = [self._flow(int(now[i]), int(then[i])) for i in going]
             flows = torch.from_numpy(np.stack(flows).astype(np.float32)).permute(0, 3, 1, 2)
             places[going] += _look_up(flows, places[going], self._hw)
@@ -95,25 +99,13 @@ class Flows:
             cv2.cvtColor(self._images[self._order[i]], cv2.COLOR_RGB2GRAY) for i in (here, there)
         )
         flow = self._search.calc(frame, after, None)
-        rows, columns = np.mgrid[: self._hw[0], : self._hw[1]].astype(np.float32)
-        moved = cv2.remap(
-            after,
-            columns + flow[..., 0],
-            rows + flow[..., 1],
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        where = self._pixels + flow
+        moved = cv2.remap(after, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         differs = cv2.blur(cv2.absdiff(frame, moved), (CHECK, CHECK))
         unmoved = cv2.blur(cv2.absdiff(frame, after), (CHECK, CHECK))
         flow[differs > np.maximum(MISMATCH, MISMATCH_OF_UNMOVED * unmoved)] = np.nan
         centre = slice(FINE // 2, None, FINE)
         return flow[centre, centre]
-
-
-def _centres(hw: tuple[int, int], stride: int) -> Tensor:
-    """Return the centre of each cell, (h, w, 2) px."""
-    rows, columns = (torch.arange((stride - 1) / 2, side, stride) for side in hw)
-    return torch.stack(torch.meshgrid(columns, rows, indexing='xy'), dim=-1)
 
 
 def _look_up(flows: Tensor, places: Tensor, hw: tuple[int, int]) -> Tensor:
