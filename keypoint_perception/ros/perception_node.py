@@ -8,7 +8,6 @@ without a workspace ``python -m keypoint_perception.ros.perception_node --ros-ar
 from __future__ import annotations
 
 from collections.abc import Callable
-import signal
 import sys
 
 from keypoint_perception.inference.engine import Engine, load_engine
@@ -43,9 +42,6 @@ def run(arguments: list[str], load: Callable[..., Engine]) -> int:
     from keypoint_perception.ros.node import PerceptionNode
     import rclpy
 
-    # ROS ends its context at the signal, and that is enough: an exception at whatever line the
-    # executor is leaves half-made objects behind, which complain.
-    signal.signal(signal.SIGINT, lambda number, frame: None)
     start_ros(arguments, program='perception_node')
     with node_at_work(lambda: PerceptionNode(load=load)) as (node, executor):
         if node.parameters.autostart and not node.start() and rclpy.ok():

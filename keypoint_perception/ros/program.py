@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+import signal
 import sys
 
 from keypoint_perception.errors import ConfigError, PerceptionError
@@ -41,9 +42,23 @@ def run_program(
         return 0
 
 
+def leave_interrupts_to_ros() -> Callable[[], None]:
+    """
+    Have Ctrl-C end ROS's context and raise nothing; to be called before ``rclpy.init``.
+
+    The end of the context is enough to end a node. An exception beside it comes at whatever line
+    Python is: it leaves half-made objects behind, or, where ROS was faster, it comes while the
+    node is being stopped, and what still waits to be written is lost.
+
+    :return: puts back what was done on Ctrl-C before; to be called when ROS has ended
+    """
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    return lambda: signal.signal(signal.SIGINT, before)
+
+
 def start_ros(arguments: list[str], *, program: str) -> None:
     """
-    Hand ROS its part of the command line.
+    Hand ROS its part of the command line, and Ctrl-C.
 
     :param program: its name, for what is said
     :raises ConfigError: if ROS does not understand it, or something else stands there
@@ -51,6 +66,7 @@ def start_ros(arguments: list[str], *, program: str) -> None:
     import rclpy
 
     end_with_launch()
+    leave_interrupts_to_ros()
     try:
         rclpy.init(args=arguments)
     except Exception as error:  # rclpy's own have no base in common
@@ -82,7 +98,7 @@ def node_at_work(make: Callable[[], object]) -> Iterator[tuple[object, object]]:
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         yield node, executor
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except Exception:
         # A signal ends ROS at whatever line the node is; what fails for that reason is no error.

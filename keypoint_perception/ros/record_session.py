@@ -14,6 +14,7 @@ from keypoint_perception.ros.installation import (
     find_ros,
     shipped_file,
 )
+from keypoint_perception.ros.program import leave_interrupts_to_ros
 from keypoint_perception.ros.recorder_settings import RecorderSettings
 
 NODE_NAME = 'keypoint_recorder'
@@ -47,6 +48,7 @@ def record_topics(
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+    put_back = leave_interrupts_to_ros()
     rclpy.init(args=['--ros-args', '--log-level', 'warn'])
     recorder = None
     try:
@@ -58,7 +60,7 @@ def record_topics(
         node.create_timer(SHOW_S, lambda: show(recorder.summary()))
         while not recorder.finished.is_set():
             executor.spin_once(timeout_sec=SPIN_S)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except Exception:
         # A signal ends ROS at whatever line this is; what fails for that reason is no error.
@@ -67,6 +69,7 @@ def record_topics(
     finally:
         summary = None if recorder is None else recorder.stop()
         rclpy.try_shutdown()
+        put_back()
     return summary
 
 

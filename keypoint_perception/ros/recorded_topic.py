@@ -156,10 +156,16 @@ class TopicSubscription:
         )
 
     def close(self) -> None:
-        """Receive no more."""
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        """Receive what has arrived already, and then no more."""
+        if self._subscription is None:
+            return
+        subscription, self._subscription = self._subscription, None
+        for _ in range(DEPTH):  # no more wait, and more may arrive for ever
+            taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+            if taken is None:
+                break
+            self._receive(self, *taken)
+        self._node.destroy_subscription(subscription)
 
 
 def matched_qos(offered: list[QoSProfile]) -> QoSProfile:

@@ -1,0 +1,75 @@
+"""The end of a recording loses nothing that has arrived, however it comes."""
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed')
+pytest.importorskip('mcap', reason='mcap, which writes bags, is not installed')
+
+# Ctrl-C ends ROS at once, and Python hears of it when it likes: here, in the middle of the stop.
+INTERRUPTED_STOP = """
+import os, runpy, signal, sys
+from keypoint_perception.ros.recorder import Recorder
+stop = Recorder.stop
+def interrupted(recorder):
+    os.kill(os.getpid(), signal.SIGINT)
+    return stop(recorder)
+Recorder.stop = interrupted
+runpy.run_module(sys.argv.pop(1), run_name='__main__')
+"""
+PROGRAMS = {
+    'node': (
+        'keypoint_perception.ros.recorder_node', '--ros-args', '-p', 'topics:=[/numbers]',
+        '-p', 'disk_floor:=0', '-p', 'out:={out}',
+    ),
+    'verb': ('keypoint_perception', 'record', '--topic', '/numbers', '--out', '{out}'),
+}  # fmt: skip
+
+
+def count(path):
+    from rosbags.rosbag2 import Reader
+
+    with Reader(path) as reader:
+        return reader.message_count
+
+
+@pytest.mark.parametrize('program', PROGRAMS)
+def test_an_interrupt_while_it_is_being_stopped_loses_nothing(peer, start, tmp_path, program):
+    from std_msgs.msg import Header
+
+    path = tmp_path / 'run'
+    command = [part.replace('{out}', str(path)) for part in PROGRAMS[program]]
+    recorder = start('-c', INTERRUPTED_STOP, *command)
+    publisher = peer.publisher(Header, '/numbers')
+    publisher.publish(Header())
+    peer.spin_until(publisher.wait_for_all_acked, 'the acknowledgement', recorder)
+    assert recorder.stop() == 0, recorder.output
+    assert recorder.count(r'/run: 1 messages'), recorder.output
+    assert count(path) == 1
+
+
+@pytest.mark.parametrize('alive', [True, False], ids=['in_ros', 'after_ros'])
+def test_what_has_arrived_is_recorded(peer, tmp_path, alive):
+    from keypoint_perception.ros.recorder import Recorder
+    from keypoint_perception.ros.recorder_settings import RecorderSettings
+    import rclpy
+    from rclpy.duration import Duration
+    from std_msgs.msg import Header
+
+    context = rclpy.Context()
+    context.init(domain_id=peer.node.context.get_domain_id())
+    node = rclpy.create_node('recorder', context=context)
+    settings = RecorderSettings(disk_floor=0)
+    recorder = Recorder(node, topics=['/numbers'], out=tmp_path / 'run', settings=settings)
+    publisher = peer.publisher(Header, '/numbers', matched=False)
+    peer.spin_until(lambda: node.count_publishers('/numbers'), 'the discovery')
+    recorder.start()
+    peer.spin_until(publisher.get_subscription_count, 'the subscription')
+    for _ in range(3):
+        publisher.publish(Header())
+    assert publisher.wait_for_all_acked(Duration(seconds=60))
+    if not alive:
+        context.shutdown()
+    assert recorder.stop().messages == 3  # and nothing ever spun
+    assert count(tmp_path / 'run') == 3
+    node.destroy_node()
+    context.try_shutdown()
