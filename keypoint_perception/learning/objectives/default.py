@@ -30,7 +30,9 @@ v the optical flow from the earlier frame of a pair to the later one, followed h
 - Without ``turn`` keypoints form a lattice round the mover that keeps its orientation in the image
   and slides over its parts, and if the whole image is turned, they may still: the background says
   how far. So the foreground alone is turned, of the first frames
-  (:func:`.following.turn_foreground`). Equivariance under random warps is Thewlis et al. 2017.
+  (:func:`.following.turn_foreground`), about the image's middle. It is not shifted: convolutions
+  answer alike wherever a thing is, and what would be unlearned is where a robot has its base.
+  Equivariance under random warps is Thewlis et al. 2017.
 - ``agree`` asks for the same in the maps, since the distance between two means has hardly a slope
   where a map is sure of the wrong end of a part.
 - ``flow`` keeps keypoints on their part where it folds over another. It is that of Zhang et al.
@@ -130,7 +132,7 @@ class Default(nn.Module):
         self.config = config
         self.change = facts.change
         self.used = {name for name, weight in self.weights.items() if weight}
-        self.warps = WarpConfig(angle=config.angle, scale=0.2, shift=0.15, bend=0.0)
+        self.warps = WarpConfig(angle=config.angle, scale=0.2, shift=0.0, bend=0.0)
         self.features = make_features(network)
         self.refine = make_refiner(network)
         for parameter in self.refine.last.parameters():

@@ -123,6 +123,21 @@ def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(network):
     torch.testing.assert_close(terms['agree'], (settled * agree).mean()[None])
 
 
+def test_the_foreground_is_turned_about_the_middle_of_the_image():
+    middle, beside = torch.tensor([[[5.5, 3.5]]]), torch.tensor([[[8.5, 3.5]]])
+    warp = random_warp(64, (8, 12), objective().warps)
+    torch.testing.assert_close(
+        warp.points(middle.expand(64, -1, -1), (8, 12)), middle.expand(64, -1, -1)
+    )
+    turned = warp.points(beside.expand(64, -1, -1), (8, 12)) - middle
+    away = turned.norm(dim=-1)
+    assert 2.5 <= away.min() < 2.7  # 3 cells, and up to 1.2 times smaller or larger
+    assert 3.3 < away.max() <= 3.6
+    assert {(x > 0, y > 0) for x, y in turned[:, 0].tolist()} == {
+        (x, y) for x in (False, True) for y in (False, True)
+    }
+
+
 def test_terms_that_do_not_count_are_not_computed(network):
     batch = views(network, images(1), images(2))
     del batch.extra['forward'], batch.extra['flow']
