@@ -42,18 +42,15 @@ def run_program(
         return 0
 
 
-def leave_interrupts_to_ros() -> Callable[[], None]:
+def leave_interrupts_to_ros() -> None:
     """
     Have Ctrl-C end ROS's context and raise nothing; to be called before ``rclpy.init``.
 
     The end of the context is enough to end a node. An exception beside it comes at whatever line
     Python is: it leaves half-made objects behind, or, where ROS was faster, it comes while the
     node is being stopped, and what still waits to be written is lost.
-
-    :return: puts back what was done on Ctrl-C before; to be called when ROS has ended
     """
-    before = signal.signal(signal.SIGINT, lambda number, frame: None)
-    return lambda: signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, lambda number, frame: None)
 
 
 def start_ros(arguments: list[str], *, program: str) -> None:

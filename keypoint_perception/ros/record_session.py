@@ -48,7 +48,7 @@ def record_topics(
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-    put_back = leave_interrupts_to_ros()
+    leave_interrupts_to_ros()
     rclpy.init(args=['--ros-args', '--log-level', 'warn'])
     recorder = None
     try:
@@ -69,7 +69,6 @@ def record_topics(
     finally:
         summary = None if recorder is None else recorder.stop()
         rclpy.try_shutdown()
-        put_back()
     return summary
 
 

@@ -285,3 +285,16 @@ def make_image():
         return message
 
     return image
+
+
+@pytest.fixture(scope='session')
+def messages_in():
+    """Count the messages of a bag: ``messages_in(path)``."""
+
+    def count(path) -> int:
+        from rosbags.rosbag2 import Reader
+
+        with Reader(path) as reader:
+            return reader.message_count
+
+    return count

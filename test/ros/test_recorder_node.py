@@ -7,14 +7,7 @@ pytest.importorskip('mcap', reason='mcap, which writes bags, is not installed')
 MODULE = 'keypoint_perception.ros.recorder_node'
 
 
-def count(path):
-    from rosbags.rosbag2 import Reader
-
-    with Reader(path) as reader:
-        return reader.message_count
-
-
-def test_services_begin_and_end_recordings(peer, start_node, tmp_path):
+def test_services_begin_and_end_recordings(peer, start_node, tmp_path, messages_in):
     from diagnostic_msgs.msg import DiagnosticArray
     from std_msgs.msg import Header
     from std_srvs.srv import Trigger
@@ -43,11 +36,11 @@ def test_services_begin_and_end_recordings(peer, start_node, tmp_path):
     ended = peer.call(Trigger, '/recorder/stop_recording', Trigger.Request())
     assert ended.success
     assert ended.message.startswith(f'{begun.message}: 3 messages')
-    assert count(begun.message) == 3
+    assert messages_in(begun.message) == 3
     assert node.stop() == 0
 
 
-def test_node_records_from_its_start(peer, start_node, tmp_path):
+def test_node_records_from_its_start(peer, start_node, tmp_path, messages_in):
     from std_msgs.msg import Header
 
     path = tmp_path / 'run'
@@ -57,13 +50,13 @@ def test_node_records_from_its_start(peer, start_node, tmp_path):
     peer.spin_until(publisher.wait_for_all_acked, 'the acknowledgement', node)
     assert node.stop() == 0
     node.wait_for(r'recorded .*/run: 1 messages')
-    assert count(path) == 1
+    assert messages_in(path) == 1
 
 
 @pytest.mark.parametrize(
     ('limit', 'code'), [({'max_messages': 1, 'disk_floor': 0}, 0), ({'disk_floor': 1e9}, 2)]
 )
-def test_node_ends_with_its_recording(peer, start_node, tmp_path, limit, code):
+def test_node_ends_with_its_recording(peer, start_node, tmp_path, limit, code, messages_in):
     from std_msgs.msg import Header
 
     path = tmp_path / 'run'
@@ -74,7 +67,7 @@ def test_node_ends_with_its_recording(peer, start_node, tmp_path, limit, code):
         peer.spin_until(publisher.wait_for_all_acked, 'the acknowledgement', node)
     assert node.wait() == code
     node.wait_for('recording ended: ')
-    assert count(path) == (1 if code == 0 else 0)
+    assert messages_in(path) == (1 if code == 0 else 0)
 
 
 @pytest.mark.parametrize(

@@ -25,15 +25,10 @@ PROGRAMS = {
 }  # fmt: skip
 
 
-def count(path):
-    from rosbags.rosbag2 import Reader
-
-    with Reader(path) as reader:
-        return reader.message_count
-
-
 @pytest.mark.parametrize('program', PROGRAMS)
-def test_an_interrupt_while_it_is_being_stopped_loses_nothing(peer, start, tmp_path, program):
+def test_an_interrupt_while_it_is_being_stopped_loses_nothing(
+    peer, start, tmp_path, program, messages_in
+):
     from std_msgs.msg import Header
 
     path = tmp_path / 'run'
@@ -44,11 +39,11 @@ def test_an_interrupt_while_it_is_being_stopped_loses_nothing(peer, start, tmp_p
     peer.spin_until(publisher.wait_for_all_acked, 'the acknowledgement', recorder)
     assert recorder.stop() == 0, recorder.output
     assert recorder.count(r'/run: 1 messages'), recorder.output
-    assert count(path) == 1
+    assert messages_in(path) == 1
 
 
 @pytest.mark.parametrize('alive', [True, False], ids=['in_ros', 'after_ros'])
-def test_what_has_arrived_is_recorded(peer, tmp_path, alive):
+def test_what_has_arrived_is_recorded(peer, tmp_path, alive, messages_in):
     from keypoint_perception.ros.recorder import Recorder
     from keypoint_perception.ros.recorder_settings import RecorderSettings
     import rclpy
@@ -70,6 +65,6 @@ def test_what_has_arrived_is_recorded(peer, tmp_path, alive):
     if not alive:
         context.shutdown()
     assert recorder.stop().messages == 3  # and nothing ever spun
-    assert count(tmp_path / 'run') == 3
+    assert messages_in(tmp_path / 'run') == 3
     node.destroy_node()
     context.try_shutdown()
