@@ -1,14 +1,16 @@
 """
 Whether keypoints stay on what they are on: as it moves, and as it is turned at random.
 
-What is turned is the foreground alone, put back on the unturned background::
+What is turned is the foreground alone, put on the unturned background of another clip::
 
-    x' = b + g(m) (g(x) - b)        b the background, m the cut-out, g a random warp
+    x' = b' + g(m) (g(x) - b')      b' a background, m the cut-out, g a random warp
 
 Where the whole image is turned, the network can read the turn off the background, the floor's line
 or the border, and turn a lattice with it that otherwise keeps its orientation in the image and
-slides over the parts. Here nothing but the thing itself says where its parts are. Pasting moved
-things on backgrounds is from Dwibedi et al. 2017, https://arxiv.org/abs/1708.01642.
+slides over the parts. On the background of its own clip it can know the clip by what rests there,
+and learn by heart how things lie in that clip. Here nothing but the thing itself says where its
+parts are. Pasting moved things on backgrounds is from Dwibedi et al. 2017,
+https://arxiv.org/abs/1708.01642.
 """
 
 from __future__ import annotations
@@ -26,16 +28,25 @@ LOST = 0.25
 LEAST_MOTION = 0.02
 
 
-def turn_foreground(images: Tensor, background: Tensor, warp: Warp) -> Tensor:
+def turn_foreground(
+    images: Tensor,
+    background: Tensor,
+    warp: Warp,
+    *,
+    onto: Tensor | None = None,
+) -> Tensor:
     """
-    Return the images with their foreground warped, in front of the unwarped background.
+    Return the images with their foreground warped, in front of an unwarped background.
 
     :param images: in [-1, 1], (n, 3, H, W)
-    :param background: in [-1, 1], (n, 3, H, W)
+    :param background: what the foreground is cut out from, in [-1, 1], (n, 3, H, W)
+    :param onto: what it is put on, like ``background``, which it is by default
     """
+    if onto is None:
+        onto = background
     moved = warp.images(torch.cat([images, cut_out(images, background)], dim=1))
     mask = moved[:, 3:] * warp.seen(images.shape[-2:])
-    return background + mask * (moved[:, :3] - background)
+    return onto + mask * (moved[:, :3] - onto)
 
 
 def turn_error(points: Tensor, warped: Tensor, warp: Warp, hw: tuple[int, int]) -> Tensor:

@@ -116,3 +116,13 @@ def test_what_comes_from_outside_the_image_is_not_pasted():
     # g v = v + t: half of a half side, 24 px, to the left
     assert (turned[..., 67:71] > 0.9).all()
     assert (turned[..., 73:] == 0).all()
+
+
+def test_the_foreground_is_put_on_another_background():
+    background = torch.full((1, 3, 64, 96), -0.5)
+    image, other = background.clone(), torch.full((1, 3, 64, 96), 0.3)
+    image[:, :, 28:36, 60:68] = 1.0
+    turned = turn_foreground(image, background, quarter_turn(), onto=other)
+    torch.testing.assert_close(turned[:, :, 46:50, 46:50], torch.ones(1, 3, 4, 4))
+    assert (turned[:, :, :38] == other[:, :, :38]).all()
+    assert (turned[..., :38] == other[..., :38]).all()

@@ -29,10 +29,10 @@ v the optical flow from the earlier frame of a pair to the later one, followed h
   to a first frame).
 - Without ``turn`` keypoints form a lattice round the mover that keeps its orientation in the image
   and slides over its parts, and if the whole image is turned, they may still: the background says
-  how far. So the foreground alone is turned, of the first frames
-  (:func:`.following.turn_foreground`), about the image's middle. It is not shifted: convolutions
-  answer alike wherever a thing is, and what would be unlearned is where a robot has its base.
-  Equivariance under random warps is Thewlis et al. 2017.
+  how far. So the foreground alone is turned, of the first frames, and put on another pair's
+  background (:func:`.following.turn_foreground`), about the image's middle. It is not shifted:
+  convolutions answer alike wherever a thing is, and what would be unlearned is where a robot has
+  its base. Equivariance under random warps is Thewlis et al. 2017.
 - ``agree`` asks for the same in the maps, since the distance between two means has hardly a slope
   where a map is sure of the wrong end of a part.
 - ``flow`` keeps keypoints on their part where it folds over another. It is that of Zhang et al.
@@ -217,7 +217,9 @@ class Default(nn.Module):
     def _turn(self, views: Views) -> tuple[Tensor, Tensor]:
         images, background = views.image0, views.extra['background']
         warp = random_warp(len(images), images.shape[-2:], self.warps, device=images.device)
-        logits = views.network.logits(turn_foreground(images, background, warp))
+        # on the background of another pair, which was drawn at random
+        onto = background.roll(1, dims=0)
+        logits = views.network.logits(turn_foreground(images, background, warp, onto=onto))
         points = views.points[: len(images)]
         error = turn_error(points, views.network.points(logits), warp, logits.shape[-2:])
         return error, disagreement(points.detach(), logits, warp, NARROWEST)
