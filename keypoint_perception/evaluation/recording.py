@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
+from keypoint_perception.evaluation.backgrounds import background_error, shrink
 from keypoint_perception.evaluation.detections import Detection, Track
 from keypoint_perception.evaluation.equivariance import Detector, equivariance_error
 from keypoint_perception.evaluation.film import Film
@@ -21,44 +23,48 @@ from keypoint_perception.evaluation.pixel_motion import PixelMotion
 from keypoint_perception.evaluation.video import OverlayVideo
 import numpy as np
 
+Item = TypeVar('Item')
 
-class ImageSample:
-    """A fair draw of a recording's images, without knowing how many there will be."""
 
-    def __init__(self, size: int = 16, *, seed: int = 0) -> None:
-        self.images: list[np.ndarray] = []
+class FairSample(Generic[Item]):
+    """A fair draw of a recording's images, say, without knowing how many there will be."""
+
+    def __init__(self, size: int, *, seed: int = 0) -> None:
+        self.items: list[Item] = []
         self._size = size
         self._seen = 0
         self._generator = np.random.default_rng(seed)
 
-    def add(self, image: np.ndarray) -> None:
-        """Take in the next image; each one seen so far is kept with the same probability."""
+    def add(self, item: Item) -> None:
+        """Take in the next item; each one seen so far is kept with the same probability."""
         self._seen += 1
-        if len(self.images) < self._size:
-            self.images.append(image)
+        if len(self.items) < self._size:
+            self.items.append(item)
             return
         place = int(self._generator.integers(self._seen))
         if place < self._size:
-            self.images[place] = image
+            self.items[place] = item
 
 
 @dataclass
 class Recording:
-    """What is kept of a recording: no images but a small sample, small crops and a short film."""
+    """What is kept of a recording: no images but samples, small crops and a short film."""
 
     track: Track = field(default_factory=Track)
     motion: PixelMotion = field(default_factory=PixelMotion)
-    sample: ImageSample = field(default_factory=ImageSample)
+    sample: FairSample[np.ndarray] = field(default_factory=lambda: FairSample(16))
+    shrunk: FairSample[tuple[int, np.ndarray]] = field(default_factory=lambda: FairSample(240))
     film: Film = field(default_factory=Film)
     gallery: Gallery = field(default_factory=Gallery)
 
     def gather(self, detections: Iterable[Detection], video: OverlayVideo | None = None) -> None:
         """Take in frames with their keypoints, and show them on the video."""
-        for detection in detections:
+        for number, detection in enumerate(detections):
             frame, keypoints = detection
             self.track.add(detection)
             self.motion.add(frame.image)
             self.sample.add(frame.image)
+            self.shrunk.add((number, shrink(frame.image)))
             self.film.add(frame.stamp_ns, frame.image, keypoints)
             self.gallery.add(frame.image, keypoints)
             if video is not None:
@@ -68,14 +74,17 @@ class Recording:
         """
         Return the label-free measures of the recording and of each keypoint.
 
-        Each is defined where it is computed, in :mod:`keypoint_perception.evaluation.label_free`
-        and :mod:`keypoint_perception.evaluation.equivariance`; shares are between 0 and 1.
+        Each is defined where it is computed, in :mod:`keypoint_perception.evaluation.label_free`,
+        :mod:`~keypoint_perception.evaluation.equivariance` and
+        :mod:`~keypoint_perception.evaluation.backgrounds`; shares are between 0 and 1.
 
         :param detect: list of B RGB images -> (B, K, 3)
         :param names: K names
         """
         keypoints, diagonal = self.track.keypoints, self.track.diagonal_px
-        equivariance = equivariance_error(detect, self.sample.images)
+        equivariance = equivariance_error(detect, self.sample.items)
+        frames, images = (list(x) for x in zip(*self.shrunk.items, strict=True))
+        background = background_error(detect, images, frames, self.track.stamps_ns)
         static = static_share(keypoints[..., :2], self.track.image_hw, self.motion.deviation())
         jitter, still_pairs = still_jitter(
             keypoints, diagonal, self.track.stamps_ns, np.array(self.motion.image_changes)
@@ -88,6 +97,8 @@ class Recording:
         return {
             'equivariance_error_percent': equivariance.percent,
             'equivariance_pairs': equivariance.pairs,
+            'background_error_percent': background.percent,
+            'background_pairs': background.pairs,
             'duplicate_pairs': [[names[i], names[j]] for i, j in pairs],
             'dead_keypoints': [names[k] for k in dead],
             'static_keypoints': [names[k] for k in unmoved],

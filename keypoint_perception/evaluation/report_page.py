@@ -269,6 +269,10 @@ def _label_free(measures: dict) -> str:
     pairs = ', '.join(' = '.join(pair) for pair in measures['duplicate_pairs'])
     rows = [
         ('equivariance error, %', number(measures['equivariance_error_percent'], '.2f')),
+        (
+            "on another episode's background, %",
+            number(measures['background_error_percent'], '.2f'),
+        ),
         ('duplicate points', pairs or 'none'),
         ('dead points', ', '.join(measures['dead_keypoints']) or 'none'),
         ('static points', ', '.join(measures['static_keypoints']) or 'none'),

@@ -108,6 +108,10 @@ def label_free_table(measures: dict) -> Table:
         'equivariance error, % of the diagonal',
         _figure(measures['equivariance_error_percent'], '.2f'),
     )
+    table.add_row(
+        "on another episode's background, % of the diagonal",
+        _figure(measures['background_error_percent'], '.2f'),
+    )
     table.add_row('duplicate points', pairs or 'none')
     table.add_row('dead points', ', '.join(measures['dead_keypoints']) or 'none')
     table.add_row('static points', ', '.join(measures['static_keypoints']) or 'none')

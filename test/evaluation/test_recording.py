@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from keypoint_perception.evaluation.detections import detect_frames, Track
-from keypoint_perception.evaluation.recording import ImageSample, Recording
+from keypoint_perception.evaluation.recording import FairSample, Recording
 import numpy as np
 import pytest
 
@@ -85,19 +85,19 @@ def test_track_in_stamp_order():
 def test_sample_is_fair():
     counts = np.zeros(10)
     for seed in range(600):
-        sample = ImageSample(4, seed=seed)
+        sample = FairSample(4, seed=seed)
         for i in range(10):
             sample.add(np.array(i))
-        counts[[int(i) for i in sample.images]] += 1
+        counts[[int(i) for i in sample.items]] += 1
     # each is kept with probability 0.4: 240 times, deviation 12
     assert np.abs(counts - 240).max() < 60
 
 
 def test_short_recording_is_sampled_whole():
-    sample = ImageSample(4)
+    sample = FairSample(4)
     for i in range(3):
         sample.add(np.array(i))
-    assert [int(i) for i in sample.images] == [0, 1, 2]
+    assert [int(i) for i in sample.items] == [0, 1, 2]
 
 
 def test_measures_of_a_recording():
@@ -116,4 +116,7 @@ def test_measures_of_a_recording():
     assert np.isnan(measures['still_jitter_percent'])
     assert spot['equivariance_error_percent'] < 2
     assert corner['equivariance_error_percent'] > 2
+    # one episode has no other background
+    assert measures['background_pairs'] == 0
+    assert np.isnan(measures['background_error_percent'])
     assert (spot['mean_confidence'], corner['mean_confidence']) == (1.0, 0.0)

@@ -74,6 +74,7 @@ def test_label_free_table():
         label_free_table(
             {
                 'equivariance_error_percent': 1.234,
+                'background_error_percent': 5.678,
                 'duplicate_pairs': [['kp0', 'kp3']],
                 'dead_keypoints': [],
                 'static_keypoints': ['kp7'],
@@ -84,7 +85,16 @@ def test_label_free_table():
             }
         )
     )
-    for part in ('1.23', 'kp0=kp3', 'none', '25%', 'kp7', '40%', 'jitter on 0 still pairs'):
+    for part in (
+        '1.23',
+        '5.68',
+        'kp0=kp3',
+        'none',
+        '25%',
+        'kp7',
+        '40%',
+        'jitter on 0 still pairs',
+    ):
         assert part in text
 
 
