@@ -4,9 +4,11 @@ Confidence that means something: how often a keypoint that says so is right.
 The mass of a map round its peak is near one for almost every keypoint of a trained network, right
 or wrong. What "right" and "wrong" mean can be had without labels. A keypoint is right if the one
 of a frame and the one of the frame slightly turned, enlarged and moved agree; it is wrong,
-wherever it is put, if what it was on has been painted over with the still background. Platt's
-logistic curve (Platt 1999) through these answers turns the mass into a share of right ones; it is
-part of the network, and hence of the exported graph.
+wherever it is put, if what it was on has been painted over with the still background. Keypoints in
+front of that are asked where the foreground alone is turned: a camera that stands still never
+shows a turned background, and what a network makes of one says nothing. Platt's logistic curve
+(Platt 1999) through these answers turns the mass into a share of right ones; it is part of the
+network, and hence of the exported graph.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from __future__ import annotations
 import logging
 
 from keypoint_perception.keypoints import diagonal_px
+from keypoint_perception.learning.following import turn_foreground
+from keypoint_perception.learning.foreground import cut_out
 from keypoint_perception.learning.warps import random_warp, WarpConfig
 from keypoint_perception.model.layers import normalise
 from keypoint_perception.model.network import evidence, Keypointer
@@ -100,17 +104,34 @@ def _ask(network: Keypointer, frames: Tensor, found: Tensor, seed: int) -> tuple
     generator = torch.Generator().manual_seed(seed)
     hw = frames.shape[1:3]
     images = normalise(frames)
+    background = images.median(dim=0).values.expand_as(images)
+    in_front = _values_at(cut_out(images, background)[:, 0] > 0.5, found)  # (N, K)
     doubts, right = [], []
     for _ in range(ROUNDS):
         warp = random_warp(len(images), hw, WARPS, generator=generator, device=images.device)
-        warped = ((warp.images(images) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        answer = network(warped.permute(0, 2, 3, 1)).float()
+        turned = _answer(network, turn_foreground(images, background, warp))
+        warped = _answer(network, warp.images(images))
+        answer = torch.where(in_front[..., None], turned, warped)
         distance = (warp.back(answer[..., :2], hw) - found).norm(dim=-1) / diagonal_px(*hw)
         # asked of the warped frames, which are the harder ones
         asked = warp.inside(found, hw)
         doubts.append(evidence(answer[..., 2])[asked])
         right.append((distance < AGREE).float()[asked])
     return torch.cat(doubts).cpu(), torch.cat(right).cpu()
+
+
+def _answer(network: Keypointer, images: Tensor) -> Tensor:
+    """Return the keypoints of images in [-1, 1], (N, 3, H, W) -> (N, K, 3)."""
+    levels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return network(levels.permute(0, 2, 3, 1)).float()
+
+
+def _values_at(images: Tensor, xy: Tensor) -> Tensor:
+    """Return what images (N, H, W) hold at places (N, K, 2) px, rounded and held inside."""
+    column, row = xy.round().long().unbind(dim=-1)
+    frame = torch.arange(len(images), device=images.device)[:, None]
+    height, width = images.shape[1:]
+    return images[frame, row.clamp(0, height - 1), column.clamp(0, width - 1)]
 
 
 def _hide(network: Keypointer, frames: Tensor, found: Tensor) -> Tensor:

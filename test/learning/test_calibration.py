@@ -1,6 +1,6 @@
 """The confidence is the share of keypoints that were right."""
 
-from keypoint_perception.learning.calibration import _disc, _hide, calibrate, fit_logistic
+from keypoint_perception.learning.calibration import _ask, _disc, _hide, calibrate, fit_logistic
 from keypoint_perception.model.network import evidence, Keypointer, NetworkConfig
 import pytest
 import torch
@@ -75,6 +75,39 @@ def test_the_confidence_falls_when_the_thing_is_hidden():
         shown = network(frames)[..., 0, 2].mean()
         hidden = network(torch.zeros_like(frames))[..., 0, 2].mean()
     assert hidden < shown / 2
+
+
+GROUND = (torch.arange(64) % 7 * 10).to(torch.uint8)[:, None].expand(64, 64, 3)
+
+
+def finds_the_square_on_still_ground(frames):
+    """Answer with where it is bright, or nothing of worth if the ground has moved."""
+    answer = torch.zeros(len(frames), 1, 3)
+    for found, frame in zip(answer[:, 0], frames, strict=True):
+        if torch.equal(frame[-1], GROUND[-1]):
+            rows, columns = (frame[..., 0] > 200).nonzero().float().unbind(-1)
+            found[:2] = torch.stack([columns.mean(), rows.mean()])
+    return answer + torch.tensor([0.0, 0.0, 0.9])
+
+
+def test_what_is_in_front_is_asked_for_on_still_ground():
+    frames = torch.maximum(square_frames(), GROUND)
+    found = finds_the_square_on_still_ground(frames)[..., :2]
+    _, right = _ask(finds_the_square_on_still_ground, frames, found, 0)
+    assert len(right) >= 4 * 12 - 2 and right.mean() == 1.0
+
+
+def test_what_is_on_the_ground_is_asked_for_where_that_moves():
+    frames = torch.maximum(square_frames(), GROUND)
+    fixed = torch.tensor([10.0, 50.0, 0.9])
+
+    def stays_while_the_ground_does(images):
+        still = (images[:, -1] == GROUND[-1]).flatten(1).all(dim=1)
+        return torch.where(still[:, None, None], fixed, torch.zeros(len(images), 1, 3))
+
+    found = fixed[:2].expand(len(frames), 1, 2)
+    _, right = _ask(stays_while_the_ground_does, frames, found, 0)
+    assert right.mean() == 0.0
 
 
 def test_only_what_is_painted_over_is_hidden():
