@@ -25,6 +25,8 @@ TOLD = 0.01
 OFTEN = 0.45
 # Grey levels by which a pixel varies where something moves.
 VARIES = 6.0
+# Frames that are worked on at once; all of them would take gigabytes.
+AT_ONCE = 128
 
 
 @torch.no_grad()
@@ -35,7 +37,7 @@ def choose_keypoints(network: Keypointer, frames: Tensor, count: int | None = No
     :param frames: spread over the recording, (N, H, W, 3) uint8
     :param count: how many to return exactly; None = as many as are worth it
     """
-    found = network(frames).float().cpu()  # (N, K, 3)
+    found = torch.cat([network(some).float().cpu() for some in frames.split(AT_ONCE)])  # (N, K, 3)
     kept = useful_keypoints(found, frames)
     ranked, left = by_what_they_tell(found[:, kept, :2])
     if count is None:
@@ -110,7 +112,7 @@ def static_share(uv: Tensor, frames: Tensor) -> Tensor:
     :param uv: (N, K, 2) px
     :param frames: (N, H, W, 3) uint8
     """
-    grey = frames.float().mean(dim=-1)
+    grey = torch.cat([some.float().mean(dim=-1) for some in frames.split(AT_ONCE)])
     varied = functional.max_pool2d(grey.std(dim=0)[None, None], 5, stride=1, padding=2)[0, 0]
     height, width = varied.shape
     column = uv[..., 0].round().long().clamp(0, width - 1)

@@ -35,8 +35,9 @@ from torch import Tensor
 
 log = logging.getLogger('keypoint_perception')
 
-# Frames by which keypoints are chosen and their confidence is calibrated.
-SETTLING_FRAMES = 128
+# Frames by which keypoints are chosen, and their confidence is calibrated. With few frames every
+# place that a ball crosses once counts as one where things move.
+CHOOSING_FRAMES, CALIBRATION_FRAMES = 1024, 128
 
 
 @dataclass(frozen=True)
@@ -143,17 +144,18 @@ class Watch:
 
     def _settle(self) -> None:
         session = self._session
-        frames = session.probe(SETTLING_FRAMES).to(self._fabric.device)
+        device = self._fabric.device
         network = session.average.network
         has_names = session.facts.label_names or session.learner.objective.links
         config = self._config
         if (config.prune or config.spare) and not has_names:
             count = None if config.prune else config.keypoints
+            frames = session.probe(min(CHOOSING_FRAMES, len(session.store))).to(device)
             session.kept = choose_keypoints(network, frames, count)
             learned = network.config.keypoints
             log.info('Keypoints: %d of %d are kept.', len(session.kept), learned)
             network = network.select(session.kept)
-        calibrate(network, frames)
+        calibrate(network, session.probe(CALIBRATION_FRAMES).to(device))
         session.average.network.calibration.copy_(network.calibration)
 
     def _keep(self) -> Health:

@@ -124,3 +124,28 @@ def test_only_keypoints_that_nobody_asked_for_are_left_out(tmp_path):
 )
 def test_the_best_of_at_least_twenty_are_kept(stated, spare):
     assert read_config(None, stated).spare == spare
+
+
+class ByNumber(torch.nn.Module):
+    """Answers with what is given for the number that stands in a frame's first pixel."""
+
+    def __init__(self, found):
+        super().__init__()
+        self.found, self.most = found, 0
+
+    def forward(self, frames):
+        self.most = max(self.most, len(frames))
+        return self.found[frames[:, 0, 0, 0].long() * 256 + frames[:, 0, 0, 1]]
+
+
+@pytest.mark.parametrize('telling', [0, 1])
+def test_many_frames_are_worked_on_a_part_at_a_time(frames, telling):
+    many = frames.repeat(15, 1, 1, 1)
+    number = torch.arange(300)
+    many[:, 0, 0, 0], many[:, 0, 0, 1] = number // 256, number % 256
+    found = torch.stack([on_the_square(0, 0.6), on_the_square(3, 0.7)], dim=1).repeat(15, 1, 1)
+    # in the last part alone one of the two does what the other does not tell
+    found[200:, telling, 1] += torch.tensor([8.0, -8.0]).repeat(50)
+    network = ByNumber(found)
+    assert choose_keypoints(network, many) == [telling]
+    assert network.most == 128
