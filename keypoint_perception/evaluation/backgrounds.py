@@ -58,8 +58,8 @@ def background_error(
     Compare keypoints of images with those of the same foreground in front of another episode.
 
     The background of an episode is the median of its images; images of another size than the
-    first one's are left out. Where there are not two episodes
-    with at least 5 images each, there is nothing to compare.
+    first one's are left out. Where there are not two episodes with at least 5 images each, there
+    is nothing to compare.
 
     :param detect: list of B RGB images -> (B, K, 3) u, v in px and confidence
     :param images: a fair draw of the recording's images, of :func:`shrink`
