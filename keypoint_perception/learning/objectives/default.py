@@ -95,11 +95,13 @@ class DefaultConfig:
     :param sigma: width of a bump in half image sides
     :param still_weight: weight of pixels that do not change between the two frames
     :param angle: largest rotation of ``turn`` and ``agree``, degrees
+    :param swap_backgrounds: whether what is turned is put on the background of another pair
     """
 
     sigma: float = 0.1
     still_weight: float = 0.3
     angle: float = 180.0
+    swap_backgrounds: bool = True
 
     def __post_init__(self) -> None:
         ReconstructionConfig(sigma=self.sigma, still_weight=self.still_weight)
@@ -218,7 +220,7 @@ class Default(nn.Module):
         images, background = views.image0, views.extra['background']
         warp = random_warp(len(images), images.shape[-2:], self.warps, device=images.device)
         # on the background of another pair, which was drawn at random
-        onto = background.roll(1, dims=0)
+        onto = background.roll(1, dims=0) if self.config.swap_backgrounds else background
         logits = views.network.logits(turn_foreground(images, background, warp, onto=onto))
         points = views.points[: len(images)]
         error = turn_error(points, views.network.points(logits), warp, logits.shape[-2:])

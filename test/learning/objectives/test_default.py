@@ -23,9 +23,9 @@ def network():
     return Keypointer(NETWORK)
 
 
-def objective(**weights):
+def objective(settings=None, **weights):
     torch.manual_seed(1)
-    made = Default(DefaultConfig(), NETWORK, Facts(1.0))
+    made = Default(settings or DefaultConfig(), NETWORK, Facts(1.0))
     made.used = {name for name in made.weights if weights.get(name, 1)}
     return made
 
@@ -101,21 +101,23 @@ def test_keypoints_must_be_where_the_flow_says(network):
     assert (made(batch)['flow'] > 0.5).all()
 
 
-def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(network):
+@pytest.mark.parametrize('swap', [True, False])
+def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(network, swap):
     gradient = torch.linspace(-0.5, 0.5, 96).expand(1, 3, 64, 96)
     backgrounds = torch.cat([gradient, gradient.flip(-1)])
     frames = backgrounds.clone()
     frames[..., 8:56, 8:88] = 0.9
     batch = views(network, frames, frames, backgrounds)
-    made = objective(flow=0)
+    made = objective(DefaultConfig(swap_backgrounds=swap), flow=0)
     # all is explained
     made.refine.forward = lambda features: (frames - backgrounds).repeat(2, 1, 1, 1)
     torch.manual_seed(5)
     terms = made(batch)
     torch.manual_seed(5)
     warp = random_warp(2, (64, 96), made.warps)
-    # each on the other's background
-    turned = turn_foreground(frames, backgrounds, warp, onto=backgrounds.flip(0))
+    # each on the other's background, or on its own
+    onto = backgrounds.flip(0) if swap else backgrounds
+    turned = turn_foreground(frames, backgrounds, warp, onto=onto)
     logits = network.logits(turned)
     points = batch.points[:2]
     settled = share_on(batch.maps[:2], find_foreground(frames, backgrounds, (8, 12)))
