@@ -19,6 +19,7 @@ from keypoint_perception.evaluation.label_free import (
     static_share,
     still_jitter,
 )
+from keypoint_perception.evaluation.light import light_error
 from keypoint_perception.evaluation.pixel_motion import PixelMotion
 from keypoint_perception.evaluation.video import OverlayVideo
 import numpy as np
@@ -75,8 +76,9 @@ class Recording:
         Return the label-free measures of the recording and of each keypoint.
 
         Each is defined where it is computed, in :mod:`keypoint_perception.evaluation.label_free`,
-        :mod:`~keypoint_perception.evaluation.equivariance` and
-        :mod:`~keypoint_perception.evaluation.backgrounds`; shares are between 0 and 1.
+        :mod:`~keypoint_perception.evaluation.equivariance`,
+        :mod:`~keypoint_perception.evaluation.backgrounds` and
+        :mod:`~keypoint_perception.evaluation.light`; shares are between 0 and 1.
 
         :param detect: list of B RGB images -> (B, K, 3)
         :param names: K names
@@ -99,6 +101,7 @@ class Recording:
             'equivariance_pairs': equivariance.pairs,
             'background_error_percent': background.percent,
             'background_pairs': background.pairs,
+            'light_error_percent': light_error(detect, self.sample.items),
             'duplicate_pairs': [[names[i], names[j]] for i, j in pairs],
             'dead_keypoints': [names[k] for k in dead],
             'static_keypoints': [names[k] for k in unmoved],

@@ -273,6 +273,7 @@ def _label_free(measures: dict) -> str:
             "on another episode's background, %",
             number(measures['background_error_percent'], '.2f'),
         ),
+        ('in another light, %', number(measures['light_error_percent'], '.2f')),
         ('duplicate points', pairs or 'none'),
         ('dead points', ', '.join(measures['dead_keypoints']) or 'none'),
         ('static points', ', '.join(measures['static_keypoints']) or 'none'),

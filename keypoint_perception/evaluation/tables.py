@@ -112,6 +112,9 @@ def label_free_table(measures: dict) -> Table:
         "on another episode's background, % of the diagonal",
         _figure(measures['background_error_percent'], '.2f'),
     )
+    table.add_row(
+        'in another light, % of the diagonal', _figure(measures['light_error_percent'], '.2f')
+    )
     table.add_row('duplicate points', pairs or 'none')
     table.add_row('dead points', ', '.join(measures['dead_keypoints']) or 'none')
     table.add_row('static points', ', '.join(measures['static_keypoints']) or 'none')

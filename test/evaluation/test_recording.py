@@ -119,4 +119,6 @@ def test_measures_of_a_recording():
     # one episode has no other background
     assert measures['background_pairs'] == 0
     assert np.isnan(measures['background_error_percent'])
+    # the brightest place is so in every light
+    assert measures['light_error_percent'] == 0
     assert (spot['mean_confidence'], corner['mean_confidence']) == (1.0, 0.0)

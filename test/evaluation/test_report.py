@@ -75,6 +75,7 @@ def test_label_free_table():
             {
                 'equivariance_error_percent': 1.234,
                 'background_error_percent': 5.678,
+                'light_error_percent': 9.012,
                 'duplicate_pairs': [['kp0', 'kp3']],
                 'dead_keypoints': [],
                 'static_keypoints': ['kp7'],
@@ -88,6 +89,7 @@ def test_label_free_table():
     for part in (
         '1.23',
         '5.68',
+        '9.01',
         'kp0=kp3',
         'none',
         '25%',
