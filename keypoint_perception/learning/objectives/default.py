@@ -32,7 +32,8 @@ v the optical flow from the earlier frame of a pair to the later one, followed h
   how far. So the foreground alone is turned, of the first frames, and put on another pair's
   background (:func:`.following.turn_foreground`), about the image's middle. It is not shifted:
   convolutions answer alike wherever a thing is, and what would be unlearned is where a robot has
-  its base. Equivariance under random warps is Thewlis et al. 2017.
+  its base. Equivariance under random warps is Thewlis et al. 2017. Turned frames have other
+  colours (``colour``), so that keypoints stay where they are in another light.
 - ``agree`` asks for the same in the maps, since the distance between two means has hardly a slope
   where a map is sure of the wrong end of a part.
 - ``flow`` keeps keypoints on their part where it folds over another. It is that of Zhang et al.
@@ -69,6 +70,7 @@ from keypoint_perception.learning.foreground import (
     uncovered,
 )
 from keypoint_perception.learning.objectives.temporal_transport import transport
+from keypoint_perception.learning.photometric import jitter_colours
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
     motion_weight,
@@ -96,17 +98,22 @@ class DefaultConfig:
     :param still_weight: weight of pixels that do not change between the two frames
     :param angle: largest rotation of ``turn`` and ``agree``, degrees
     :param swap_backgrounds: whether what is turned is put on the background of another pair
+    :param colour: strength of the colour jitter of the frames whose foreground is turned
     """
 
     sigma: float = 0.1
     still_weight: float = 0.3
     angle: float = 180.0
     swap_backgrounds: bool = True
+    colour: float = 0.2
 
     def __post_init__(self) -> None:
         ReconstructionConfig(sigma=self.sigma, still_weight=self.still_weight)
         if not 0 <= self.angle <= 180:
             msg = f'angle: must be between 0 and 180 degrees, got {self.angle}.'
+            raise ConfigError(msg)
+        if not 0 <= self.colour <= 1:
+            msg = f'colour: must be between 0 and 1, got {self.colour}.'
             raise ConfigError(msg)
 
 
@@ -221,7 +228,8 @@ class Default(nn.Module):
         warp = random_warp(len(images), images.shape[-2:], self.warps, device=images.device)
         # on the background of another pair, which was drawn at random
         onto = background.roll(1, dims=0) if self.config.swap_backgrounds else background
-        logits = views.network.logits(turn_foreground(images, background, warp, onto=onto))
+        turned = turn_foreground(images, background, warp, onto=onto)
+        logits = views.network.logits(jitter_colours(turned, self.config.colour))
         points = views.points[: len(images)]
         error = turn_error(points, views.network.points(logits), warp, logits.shape[-2:])
         return error, disagreement(points.detach(), logits, warp, NARROWEST)

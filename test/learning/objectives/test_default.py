@@ -7,6 +7,7 @@ from keypoint_perception.learning.objectives.default import (
     Default,
     DefaultConfig,
 )
+from keypoint_perception.learning.photometric import jitter_colours
 from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.learning.warps import random_warp
 from keypoint_perception.model.heatmaps import steepness
@@ -101,14 +102,16 @@ def test_keypoints_must_be_where_the_flow_says(network):
     assert (made(batch)['flow'] > 0.5).all()
 
 
-@pytest.mark.parametrize('swap', [True, False])
-def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(network, swap):
+@pytest.mark.parametrize(
+    ('swap', 'colour'), [(True, 0.2), (False, 0.2), (True, 0.0)], ids=['both', 'colour', 'swap']
+)
+def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(network, swap, colour):
     gradient = torch.linspace(-0.5, 0.5, 96).expand(1, 3, 64, 96)
     backgrounds = torch.cat([gradient, gradient.flip(-1)])
     frames = backgrounds.clone()
     frames[..., 8:56, 8:88] = 0.9
     batch = views(network, frames, frames, backgrounds)
-    made = objective(DefaultConfig(swap_backgrounds=swap), flow=0)
+    made = objective(DefaultConfig(swap_backgrounds=swap, colour=colour), flow=0)
     # all is explained
     made.refine.forward = lambda features: (frames - backgrounds).repeat(2, 1, 1, 1)
     torch.manual_seed(5)
@@ -118,7 +121,7 @@ def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(network, swa
     # each on the other's background, or on its own
     onto = backgrounds.flip(0) if swap else backgrounds
     turned = turn_foreground(frames, backgrounds, warp, onto=onto)
-    logits = network.logits(turned)
+    logits = network.logits(jitter_colours(turned, colour))
     points = batch.points[:2]
     settled = share_on(batch.maps[:2], find_foreground(frames, backgrounds, (8, 12)))
     turn = turn_error(points, network.points(logits), warp, (8, 12))
@@ -150,12 +153,17 @@ def test_terms_that_do_not_count_are_not_computed(network):
     assert all((terms[name] == 0).all() for name in ('flow', 'turn', 'agree'))
 
 
-@pytest.mark.parametrize('angle', [-1.0, 181.0])
-def test_the_angle_must_make_sense(angle):
-    with pytest.raises(
-        ConfigError, match=f'angle: must be between 0 and 180 degrees, got {angle}'
-    ):
-        DefaultConfig(angle=angle)
+@pytest.mark.parametrize(
+    ('setting', 'expected'),
+    [
+        ({'angle': -1.0}, 'angle: must be between 0 and 180 degrees, got -1.0'),
+        ({'angle': 181.0}, 'angle: must be between 0 and 180 degrees, got 181.0'),
+        ({'colour': 1.5}, 'colour: must be between 0 and 1, got 1.5'),
+    ],
+)
+def test_settings_must_make_sense(setting, expected):
+    with pytest.raises(ConfigError, match=expected):
+        DefaultConfig(**setting)
 
 
 def test_maps_narrower_than_a_cell_cost_and_wider_ones_do_not(network):
