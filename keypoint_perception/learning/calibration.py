@@ -18,6 +18,7 @@ import logging
 from keypoint_perception.keypoints import diagonal_px
 from keypoint_perception.learning.following import turn_foreground
 from keypoint_perception.learning.foreground import cut_out
+from keypoint_perception.learning.scenes import medians, one_scene
 from keypoint_perception.learning.warps import random_warp, WarpConfig
 from keypoint_perception.model.layers import normalise
 from keypoint_perception.model.network import evidence, Keypointer
@@ -39,19 +40,23 @@ HIDE, CHANGED, HIDDEN_SHARE = 0.1, 8.0, 0.25
 
 
 @torch.no_grad()
-def calibrate(network: Keypointer, frames: Tensor, *, seed: int = 0) -> float | None:
+def calibrate(
+    network: Keypointer, frames: Tensor, *, scene: Tensor | None = None, seed: int = 0
+) -> float | None:
     """
     Fit the confidence of a network on frames of its recording.
 
     :param frames: spread over the recording, (N, H, W, 3) uint8
+    :param scene: number of each frame's scene, (N,) int; one for all if None
     :return: the share of keypoints that were right, or None if too few could be asked
     """
     network.calibration.copy_(torch.tensor([1.0, 0.0]))
     found = network(frames).float()[..., :2]  # (N, K, 2)
-    doubts, right = _ask(network, frames, found, seed)
+    still = medians(frames, one_scene(frames) if scene is None else scene)
+    doubts, right = _ask(network, frames, still, found, seed)
     if len(right) < LEAST_ANSWERS:
         return None
-    hidden = _hide(network, frames, found)
+    hidden = _hide(network, frames, still, found)
     each = HIDDEN_SHARE * len(right) / max(1, len(hidden))
     slope, offset = fit_logistic(
         torch.cat([doubts, hidden]),
@@ -95,16 +100,19 @@ def fit_logistic(
     return float(found[0]), float(found[1])
 
 
-def _ask(network: Keypointer, frames: Tensor, found: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def _ask(
+    network: Keypointer, frames: Tensor, still: Tensor, found: Tensor, seed: int
+) -> tuple[Tensor, Tensor]:
     """
     Return the evidence of keypoints of warped frames, in logits, and whether they agree, (n,).
 
+    :param still: the frames' backgrounds, (N, H, W, 3) uint8
     :param found: keypoints of the frames themselves, (N, K, 2) px
     """
     generator = torch.Generator().manual_seed(seed)
     hw = frames.shape[1:3]
     images = normalise(frames)
-    background = images.median(dim=0).values.expand_as(images)
+    background = normalise(still)
     in_front = _values_at(cut_out(images, background)[:, 0] > 0.5, found)  # (N, K)
     doubts, right = [], []
     for _ in range(ROUNDS):
@@ -134,14 +142,14 @@ def _values_at(images: Tensor, xy: Tensor) -> Tensor:
     return images[frame, row.clamp(0, height - 1), column.clamp(0, width - 1)]
 
 
-def _hide(network: Keypointer, frames: Tensor, found: Tensor) -> Tensor:
+def _hide(network: Keypointer, frames: Tensor, still: Tensor, found: Tensor) -> Tensor:
     """
     Return the evidence of keypoints whose surroundings are painted over, in logits, (n,).
 
+    :param still: what to paint them over with, the frames' backgrounds, (N, H, W, 3) uint8
     :param found: keypoints of the frames, (N, K, 2) px
     """
     count, keypoints = found.shape[:2]
-    still = frames.float().median(dim=0).values.to(frames.dtype)  # (H, W, 3)
     doubts = [torch.zeros(0)]
     for turn in range(ROUNDS):
         # each frame hides one of its keypoints, another one in each round

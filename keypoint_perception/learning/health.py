@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from keypoint_perception.keypoints import diagonal_px
+from keypoint_perception.learning.scenes import centred, one_scene
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor
@@ -52,17 +53,19 @@ class Health:
 
 
 @torch.no_grad()
-def examine(network: Keypointer, frames: Tensor) -> Health:
+def examine(network: Keypointer, frames: Tensor, scene: Tensor | None = None) -> Health:
     """
     Look at a network's keypoints.
 
     :param frames: spread over the recording, (N, H, W, 3) uint8
+    :param scene: number of each frame's scene, (N,) int; one for all if None
     """
     found = network(frames).float().cpu()  # (N, K, 3)
     uv = found[..., :2]
     diagonal = diagonal_px(*frames.shape[1:3])
     extent = torch.cdist(uv, uv).flatten(1).amax(dim=1).median()
-    spread = (uv - uv.mean(dim=0)).square().sum(-1).mean(dim=0).sqrt()
+    away = centred(uv, one_scene(frames) if scene is None else scene)
+    spread = away.square().sum(-1).mean(dim=0).sqrt()
     return Health(
         extent=float(extent) / diagonal,
         moving=int((spread > NEVER_MOVES * diagonal).sum()),

@@ -11,6 +11,7 @@ asked for, or until all the rest can be told. No labels are needed.
 from __future__ import annotations
 
 from keypoint_perception.keypoints import diagonal_px
+from keypoint_perception.learning.scenes import centred, members, one_scene
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor
@@ -30,16 +31,20 @@ AT_ONCE = 128
 
 
 @torch.no_grad()
-def choose_keypoints(network: Keypointer, frames: Tensor, count: int | None = None) -> list[int]:
+def choose_keypoints(
+    network: Keypointer, frames: Tensor, count: int | None = None, *, scene: Tensor | None = None
+) -> list[int]:
     """
     Return the keypoints worth having, in their order; all of them if none is.
 
     :param frames: spread over the recording, (N, H, W, 3) uint8
     :param count: how many to return exactly; None = as many as are worth it
+    :param scene: number of each frame's scene, (N,) int; one for all if None
     """
+    scene = one_scene(frames) if scene is None else scene
     found = torch.cat([network(some).float().cpu() for some in frames.split(AT_ONCE)])  # (N, K, 3)
-    kept = useful_keypoints(found, frames)
-    ranked, left = by_what_they_tell(found[:, kept, :2])
+    kept = useful_keypoints(found, frames, scene)
+    ranked, left = by_what_they_tell(centred(found[:, kept, :2], scene))
     if count is None:
         bound = TOLD * diagonal_px(*frames.shape[1:3])
         enough = sum(distance > bound for distance in left) + 1
@@ -48,15 +53,18 @@ def choose_keypoints(network: Keypointer, frames: Tensor, count: int | None = No
     return sorted(([kept[i] for i in ranked] + others)[:count])
 
 
-def useful_keypoints(found: Tensor, frames: Tensor) -> list[int]:
+def useful_keypoints(found: Tensor, frames: Tensor, scene: Tensor | None = None) -> list[int]:
     """
     Return the keypoints that follow something which no surer one follows.
 
     :param found: u, v in px and confidence, (N, K, 3)
     :param frames: (N, H, W, 3) uint8
+    :param scene: number of each frame's scene, (N,) int; one for all if None
     """
+    scene = one_scene(frames) if scene is None else scene
     uv, diagonal = found[..., :2], diagonal_px(*frames.shape[1:3])
-    useful = moving(uv, diagonal) & (static_share(uv, frames.cpu()) < OFTEN)
+    static = static_share(uv, frames.cpu(), scene)
+    useful = moving(centred(uv, scene), diagonal) & (static < OFTEN)
     kept: list[int] = []
     for k in found[..., 2].mean(dim=0).argsort(descending=True).tolist():
         near = (uv[:, kept] - uv[:, k : k + 1]).norm(dim=-1) < ONE_PLACE * diagonal  # (N, kept)
@@ -100,21 +108,30 @@ def told_by(left: Tensor, k: int) -> tuple[Tensor, float]:
 
 
 def moving(uv: Tensor, diagonal: float) -> Tensor:
-    """Return which keypoints move over the frames, (N, K, 2) px -> (K,) bool."""
-    spread = (uv - uv.mean(dim=0)).square().sum(dim=-1).mean(dim=0).sqrt()
+    """Return which keypoints move, by how far they are from their mean, (N, K, 2) px -> (K,)."""
+    spread = uv.square().sum(dim=-1).mean(dim=0).sqrt()
     return spread > MOVES * diagonal
 
 
-def static_share(uv: Tensor, frames: Tensor) -> Tensor:
+def static_share(uv: Tensor, frames: Tensor, scene: Tensor) -> Tensor:
     """
     Return the share of the frames in which keypoints lie where nothing moves, (K,).
 
     :param uv: (N, K, 2) px
     :param frames: (N, H, W, 3) uint8
+    :param scene: number of each frame's scene, (N,) int
     """
-    grey = torch.cat([some.float().mean(dim=-1) for some in frames.split(AT_ONCE)])
-    varied = functional.max_pool2d(grey.std(dim=0)[None, None], 5, stride=1, padding=2)[0, 0]
-    height, width = varied.shape
+    height, width = frames.shape[1:3]
     column = uv[..., 0].round().long().clamp(0, width - 1)
     row = uv[..., 1].round().long().clamp(0, height - 1)
-    return (varied[row, column] < VARIES).float().mean(dim=0)
+    still = torch.ones(uv.shape[:2])
+    for mine in members(scene):
+        if len(mine) > 1:
+            still[mine] = (_variation(frames[mine])[row[mine], column[mine]] < VARIES).float()
+    return still.mean(dim=0)
+
+
+def _variation(frames: Tensor) -> Tensor:
+    """Return how much pixels vary over frames, the most within two pixels, (H, W) grey levels."""
+    grey = torch.cat([some.float().mean(dim=-1) for some in frames.split(AT_ONCE)])
+    return functional.max_pool2d(grey.std(dim=0)[None, None], 5, stride=1, padding=2)[0, 0]

@@ -71,7 +71,13 @@ class Session:
 
     def probe(self, count: int = PROBE_FRAMES) -> Tensor:
         """Return frames spread evenly over the recording, (N, H, W, 3) uint8."""
-        return self._take(np.linspace(0, len(self.store) - 1, count).round().astype(np.int64))
+        return self._take(self._spread(count))
+
+    def scenes(self, count: int = PROBE_FRAMES) -> Tensor:
+        """Return the number of the scene of each frame of :meth:`probe`, (N,) int."""
+        views = np.stack([self.store.source, self.store.camera], axis=1)
+        _, scene = np.unique(views, axis=0, return_inverse=True)
+        return torch.from_numpy(scene.reshape(-1)[self._spread(count)])
 
     def exported(self) -> Keypointer:
         """Return the averaged network with the keypoints that are kept."""
@@ -97,6 +103,9 @@ class Session:
         }
         frames = self.probe(16)
         save_checkpoint(out, Checkpoint(self.exported(), tensors, state, frames))
+
+    def _spread(self, count: int) -> np.ndarray:
+        return np.linspace(0, len(self.store) - 1, count).round().astype(np.int64)
 
     def _take(self, indices: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(self.store.images[indices]))

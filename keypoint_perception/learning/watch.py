@@ -38,6 +38,9 @@ log = logging.getLogger('keypoint_perception')
 # Frames by which keypoints are chosen, and their confidence is calibrated. With few frames every
 # place that a ball crosses once counts as one where things move.
 CHOOSING_FRAMES, CALIBRATION_FRAMES = 1024, 128
+# Frames of each scene that a calibration has, for a median that shows what stands still, as far as
+# so many fit into memory.
+FRAMES_OF_SCENE, MOST_CALIBRATION_FRAMES = 16, 512
 
 
 @dataclass(frozen=True)
@@ -150,19 +153,22 @@ class Watch:
         config = self._config
         if (config.prune or config.spare) and not has_names:
             count = None if config.prune else config.keypoints
-            frames = session.probe(min(CHOOSING_FRAMES, len(session.store))).to(device)
-            session.kept = choose_keypoints(network, frames, count)
+            asked = min(CHOOSING_FRAMES, len(session.store))
+            frames, scene = session.probe(asked).to(device), session.scenes(asked)
+            session.kept = choose_keypoints(network, frames, count, scene=scene)
             learned = network.config.keypoints
             log.info('Keypoints: %d of %d are kept.', len(session.kept), learned)
             network = network.select(session.kept)
-        calibrate(network, session.probe(CALIBRATION_FRAMES).to(device))
+        wanted = FRAMES_OF_SCENE * len(session.scenes().unique())
+        asked = min(max(CALIBRATION_FRAMES, wanted), MOST_CALIBRATION_FRAMES)
+        calibrate(network, session.probe(asked).to(device), scene=session.scenes(asked))
         session.average.network.calibration.copy_(network.calibration)
 
     def _keep(self) -> Health:
         session = self._session
         frames = session.probe().to(self._fabric.device)
         exported = session.exported()
-        health = examine(exported, frames)
+        health = examine(exported, frames, session.scenes())
         if not all(bool(p.isfinite().all()) for p in session.learner.parameters()):
             raise TrainingError(self._nan_message(math.nan))
         if self._journal is not None:

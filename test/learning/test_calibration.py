@@ -1,6 +1,8 @@
 """The confidence is the share of keypoints that were right."""
 
+from keypoint_perception.learning import calibration
 from keypoint_perception.learning.calibration import _ask, _disc, _hide, calibrate, fit_logistic
+from keypoint_perception.learning.scenes import medians, one_scene
 from keypoint_perception.model.network import evidence, Keypointer, NetworkConfig
 import pytest
 import torch
@@ -93,7 +95,8 @@ def finds_the_square_on_still_ground(frames):
 def test_what_is_in_front_is_asked_for_on_still_ground():
     frames = torch.maximum(square_frames(), GROUND)
     found = finds_the_square_on_still_ground(frames)[..., :2]
-    _, right = _ask(finds_the_square_on_still_ground, frames, found, 0)
+    still = medians(frames, one_scene(frames))
+    _, right = _ask(finds_the_square_on_still_ground, frames, still, found, 0)
     assert len(right) >= 4 * 12 - 2 and right.mean() == 1.0
 
 
@@ -106,15 +109,32 @@ def test_what_is_on_the_ground_is_asked_for_where_that_moves():
         return torch.where(still[:, None, None], fixed, torch.zeros(len(images), 1, 3))
 
     found = fixed[:2].expand(len(frames), 1, 2)
-    _, right = _ask(stays_while_the_ground_does, frames, found, 0)
+    still = medians(frames, one_scene(frames))
+    _, right = _ask(stays_while_the_ground_does, frames, still, found, 0)
     assert right.mean() == 0.0
+
+
+def test_each_scene_has_its_own_still_ground(monkeypatch):
+    network = Knowing(NetworkConfig(keypoints=2, input_hw=(64, 64), width=8)).eval()
+    scene = torch.arange(12) // 6
+    frames = square_frames() // 2 + (100 * scene[:, None, None, None]).to(torch.uint8)
+    hidden_with = []
+
+    def hide(network, frames, still, found):
+        hidden_with.append(still)
+        return torch.zeros(0)
+
+    monkeypatch.setattr(calibration, '_hide', hide)
+    calibrate(network, frames, scene=scene)
+    assert torch.equal(hidden_with[0], medians(frames, scene))
 
 
 def test_only_what_is_painted_over_is_hidden():
     network = Knowing(NetworkConfig(keypoints=2, input_hw=(64, 64), width=8)).eval()
     frames = square_frames()
     with torch.no_grad():
-        doubts = _hide(network, frames, network(frames)[..., :2])
+        still = medians(frames, one_scene(frames))
+        doubts = _hide(network, frames, still, network(frames)[..., :2])
         # of the two keypoints, in turns, the second lies where nothing is: nothing hides it
         assert len(doubts) == 2 * len(frames)
         without_square = evidence(network(torch.zeros_like(frames[:1]))[0, 0, 2])

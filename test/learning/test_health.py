@@ -38,6 +38,13 @@ def test_dead_points():
     assert health.complaint.startswith('None of the 3 keypoints moves')
 
 
+def test_points_that_differ_between_scenes_are_dead_in_each():
+    scene = torch.arange(10) % 2
+    apart = torch.tensor([[0.0, 0], [30, 0], [0, 30]]) + 10 * scene[:, None, None]
+    assert examine(Fixed(apart), FRAMES, scene).moving == 0
+    assert examine(Fixed(apart), FRAMES).moving == 3
+
+
 def test_healthy_points():
     apart = torch.tensor([[0.0, 0], [30, 0], [0, 30]])
     health = examine(Fixed(moving(3) * torch.tensor([[1.0], [0], [1]]) + apart), FRAMES)

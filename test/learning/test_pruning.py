@@ -55,6 +55,33 @@ def test_what_the_kept_tell_is_left_out(frames, off, kept):
     assert len(choose_keypoints(Scripted(found), frames)) == kept
 
 
+def test_what_differs_between_scenes_has_not_moved(frames):
+    scene = torch.arange(20) % 2
+    # where the square comes by, but not along with it
+    still = torch.tensor([[20.0, 32.0, 0.9], [44.0, 32.0, 0.9]])[scene]
+    found = torch.stack([still, on_the_square(0, 0.6)], dim=1)
+    assert useful_keypoints(found, frames, scene) == [1]
+    assert useful_keypoints(found, frames) == [0, 1]
+
+
+def test_ground_that_differs_between_scenes_does_not_vary(frames):
+    scene = torch.arange(20) % 2
+    lit = frames + (50 * scene[:, None, None, None]).to(torch.uint8)
+    wanders = on_the_square(0, 0.9) - torch.tensor([0.0, 25.0, 0.0])
+    found = torch.stack([wanders, on_the_square(0, 0.6)], dim=1)
+    assert useful_keypoints(found, lit, scene) == [1]
+    assert useful_keypoints(found, lit) == [0, 1]
+
+
+def test_what_is_beside_another_in_each_scene_is_told_by_it(frames):
+    scene = torch.arange(20) % 2
+    beside = on_the_square(3, 0.7)
+    beside[:, 0] += 4.0 * scene
+    found = Scripted(torch.stack([on_the_square(0, 0.6), beside], dim=1))
+    assert len(choose_keypoints(found, frames, scene=scene)) == 1
+    assert len(choose_keypoints(found, frames)) == 2
+
+
 def test_all_are_kept_where_none_is_of_use(frames):
     still = torch.tensor([40.0, 32.0, 0.9]).expand(20, 3)
     assert choose_keypoints(Scripted(torch.stack([still, still], dim=1)), frames) == [0, 1]

@@ -1,0 +1,47 @@
+"""
+Frames of several scenes: what varies between them has not moved.
+
+One run may learn from several recordings and cameras. Whether a keypoint moves, what there is to
+be told of its motion and what stands still behind things is asked within each scene.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def one_scene(frames: Tensor) -> Tensor:
+    """Return the scene of each of N frames where all are of the same one, (N,) int."""
+    return torch.zeros(len(frames), dtype=torch.int64)
+
+
+def centred(values: Tensor, scene: Tensor) -> Tensor:
+    """
+    Return values less their mean over the frames of their scene.
+
+    :param values: (N, ...)
+    :param scene: number of each frame's scene, (N,) int
+    """
+    result = torch.empty_like(values)
+    for mine in members(scene):
+        result[mine] = values[mine] - values[mine].mean(dim=0)
+    return result
+
+
+def medians(frames: Tensor, scene: Tensor) -> Tensor:
+    """
+    Return for each frame the median of its scene's frames, which is what stands still there.
+
+    :param frames: (N, ...)
+    :param scene: number of each frame's scene, (N,) int
+    """
+    result = torch.empty_like(frames)
+    for mine in members(scene):
+        result[mine] = frames[mine].float().median(dim=0).values.to(frames.dtype)
+    return result
+
+
+def members(scene: Tensor) -> list[Tensor]:
+    """Return the frames of each scene, as indices."""
+    return [(scene == number).nonzero()[:, 0] for number in scene.unique()]
