@@ -84,6 +84,7 @@ def plan_runs(
 
     :raises ConfigError: naming the variant whose settings are wrong
     """
+    from keypoint_perception.evaluation.regression import FIT_SHARE
     from keypoint_perception.learning.recordings import settings_of_store
     from keypoint_perception.learning.variants import resolve
 
@@ -94,7 +95,10 @@ def plan_runs(
             for name, settings in variants.items():
                 try:
                     named, values = resolve(
-                        store | settings, seed=seed, annotations=recording.annotations
+                        store | settings,
+                        seed=seed,
+                        annotations=recording.annotations,
+                        label_share=FIT_SHARE,
                     )
                 except ConfigError as error:
                     msg = f'Variant {name!r} on {recording.name}: {error}'

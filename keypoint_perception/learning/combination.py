@@ -48,11 +48,7 @@ def read_parts(objective: str | list, settings: dict, weights: dict) -> tuple[Pa
     :param weights: ``weights``, for an objective that is alone
     :raises ConfigError: naming what is not known
     """
-    entries = objective.split('+') if isinstance(objective, str) else objective
-    entries = [{'name': e.strip()} if isinstance(e, str) else e for e in entries]
-    if not entries or not all(isinstance(entry, dict) for entry in entries):
-        msg = f'objective: must be a name or a list of names and mappings, got {objective!r}.'
-        raise ConfigError(msg)
+    entries = split_objective(objective)
     if len(entries) == 1:
         entries = [{'settings': settings, 'weights': weights} | entries[0]]
     elif settings or weights:
@@ -67,6 +63,20 @@ def read_parts(objective: str | list, settings: dict, weights: dict) -> tuple[Pa
         msg = f'objective: names one twice, {", ".join(names)}; name each once.'
         raise ConfigError(msg)
     return parts
+
+
+def split_objective(objective: str | list) -> list[dict]:
+    """
+    Return the entries of ``objective`` as mappings of their own, unchecked but for that.
+
+    :raises ConfigError: if it is neither a name nor a list of names and mappings
+    """
+    entries = objective.split('+') if isinstance(objective, str) else objective
+    known = isinstance(entries, list) and all(isinstance(e, (str, dict)) for e in entries)
+    if not entries or not known:
+        msg = f'objective: must be a name or a list of names and mappings, got {objective!r}.'
+        raise ConfigError(msg)
+    return [{'name': e.strip()} if isinstance(e, str) else dict(e) for e in entries]
 
 
 def _read_part(entry: dict) -> Part:
@@ -115,9 +125,14 @@ def needs(parts: tuple[Part, ...]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def learns_from_labels(name: str) -> bool:
+    """Say whether an objective learns from labels."""
+    return 'labels' in getattr(OBJECTIVES[name], 'needs', ())
+
+
 def learns_from_labels_alone(parts: tuple[Part, ...]) -> bool:
     """Say whether every objective learns from labels, so that frames need not go in pairs."""
-    return all('labels' in getattr(OBJECTIVES[part.name], 'needs', ()) for part in parts)
+    return all(learns_from_labels(part.name) for part in parts)
 
 
 class Combination(nn.Module):

@@ -7,7 +7,7 @@ from pathlib import Path
 import shlex
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.combination import needs
+from keypoint_perception.learning.combination import learns_from_labels, needs, split_objective
 from keypoint_perception.learning.config import read_config, read_yaml, to_values, TrainConfig
 from keypoint_perception.learning.values import build
 import yaml
@@ -93,22 +93,38 @@ def changed(settings: dict, values: dict) -> dict:
     return result
 
 
-def resolve(settings: dict, *, seed: int, annotations: Path | None) -> tuple[dict, dict]:
+def resolve(
+    settings: dict, *, seed: int, annotations: Path | None, label_share: float = 1.0
+) -> tuple[dict, dict]:
     """
     Return the settings to train with, and all of them with their values.
 
     :param annotations: labels of the recording, given to objectives that learn from them
+    :param label_share: share of the labelled frames, the first ones, that those may learn from
+        where the settings do not say otherwise; what they are scored by must not be among them
     :raises ConfigError: if a setting is unknown or out of range, or labels are needed and missing
     """
     named = dict(settings)
     if annotations is not None and _wants_labels(settings):
         named.setdefault('annotations', str(annotations))
+        named |= _limit_labels(settings, label_share)
     values = to_values(read_config(None, named | {'seed': seed}))
     return named, values
 
 
 def _wants_labels(settings: dict) -> bool:
     return 'labels' in needs(build(TrainConfig, settings, 'the configuration').parts)
+
+
+def _limit_labels(settings: dict, share: float) -> dict:
+    fraction = {'fraction': share}
+    entries = split_objective(settings['objective'])
+    if len(entries) == 1 and 'settings' not in entries[0]:
+        return {'objective_settings': fraction | settings.get('objective_settings', {})}
+    for entry in entries:
+        if learns_from_labels(entry['name']):
+            entry['settings'] = fraction | entry.get('settings', {})
+    return {'objective': entries}
 
 
 def _assignment(text: str) -> tuple[str, object]:

@@ -132,6 +132,8 @@ def test_a_list_of_one_is_an_objective_alone():
         ('nearness+', {}, {}, "'' is not known"),
         ([], {}, {}, r'must be a name or a list of names and mappings, got \[\]'),
         ([3], {}, {}, r'must be a name or a list of names and mappings, got \[3\]'),
+        (None, {}, {}, 'must be a name or a list of names and mappings, got None'),
+        (5, {}, {}, 'must be a name or a list of names and mappings, got 5'),
         ([{'weight': 2}], {}, {}, 'None is not known'),
         (
             [{'name': 'nearness', 'wieght': 2}],
