@@ -12,7 +12,8 @@ class Budget:
 
     The learning rate follows ``done``, so a run of five minutes ends as gently as one of a
     thousand steps. Steps are counted from the beginning of the run, minutes from the moment that
-    this process began to learn.
+    this process began to learn. Where several processes learn together, all of them go by the
+    first one's clock: learning at other rates they would learn different networks.
     """
 
     def __init__(self, *, steps: int | None, minutes: float | None) -> None:
@@ -26,10 +27,19 @@ class Budget:
         self._steps = steps
         self._seconds = None if minutes is None else 60.0 * minutes
         self._began_s = time.monotonic()
+        self._agreed_s: float | None = None
 
     def start(self) -> None:
         """Start the clock."""
         self._began_s = time.monotonic()
+
+    def spent_s(self) -> float:
+        """Return how long this process has learned, s."""
+        return time.monotonic() - self._began_s
+
+    def agree(self, spent_s: float) -> None:
+        """Go by another clock until told again."""
+        self._agreed_s = spent_s
 
     def done(self, step: int) -> float:
         """Return the share of the budget that is used up, in [0, 1]."""
@@ -41,7 +51,7 @@ class Budget:
 
     def done_by_time(self) -> float:
         """Return the share of the minutes that are over, 0 without a limit."""
-        spent_s = time.monotonic() - self._began_s
+        spent_s = self.spent_s() if self._agreed_s is None else self._agreed_s
         return 0.0 if self._seconds is None else spent_s / max(self._seconds, 1e-9)
 
     def reason(self, step: int) -> str | None:

@@ -60,12 +60,15 @@ def train(
                 fabric,
                 session,
                 budget,
-                stopped=lambda: bool(_agree(fabric, stop.reason)),
+                stopped=lambda: bool(_agree(fabric, stop, budget)),
                 report=report,
             )
-            threads = Threads(session, fabric, config.threads)
+            threads.follow(session)
         watch = Watch(session, fabric, out, budget, report, threads)
-        while (reason := _agree(fabric, stop.reason or budget.reason(session.step))) is None:
+        while True:
+            reason = _agree(fabric, stop, budget) or budget.reason(session.step)
+            if reason is not None:
+                break
             began = time.perf_counter()
             rate = learning_rate(config, session.step, budget.done(session.step))
             loss, terms = step(rate)
@@ -108,6 +111,10 @@ def choose_precision(name: str) -> str:
     return 'bf16-mixed' if amx else '32-true'
 
 
-def _agree(fabric: Fabric, reason: str | None) -> str | None:
-    # processes have clocks and signals of their own; the first one decides for all
-    return reason if fabric.world_size == 1 else fabric.broadcast(reason)
+def _agree(fabric: Fabric, stop: StopRequest, budget: Budget) -> str | None:
+    # processes have clocks and signals of their own; those of the first one count for all
+    if fabric.world_size == 1:
+        return stop.reason
+    reason, spent_s = fabric.broadcast((stop.reason, budget.spent_s()))
+    budget.agree(spent_s)
+    return reason

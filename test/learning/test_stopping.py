@@ -39,6 +39,16 @@ def test_what_is_used_up_first_ends_the_run(clock):
     assert (budget.done(2), budget.done(8)) == (0.5, 0.8)
 
 
+def test_processes_go_by_one_clock(clock):
+    budget = Budget(steps=None, minutes=1)
+    budget.start()
+    clock[0] += 30
+    budget.agree(45.0)
+    assert (budget.spent_s(), budget.done(0), budget.reason(0)) == (30.0, 0.75, None)
+    budget.agree(60.0)
+    assert budget.reason(0) == '1 minutes are over'
+
+
 def test_a_signal_asks_and_a_second_one_interrupts():
     before = signal.getsignal(signal.SIGTERM)
     with StopRequest() as stop:

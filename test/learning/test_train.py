@@ -8,11 +8,13 @@ import sys
 
 from keypoint_perception.errors import ConfigError, ModelError, TrainingError
 from keypoint_perception.learning import step as stepping
+from keypoint_perception.learning import train as learning
 from keypoint_perception.learning import watch
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.health import Health
 from keypoint_perception.learning.journal import read_history
 from keypoint_perception.learning.resume import settings_of_run
+from keypoint_perception.learning.stopping import Budget, StopRequest
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model.checkpoint import load_checkpoint
 from keypoint_perception.model.network import NETWORKS
@@ -166,6 +168,20 @@ def test_two_processes_learn_what_one_learns(small, square_folder, tmp_path):
 def test_the_rate_warms_up_and_follows_a_cosine(step, done, expected):
     config = TrainConfig(learning_rate=1.0, warmup_steps=10, final_rate=0.1)
     assert stepping.learning_rate(config, step, done) == pytest.approx(expected)
+
+
+def test_several_processes_go_by_the_signals_and_the_clock_of_the_first():
+    class SecondOfTwo:
+        world_size = 2
+
+        def broadcast(self, own):
+            assert own[0] is None
+            return 'SIGINT asked for a stop', 45.0
+
+    budget = Budget(steps=None, minutes=1)
+    with StopRequest() as stop:
+        reason = learning._agree(SecondOfTwo(), stop, budget)
+    assert (reason, budget.done_by_time()) == ('SIGINT asked for a stop', 0.75)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
