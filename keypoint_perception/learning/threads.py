@@ -40,6 +40,10 @@ class Threads:
         if count:
             torch.set_num_threads(count)
 
+    def follow(self, session: Session) -> None:
+        """Measure with another run from now on."""
+        self._session = session
+
     def choose(self) -> None:
         """Measure one thread against all and take the faster."""
         if not self._free or self._most == 1:

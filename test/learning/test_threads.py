@@ -48,6 +48,16 @@ def test_a_slowed_down_run_measures_again(measured):
     assert measured.chosen[-1] == 2
 
 
+def test_another_run_is_followed_on_all_cores(measured):
+    measured.seconds[2] = 0.9
+    chooser = make()
+    chooser.choose()
+    chooser.follow(None)
+    measured.seconds[2] = 0.1
+    chooser.watch(45.0)
+    assert measured.chosen[-1] == 2
+
+
 def test_a_stated_number_is_kept(measured):
     chooser = make(count=1)
     chooser.choose()
