@@ -64,9 +64,8 @@ def train(
     from keypoint_perception.commands.progress import training_progress
     from keypoint_perception.evaluation.training_page import write_training_page
     from keypoint_perception.learning import train as learning
-    from keypoint_perception.learning.config import USUAL_STEPS
     from keypoint_perception.learning.recordings import prepare_frames, settings_of_store
-    from keypoint_perception.learning.resume import settings_of_run
+    from keypoint_perception.learning.resume import settings_of_run, step_limit
     from keypoint_perception.learning.stopping import Budget
     from keypoint_perception.model.checkpoint import has_checkpoint
     from keypoint_perception.model.onnx_export import export_model
@@ -81,7 +80,7 @@ def train(
     settings = settings_of_run(
         out, config, stated, resume=resume, defaults=settings_of_store(source)
     )
-    limit = settings.steps or (USUAL_STEPS if minutes is None else None)
+    limit = step_limit(settings, out, minutes=minutes, resume=resume)
     _make_directory(out)
     fabric = learning.make_fabric(settings)
     # the first process writes, whatever their number

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.config import from_values, read_config, to_values, TrainConfig
+from keypoint_perception.learning.config import (
+    from_values,
+    read_config,
+    read_yaml,
+    to_values,
+    TrainConfig,
+    USUAL_STEPS,
+)
 from keypoint_perception.model.checkpoint import load_checkpoint
 
 # What may be changed when a run goes on.
@@ -36,7 +43,9 @@ def settings_of_run(
     begun = from_values(load_checkpoint(out).state['config'])
     wanted = {name: value for name, value in stated.items() if value is not None}
     if path is not None:
-        wanted = to_values(read_config(path, stated))
+        named = {**read_yaml(path), **wanted}
+        checked = to_values(read_config(path, stated))
+        wanted = {name: checked[name] for name in named}
     before = to_values(begun)
     changed = [name for name, value in wanted.items() if value != before[name]]
     # of several seeds the best went on, and its own is what the run now has
@@ -50,3 +59,25 @@ def settings_of_run(
         )
         raise ConfigError(msg)
     return from_values(before, **{name: wanted[name] for name in changed if name in FREE})
+
+
+def step_limit(
+    settings: TrainConfig, out: Path, *, minutes: float | None, resume: bool
+) -> int | None:
+    """
+    Return after how many steps a run ends, None where its minutes say it alone.
+
+    :param minutes: budget of this process
+    :raises ConfigError: if a run that goes on has more steps than it would have without being
+        told, as one that began with minutes may have
+    """
+    if settings.steps or minutes is not None:
+        return settings.steps or None
+    done = load_checkpoint(out).state['step'] if resume else 0
+    if done > USUAL_STEPS:
+        msg = (
+            f'The run in {str(out)!r} has done {done} steps, more than the usual {USUAL_STEPS}; '
+            'say for how long it shall go on, with --steps or --minutes.'
+        )
+        raise ConfigError(msg)
+    return USUAL_STEPS
