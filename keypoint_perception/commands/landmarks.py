@@ -54,8 +54,8 @@ def landmarks(
         )
         export_model(model, replace(named, network_sha256=digest))
     Console().print(landmark_table(named.report))
-    if named.report['held_out_frames']:
-        error = named.report['held_out_error_percent']
+    error = named.report['held_out_error_percent']
+    if error is not None:
         print(f'{error:.2f} % on the {named.report["held_out_frames"]} labelled frames not used')
     print(f'{len(named.names)} points named from {len(named.report["stamps_ns"])} frames; wrote')
     for name in ('landmarks.json', 'keypointer.onnx', 'manifest.json'):

@@ -18,12 +18,12 @@ def implied_settings(named: dict) -> dict:
     """
     implied = {}
     if named.get('init'):
-        config = load_network(Path(named['init'])).config
+        config = load_network(Path(str(named['init']))).config
         implied = {
             name: getattr(config, name)
             for name in ('network', 'keypoints', 'width', 'norm', 'window', 'stacks')
         }
         implied['size'] = max(config.input_hw)
     if named.get('annotations'):
-        implied['keypoints'] = len(read_annotations(Path(named['annotations'])).names)
+        implied['keypoints'] = len(read_annotations(Path(str(named['annotations']))).names)
     return implied

@@ -20,13 +20,18 @@ def make_norm(kind: str, channels: int) -> nn.Module:
     :param kind: one of :data:`NORMS`
     """
     if kind == 'group':
-        return nn.GroupNorm(max(1, channels // 8), channels)
+        return nn.GroupNorm(_groups(channels), channels)
     if kind == 'instance':
         return nn.InstanceNorm2d(channels, affine=True)
     if kind == 'batch':
         return nn.BatchNorm2d(channels)
     msg = f'Norm {kind!r} is not known; known: {", ".join(NORMS)}.'
     raise ValueError(msg)
+
+
+def _groups(channels: int) -> int:
+    """Return how many groups of the same size, of 8 channels or some more, channels go into."""
+    return next(n for n in range(max(1, channels // 8), 0, -1) if channels % n == 0)
 
 
 class ConvBlock(nn.Sequential):

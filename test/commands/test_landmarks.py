@@ -132,6 +132,18 @@ def test_frames_not_used_are_scored(run_verb, model, recording, write_labels):
     assert 0 < report['held_out_error_percent'] < 20
 
 
+def test_frames_not_used_that_name_nothing_kept(run_verb, model, recording, write_labels):
+    labels = write_labels([*corner([*range(11), *range(12, 24)]), (11, 'seldom', 3, 40)])
+    # 23 of 24 frames, spread evenly, are all but the middle one
+    code, out, err = run_verb(
+        'landmarks', model, recording, '--frames', 23, '--annotations', labels
+    )
+    assert code == 0, err
+    report = json.loads((model / 'landmarks.json').read_text())['report']
+    assert (report['held_out_frames'], report['held_out_error_percent']) == (1, None)
+    assert 'not used' not in out
+
+
 def test_evaluation_scores_named_points_on_other_frames(
     run_verb, model, recording, write_labels, tmp_path
 ):
