@@ -72,8 +72,7 @@ def background_error(
     medians = _medians(images, episodes)
     others = dict(zip(medians, [*list(medians)[1:], *list(medians)[:1]], strict=True))
     errors: list[float] = []
-    asked = [i for i, episode in enumerate(episodes) if episode in medians][:ASKED]
-    for i in asked if len(medians) > 1 else []:
+    for i in _spread(episodes, medians) if len(medians) > 1 else []:
         mask = _in_front(images[i], medians[episodes[i]])
         if mask.mean() > LARGEST_SHARE:
             continue
@@ -82,6 +81,13 @@ def background_error(
         distance = np.linalg.norm(other - own, axis=-1)[_lies_on(own, mask)]
         errors += list(100 * distance / diagonal_px(*mask.shape))
     return BackgroundError(float(np.mean(errors)) if errors else float('nan'), len(errors))
+
+
+def _spread(episodes: np.ndarray, medians: dict) -> list[int]:
+    """Return the images to ask, spread evenly over those of episodes with a background."""
+    known = [i for i, episode in enumerate(episodes) if episode in medians]
+    count = min(len(known), ASKED)
+    return [known[place] for place in np.linspace(0, len(known) - 1, count).round().astype(int)]
 
 
 def _medians(images: list[np.ndarray], episodes: np.ndarray) -> dict[int, np.ndarray]:

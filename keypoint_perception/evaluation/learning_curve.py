@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from keypoint_perception.errors import ConfigError, SourceError
 from keypoint_perception.evaluation.detections import BATCH
+from keypoint_perception.evaluation.episodes import find_episodes
 from keypoint_perception.evaluation.regression import score_regression
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import diagonal_px, Fit
@@ -25,11 +26,13 @@ class LabelledFrames(NamedTuple):
 
     :param images: fitted to the network, (N, h, w, 3) uint8
     :param image_hw: heights and widths as recorded, (N, 2) px
+    :param episode: of each frame, as all frames of the recording have it, (N,)
     """
 
     stamps_ns: np.ndarray
     images: np.ndarray
     image_hw: np.ndarray
+    episode: np.ndarray
 
     def to_images(self, keypoints: np.ndarray) -> np.ndarray:
         """Return network px (N, K, 2) in px of the images as recorded."""
@@ -62,8 +65,9 @@ def gather_labelled(
     :raises SourceError: if no frame has one of these stamps
     """
     wanted = {int(stamp) for stamp in stamps_ns}
-    found = {}
+    found, recorded = {}, []
     for frame in frames:
+        recorded.append(frame.stamp_ns)
         # where two frames have one stamp the labels go to the first
         if frame.stamp_ns in wanted and frame.stamp_ns not in found:
             hw = frame.image.shape[:2]
@@ -74,10 +78,12 @@ def gather_labelled(
         msg = 'No frame of the recording has a label; the stamps must be those of its images.'
         raise SourceError(msg)
     stamps = sorted(found)
+    recorded = np.unique(np.array(recorded, np.int64))
     return LabelledFrames(
         np.array(stamps, np.int64),
         np.stack([found[stamp][0] for stamp in stamps]),
         np.array([found[stamp][1] for stamp in stamps], np.int64),
+        find_episodes(recorded)[np.searchsorted(recorded, stamps)],
     )
 
 
@@ -102,6 +108,7 @@ def score_moment(
         labels,
         names=names,
         diagonal_px=np.array([diagonal_px(*hw) for hw in frames.image_hw]),
+        episode=frames.episode,
     )
     return score.mean_explained, score.mean_error_percent
 

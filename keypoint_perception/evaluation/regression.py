@@ -107,6 +107,7 @@ def score_regression(
     *,
     names: tuple[str, ...],
     diagonal_px: float | np.ndarray,
+    episode: np.ndarray | None = None,
 ) -> RegressionScore:
     """
     Score learned keypoints against labels of the same frames.
@@ -120,6 +121,8 @@ def score_regression(
     :param labels: (N, L, 2) px, NaN where not labelled
     :param names: names of the L labelled points
     :param diagonal_px: diagonal of the images, one for all or (N,)
+    :param episode: of each frame, (N,); found by the stamps if None, which must then be those of
+        all frames, labelled or not
     :raises SourceError: if fewer than two frames are labelled
     """
     diagonal = np.broadcast_to(np.asarray(diagonal_px, np.float64), (len(stamps_ns),))
@@ -128,7 +131,7 @@ def score_regression(
     targets = np.asarray(labels, np.float64) / diagonal[:, None, None]
     labelled = np.isfinite(targets).all(axis=-1)  # (N, L)
     fitting = fitting_part(labelled.any(axis=1))
-    episode = find_episodes(stamps_ns)
+    episode = find_episodes(stamps_ns) if episode is None else episode
     points = tuple(
         _score_point(name, features, targets[:, j], labelled[:, j], fitting, episode)
         for j, name in enumerate(names)

@@ -33,7 +33,8 @@ class TrackingScore(NamedTuple):
     """
     Tracking at one clip length and one threshold.
 
-    Precision and recall are NaN where no learned or no labelled point moves in any clip.
+    Both are NaN where no labelled point moves in any clip, which then say nothing, and precision
+    where no learned point does.
 
     :param precision_by_keypoint: matches / clips in which it moves of each learned point, (K,)
     :param recall_by_label: the same of each labelled point, (L,)
@@ -124,7 +125,10 @@ def _score_clips(
         by_point.append(
             np.divide(matched, moving, where=moving > 0, out=np.full(len(moving), np.nan))
         )
-    return TrackingScore(frames, epsilon, *shares, len(clips), *by_point)
+    precision, recall = shares
+    if np.isnan(recall):
+        precision = float('nan')
+    return TrackingScore(frames, epsilon, precision, recall, len(clips), *by_point)
 
 
 def _match_clip(learned: np.ndarray, labelled: np.ndarray) -> ClipMatches:

@@ -53,8 +53,10 @@ def run_head(state: dict) -> list[str]:
     """Return the first words and figures on a run."""
     metrics = state.get('metrics', {})
     frames = sum(source.get('frames', 0) for source in state.get('sources', []))
+    learned = state.get('config', {}).get('keypoints', '–')
     figures = {
-        'keypoints': str(state.get('config', {}).get('keypoints', '–')),
+        # of those that were learned some may have been left out
+        'keypoints': str(metrics.get('health', {}).get('keypoints', learned)),
         'frames learned from': str(frames),
         'steps': str(metrics.get('steps', '–')),
         'minutes of learning': number(metrics.get('minutes'), '.1f'),

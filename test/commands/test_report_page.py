@@ -279,6 +279,16 @@ def test_page_of_a_run_on_a_phone(browser, model):
     assert asked_for(events) == {page.as_uri()}
 
 
+def test_keypoints_of_a_run_are_those_that_were_kept(model):
+    leave_run(model)
+    assert '<b>2</b>' in write_training_page(model).read_text()
+    path = model / 'checkpoint' / 'training.json'
+    state = json.loads(path.read_text())
+    state['metrics']['health'] = {'keypoints': 1}
+    path.write_text(json.dumps(state))
+    assert '<b>1</b>' in write_training_page(model).read_text()
+
+
 def test_the_browser_tells_of_errors(browser, tmp_path):
     page = tmp_path / 'bad.html'
     page.write_text('<img src="http://127.0.0.1:9/x.png"><script>console.error("no")</script>')

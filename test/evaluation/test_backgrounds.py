@@ -78,6 +78,21 @@ def test_without_images_there_is_nothing_to_compare():
     assert background_error(by_heart, [], [], np.zeros(0, np.int64)).pairs == 0
 
 
+def test_what_is_asked_is_spread_over_the_episodes():
+    images, frames, stamps = recording(episodes=2, frames=150)
+    for i, image in enumerate(images):
+        image[40:50] = 40
+        image[40:50, 10 + i % 80 : 20 + i % 80] = (0, 255, 0)
+    asked = []
+
+    def noting(pair):
+        asked.append(int(pair[0][10, 15, 0] > 150))
+        return by_heart(pair)
+
+    assert background_error(noting, images, frames, stamps).pairs == 64
+    assert (len(asked), sum(asked)) == (64, 32)
+
+
 def test_images_of_another_size_are_left_out():
     images, frames, stamps = recording()
     images[5] = images[5][:40]

@@ -54,6 +54,22 @@ def test_a_network_that_follows_the_label_explains_it():
     assert explained == pytest.approx(0.0, abs=1e-6)
 
 
+def test_episodes_are_those_of_all_frames():
+    step_ns = 50_000_000
+    frames = [frame(i * step_ns, i % 250) for i in range(1000)]
+    labelled = [i for burst in range(5) for i in range(200 * burst, 200 * burst + 5)]
+    kept = gather_labelled(frames, step_ns * np.array(labelled), (8, 16))
+    # twenty seconds between labels, but the recording did not pause
+    assert kept.episode.tolist() == [0] * 25
+    labels = np.array([[[i / 10, 3.0]] for i in labelled])
+
+    answers = iter(labels[:, 0, 0])
+    explained, _ = score_moment(
+        kept, labels, ('hand',), lambda images: [np.array([[next(answers), 1, 1]]) for _ in images]
+    )
+    assert explained > 0.99
+
+
 def test_the_first_moment_that_reaches_a_target():
     curve = [Moment(1, 10.0, 0.2, 5), Moment(2, 20.0, 0.5, 4), Moment(3, 30.0, 0.4, 4)]
     assert seconds_to(curve, 0.5) == 20.0

@@ -87,6 +87,12 @@ def test_label_missing_in_one_frame_is_left_out_of_that_clip():
     assert found[2.0] == (0.5, 1.0)
 
 
+def test_without_a_label_in_all_frames_of_a_clip_nothing_is_said():
+    label = walk(20, 1.0)
+    label[::5] = NAN
+    assert np.isnan(tracking(walk(20, 1.0), label)[2.0]).all()
+
+
 def test_u_is_not_v():
     assert tracking(walk(10, 5.0, 1.0), walk(10, 1.0, 5.0))[10.0] == (0.0, 0.0)
 
