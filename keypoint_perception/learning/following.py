@@ -1,7 +1,7 @@
 """
 Whether keypoints stay on what they are on: as it moves, and as it is turned at random.
 
-What is turned is the foreground alone, put on the unturned background of another clip::
+What is turned is the foreground alone, put on the unturned background of another pair::
 
     x' = b' + g(m) (g(x) - b')      b' a background, m the cut-out, g a random warp
 
