@@ -36,13 +36,25 @@ def open_compressed(data, format: str = '') -> EncodedImage:  # noqa: A002 (the 
     :raises EncodingError: if the bytes are no picture that OpenCV reads
     """
     encoding = format.split(';')[0].strip()
-    quoted = format[:MOST_QUOTED]
     content = np.frombuffer(data, np.uint8)
     if 'compressedDepth' in format:
         content = _depth_png(content, format)
+    return _open_picture(decode(content, format, cv2.IMREAD_UNCHANGED), encoding)
+
+
+def decode(content: np.ndarray, image_format: str, flags: int) -> np.ndarray:
+    """
+    Return the picture of a JPEG or PNG file as OpenCV has it.
+
+    :param content: the file's bytes, (n,) uint8
+    :param image_format: the message's format, for what is said
+    :param flags: of ``cv2.imdecode``
+    :raises EncodingError: if the bytes are no picture that OpenCV reads
+    """
+    quoted = image_format[:MOST_QUOTED]
     _check_jpeg(content)
     try:
-        picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+        picture = cv2.imdecode(content, flags) if content.size else None
     except cv2.error as error:
         msg = f'A compressed image ({quoted!r}) is broken ({error.err}); expected JPEG or PNG.'
         raise EncodingError(msg) from error
@@ -52,7 +64,7 @@ def open_compressed(data, format: str = '') -> EncodedImage:  # noqa: A002 (the 
             'kind; expected JPEG or PNG.'
         )
         raise EncodingError(msg)
-    return _open_picture(picture, encoding)
+    return picture
 
 
 def _check_jpeg(content: np.ndarray) -> None:

@@ -87,6 +87,10 @@ class Recording:
             end = self._write_all()
         except OSError as error:
             end = self._abandon(error)
+        except Exception:
+            self._close()  # a bug must not cost what has come
+            self._queue.close()
+            raise
         else:
             end = self._close() or end
         self._queue.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 import struct
 
-from keypoint_perception.errors import EncodingError
+from keypoint_perception.compressed import decode
 from keypoint_perception.ros.cdr import read_compressed_image, read_image
 from keypoint_perception.ros.messages import to_rgb
 from keypoint_perception.ros.recording_queue import Waiting
@@ -18,6 +18,8 @@ IMAGE_TYPES = (RAW_TYPE, COMPRESSED_TYPE)
 RATE_TOLERANCE = 0.25
 STAMPS_REMEMBERED = 64
 SMALL_PX = 64
+# A clock that is back by more has jumped; messages of several topics overtake each other by less.
+JUMP_NS = 1_000_000_000
 DEEP = ('16', '32', '64')  # bits of a pixel's channel, as encodings name them
 
 
@@ -86,7 +88,12 @@ class MotionGate:
 
         :raises EncodingError: if the picture cannot be read; the image is not taken
         """
-        if self._moves(item):
+        moves, passed = self._moves(item), []
+        if self._jumped_back(item.log_ns):
+            passed = list(self._before)
+            self._before.clear()
+            self._moved_ns = None
+        if moves:
             self._moved_ns = item.log_ns
         since_ns = None if self._moved_ns is None else item.log_ns - self._moved_ns
         self._before.append(item)
@@ -94,11 +101,16 @@ class MotionGate:
             kept = [i for i in self._before if item.log_ns - i.log_ns <= self._context_ns]
             gone = [i for i in self._before if item.log_ns - i.log_ns > self._context_ns]
             self._before.clear()
-            return kept, gone
-        gone = []
+            return kept, passed + gone
+        gone = passed
         while item.log_ns - self._before[0].log_ns > self._context_ns:
             gone.append(self._before.popleft())
         return [], gone
+
+    def _jumped_back(self, log_ns: int) -> bool:
+        """Return whether the clock jumped back, as in a loop of a bag, and not just a little."""
+        latest = max([i.log_ns for i in self._before] + [self._moved_ns or log_ns])
+        return latest - log_ns > max(self._context_ns, JUMP_NS)
 
     def left(self) -> list[Waiting]:
         """Return the images that wait for motion when recording ends."""
@@ -137,10 +149,7 @@ def small_grey(msgtype: str, data: bytes) -> np.ndarray | None:
         if 'compressedDepth' in message.format:
             return None
         octets = np.frombuffer(message.data, np.uint8)
-        picture = cv2.imdecode(octets, cv2.IMREAD_REDUCED_GRAYSCALE_4) if len(octets) else None
-        if picture is None:
-            msg = f'A compressed image ({message.format!r}) cannot be decoded.'
-            raise EncodingError(msg)
+        picture = decode(octets, message.format, cv2.IMREAD_REDUCED_GRAYSCALE_4)
     else:
         message = read_image(data)
         if is_deep(message.encoding):

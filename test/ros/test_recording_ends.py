@@ -1,5 +1,7 @@
 """The end of a recording loses nothing that has arrived, however it comes."""
 
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
@@ -68,3 +70,35 @@ def test_what_has_arrived_is_recorded(peer, tmp_path, alive, messages_in):
     assert messages_in(tmp_path / 'run') == 3
     node.destroy_node()
     context.try_shutdown()
+
+
+def test_what_fails_in_between_costs_nothing_that_came_before(ros_domain, tmp_path, monkeypatch):
+    del ros_domain
+    from keypoint_perception.frames.bag_writer import BagWriter
+    from keypoint_perception.ros.recorded_topic import TopicCounts, TopicOrigin
+    from keypoint_perception.ros.recorder_settings import RecorderSettings
+    from keypoint_perception.ros.recording import Recording
+    from keypoint_perception.ros.recording_queue import RecordingQueue, Waiting
+    from rosbags.rosbag2 import Reader
+
+    topic = SimpleNamespace(
+        name='/numbers', origin=TopicOrigin('std_msgs/msg/String'), counts=TopicCounts()
+    )
+    queue = RecordingQueue(1000)
+    for number in range(3):
+        queue.put(Waiting(topic, number, number, bytes([number]) * 8))
+    settings = RecorderSettings(disk_floor=0)
+    bag = BagWriter(tmp_path / 'run')
+    recording = Recording(bag, queue, settings, lambda: {'/numbers': topic.counts}, print)
+
+    def choose(item):
+        if item.log_ns == 2:
+            raise RuntimeError('a bug')
+        return [item]
+
+    monkeypatch.setattr(recording, '_chosen', choose)
+    with pytest.raises(RuntimeError, match='a bug'):
+        recording.run()
+    assert queue.closed
+    with Reader(tmp_path / 'run') as reader:
+        assert [stamp for _, stamp, _ in reader.messages()] == [0, 1]

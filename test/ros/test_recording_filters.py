@@ -1,5 +1,8 @@
 """What the recorder leaves out, worked by hand."""
 
+import struct
+import zlib
+
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
@@ -115,6 +118,34 @@ def test_depth_alone_is_kept(make_image):
     data = array.array('B', bytes(48 * 128))
     items = [waiting(make_image, t, 0, encoding='16UC1', step=128, data=data) for t in (0, 10, 20)]
     assert gate_run(MotionGate(5, 0), items)[0] == [0, 10, 20]
+
+
+def test_a_clock_that_jumps_back_does_not_keep_what_is_still(make_image):
+    from keypoint_perception.ros.recording_filters import MotionGate
+
+    moved = [waiting(make_image, 10_000, 0), waiting(make_image, 10_100, 30)]
+    still = [waiting(make_image, 1_000 + 100 * i, 30) for i in range(5)]
+    kept, gone, left = gate_run(MotionGate(16.0, 150 * MS), moved + still)
+    assert kept == [10_000, 10_100]
+    assert (gone, left) == ([1000, 1100, 1200], [1300, 1400])
+
+
+def test_a_picture_that_cannot_be_read_is_said(make_image):
+    from keypoint_perception.errors import EncodingError
+    from keypoint_perception.ros.recording_filters import small_grey
+    from rclpy.serialization import serialize_message
+    from sensor_msgs.msg import CompressedImage
+
+    head = struct.pack('>IIBBBBB', 60_000, 60_000, 8, 2, 0, 0, 0)
+    png = b'\x89PNG\r\n\x1a\n'
+    for kind, content in ((b'IHDR', head), (b'IDAT', zlib.compress(b'')), (b'IEND', b'')):
+        sizes = len(content), zlib.crc32(kind + content)
+        png += struct.pack('>I', sizes[0]) + kind + content + struct.pack('>I', sizes[1])
+    jpeg = b'\xff\xd8\xff\xc0' + struct.pack('>HBHHB', 11, 8, 65_535, 65_535, 1) + bytes(8)
+    for data, sentence in ((png, 'is broken'), (jpeg, 'claims to have 65535x65535 pixels')):
+        message = serialize_message(CompressedImage(format='x', data=data))
+        with pytest.raises(EncodingError, match=sentence):
+            small_grey('sensor_msgs/msg/CompressedImage', message)
 
 
 def test_queue_is_bounded_in_bytes():
