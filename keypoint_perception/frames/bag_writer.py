@@ -140,8 +140,10 @@ class BagWriter:
 
         The counts of ``metadata.yaml`` may be older than the files if it cannot be written.
         """
-        self._file.abandon()
-        self.write_metadata()
+        try:
+            self._file.abandon()
+        finally:
+            self.write_metadata()
 
     def _is_full(self, log_ns: int, more: int) -> bool:
         span = self._files[-1][1]

@@ -31,6 +31,7 @@ END_MARK = struct.pack('<BQI', 0x0F, 4, 0) + struct.pack('<BQQQI', 0x02, 20, 0, 
 CHUNK_BYTES = 4 << 20
 COMPRESSIONS = ('none', 'zstd')
 HEAD_BYTES = 9  # of a record: its kind and its length
+CLOSED = -1  # no number of a file
 PRIVATE_KIND = 0x80
 MAX_PIECES = 512  # of one write; the kernel takes 1,024
 
@@ -206,8 +207,10 @@ class _WholeStream:
             raise
 
     def close(self) -> None:
-        """Give the file back."""
-        os.close(self.handle)
+        """Give the file back, once: its number may be another file's afterwards."""
+        handle, self.handle = self.handle, CLOSED
+        if handle != CLOSED:
+            os.close(handle)
 
 
 def dump_yaml(values: object) -> str:

@@ -115,6 +115,17 @@ file.abandon()
 """
 
 
+def test_a_file_is_given_back_once(tmp_path):
+    file = McapFile(tmp_path / 'a.mcap')
+    number = file._stream.handle
+    file.close('')
+    with (tmp_path / 'other').open('wb') as other:
+        assert other.fileno() == number  # which the next file gets
+        file.abandon()
+        other.write(b'still open')
+    assert (tmp_path / 'other').read_bytes() == b'still open'
+
+
 def test_failed_write_leaves_a_whole_file(tmp_path):
     assert resource.RLIMIT_FSIZE is not None
     path = tmp_path / 'a.mcap'
