@@ -12,14 +12,13 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 
-CAMERA_INFO_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED_QOS = QoSProfile(
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 # The depth image of a picture may come before the picture, and another one before that is needed.
-DEPTH_QOS = QoSProfile(depth=4, reliability=ReliabilityPolicy.BEST_EFFORT)
+DEPTH_IMAGES = 4
 
 
 class GeometryInput:
@@ -35,11 +34,18 @@ class GeometryInput:
         self._topic = topics['camera_info']
         self._latched = False
         overriding = {'qos_overriding_options': QoSOverridingOptions.with_default_policies()}
-        self._camera_info = self._subscribe_calibration(CAMERA_INFO_QOS, **overriding)
+        # profiles of its own: what the user overrides, rclpy writes into them
+        self._repeated_qos = _newest(1)
+        self._camera_info = self._subscribe_calibration(self._repeated_qos, **overriding)
         self._depth = None
         if geometry.settings.depth:
             self._depth = node.create_subscription(
-                Image, topics['depth'], geometry.put_depth, DEPTH_QOS, raw=True, **overriding
+                Image,
+                topics['depth'],
+                geometry.put_depth,
+                _newest(DEPTH_IMAGES),
+                raw=True,
+                **overriding,
             )
 
     def _subscribe_calibration(self, qos: QoSProfile, **options):
@@ -63,7 +69,7 @@ class GeometryInput:
             self._latched = latched
             self._node.destroy_subscription(self._camera_info)
             self._camera_info = self._subscribe_calibration(
-                LATCHED_QOS if latched else CAMERA_INFO_QOS
+                LATCHED_QOS if latched else self._repeated_qos
             )
 
     def close(self) -> None:
@@ -71,6 +77,10 @@ class GeometryInput:
         self._node.destroy_subscription(self._camera_info)
         if self._depth is not None:
             self._node.destroy_subscription(self._depth)
+
+
+def _newest(depth: int) -> QoSProfile:
+    return QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 def geometry_topics(node: LifecycleNode, source: Callable[[str], str]) -> dict[str, str]:

@@ -1,18 +1,25 @@
 """Where a camera's calibration and depth are looked for, and what the parameters ask for."""
 
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from keypoint_perception.ros.geometry_input import geometry_settings, geometry_topics
+from keypoint_perception.ros.geometry_input import (
+    geometry_settings,
+    geometry_topics,
+    GeometryInput,
+)
 from keypoint_perception.ros.parameters import check_parameters
+import rclpy
+from rclpy.lifecycle import LifecycleNode
 
 
 @pytest.fixture
 def topics(ros_domain):
     """Return a function that resolves the topics of a camera in a node with remappings."""
     del ros_domain
-    import rclpy
 
     def resolve(camera, *remaps, namespace='/arm'):
         context = rclpy.Context()
@@ -77,3 +84,25 @@ def test_parameters_reach_the_settings():
     plain = geometry_settings(check_parameters({}))
     assert not plain.calibrated
     assert plain.filter.kind == 'none'
+
+
+def test_what_is_overridden_for_one_camera_holds_for_no_other(ros_domain):
+    del ros_domain
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    overridden = 'qos_overrides./left/{}.subscription.reliability:=reliable'
+    arguments = ['--ros-args']
+    for topic in ('camera_info', 'depth'):
+        arguments += ['-p', overridden.format(topic)]
+    node = LifecycleNode('n', context=context, cli_args=arguments)
+    geometry = SimpleNamespace(
+        settings=SimpleNamespace(depth=True), put_depth=print, put_camera_info=print
+    )
+    for camera, expected in (('left', 'RELIABLE'), ('right', 'BEST_EFFORT')):
+        topics = {name: f'/{camera}/{name}' for name in ('camera_info', 'depth')}
+        made = GeometryInput(node, topics, geometry)
+        for subscription in (made._camera_info, made._depth):
+            assert subscription.qos_profile.reliability.name == expected
+        made.close()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
