@@ -30,6 +30,7 @@ WELL_AFTER = 10
 ASK_AGAIN_S = 0.25
 # Each engine that hangs keeps its memory and a thread.
 MOST_HANGING = 3
+CLEANED_UP = 'the node was cleaned up meanwhile.'
 
 
 class EngineKeeper:
@@ -141,6 +142,9 @@ class EngineKeeper:
     def unload(self) -> None:
         """Give the engine back."""
         self._life += 1
+        waiting, self._next = self._next, None
+        if waiting is not None:
+            waiting[1](CLEANED_UP)
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
@@ -172,7 +176,7 @@ class EngineKeeper:
             done(in_words(result))
         elif life != self._life:
             result.engine.close()
-            done('the node was cleaned up meanwhile.')
+            done(CLEANED_UP)
         elif waiting is not None:
             result.engine.close()
             done('another one was asked for meanwhile.')

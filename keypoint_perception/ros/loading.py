@@ -73,16 +73,24 @@ def load_warm(
             max_batch=batch_sizes,
             progress=progress,
         )
-        black = np.zeros((batch_sizes, *engine.input_hw, 3), np.uint8)
-        for _ in range(WARM_UP_RUNS):
-            for size in range(1, batch_sizes + 1):
-                engine.run(black[:size])
-        return Loaded(engine, model_identity(wish.model_dir))
+        try:
+            return _warm(engine, wish, batch_sizes)
+        except BaseException:
+            engine.close()  # what it holds on a GPU is not given back by itself
+            raise
     except PerceptionError:
         raise
     except Exception as error:  # a library's own
         msg = f'The engine does not run {wish.model!r}: {type(error).__name__}: {error}.'
         raise EngineError(msg) from error
+
+
+def _warm(engine: Engine, wish: Wish, batch_sizes: int) -> Loaded:
+    black = np.zeros((batch_sizes, *engine.input_hw, 3), np.uint8)
+    for _ in range(WARM_UP_RUNS):
+        for size in range(1, batch_sizes + 1):
+            engine.run(black[:size])
+    return Loaded(engine, model_identity(wish.model_dir))
 
 
 def check_wish(wish: Wish) -> None:

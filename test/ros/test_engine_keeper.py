@@ -181,6 +181,19 @@ def test_an_engine_built_for_a_node_that_was_cleaned_up_is_given_back(stage):
     assert all(engine.closed for engine in stage.engines)
 
 
+def test_what_waits_for_a_node_that_was_cleaned_up_is_not_built(stage):
+    said = {'second': [], 'third': []}
+    for name, reasons in said.items():
+        stage.keeper.exchange(Wish(name, 'fake', 1), reasons.append)
+    stage.keeper.deactivate(PATIENCE_S)
+    stage.keeper.unload()
+    stage.call_soon()
+    asked = ['the node was cleaned up meanwhile.']
+    assert said == {'second': asked, 'third': asked}
+    assert not stage.keeper.loading
+    assert (stage.keeper.engine, len(stage.engines)) == (None, 2)
+
+
 def hang(stage):
     """Have a new engine hang, and return its gate."""
     gate = stage.answers['hangs'] = Gate('late')

@@ -1,0 +1,25 @@
+"""An engine that does not get warm is given back."""
+
+from keypoint_perception.errors import EngineError
+from keypoint_perception.ros.loading import load_warm, Wish
+import pytest
+
+
+class Cold:
+    """An engine that has no memory for what it is asked."""
+
+    input_hw = (8, 8)
+    closed = False
+
+    def run(self, images):
+        raise RuntimeError(f'no memory for {len(images)}')
+
+    def close(self):
+        self.closed = True
+
+
+def test_an_engine_that_does_not_get_warm_is_given_back(tmp_path):
+    engine = Cold()
+    with pytest.raises(EngineError, match=r"does not run '.*': RuntimeError: no memory for 1\."):
+        load_warm(lambda *_, **__: engine, Wish(str(tmp_path), 'fake', 1), 2)
+    assert engine.closed
