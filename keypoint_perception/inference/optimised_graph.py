@@ -77,9 +77,17 @@ def open_optimised(key: GraphKey, optimise: Callable[[Path], object], load: Call
     graph = _find(folder, key)
     if graph is not None:
         return load(graph)
-    with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
-        path = Path(directory) / 'graph.onnx'
-        session = optimise(path)
+    try:
+        directory = tempfile.TemporaryDirectory(prefix='keypoint_perception_')
+    except OSError as error:
+        log.info('Optimised graphs are not kept: %s.', error.strerror or error)
+        return optimise(None)
+    with directory as name:
+        path = Path(name) / 'graph.onnx'
+        try:
+            session = optimise(path)
+        except EngineError:
+            return optimise(None)  # there may be no room for the graph; else this says what it is
         _keep(folder, key, path)
     return session
 

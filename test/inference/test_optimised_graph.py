@@ -3,7 +3,9 @@
 from dataclasses import replace
 import json
 import logging
+import tempfile
 
+from keypoint_perception.errors import EngineError
 from keypoint_perception.inference import optimised_graph
 from keypoint_perception.inference.engine import load_engine
 from keypoint_perception.inference.optimised_graph import GraphKey, open_optimised, processor
@@ -96,6 +98,24 @@ def test_nothing_fails_where_nothing_can_be_kept(opened, cache, monkeypatch):
     monkeypatch.setenv('KEYPOINT_PERCEPTION_ENGINE_CACHE', str(cache.parent / 'file' / 'cache'))
     assert opened() == 'made'
     assert opened() == 'made'
+
+
+def test_nothing_fails_without_a_place_for_temporary_files(opened, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'none'))
+    assert opened() == 'made'
+
+
+def test_nothing_fails_where_there_is_no_room_for_the_graph(cache):
+    asked = []
+
+    def optimise(path):
+        asked.append(path)
+        if path is not None:
+            raise EngineError('No space left on device.')
+        return 'made'
+
+    assert open_optimised(KEY, optimise, None) == 'made'
+    assert len(asked) == 2
 
 
 def test_graphs_unused_for_longest_make_room(opened, cache, monkeypatch):
