@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import cv2
 from keypoint_perception.errors import CalibrationError
+from keypoint_perception.ros import camera_model
 from keypoint_perception.ros.camera_model import CameraModel
 import numpy as np
 import pytest
@@ -113,6 +114,17 @@ def test_opencv_distorts_the_answer_back(model):
     project = cv2.fisheye.projectPoints if model == 'equidistant' else cv2.projectPoints
     back, _ = project(points, np.zeros(3), np.zeros(3), matrix, np.array(STRONG[model]))
     np.testing.assert_allclose(back.reshape(-1, 2), uv, atol=1e-3)
+
+
+def test_slanted_lenses_are_undone_in_three_steps(monkeypatch):
+    # Newton's method doubles the digits with each; with a wrong slope half of them take five
+    monkeypatch.setattr(camera_model, 'ITERATIONS', 3)
+    d = (0.1, 0.05, 0.05, 0.08, 0.0)
+    points = np.random.default_rng(0).uniform(-0.5, 0.5, (200, 2))
+    rays = np.column_stack([points, np.ones(200)])
+    uv, _ = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), np.eye(3), np.array(d))
+    found = camera_model._undistort_brown(uv[:, 0], d)
+    np.testing.assert_allclose(found, points, atol=1e-8)
 
 
 def test_there_is_no_ray_beyond_the_fold():
