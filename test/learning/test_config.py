@@ -30,7 +30,10 @@ def test_command_line_goes_before_file_before_default(tmp_path):
             'learning_rat: 1',
             r"train\.yaml: the file has no 'learning_rat'; known: annotations, batch_s",
         ),
-        ('objective_settings: {sigm: 1}', "objective_settings has no 'sigm'; known: angle, sigma"),
+        (
+            'objective_settings: {sigm: 1}',
+            "objective_settings has no 'sigm'; known: angle, colour, s",
+        ),
         ('weights: {pixels: 1}', "weights of default has no 'pixels'; known: agree, aside, "),
         ('weights: {pixel: -1}', r'weights\.pixel: must be a number that is not negative, got -1'),
         (
