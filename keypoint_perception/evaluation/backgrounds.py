@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import cv2
 from keypoint_perception.evaluation.episodes import find_episodes
 from keypoint_perception.evaluation.equivariance import Detector
+from keypoint_perception.evaluation.spread import spread_evenly
 from keypoint_perception.keypoints import diagonal_px
 import numpy as np
 
@@ -72,7 +73,8 @@ def background_error(
     medians = _medians(images, episodes)
     others = dict(zip(medians, [*list(medians)[1:], *list(medians)[:1]], strict=True))
     errors: list[float] = []
-    for i in _spread(episodes, medians) if len(medians) > 1 else []:
+    known = np.flatnonzero(np.isin(episodes, list(medians)))
+    for i in spread_evenly(known, ASKED) if len(medians) > 1 else []:
         mask = _in_front(images[i], medians[episodes[i]])
         if mask.mean() > LARGEST_SHARE:
             continue
@@ -81,13 +83,6 @@ def background_error(
         distance = np.linalg.norm(other - own, axis=-1)[_lies_on(own, mask)]
         errors += list(100 * distance / diagonal_px(*mask.shape))
     return BackgroundError(float(np.mean(errors)) if errors else float('nan'), len(errors))
-
-
-def _spread(episodes: np.ndarray, medians: dict) -> list[int]:
-    """Return the images to ask, spread evenly over those of episodes with a background."""
-    known = [i for i, episode in enumerate(episodes) if episode in medians]
-    count = min(len(known), ASKED)
-    return [known[place] for place in np.linspace(0, len(known) - 1, count).round().astype(int)]
 
 
 def _medians(images: list[np.ndarray], episodes: np.ndarray) -> dict[int, np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from keypoint_perception.evaluation.page import css_colour, dot
+from keypoint_perception.evaluation.spread import spread_evenly
 import numpy as np
 
 WIDTH, HEIGHT = 720, 220
@@ -161,9 +162,7 @@ def reliability_charts(bins: Sequence[Mapping]) -> str:
 
 def thin(values: np.ndarray) -> np.ndarray:
     """Return at most :data:`MOST_POINTS` of some values, evenly spread."""
-    values = np.asarray(values)
-    count = min(len(values), MOST_POINTS)
-    return values[np.linspace(0, len(values) - 1, count).round().astype(int)] if count else values
+    return spread_evenly(np.asarray(values), MOST_POINTS)
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import cv2
 from keypoint_perception.drawing import draw_keypoints, Edge
+from keypoint_perception.evaluation.spread import spread_evenly
 from keypoint_perception.evaluation.video import constant_rate_hz
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
@@ -93,8 +94,7 @@ class Film:
 
     def stills(self) -> list[np.ndarray]:
         """Return some of its pictures, spread evenly, (H, W, 3) uint8 RGB each."""
-        count = min(_STILLS, len(self._pictures))
-        chosen = np.linspace(0, len(self._pictures) - 1, count).round().astype(int)
+        chosen = spread_evenly(np.arange(len(self._pictures)), _STILLS)
         return [
             cv2.cvtColor(cv2.imdecode(self._pictures[i], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
             for i in chosen

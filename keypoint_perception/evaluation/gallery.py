@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 from keypoint_perception.drawing import keypoint_colour, tile_pictures
+from keypoint_perception.evaluation.spread import spread_evenly
 import numpy as np
 
 CROP_PX = 96
@@ -43,8 +44,7 @@ class Gallery:
 
     def strip(self, keypoint: int) -> np.ndarray:
         """Return a keypoint's crops, four in a row, with its mark in the middle of each."""
-        count = min(self._frames, len(self._crops))
-        chosen = np.linspace(0, len(self._crops) - 1, count).round().astype(int)
+        chosen = spread_evenly(np.arange(len(self._crops)), self._frames)
         pictures = [self._crops[i][keypoint].copy() for i in chosen]
         centre = (CROP_PX // 2, CROP_PX // 2)
         for picture in pictures:

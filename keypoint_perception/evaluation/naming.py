@@ -17,6 +17,7 @@ from keypoint_perception.evaluation.landmarks import (
     WITHIN_PERCENT,
 )
 from keypoint_perception.evaluation.report import now, without_nan
+from keypoint_perception.evaluation.spread import spread_evenly
 from keypoint_perception.keypoints import diagonal_px, Fit
 from keypoint_perception.landmarks import Landmarks
 import numpy as np
@@ -125,13 +126,6 @@ def score_named(
         return None
     error = float(np.mean([point['error_percent'] for point in points]))
     return {'error_percent': error, 'points': points}
-
-
-def spread_evenly(indices: np.ndarray, count: int) -> np.ndarray:
-    """Return ``count`` of some indices, evenly spread, the first and the last among them."""
-    if count >= len(indices):
-        return indices
-    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
 
 
 def _in_network_px(
