@@ -18,7 +18,7 @@ import logging
 from keypoint_perception.keypoints import diagonal_px
 from keypoint_perception.learning.following import turn_foreground
 from keypoint_perception.learning.foreground import cut_out
-from keypoint_perception.learning.scenes import medians, one_scene
+from keypoint_perception.learning.scenes import medians, scene_of
 from keypoint_perception.learning.warps import random_warp, WarpConfig
 from keypoint_perception.model.layers import normalise
 from keypoint_perception.model.network import evidence, Keypointer
@@ -52,7 +52,7 @@ def calibrate(
     """
     network.calibration.copy_(torch.tensor([1.0, 0.0]))
     found = network(frames).float()[..., :2]  # (N, K, 2)
-    still = medians(frames, one_scene(frames) if scene is None else scene)
+    still = medians(frames, scene_of(frames, scene))
     doubts, right = _ask(network, frames, still, found, seed)
     if len(right) < LEAST_ANSWERS:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from keypoint_perception.keypoints import diagonal_px
-from keypoint_perception.learning.scenes import centred, one_scene
+from keypoint_perception.learning.scenes import centred, scene_of
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ def examine(network: Keypointer, frames: Tensor, scene: Tensor | None = None) ->
     uv = found[..., :2]
     diagonal = diagonal_px(*frames.shape[1:3])
     extent = torch.cdist(uv, uv).flatten(1).amax(dim=1).median()
-    away = centred(uv, one_scene(frames) if scene is None else scene)
+    away = centred(uv, scene_of(frames, scene))
     spread = away.square().sum(-1).mean(dim=0).sqrt()
     return Health(
         extent=float(extent) / diagonal,

@@ -11,7 +11,7 @@ asked for, or until all the rest can be told. No labels are needed.
 from __future__ import annotations
 
 from keypoint_perception.keypoints import diagonal_px
-from keypoint_perception.learning.scenes import centred, members, one_scene
+from keypoint_perception.learning.scenes import centred, members, scene_of
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ def choose_keypoints(
     :param count: how many to return exactly; None = as many as are worth it
     :param scene: number of each frame's scene, (N,) int; one for all if None
     """
-    scene = one_scene(frames) if scene is None else scene
+    scene = scene_of(frames, scene)
     found = torch.cat([network(some).float().cpu() for some in frames.split(AT_ONCE)])  # (N, K, 3)
     kept = useful_keypoints(found, frames, scene)
     ranked, left = by_what_they_tell(centred(found[:, kept, :2], scene))
@@ -61,7 +61,7 @@ def useful_keypoints(found: Tensor, frames: Tensor, scene: Tensor | None = None)
     :param frames: (N, H, W, 3) uint8
     :param scene: number of each frame's scene, (N,) int; one for all if None
     """
-    scene = one_scene(frames) if scene is None else scene
+    scene = scene_of(frames, scene)
     uv, diagonal = found[..., :2], diagonal_px(*frames.shape[1:3])
     static = static_share(uv, frames.cpu(), scene)
     useful = moving(centred(uv, scene), diagonal) & (static < OFTEN)

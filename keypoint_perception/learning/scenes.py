@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 
-def one_scene(frames: Tensor) -> Tensor:
-    """Return the scene of each of N frames where all are of the same one, (N,) int."""
-    return torch.zeros(len(frames), dtype=torch.int64)
+def scene_of(frames: Tensor, scene: Tensor | None = None) -> Tensor:
+    """Return the scene of each of N frames, (N,) int: as given, or one for all."""
+    return torch.zeros(len(frames), dtype=torch.int64) if scene is None else scene
 
 
 def centred(values: Tensor, scene: Tensor) -> Tensor:

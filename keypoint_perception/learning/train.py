@@ -65,10 +65,7 @@ def train(
             )
             threads.follow(session)
         watch = Watch(session, fabric, out, budget, report, threads)
-        while True:
-            reason = _agree(fabric, stop, budget) or budget.reason(session.step)
-            if reason is not None:
-                break
+        while (reason := _agree(fabric, stop, budget) or budget.reason(session.step)) is None:
             began = time.perf_counter()
             rate = learning_rate(config, session.step, budget.done(session.step))
             loss, terms = step(rate)

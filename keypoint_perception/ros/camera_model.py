@@ -217,8 +217,8 @@ def _undistort_brown(distorted: np.ndarray, d: tuple[float, ...]) -> np.ndarray:
             bent = tangential * (s + 2 * squares) + swapped * product
             miss = point * factor + bent - goal
             across = 2 * swapped * point
-            along = factor + 2 * slope * squares + 6 * tangential * point
-            along = along + 2 * swapped * point[::-1]
+            along = factor + 2 * slope * squares
+            along += 6 * tangential * point + 2 * swapped * point[::-1]
             mixed = product * slope + across[0] + across[1]
             area = along[0] * along[1] - mixed * mixed
             near = np.abs(miss).max(0) < TOLERANCE

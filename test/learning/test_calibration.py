@@ -2,7 +2,7 @@
 
 from keypoint_perception.learning import calibration
 from keypoint_perception.learning.calibration import _ask, _disc, _hide, calibrate, fit_logistic
-from keypoint_perception.learning.scenes import medians, one_scene
+from keypoint_perception.learning.scenes import medians, scene_of
 from keypoint_perception.model.network import evidence, Keypointer, NetworkConfig
 import pytest
 import torch
@@ -95,7 +95,7 @@ def finds_the_square_on_still_ground(frames):
 def test_what_is_in_front_is_asked_for_on_still_ground():
     frames = torch.maximum(square_frames(), GROUND)
     found = finds_the_square_on_still_ground(frames)[..., :2]
-    still = medians(frames, one_scene(frames))
+    still = medians(frames, scene_of(frames))
     _, right = _ask(finds_the_square_on_still_ground, frames, still, found, 0)
     assert len(right) >= 4 * 12 - 2 and right.mean() == 1.0
 
@@ -109,7 +109,7 @@ def test_what_is_on_the_ground_is_asked_for_where_that_moves():
         return torch.where(still[:, None, None], fixed, torch.zeros(len(images), 1, 3))
 
     found = fixed[:2].expand(len(frames), 1, 2)
-    still = medians(frames, one_scene(frames))
+    still = medians(frames, scene_of(frames))
     _, right = _ask(stays_while_the_ground_does, frames, still, found, 0)
     assert right.mean() == 0.0
 
@@ -133,7 +133,7 @@ def test_only_what_is_painted_over_is_hidden():
     network = Knowing(NetworkConfig(keypoints=2, input_hw=(64, 64), width=8)).eval()
     frames = square_frames()
     with torch.no_grad():
-        still = medians(frames, one_scene(frames))
+        still = medians(frames, scene_of(frames))
         doubts = _hide(network, frames, still, network(frames)[..., :2])
         # of the two keypoints, in turns, the second lies where nothing is: nothing hides it
         assert len(doubts) == 2 * len(frames)
