@@ -1,6 +1,6 @@
 """Variants of a configuration from a command line."""
 
-from keypoint_perception.errors import ConfigError
+from keypoint_perception.errors import ConfigError, ModelError
 from keypoint_perception.learning.config import read_config
 from keypoint_perception.learning.variants import changed, read_change, resolve, variants_of
 import pytest
@@ -95,7 +95,13 @@ def test_all_settings_are_known_for_comparison(tmp_path):
     assert named == {'width': 8}
     assert (values['seed'], values['width'], values['size']) == (4, 8, 128)
     named, values = resolve({'objective': 'supervised'}, seed=0, annotations=labels)
-    assert (named['objective'], named['annotations']) == ('supervised', str(labels))
+    assert named == {
+        'objective': 'supervised',
+        'annotations': str(labels),
+        'objective_settings': {'fraction': 1.0},
+    }
     assert values['keypoints'] == 3
+    with pytest.raises(ModelError, match="'3'"):
+        resolve({'init': 3}, seed=0, annotations=None)
     with pytest.raises(ConfigError, match='annotations'):
         resolve({'objective': 'supervised'}, seed=0, annotations=None)
