@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from keypoint_perception.errors import CalibrationError
-from keypoint_perception.ros.camera_model import CameraModel
+from keypoint_perception.geometry.camera_model import CameraModel
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo
 

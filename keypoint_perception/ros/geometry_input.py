@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from keypoint_perception.geometry.point_filter import FilterSettings
 from keypoint_perception.ros.geometry import Geometry, GeometrySettings
 from keypoint_perception.ros.parameters import NodeParameters
-from keypoint_perception.ros.point_filter import FilterSettings
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions

@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 import cv2
-from keypoint_perception.ros.camera_model import CameraModel
+from keypoint_perception.geometry.camera_model import CameraModel
+from keypoint_perception.geometry.point_filter import FilterSettings
 from keypoint_perception.ros.cdr import ImageHeader
 from keypoint_perception.ros.geometry import Geometry, GeometrySettings, PATIENCE_S
-from keypoint_perception.ros.point_filter import FilterSettings
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image

@@ -4,7 +4,7 @@ import threading
 from types import SimpleNamespace
 
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.ros.depth import (
+from keypoint_perception.geometry.depth import (
     check_registered,
     depth_at,
     DepthBuffer,

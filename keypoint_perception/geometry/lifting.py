@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from keypoint_perception.ros.camera_model import CameraModel
+from keypoint_perception.geometry.camera_model import CameraModel
 import numpy as np
 
 

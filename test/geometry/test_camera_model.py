@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import cv2
 from keypoint_perception.errors import CalibrationError
-from keypoint_perception.ros import camera_model
-from keypoint_perception.ros.camera_model import CameraModel
+from keypoint_perception.geometry import camera_model
+from keypoint_perception.geometry.camera_model import CameraModel
 import numpy as np
 import pytest
 

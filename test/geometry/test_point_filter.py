@@ -2,7 +2,7 @@
 
 import math
 
-from keypoint_perception.ros.point_filter import FilterSettings, PointFilter
+from keypoint_perception.geometry.point_filter import FilterSettings, PointFilter
 import numpy as np
 import pytest
 
