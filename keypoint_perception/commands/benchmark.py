@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from keypoint_perception.commands.benchmark_curve import curve
-from keypoint_perception.commands.benchmark_engine import engine
-from keypoint_perception.commands.benchmark_extraction import extraction
-from keypoint_perception.commands.benchmark_learning import learning
-from keypoint_perception.commands.benchmark_node import node
-from keypoint_perception.commands.benchmark_record import record
-from keypoint_perception.commands.benchmark_step import step
+from keypoint_perception.benchmarks.curve_verb import curve
+from keypoint_perception.benchmarks.engine_verb import engine
+from keypoint_perception.benchmarks.extraction_verb import extraction
+from keypoint_perception.benchmarks.learning_verb import learning
+from keypoint_perception.benchmarks.node_verb import node
+from keypoint_perception.benchmarks.record_verb import record
+from keypoint_perception.benchmarks.step_verb import step
 import typer
 
 # One line a benchmark.

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from keypoint_perception.errors import ConfigError, SourceError
-from keypoint_perception.evaluation.learning_processes import run_verb
-from keypoint_perception.evaluation.learning_runs import (
+from keypoint_perception.benchmarks.learning_processes import run_verb
+from keypoint_perception.benchmarks.learning_runs import (
     BenchmarkRecording,
     file_name,
     Run,
     RunBudget,
     Variant,
 )
+from keypoint_perception.errors import ConfigError, SourceError
 
 BAG_NAME, LABELS_NAME = 'bag', 'annotations.csv'
 

@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 
+from keypoint_perception.benchmarks.latency_figures import growth_per_minute
 from keypoint_perception.errors import EngineError
-from keypoint_perception.ros.benchmark_figures import growth_per_minute
 from keypoint_perception.ros.end_with_launch import end_with_parent
 from keypoint_perception.ros.installation import DDS_PROFILE_VARIABLES
 

@@ -14,14 +14,18 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from keypoint_perception.commands.benchmark_node import plan
-from keypoint_perception.commands.benchmark_node_table import markdown, tables
+from keypoint_perception.benchmarks import image_publisher, node_processes
+from keypoint_perception.benchmarks.latency_figures import (
+    growth_per_minute,
+    newest_ages_ms,
+    spread,
+)
+from keypoint_perception.benchmarks.node_benchmark import Load, measure_node, NODES, Setup
+from keypoint_perception.benchmarks.node_endurance import measure_idle, measure_overload
+from keypoint_perception.benchmarks.node_tables import markdown, tables
+from keypoint_perception.benchmarks.node_verb import plan
 from keypoint_perception.commands.program import main
 from keypoint_perception.errors import EngineError
-from keypoint_perception.ros import benchmark_processes, benchmark_publisher
-from keypoint_perception.ros.benchmark_figures import growth_per_minute, newest_ages_ms, spread
-from keypoint_perception.ros.node_benchmark import Load, measure_node, NODES, Setup
-from keypoint_perception.ros.node_endurance import measure_idle, measure_overload
 import numpy as np
 
 PROFILE = Path(__file__).parents[2] / 'config' / 'fastdds_large_images.xml'
@@ -72,8 +76,8 @@ class Clock:
 def sent_at(load: Load, sent: int, works_s: list[float], monkeypatch) -> list[float]:
     """Return when the images of a block go out, each of which takes so long to send."""
     clock, sent_s = Clock(), []
-    monkeypatch.setattr(benchmark_publisher, 'time', clock)
-    for _, works in zip(benchmark_publisher.pace(asdict(load), sent), works_s, strict=False):
+    monkeypatch.setattr(image_publisher, 'time', clock)
+    for _, works in zip(image_publisher.pace(asdict(load), sent), works_s, strict=False):
         sent_s.append(clock.now_s - 100)
         clock.now_s += works
     return sent_s
@@ -84,17 +88,17 @@ def test_a_late_image_is_followed_at_the_rate_and_not_at_once(ros_domain, monkey
     found = sent_at(load, 0, [0.01, 0.25, 0.01, 0.01, 0.01], monkeypatch)
     np.testing.assert_allclose(found, [0, 0.1, 0.35, 0.45])
     assert len(sent_at(load, 10, [0.01] * 5, monkeypatch)) == 2  # of the last block
-    assert benchmark_publisher.turns(asdict(load), ['a', 'b']) == ['a', 'b'] * 3
+    assert image_publisher.turns(asdict(load), ['a', 'b']) == ['a', 'b'] * 3
 
 
 def test_without_a_number_images_are_sent_for_a_time(ros_domain, monkeypatch):
     full = Load(hz=0.0, seconds=1.0, block_s=0.5)
     found = sent_at(full, 0, [0.2] * 9, monkeypatch)
     np.testing.assert_allclose(found, [0.2, 0.4, 0.6])  # after the pause of 0.2 s
-    assert benchmark_publisher.turns(asdict(full), ['a', 'b']) == ['a', 'b'] * 2
+    assert image_publisher.turns(asdict(full), ['a', 'b']) == ['a', 'b'] * 2
     timed = Load(hz=10.0, frames=0, seconds=0.35, block_s=0.35)
     np.testing.assert_allclose(sent_at(timed, 0, [0.01] * 9, monkeypatch), [0, 0.1, 0.2, 0.3])
-    assert benchmark_publisher.turns(asdict(timed), ['a']) == ['a']
+    assert image_publisher.turns(asdict(timed), ['a']) == ['a']
 
 
 def case_of(measured: dict, cameras: int, hz: float | None) -> dict:
@@ -152,7 +156,7 @@ def test_more_images_than_the_engine_can_answer(ros_domain, model_dir):
 
 
 def test_node_that_does_not_start_ends_the_benchmark(ros_domain, model_dir, monkeypatch):
-    monkeypatch.setattr(benchmark_processes, 'START_PATIENCE_S', 3.0)
+    monkeypatch.setattr(node_processes, 'START_PATIENCE_S', 3.0)
     nowhere = Setup(model_dir / 'nowhere')
     with pytest.raises(EngineError, match=r'process benchmark_.* ended with .* before its work'):
         measure_idle(nowhere, Load(frames=1, height=4, width=4), progress=lambda *spent: None)

@@ -1,9 +1,9 @@
 """The speed of a step: what is counted, and that the floor is that of the step's arithmetic."""
 
+from keypoint_perception.benchmarks import step_benchmark
+from keypoint_perception.benchmarks.step_benchmark import count_flop, measure_step, MovingSquare
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning import step_benchmark
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.step_benchmark import count_flop, measure_step, MovingSquare
 from keypoint_perception.model import convolution
 import pytest
 import torch

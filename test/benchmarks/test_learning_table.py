@@ -1,7 +1,7 @@
 """The table of a learning benchmark: means and spreads by hand."""
 
-from keypoint_perception.evaluation.learning_runs import DONE, FAILED
-from keypoint_perception.evaluation.learning_table import markdown, summarise
+from keypoint_perception.benchmarks.learning_runs import DONE, FAILED
+from keypoint_perception.benchmarks.learning_table import markdown, summarise
 import pytest
 
 

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 import sys
 
-from keypoint_perception.errors import ConfigError
-from keypoint_perception.evaluation import learning_processes
-from keypoint_perception.evaluation.learning_processes import carry_out, run_verb, RunError
-from keypoint_perception.evaluation.learning_runs import (
+from keypoint_perception.benchmarks import learning_processes
+from keypoint_perception.benchmarks.learning_processes import carry_out, run_verb, RunError
+from keypoint_perception.benchmarks.learning_runs import (
     BenchmarkRecording,
     check_asked,
     file_name,
@@ -17,6 +16,7 @@ from keypoint_perception.evaluation.learning_runs import (
     Variant,
     write_record,
 )
+from keypoint_perception.errors import ConfigError
 from keypoint_perception.inference.stand_in import write_stand_in
 import pytest
 

@@ -19,8 +19,7 @@ import subprocess
 import sys
 import time
 
-from keypoint_perception.errors import ModelError, PerceptionError
-from keypoint_perception.evaluation.learning_runs import (
+from keypoint_perception.benchmarks.learning_runs import (
     BEGUN,
     DONE,
     FAILED,
@@ -28,6 +27,7 @@ from keypoint_perception.evaluation.learning_runs import (
     Run,
     write_record,
 )
+from keypoint_perception.errors import ModelError, PerceptionError
 from keypoint_perception.evaluation.report import now
 from keypoint_perception.manifest import read_manifest
 import yaml

@@ -3,8 +3,8 @@
 import json
 
 import cv2
-from keypoint_perception.commands.learning_plan import read_recordings
-from keypoint_perception.evaluation.learning_runs import read_record
+from keypoint_perception.benchmarks.learning_plan import read_recordings
+from keypoint_perception.benchmarks.learning_runs import read_record
 import numpy as np
 import pytest
 
@@ -65,15 +65,15 @@ def test_a_table_is_made_once(run_verb, recording, tmp_path):
 
 
 def test_a_failed_run_does_not_stop_the_others(run_verb, recording, tmp_path, monkeypatch):
-    from keypoint_perception.evaluation import learning_processes
-    from keypoint_perception.evaluation.learning_processes import RunError
+    from keypoint_perception.benchmarks import learning_processes
+    from keypoint_perception.benchmarks.learning_processes import RunError
 
     def fail(command, log, poll=lambda: None):
         msg = f'{command[0]} failed'
         raise RunError(msg)
 
     monkeypatch.setattr(learning_processes, 'run_verb', fail)
-    monkeypatch.setattr('keypoint_perception.commands.learning_plan.run_verb', lambda *_: '')
+    monkeypatch.setattr('keypoint_perception.benchmarks.learning_plan.run_verb', lambda *_: '')
     out = tmp_path / 'out'
     words = ('benchmark', 'learning', '--recording', recording, '--out', out, *small())
     code, printed, _ = run_verb(*words, '--seed', 0, '--seed', 1, '--steps', 2)

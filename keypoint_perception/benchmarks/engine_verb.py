@@ -32,15 +32,15 @@ def engine(
 ) -> None:
     """Measure a model in every engine that is here, in turns, and compare their keypoints."""
     check_file('--out', out)
-    from keypoint_perception.commands.progress import extraction_progress
-    from keypoint_perception.errors import EngineError
-    from keypoint_perception.evaluation.report import describe_machine, describe_model, now
-    from keypoint_perception.inference.engine import candidates
-    from keypoint_perception.inference.engine_benchmark import (
+    from keypoint_perception.benchmarks.engine_benchmark import (
         contenders,
         measure_engines,
         measure_memory,
     )
+    from keypoint_perception.commands.progress import extraction_progress
+    from keypoint_perception.errors import EngineError
+    from keypoint_perception.evaluation.report import describe_machine, describe_model, now
+    from keypoint_perception.inference.engine import candidates
     from keypoint_perception.manifest import read_manifest
 
     batches = sorted(set(batch or [1, 2, 4, 8]))

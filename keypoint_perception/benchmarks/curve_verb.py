@@ -27,7 +27,7 @@ def curve(
     """Score the snapshots of a run (setting snapshot_every_s): explained over learning time."""
     check_file('--out', out)
     check_outputs({'--out': out}, {'the recording': source, 'the labels': annotations})
-    from keypoint_perception.evaluation import learning_curve
+    from keypoint_perception.benchmarks import learning_curve
     from keypoint_perception.evaluation.report import describe_machine, now, write_json
     from keypoint_perception.frames.annotations import match_labels, read_annotations
     from keypoint_perception.frames.source import read_frames

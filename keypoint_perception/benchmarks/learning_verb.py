@@ -55,10 +55,10 @@ def learning(
     ] = 15.0,
 ) -> None:
     """Learn with each variant on each recording with each seed; stop and go on as you like."""
-    from keypoint_perception.commands.learning_plan import plan_runs, read_recordings
-    from keypoint_perception.evaluation.learning_curve import check_target
-    from keypoint_perception.evaluation.learning_processes import stoppable
-    from keypoint_perception.evaluation.learning_runs import check_asked, RunBudget
+    from keypoint_perception.benchmarks.learning_curve import check_target
+    from keypoint_perception.benchmarks.learning_plan import plan_runs, read_recordings
+    from keypoint_perception.benchmarks.learning_processes import stoppable
+    from keypoint_perception.benchmarks.learning_runs import check_asked, RunBudget
     from keypoint_perception.learning.variants import variants_of
     from keypoint_perception.sole_writer import sole_writer
 
@@ -85,15 +85,15 @@ def learning(
 
 
 def _carry_out_all(runs: list, out: Path, targets: tuple[float, ...]) -> None:
-    from keypoint_perception.commands.learning_plan import frames_of
-    from keypoint_perception.commands.progress import runs_progress
-    from keypoint_perception.evaluation.learning_processes import carry_out, RunError
-    from keypoint_perception.evaluation.learning_runs import (
+    from keypoint_perception.benchmarks.learning_plan import frames_of
+    from keypoint_perception.benchmarks.learning_processes import carry_out, RunError
+    from keypoint_perception.benchmarks.learning_runs import (
         DONE,
         FAILED,
         read_record,
         write_record,
     )
+    from keypoint_perception.commands.progress import runs_progress
 
     with runs_progress(len(runs)) as progress:
         for run in runs:
@@ -121,8 +121,8 @@ def _outcome(record: dict) -> str:
 
 def _write_table(runs: list, out: Path) -> list[dict]:
     """Write the table of what is done so far, and return its rows."""
-    from keypoint_perception.evaluation.learning_runs import FORMAT_VERSION, read_record
-    from keypoint_perception.evaluation.learning_table import markdown, summarise
+    from keypoint_perception.benchmarks.learning_runs import FORMAT_VERSION, read_record
+    from keypoint_perception.benchmarks.learning_table import markdown, summarise
     from keypoint_perception.evaluation.report import describe_machine, now, write_json
 
     records = [r for r in (read_record(run.place(out)) for run in runs) if r]

@@ -2,14 +2,14 @@
 
 from typing import NamedTuple
 
-from keypoint_perception.errors import ConfigError, SourceError
-from keypoint_perception.evaluation.learning_curve import (
+from keypoint_perception.benchmarks.learning_curve import (
     check_target,
     gather_labelled,
     Moment,
     score_moment,
     seconds_to,
 )
+from keypoint_perception.errors import ConfigError, SourceError
 import numpy as np
 import pytest
 

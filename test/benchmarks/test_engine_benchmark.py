@@ -1,13 +1,13 @@
 """Engines are measured in turns, compared with the first, and a missing one is only said."""
 
-from keypoint_perception.errors import EngineError
-from keypoint_perception.inference import engine_benchmark
-from keypoint_perception.inference.engine_benchmark import (
+from keypoint_perception.benchmarks import engine_benchmark
+from keypoint_perception.benchmarks.engine_benchmark import (
     Contender,
     contenders,
     measure_engines,
     measure_memory,
 )
+from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.inference.stand_in import write_stand_in
 import numpy as np

@@ -13,7 +13,7 @@ import sys
 import threading
 
 from diagnostic_msgs.msg import DiagnosticArray
-from keypoint_perception.ros.benchmark_publisher import run, tell
+from keypoint_perception.benchmarks.image_publisher import run, tell
 from keypoint_perception.ros.installation import find_ros
 import rclpy
 from sensor_msgs.msg import PointCloud2

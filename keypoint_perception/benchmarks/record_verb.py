@@ -26,11 +26,11 @@ def record(
     default_dds: DefaultDds = False,
 ) -> None:
     """Measure what the recorder loses of raw images of several cameras, and what it costs."""
-    from keypoint_perception.commands.benchmark_node import find_profile
+    from keypoint_perception.benchmarks.node_benchmark import Load
+    from keypoint_perception.benchmarks.node_verb import find_profile
+    from keypoint_perception.benchmarks.record_benchmark import measure_recording
     from keypoint_perception.commands.progress import seconds_progress
     from keypoint_perception.evaluation.report import describe_machine, now
-    from keypoint_perception.ros.node_benchmark import Load
-    from keypoint_perception.ros.record_benchmark import measure_recording
 
     if compression not in ('none', 'zstd'):
         msg = f'--compression: must be one of none, zstd, got {compression!r}.'

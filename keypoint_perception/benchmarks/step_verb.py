@@ -20,10 +20,10 @@ def step(
     rounds: Annotated[int, typer.Option(min=1, help='Rounds; the fastest counts.')] = 5,
 ) -> None:
     """Measure a step of learning on frames made for it."""
+    from keypoint_perception.benchmarks.step_benchmark import measure_step
     from keypoint_perception.commands.progress import extraction_progress
     from keypoint_perception.evaluation.report import describe_machine, now
     from keypoint_perception.learning.config import read_config, read_yaml, to_values
-    from keypoint_perception.learning.step_benchmark import measure_step
     from keypoint_perception.learning.variants import changed, read_assignments
 
     base = {} if config is None else read_yaml(config)

@@ -15,9 +15,9 @@ import json
 from pathlib import Path
 import time
 
+from keypoint_perception.benchmarks.latency_figures import latency
+from keypoint_perception.benchmarks.node_processes import Child, patience, Processes, Samples
 from keypoint_perception.inference.engine import load_engine
-from keypoint_perception.ros.benchmark_figures import latency
-from keypoint_perception.ros.benchmark_processes import Child, patience, Processes, Samples
 from keypoint_perception.ros.installation import find_ros
 import numpy as np
 

@@ -23,11 +23,11 @@ def extraction(
     size: Annotated[int, typer.Option(help='Long side of the extracted frames, px.')] = 128,
 ) -> None:
     """Measure the rate of extraction beside rosbags alone, on one core and in one run."""
-    from keypoint_perception.evaluation.report import describe_machine, now
-    from keypoint_perception.frames.extraction_benchmark import (
+    from keypoint_perception.benchmarks.extraction_benchmark import (
         measure_extraction,
         write_camera_bag,
     )
+    from keypoint_perception.evaluation.report import describe_machine, now
 
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
         bag = source

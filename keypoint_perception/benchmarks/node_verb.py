@@ -65,10 +65,10 @@ def node(
 
     With --idle or --overload measure these instead, with the first size and number of cameras.
     """
-    from keypoint_perception.commands.benchmark_node_table import tables
+    from keypoint_perception.benchmarks.node_benchmark import Setup
+    from keypoint_perception.benchmarks.node_tables import tables
     from keypoint_perception.evaluation.report import describe_machine, now
     from keypoint_perception.inference.stand_in import write_stand_in
-    from keypoint_perception.ros.node_benchmark import Setup
 
     loads = plan(rates, sizes, cameras, frames, seconds)
     profile = find_profile(dds_profile, default=default_dds)
@@ -94,9 +94,9 @@ def node(
 
 def measure(setup, loads: list, seconds: float | None, *, idle: bool, overload: bool) -> dict:
     """Return what was measured, under progress bars."""
+    from keypoint_perception.benchmarks.node_benchmark import measure_node
+    from keypoint_perception.benchmarks.node_endurance import measure_idle, measure_overload
     from keypoint_perception.commands.progress import seconds_progress
-    from keypoint_perception.ros.node_benchmark import measure_node
-    from keypoint_perception.ros.node_endurance import measure_idle, measure_overload
 
     # A model that is no good is refused at once, and an engine built before others wait for it.
     setup.load_engine(max(load.cameras for load in loads)).close()
@@ -120,7 +120,7 @@ def plan(rates: str, sizes: str, cameras: str, frames: int, seconds: float | Non
 
     :raises ConfigError: if an option cannot be understood
     """
-    from keypoint_perception.ros.node_benchmark import Load
+    from keypoint_perception.benchmarks.node_benchmark import Load
 
     speeds = parse('--rates', rates, read_rate, '30,60,full')
     hws = parse('--sizes', sizes, read_size, '640x480,1920x1080')

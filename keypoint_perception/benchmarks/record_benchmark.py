@@ -13,9 +13,9 @@ import json
 from pathlib import Path
 import time
 
-from keypoint_perception.ros.benchmark_processes import patience, Processes
+from keypoint_perception.benchmarks.node_benchmark import Load
+from keypoint_perception.benchmarks.node_processes import patience, Processes
 from keypoint_perception.ros.installation import find_ros
-from keypoint_perception.ros.node_benchmark import Load
 import yaml
 
 LABEL = 'measured'

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from keypoint_perception.ros.benchmark_figures import newest_ages_ms, spread
-from keypoint_perception.ros.benchmark_processes import Processes
-from keypoint_perception.ros.installation import find_ros
-from keypoint_perception.ros.node_benchmark import (
+from keypoint_perception.benchmarks.latency_figures import newest_ages_ms, spread
+from keypoint_perception.benchmarks.node_benchmark import (
     describe,
     Load,
     measure_engine,
@@ -15,6 +13,8 @@ from keypoint_perception.ros.node_benchmark import (
     Setup,
     Stage,
 )
+from keypoint_perception.benchmarks.node_processes import Processes
+from keypoint_perception.ros.installation import find_ros
 
 OVERLOAD = 10.0
 MS_PER_S = 1e3

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 import math
 
-from keypoint_perception.evaluation.learning_runs import DONE, FAILED
+from keypoint_perception.benchmarks.learning_runs import DONE, FAILED
 
 CEILING = 'supervised'
 ALL = 'all'

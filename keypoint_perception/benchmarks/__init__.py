@@ -1,0 +1,1 @@
+"""What is measured of this package: learning, extraction, engines, node and recorder."""
