@@ -76,7 +76,7 @@ ROOMS = {
 FILES = {
     '__main__.py': row('root commands'),
     'inference/torch_engine.py': row('root model', 'torch'),
-    'inference/cuda_torch.py': row('root', 'torch'),
+    'inference/tensorrt/cuda_torch.py': row('root', 'torch'),
     # launch comes with a ROS installation only
     'ros/launch_parts.py': row('root', 'ros'),
     'ros/recorder.py': row('root frames', 'ros'),

@@ -111,7 +111,7 @@ def load_engine(
         if chosen == 'torch':
             return _load_torch(model_dir, manifest, precision, threads)
         if chosen == 'tensorrt':
-            from keypoint_perception.inference.tensorrt_engine import TensorRTEngine
+            from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
 
             return TensorRTEngine(model_dir, manifest, progress=progress, **options)
         from keypoint_perception.inference.onnxruntime_engine import OnnxRuntimeEngine
@@ -181,8 +181,8 @@ def _tensorrt_gpu() -> tuple[str, str]:
     """Return TensorRT's version with the GPU that it can use, or nothing and why."""
     if find_spec('tensorrt') is None:
         return '', 'is not installed'
-    from keypoint_perception.inference.cuda_memory import open_cuda
-    from keypoint_perception.inference.tensorrt_library import import_tensorrt
+    from keypoint_perception.inference.tensorrt.cuda_memory import open_cuda
+    from keypoint_perception.inference.tensorrt.library import import_tensorrt
 
     try:
         version = import_tensorrt().__version__

@@ -14,10 +14,10 @@ import hashlib
 import json
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.cuda_memory import Gpu
-from keypoint_perception.inference.tensorrt_device import BuildOptions, PlanRefusedError, Tensor
-from keypoint_perception.inference.tensorrt_parity import Answers
-from keypoint_perception.inference.tensorrt_progress import BuildProgress
+from keypoint_perception.inference.tensorrt.build_progress import BuildProgress
+from keypoint_perception.inference.tensorrt.cuda_memory import Gpu
+from keypoint_perception.inference.tensorrt.device import BuildOptions, PlanRefusedError, Tensor
+from keypoint_perception.inference.tensorrt.engine_parity import Answers
 import numpy as np
 
 FAKE_GPU = Gpu('Fake GPU', '8.7', 16, 8 << 30, '12.6')
@@ -118,7 +118,7 @@ class FakeDevice:
 
 
 class FakePlan:
-    """See :class:`keypoint_perception.inference.tensorrt_device.LoadedPlan`."""
+    """See :class:`keypoint_perception.inference.tensorrt.device.LoadedPlan`."""
 
     def __init__(
         self,

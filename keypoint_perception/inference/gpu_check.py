@@ -21,12 +21,12 @@ import time
 from typing import NamedTuple
 
 from keypoint_perception.errors import PerceptionError
-from keypoint_perception.inference.cuda_memory import Cuda, open_cuda
 from keypoint_perception.inference.gpu_stand_in import write_gpu_stand_in
-from keypoint_perception.inference.tensorrt_device import TensorRTDevice
-from keypoint_perception.inference.tensorrt_engine import TensorRTEngine
-from keypoint_perception.inference.tensorrt_library import import_tensorrt
-from keypoint_perception.inference.tensorrt_parity import onnxruntime_answers, random_images
+from keypoint_perception.inference.tensorrt.cuda_memory import Cuda, open_cuda
+from keypoint_perception.inference.tensorrt.device import TensorRTDevice
+from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers, random_images
+from keypoint_perception.inference.tensorrt.library import import_tensorrt
+from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
 from keypoint_perception.manifest import Manifest, ONNX_NAME, read_manifest
 import numpy as np
 

@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 from keypoint_perception.commands.program import main
-from keypoint_perception.inference import tensorrt_engine
 from keypoint_perception.inference.engine_cache import CACHE_VARIABLE
 from keypoint_perception.inference.fake_device import FakeDevice
 from keypoint_perception.inference.stand_in import write_stand_in
-from keypoint_perception.inference.tensorrt_parity import onnxruntime_answers
+from keypoint_perception.inference.tensorrt import tensorrt_engine
+from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers
 import pytest
 
 pytest.importorskip('onnxruntime', reason='ONNX Runtime is not installed')

@@ -8,7 +8,7 @@ from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.fake_device import FAKE_GPU, FakeCuda, FakeDevice
 from keypoint_perception.inference.gpu_check import check_gpu, GpuCheck
 from keypoint_perception.inference.gpu_stand_in import write_gpu_stand_in
-from keypoint_perception.inference.tensorrt_parity import onnxruntime_answers, random_images
+from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers, random_images
 import numpy as np
 import pytest
 

@@ -160,8 +160,8 @@ START = """
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference import tensorrt_device
 from keypoint_perception.inference.fake_device import FAKE_GPU, FakeCuda
-from keypoint_perception.inference.tensorrt_library import make_logger, make_monitor
-from keypoint_perception.inference.tensorrt_progress import BuildProgress
+from keypoint_perception.inference.tensorrt.library import make_logger, make_monitor
+from keypoint_perception.inference.tensorrt.build_progress import BuildProgress
 
 told = []
 monitor = make_monitor(tensorrt, BuildProgress(lambda *what: told.append(what)))

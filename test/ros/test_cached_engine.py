@@ -12,8 +12,8 @@ NODE = """
 import sys
 from pathlib import Path
 from keypoint_perception.inference.fake_device import FakeDevice
-from keypoint_perception.inference.tensorrt_engine import TensorRTEngine
-from keypoint_perception.inference.tensorrt_parity import onnxruntime_answers
+from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
+from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers
 from keypoint_perception.manifest import ONNX_NAME, read_manifest
 from keypoint_perception.ros.perception_node import main
 

@@ -23,18 +23,22 @@ from keypoint_perception.inference.engine_cache import (
     EngineKey,
     LOCK_PATIENCE_S,
 )
-from keypoint_perception.inference.tensorrt_batches import Batches
-from keypoint_perception.inference.tensorrt_device import (
+from keypoint_perception.inference.tensorrt.batches import Batches
+from keypoint_perception.inference.tensorrt.build_progress import (
+    BuildProgress,
+    LoggedProgress,
+    Progress,
+)
+from keypoint_perception.inference.tensorrt.device import (
     BuildOptions,
     LoadedPlan,
     PlanRefusedError,
     TensorRTDevice,
 )
-from keypoint_perception.inference.tensorrt_parity import Answers, check_parity, parity_images
-from keypoint_perception.inference.tensorrt_progress import (
-    BuildProgress,
-    LoggedProgress,
-    Progress,
+from keypoint_perception.inference.tensorrt.engine_parity import (
+    Answers,
+    check_parity,
+    parity_images,
 )
 from keypoint_perception.manifest import Manifest, onnx_file
 import numpy as np

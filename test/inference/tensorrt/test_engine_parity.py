@@ -5,7 +5,7 @@ import sys
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.stand_in import write_stand_in
-from keypoint_perception.inference.tensorrt_parity import (
+from keypoint_perception.inference.tensorrt.engine_parity import (
     check_parity,
     onnxruntime_answers,
     parity_images,

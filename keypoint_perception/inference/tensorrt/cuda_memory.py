@@ -3,7 +3,7 @@ What a compiled engine needs of CUDA besides TensorRT: memory, a stream, graphs.
 
 Two libraries can give it and neither comes with TensorRT: PyTorch, where it is installed with
 CUDA, and NVIDIA's cuda-python, which is small and is what a robot has. Their classes are twins:
-:mod:`keypoint_perception.inference.cuda_torch`, :mod:`keypoint_perception.inference.cuda_python`.
+:mod:`keypoint_perception.inference.tensorrt.cuda_torch`, :mod:`keypoint_perception.inference.tensorrt.cuda_python`.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def open_cuda() -> Cuda:
 
     :raises EngineError: if neither can
     """
-    from keypoint_perception.inference.cuda_python import CudaPython
-    from keypoint_perception.inference.cuda_torch import CudaTorch
+    from keypoint_perception.inference.tensorrt.cuda_python import CudaPython
+    from keypoint_perception.inference.tensorrt.cuda_torch import CudaTorch
 
     reasons = []
     for kind in (CudaTorch, CudaPython):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from keypoint_perception.inference.cuda_memory import Gpu, UnavailableError
+from keypoint_perception.inference.tensorrt.cuda_memory import Gpu, UnavailableError
 import numpy as np
 
 
 class CudaTorch:
-    """See :class:`keypoint_perception.inference.cuda_memory.Cuda`."""
+    """See :class:`keypoint_perception.inference.tensorrt.cuda_memory.Cuda`."""
 
     def __init__(self) -> None:
         try:
@@ -69,7 +69,7 @@ class CudaTorch:
 
 
 class TorchBuffer:
-    """See :class:`keypoint_perception.inference.cuda_memory.Buffer`."""
+    """See :class:`keypoint_perception.inference.tensorrt.cuda_memory.Buffer`."""
 
     def __init__(self, torch, stream, shape: tuple[int, ...], dtype: np.dtype) -> None:
         kind = getattr(torch, np.dtype(dtype).name)

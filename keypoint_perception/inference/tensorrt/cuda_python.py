@@ -6,12 +6,12 @@ from collections.abc import Callable
 import ctypes
 import math
 
-from keypoint_perception.inference.cuda_memory import Gpu, UnavailableError
+from keypoint_perception.inference.tensorrt.cuda_memory import Gpu, UnavailableError
 import numpy as np
 
 
 class CudaPython:
-    """See :class:`keypoint_perception.inference.cuda_memory.Cuda`."""
+    """See :class:`keypoint_perception.inference.tensorrt.cuda_memory.Cuda`."""
 
     def __init__(self) -> None:
         try:
@@ -112,7 +112,7 @@ class CudaPython:
 
 
 class PythonBuffer:
-    """See :class:`keypoint_perception.inference.cuda_memory.Buffer`."""
+    """See :class:`keypoint_perception.inference.tensorrt.cuda_memory.Buffer`."""
 
     def __init__(self, call, runtime, stream, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self._call, self._runtime, self._stream = call, runtime, stream

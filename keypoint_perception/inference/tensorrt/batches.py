@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 import logging
 
-from keypoint_perception.inference.tensorrt_device import LoadedPlan
-from keypoint_perception.inference.tensorrt_parity import Answers
+from keypoint_perception.inference.tensorrt.device import LoadedPlan
+from keypoint_perception.inference.tensorrt.engine_parity import Answers
 import numpy as np
 
 RUNS_BEFORE_GRAPH = 2

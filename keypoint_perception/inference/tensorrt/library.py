@@ -6,7 +6,7 @@ from collections import deque
 import logging
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.tensorrt_progress import BuildProgress
+from keypoint_perception.inference.tensorrt.build_progress import BuildProgress
 
 OLDEST = (10, 3)
 NEWEST_MAJOR = 11

@@ -2,7 +2,7 @@
 
 import logging
 
-from keypoint_perception.inference.tensorrt_progress import BuildProgress, LoggedProgress
+from keypoint_perception.inference.tensorrt.build_progress import BuildProgress, LoggedProgress
 import pytest
 
 

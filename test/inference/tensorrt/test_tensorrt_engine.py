@@ -13,11 +13,11 @@ import subprocess
 import sys
 
 from keypoint_perception.errors import EngineError, ModelError
-from keypoint_perception.inference.cuda_memory import Gpu
 from keypoint_perception.inference.fake_device import FAKE_GPU, FakeDevice
 from keypoint_perception.inference.stand_in import write_stand_in
-from keypoint_perception.inference.tensorrt_engine import TensorRTEngine
-from keypoint_perception.inference.tensorrt_parity import onnxruntime_answers
+from keypoint_perception.inference.tensorrt.cuda_memory import Gpu
+from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers
+from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
 from keypoint_perception.manifest import read_manifest, write_manifest
 import numpy as np
 import pytest
@@ -181,7 +181,7 @@ def test_an_engine_that_tensorrt_refuses_is_built_anew(machine, caplog):
 
 
 def _refuse_once(load):
-    from keypoint_perception.inference.tensorrt_device import PlanRefusedError
+    from keypoint_perception.inference.tensorrt.device import PlanRefusedError
 
     def refuse(plan, max_batch):
         if not refuse.refused:
@@ -385,8 +385,8 @@ import sys
 from pathlib import Path
 from keypoint_perception.inference.engine_cache import EngineCache
 from keypoint_perception.inference.fake_device import FakeDevice
-from keypoint_perception.inference.tensorrt_build import Job, ready_engine
-from keypoint_perception.inference.tensorrt_parity import onnxruntime_answers
+from keypoint_perception.inference.tensorrt.build import Job, ready_engine
+from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers
 from keypoint_perception.manifest import read_manifest
 
 model, cache = map(Path, sys.argv[1:])
@@ -522,7 +522,7 @@ def test_a_network_whose_bytes_are_mixed_up_is_not(learned, tmp_path):
 
 
 def test_named_points_are_the_second_output(machine, monkeypatch):
-    from keypoint_perception.inference import tensorrt_engine
+    from keypoint_perception.inference.tensorrt import tensorrt_engine
 
     def answer(images):
         keypoints = machine.answer(images)['keypoints']

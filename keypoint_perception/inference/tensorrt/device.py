@@ -14,13 +14,13 @@ import logging
 from typing import NamedTuple
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.cuda_memory import Cuda, Gpu, open_cuda
-from keypoint_perception.inference.tensorrt_library import (
+from keypoint_perception.inference.tensorrt.build_progress import BuildProgress
+from keypoint_perception.inference.tensorrt.cuda_memory import Cuda, Gpu, open_cuda
+from keypoint_perception.inference.tensorrt.library import (
     import_tensorrt,
     make_logger,
     make_monitor,
 )
-from keypoint_perception.inference.tensorrt_progress import BuildProgress
 import numpy as np
 
 KINDS = {'FLOAT': np.float32, 'UINT8': np.uint8}

@@ -9,10 +9,10 @@ import threading
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.engine_cache import EngineCache
-from keypoint_perception.inference.tensorrt_build import Job, Ready, ready_engine
-from keypoint_perception.inference.tensorrt_device import BuildOptions, TensorRTDevice
-from keypoint_perception.inference.tensorrt_parity import Answers, onnxruntime_answers
-from keypoint_perception.inference.tensorrt_progress import Progress
+from keypoint_perception.inference.tensorrt.build import Job, Ready, ready_engine
+from keypoint_perception.inference.tensorrt.build_progress import Progress
+from keypoint_perception.inference.tensorrt.device import BuildOptions, TensorRTDevice
+from keypoint_perception.inference.tensorrt.engine_parity import Answers, onnxruntime_answers
 from keypoint_perception.manifest import Manifest
 import numpy as np
 
@@ -22,7 +22,7 @@ class TensorRTEngine:
     The network compiled for this GPU.
 
     It comes from the cache of compiled engines, or is built first, which takes minutes; see
-    :mod:`keypoint_perception.inference.tensorrt_build`. Several threads may call it, one is served
+    :mod:`keypoint_perception.inference.tensorrt.build`. Several threads may call it, one is served
     at a time.
 
     :ivar ready: where the engine came from

@@ -3,8 +3,8 @@
 import sys
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference import cuda_python, cuda_torch
-from keypoint_perception.inference.cuda_memory import open_cuda, UnavailableError
+from keypoint_perception.inference.tensorrt import cuda_python, cuda_torch
+from keypoint_perception.inference.tensorrt.cuda_memory import open_cuda, UnavailableError
 import numpy as np
 import pytest
 

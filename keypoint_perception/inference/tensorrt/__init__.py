@@ -1,0 +1,1 @@
+"""The network compiled by TensorRT for an NVIDIA GPU: build, parity, cache, buffers, graphs."""
