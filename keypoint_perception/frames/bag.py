@@ -22,7 +22,7 @@ from keypoint_perception.frames.message import (
     Message,
     normal_type,
 )
-from keypoint_perception.frames.partial_decompression import zstd_module
+from keypoint_perception.frames.salvage.partial_decompression import zstd_module
 from keypoint_perception.frames.storage import StorageFile, Topic
 
 METADATA_NAME = 'metadata.yaml'

@@ -12,7 +12,7 @@ without one. So the file has one from its first moment, without the index that
 
 The first and the last two are of a few bytes. However the process ends, only between the first two
 is the file one that a reader may refuse, and even there nothing of it is lost
-(:mod:`keypoint_perception.frames.mcap_salvage`).
+(:mod:`keypoint_perception.frames.salvage.mcap_salvage`).
 """
 
 from __future__ import annotations

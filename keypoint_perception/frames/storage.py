@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keypoint_perception.errors import SourceError
-from keypoint_perception.frames.damage import damage_sentence
-from keypoint_perception.frames.mcap_salvage import McapSalvage
 from keypoint_perception.frames.message import IMAGE_TYPES, Message, normal_type
-from keypoint_perception.frames.partial_decompression import ZSTD_MAGIC, zstd_module
-from keypoint_perception.frames.ros1_salvage import Ros1Salvage
-from keypoint_perception.frames.sqlite_salvage import SqliteSalvage
+from keypoint_perception.frames.salvage.damage import damage_sentence
+from keypoint_perception.frames.salvage.mcap_salvage import McapSalvage
+from keypoint_perception.frames.salvage.partial_decompression import ZSTD_MAGIC, zstd_module
+from keypoint_perception.frames.salvage.ros1_salvage import Ros1Salvage
+from keypoint_perception.frames.salvage.sqlite_salvage import SqliteSalvage
 
 SALVAGES = {'.mcap': McapSalvage, '.db3': SqliteSalvage, '.bag': Ros1Salvage}
 

@@ -9,7 +9,7 @@ import sys
 
 from keypoint_perception.frames import mcap_file
 from keypoint_perception.frames.mcap_file import END_MARK, McapFile, RecordedTopic
-from keypoint_perception.frames.mcap_salvage import McapSalvage
+from keypoint_perception.frames.salvage.mcap_salvage import McapSalvage
 import pytest
 
 pytest.importorskip('mcap', reason='mcap, which writes bags, is not installed')

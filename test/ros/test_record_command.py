@@ -30,7 +30,7 @@ def record(start):
 
 def numbers_of(path):
     """Return the numbers in a bag: rosbags' view and our own."""
-    from keypoint_perception.frames.mcap_salvage import McapSalvage
+    from keypoint_perception.frames.salvage.mcap_salvage import McapSalvage
     from rosbags.rosbag2 import Reader
 
     with Reader(path) as reader:

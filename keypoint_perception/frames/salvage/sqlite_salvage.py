@@ -12,8 +12,8 @@ from pathlib import Path
 import sqlite3
 from urllib.parse import quote
 
-from keypoint_perception.frames.damage import Damage
 from keypoint_perception.frames.message import Message, normal_type
+from keypoint_perception.frames.salvage.damage import Damage
 
 # rows tried behind a broken one before the rest is given up
 PATIENCE = 200

@@ -15,9 +15,9 @@ import struct
 from typing import BinaryIO, NamedTuple
 import zlib
 
-from keypoint_perception.frames.damage import byte_place, Damage
 from keypoint_perception.frames.message import Message, normal_type
-from keypoint_perception.frames.partial_decompression import decompress_prefix
+from keypoint_perception.frames.salvage.damage import byte_place, Damage
+from keypoint_perception.frames.salvage.partial_decompression import decompress_prefix
 
 MAGIC = b'\x89MCAP0\r\n'
 FOOTER_BYTES = 37  # with its magic

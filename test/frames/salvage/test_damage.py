@@ -5,7 +5,7 @@ import random
 
 import cv2
 from keypoint_perception.errors import PerceptionError, SourceError
-from keypoint_perception.frames.partial_decompression import decompress_prefix
+from keypoint_perception.frames.salvage.partial_decompression import decompress_prefix
 from keypoint_perception.frames.source import list_image_topics, read_frames
 import lz4.frame
 import numpy as np

@@ -13,9 +13,9 @@ from pathlib import Path
 import struct
 from typing import BinaryIO
 
-from keypoint_perception.frames.damage import byte_place, Damage
 from keypoint_perception.frames.message import Message, normal_type
-from keypoint_perception.frames.partial_decompression import decompress_prefix
+from keypoint_perception.frames.salvage.damage import byte_place, Damage
+from keypoint_perception.frames.salvage.partial_decompression import decompress_prefix
 
 MAGIC = b'#ROSBAG V2.0\n'
 MESSAGE, CHUNK, CONNECTION = 2, 5, 7
