@@ -6,7 +6,7 @@ from pathlib import Path
 import re
 
 from keypoint_perception.commands.program import app
-from keypoint_perception.ros.parameters import PARAMETERS
+from keypoint_perception.ros.perception.node_parameters import PARAMETERS
 import pytest
 from typer.main import get_command
 

@@ -6,7 +6,7 @@ import difflib
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.ros.parameter import to_descriptor, to_ros
-from keypoint_perception.ros.parameters import (
+from keypoint_perception.ros.perception.node_parameters import (
     BY_NAME,
     check_parameters,
     NodeParameters,

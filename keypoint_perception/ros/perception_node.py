@@ -11,7 +11,7 @@ from collections.abc import Callable
 import sys
 
 from keypoint_perception.inference.engine import Engine, load_engine
-from keypoint_perception.ros.parameters import table
+from keypoint_perception.ros.perception.node_parameters import table
 from keypoint_perception.ros.program import node_at_work, run_program, start_ros
 
 USAGE = """usage: perception_node --ros-args -p model:=DIR -r image:=/cam/image
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None, *, load: Callable[..., Engine] = lo
 
 def run(arguments: list[str], load: Callable[..., Engine]) -> int:
     """Start the node and spin; see :func:`main`."""
-    from keypoint_perception.ros.node import PerceptionNode
+    from keypoint_perception.ros.perception.lifecycle_node import PerceptionNode
     import rclpy
 
     start_ros(arguments, program='perception_node')

@@ -8,7 +8,7 @@ Each call prints ``batch N`` and ``busy`` and waits for a line on standard input
 import sys
 
 from keypoint_perception.inference.fake_engine import FakeEngine
-from keypoint_perception.ros import loading
+from keypoint_perception.ros.perception import engine_loading
 from keypoint_perception.ros.perception_node import main
 import numpy as np
 
@@ -16,7 +16,7 @@ import numpy as np
 def load(model_dir, name, *, max_batch, **settings):
     """Return an engine that asks the test after its warm-up."""
     del model_dir, name, settings
-    runs, warm_up = iter(range(10_000)), max_batch * loading.WARM_UP_RUNS
+    runs, warm_up = iter(range(10_000)), max_batch * engine_loading.WARM_UP_RUNS
 
     def answer(images):
         keypoints = np.full((len(images), 3, 3), 0.5, np.float32)
@@ -34,5 +34,5 @@ def load(model_dir, name, *, max_batch, **settings):
 
 
 if __name__ == '__main__':
-    loading.model_identity = lambda model_dir: f'{model_dir} (fake)'
+    engine_loading.model_identity = lambda model_dir: f'{model_dir} (fake)'
     sys.exit(main(load=load))

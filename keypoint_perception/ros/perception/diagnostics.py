@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-from keypoint_perception.ros.health import Snapshot
-from keypoint_perception.ros.image_input import LOST_SHARE
 from keypoint_perception.ros.installation import DDS_PROFILE, dds_profile_in_use, shipped_file
+from keypoint_perception.ros.perception.image_input import LOST_SHARE
+from keypoint_perception.ros.perception.node_statistics import Snapshot
 
 # Longer than one image of a slow camera, shorter than a user's patience.
 SILENT_S = 2.0

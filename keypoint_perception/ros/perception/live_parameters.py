@@ -13,9 +13,9 @@ from collections.abc import Callable
 from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.ros.declared_parameters import read_parameters
-from keypoint_perception.ros.engine_keeper import EngineKeeper
-from keypoint_perception.ros.loading import check_wish, Wish
-from keypoint_perception.ros.parameters import BY_NAME, NodeParameters
+from keypoint_perception.ros.perception.engine_loading import check_wish, Wish
+from keypoint_perception.ros.perception.engine_supervisor import EngineKeeper
+from keypoint_perception.ros.perception.node_parameters import BY_NAME, NodeParameters
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter

@@ -7,22 +7,22 @@ import time
 
 from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
-from keypoint_perception.ros.camera import Arrival, Camera
 from keypoint_perception.ros.declared_parameters import declare_parameters
-from keypoint_perception.ros.diagnostics import Circumstances
-from keypoint_perception.ros.engine_keeper import EngineKeeper
-from keypoint_perception.ros.geometry_input import geometry_settings
-from keypoint_perception.ros.live_parameters import LiveParameters, UNCONFIGURED
-from keypoint_perception.ros.loading import load_warm, Loaded, Wish
 from keypoint_perception.ros.log_forwarding import forward_logs
-from keypoint_perception.ros.mailbox import Mailbox
 from keypoint_perception.ros.names import NAMES_QOS, to_names
-from keypoint_perception.ros.parameters import NodeParameters
-from keypoint_perception.ros.pipeline import Pipeline
-from keypoint_perception.ros.reporter import Reporter
-from keypoint_perception.ros.services import Services
-from keypoint_perception.ros.watched_engine import WatchedEngine
-from keypoint_perception.ros.worker import Worker
+from keypoint_perception.ros.perception.camera import Arrival, Camera
+from keypoint_perception.ros.perception.diagnostics import Circumstances
+from keypoint_perception.ros.perception.engine_loading import load_warm, Loaded, Wish
+from keypoint_perception.ros.perception.engine_supervisor import EngineKeeper
+from keypoint_perception.ros.perception.geometry_input import geometry_settings
+from keypoint_perception.ros.perception.inference_worker import Worker
+from keypoint_perception.ros.perception.latest_buffer import Mailbox
+from keypoint_perception.ros.perception.live_parameters import LiveParameters, UNCONFIGURED
+from keypoint_perception.ros.perception.node_parameters import NodeParameters
+from keypoint_perception.ros.perception.pipeline import Pipeline
+from keypoint_perception.ros.perception.reporter import Reporter
+from keypoint_perception.ros.perception.services import Services
+from keypoint_perception.ros.perception.watched_engine import WatchedEngine
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn

@@ -9,11 +9,11 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from keypoint_perception.drawing import EDGE_COLOUR
 from keypoint_perception.inference.fake_engine import FakeEngine
-from keypoint_perception.ros.camera import Arrival, Camera
 from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
 from keypoint_perception.ros.messages import from_point_cloud
-from keypoint_perception.ros.pipeline import Pipeline
-from keypoint_perception.ros.watched_engine import WatchedEngine
+from keypoint_perception.ros.perception.camera import Arrival, Camera
+from keypoint_perception.ros.perception.pipeline import Pipeline
+from keypoint_perception.ros.perception.watched_engine import WatchedEngine
 import numpy as np
 from rclpy.serialization import deserialize_message
 from rclpy.time import Time

@@ -7,7 +7,7 @@ import re
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.ros.declared_parameters import check_names
-from keypoint_perception.ros.parameters import (
+from keypoint_perception.ros.perception.node_parameters import (
     BY_NAME,
     check_parameters,
     NodeParameters,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import threading
 from typing import Protocol
 
-from keypoint_perception.ros.mailbox import Mailbox
+from keypoint_perception.ros.perception.latest_buffer import Mailbox
 
 
 class Way(Protocol):

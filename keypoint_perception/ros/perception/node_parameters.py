@@ -1,7 +1,7 @@
 """
 The node's parameters, once: declared, checked, and printed for the documents.
 
-``python -m keypoint_perception.ros.parameters`` prints the table.
+``python -m keypoint_perception.ros.perception.node_parameters`` prints the table.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from keypoint_perception.encodings import EncodedImage, SUPPORTED_ENCODINGS
 from keypoint_perception.errors import EncodingError, EngineError
 from keypoint_perception.inference.estimator import Estimate, Estimator
-from keypoint_perception.ros.camera import Arrival
 from keypoint_perception.ros.cdr import ReceivedCompressedImage, ReceivedImage
-from keypoint_perception.ros.health import Times
 from keypoint_perception.ros.messages import open_message
-from keypoint_perception.ros.watched_engine import WatchedEngine
+from keypoint_perception.ros.perception.camera import Arrival
+from keypoint_perception.ros.perception.node_statistics import Times
+from keypoint_perception.ros.perception.watched_engine import WatchedEngine
 
 logger = logging.getLogger('keypoint_perception')
 

@@ -7,16 +7,16 @@ from dataclasses import replace
 import re
 
 from diagnostic_msgs.msg import DiagnosticArray
-from keypoint_perception.ros.camera import Camera
-from keypoint_perception.ros.diagnostics import (
+from keypoint_perception.ros.perception.camera import Camera
+from keypoint_perception.ros.perception.diagnostics import (
     Circumstances,
     judge,
     SILENCE,
     SILENT_S,
     to_status,
 )
-from keypoint_perception.ros.health import Health, Snapshot
-from keypoint_perception.ros.image_input import LOST_SHARE
+from keypoint_perception.ros.perception.image_input import LOST_SHARE
+from keypoint_perception.ros.perception.node_statistics import Health, Snapshot
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 

@@ -5,11 +5,11 @@ import threading
 
 from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.inference.fake_engine import FakeEngine
-from keypoint_perception.ros import engine_keeper, watched_engine
-from keypoint_perception.ros.engine_keeper import EngineKeeper
-from keypoint_perception.ros.loading import Loaded, Wish
-from keypoint_perception.ros.mailbox import Mailbox
-from keypoint_perception.ros.worker import Worker
+from keypoint_perception.ros.perception import engine_supervisor, watched_engine
+from keypoint_perception.ros.perception.engine_loading import Loaded, Wish
+from keypoint_perception.ros.perception.engine_supervisor import EngineKeeper
+from keypoint_perception.ros.perception.inference_worker import Worker
+from keypoint_perception.ros.perception.latest_buffer import Mailbox
 import numpy as np
 import pytest
 
@@ -83,7 +83,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(engine_keeper, 'time', clock)
+    monkeypatch.setattr(engine_supervisor, 'time', clock)
     monkeypatch.setattr(watched_engine, 'time', clock)
     return clock
 
@@ -214,7 +214,7 @@ def test_an_engine_that_hangs_is_replaced(stage, clock, caplog):
     stage.answers['hangs'] = lambda image: 'well'
     stage.keeper.watch(TIMEOUT_S)
     assert not stage.keeper.loading  # not before the pause is over
-    clock.now += engine_keeper.FIRST_PAUSE_S
+    clock.now += engine_supervisor.FIRST_PAUSE_S
     stage.keeper.watch(TIMEOUT_S)
     stage.call_soon()
     assert (stage.keeper.fault, stage.keeper.faults) == ('', 1)
@@ -243,11 +243,11 @@ def test_no_watch_without_a_timeout(stage, clock):
 
 def test_engines_that_hang_do_not_fill_the_memory(stage, clock):
     gates = [hang(stage)]
-    for _ in range(engine_keeper.MOST_HANGING):
+    for _ in range(engine_supervisor.MOST_HANGING):
         clock.now += 1000
         stage.keeper.watch(TIMEOUT_S)
         clock.now += 1000
-        if len(stage.keeper._leaving) < engine_keeper.MOST_HANGING:
+        if len(stage.keeper._leaving) < engine_supervisor.MOST_HANGING:
             gates.append(Gate('late'))
             stage.answers['hangs'] = gates[-1]
             stage.keeper.watch(TIMEOUT_S)
@@ -272,7 +272,7 @@ def fail(image):
 
 
 def fail_until_given_up(stage, clock):
-    for number in range(engine_keeper.FAILURES):
+    for number in range(engine_supervisor.FAILURES):
         assert stage.keeper.fault == ''
         stage.put(number)
         stage.next()

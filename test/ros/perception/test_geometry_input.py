@@ -6,12 +6,12 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from keypoint_perception.ros.geometry_input import (
+from keypoint_perception.ros.perception.geometry_input import (
     geometry_settings,
     geometry_topics,
     GeometryInput,
 )
-from keypoint_perception.ros.parameters import check_parameters
+from keypoint_perception.ros.perception.node_parameters import check_parameters
 import rclpy
 from rclpy.lifecycle import LifecycleNode
 

@@ -22,8 +22,8 @@ from keypoint_perception.geometry.camera_model import CameraModel
 from keypoint_perception.geometry.depth import check_registered, depth_at, DepthBuffer, view_depth
 from keypoint_perception.geometry.lifting import moved, to_space
 from keypoint_perception.geometry.point_filter import FilterSettings, PointFilter
-from keypoint_perception.ros.calibration import Calibration
 from keypoint_perception.ros.cdr import ImageHeader, read_image
+from keypoint_perception.ros.perception.camera_info import Calibration
 import numpy as np
 
 # How long something may be missing before it is said: at the start not everything comes at once.

@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip('diagnostic_msgs', reason='diagnostic_msgs is not installed')
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from keypoint_perception.ros import health as health_module
-from keypoint_perception.ros.diagnostics import Circumstances, judge, to_status
-from keypoint_perception.ros.health import Health, percentiles, Times
+from keypoint_perception.ros.perception import node_statistics as health_module
+from keypoint_perception.ros.perception.diagnostics import Circumstances, judge, to_status
+from keypoint_perception.ros.perception.node_statistics import Health, percentiles, Times
 
 ACTIVE = Circumstances(state='active', topic='/cam/image', publishers=1)
 

@@ -2,9 +2,9 @@
 
 import threading
 
-from keypoint_perception.ros import mailbox as mailbox_module
-from keypoint_perception.ros.mailbox import Mailbox
-from keypoint_perception.ros.worker import Worker
+from keypoint_perception.ros.perception import latest_buffer as mailbox_module
+from keypoint_perception.ros.perception.inference_worker import Worker
+from keypoint_perception.ros.perception.latest_buffer import Mailbox
 import pytest
 
 PATIENCE_S = 30

@@ -12,11 +12,11 @@ from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.errors import EncodingError
 from keypoint_perception.inference.estimator import Estimate, Estimator
 from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
-from keypoint_perception.ros.geometry import Geometry, GeometrySettings, Located
-from keypoint_perception.ros.geometry_input import geometry_topics, GeometryInput
-from keypoint_perception.ros.health import Health, Times, UNKNOWN
-from keypoint_perception.ros.image_input import image_topic, ImageInput
 from keypoint_perception.ros.messages import serialise_point_cloud, to_header, to_image
+from keypoint_perception.ros.perception.geometry_input import geometry_topics, GeometryInput
+from keypoint_perception.ros.perception.image_input import image_topic, ImageInput
+from keypoint_perception.ros.perception.node_statistics import Health, Times, UNKNOWN
+from keypoint_perception.ros.perception.point_locator import Geometry, GeometrySettings, Located
 import numpy as np
 from rclpy.event_handler import PublisherEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher

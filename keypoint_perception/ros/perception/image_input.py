@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from keypoint_perception.ros.cdr import read_compressed_image, read_image
-from keypoint_perception.ros.health import Health
 from keypoint_perception.ros.installation import DDS_PROFILE, shipped_file
+from keypoint_perception.ros.perception.node_statistics import Health
 from keypoint_perception.ros.qos_overrides import POLICIES
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode

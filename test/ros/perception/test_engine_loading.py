@@ -1,7 +1,7 @@
 """An engine that does not get warm is given back."""
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.ros.loading import load_warm, Wish
+from keypoint_perception.ros.perception.engine_loading import load_warm, Wish
 import pytest
 
 

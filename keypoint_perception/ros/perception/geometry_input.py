@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from keypoint_perception.geometry.point_filter import FilterSettings
-from keypoint_perception.ros.geometry import Geometry, GeometrySettings
-from keypoint_perception.ros.parameters import NodeParameters
+from keypoint_perception.ros.perception.node_parameters import NodeParameters
+from keypoint_perception.ros.perception.point_locator import Geometry, GeometrySettings
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions

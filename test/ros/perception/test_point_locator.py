@@ -11,7 +11,7 @@ import cv2
 from keypoint_perception.geometry.camera_model import CameraModel
 from keypoint_perception.geometry.point_filter import FilterSettings
 from keypoint_perception.ros.cdr import ImageHeader
-from keypoint_perception.ros.geometry import Geometry, GeometrySettings, PATIENCE_S
+from keypoint_perception.ros.perception.point_locator import Geometry, GeometrySettings, PATIENCE_S
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image

@@ -10,7 +10,7 @@ from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 if TYPE_CHECKING:
-    from keypoint_perception.ros.node import PerceptionNode
+    from keypoint_perception.ros.perception.lifecycle_node import PerceptionNode
     from keypoint_perception.ros.recorder import Recorder
 
 

@@ -14,9 +14,9 @@ import threading
 import time
 
 from keypoint_perception.errors import EngineError, PerceptionError
-from keypoint_perception.ros.loading import Loaded, Wish
-from keypoint_perception.ros.watched_engine import WatchedEngine
-from keypoint_perception.ros.worker import Worker
+from keypoint_perception.ros.perception.engine_loading import Loaded, Wish
+from keypoint_perception.ros.perception.inference_worker import Worker
+from keypoint_perception.ros.perception.watched_engine import WatchedEngine
 
 logger = logging.getLogger('keypoint_perception')
 

@@ -6,7 +6,12 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from keypoint_perception.ros.image_input import ImageInput, newest_image, qos_errors, TYPE_NAMES
+from keypoint_perception.ros.perception.image_input import (
+    ImageInput,
+    newest_image,
+    qos_errors,
+    TYPE_NAMES,
+)
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 

@@ -1,0 +1,1 @@
+"""The node that publishes keypoints: inputs, inference thread, engine, publishers, diagnostics."""
