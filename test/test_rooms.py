@@ -79,8 +79,8 @@ FILES = {
     'inference/tensorrt/cuda_torch.py': row('root', 'torch'),
     # launch comes with a ROS installation only
     'ros/launch_parts.py': row('root', 'ros'),
-    'ros/recorder.py': row('root frames', 'ros'),
-    'ros/recording.py': row('root frames', 'ros'),
+    'ros/recorder/recorder.py': row('root frames', 'ros'),
+    'ros/recorder/bag_recording.py': row('root frames', 'ros'),
 }
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob('*.py'))
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from keypoint_perception.commands.options import DefaultDds
 from keypoint_perception.commands.progress import recording_progress
 from keypoint_perception.errors import ConfigError, SourceError
-from keypoint_perception.ros.recorder_settings import DESCRIPTIONS, RecorderSettings
+from keypoint_perception.ros.recorder.recorder_settings import DESCRIPTIONS, RecorderSettings
 import typer
 
 DEFAULT = RecorderSettings()
@@ -51,7 +51,7 @@ def record(
     default_dds: DefaultDds = False,
 ) -> None:
     """Record live topics into a bag that can be read whenever recording stops."""
-    from keypoint_perception.ros.record_session import record_topics
+    from keypoint_perception.ros.recorder.record_session import record_topics
 
     settings = RecorderSettings(
         rate=rate,

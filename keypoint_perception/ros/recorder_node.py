@@ -12,7 +12,11 @@ import sys
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.ros.program import node_at_work, run_program, start_ros
-from keypoint_perception.ros.recorder_settings import DESCRIPTIONS, RANGES, RecorderSettings
+from keypoint_perception.ros.recorder.recorder_settings import (
+    DESCRIPTIONS,
+    RANGES,
+    RecorderSettings,
+)
 
 NODE_NAME = 'recorder'
 USAGE = """usage: recorder_node --ros-args -p topics:="[/camera/image_raw]" -p out:=BAG
@@ -49,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(arguments: list[str]) -> int:
     """Start the node and spin; see :func:`main`."""
-    from keypoint_perception.ros.recording_services import RecorderNode
+    from keypoint_perception.ros.recorder.recorder_services import RecorderNode
 
     start_ros(arguments, program='recorder_node')
     with node_at_work(lambda: RecorderNode(NODE_NAME)) as (node, executor):

@@ -9,19 +9,19 @@ import os
 import signal
 import sys
 
-from keypoint_perception.ros import recording
 from keypoint_perception.ros.end_with_launch import end_with_parent
 from keypoint_perception.ros.installation import find_ros
+from keypoint_perception.ros.recorder import bag_recording
 
 find_ros()
-from keypoint_perception.ros.recorder import Recorder  # noqa: E402
+from keypoint_perception.ros.recorder.recorder import Recorder  # noqa: E402
 import mcap.writer  # noqa: E402, F401
 import rclpy  # noqa: E402
 import sensor_msgs.msg  # noqa: E402, F401
 
 FLUSH_S = 0.02
-recording.FLUSH_S = FLUSH_S
-recording.POLL_S = FLUSH_S
+bag_recording.FLUSH_S = FLUSH_S
+bag_recording.POLL_S = FLUSH_S
 
 
 def say(*words: object) -> None:

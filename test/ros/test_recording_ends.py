@@ -10,7 +10,7 @@ pytest.importorskip('mcap', reason='mcap, which writes bags, is not installed')
 # Ctrl-C ends ROS at once, and Python hears of it when it likes: here, in the middle of the stop.
 INTERRUPTED_STOP = """
 import os, runpy, signal, sys
-from keypoint_perception.ros.recorder import Recorder
+from keypoint_perception.ros.recorder.recorder import Recorder
 stop = Recorder.stop
 def interrupted(recorder):
     os.kill(os.getpid(), signal.SIGINT)
@@ -46,8 +46,8 @@ def test_an_interrupt_while_it_is_being_stopped_loses_nothing(
 
 @pytest.mark.parametrize('alive', [True, False], ids=['in_ros', 'after_ros'])
 def test_what_has_arrived_is_recorded(peer, tmp_path, alive, messages_in):
-    from keypoint_perception.ros.recorder import Recorder
-    from keypoint_perception.ros.recorder_settings import RecorderSettings
+    from keypoint_perception.ros.recorder.recorder import Recorder
+    from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
     import rclpy
     from rclpy.duration import Duration
     from std_msgs.msg import Header
@@ -75,10 +75,10 @@ def test_what_has_arrived_is_recorded(peer, tmp_path, alive, messages_in):
 def test_what_fails_in_between_costs_nothing_that_came_before(ros_domain, tmp_path, monkeypatch):
     del ros_domain
     from keypoint_perception.frames.bag_writer import BagWriter
-    from keypoint_perception.ros.recorded_topic import TopicCounts, TopicOrigin
-    from keypoint_perception.ros.recorder_settings import RecorderSettings
-    from keypoint_perception.ros.recording import Recording
-    from keypoint_perception.ros.recording_queue import RecordingQueue, Waiting
+    from keypoint_perception.ros.recorder.bag_recording import Recording
+    from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
+    from keypoint_perception.ros.recorder.recording_queue import RecordingQueue, Waiting
+    from keypoint_perception.ros.recorder.topic_subscription import TopicCounts, TopicOrigin
     from rosbags.rosbag2 import Reader
 
     topic = SimpleNamespace(

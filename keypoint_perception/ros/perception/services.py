@@ -11,7 +11,7 @@ from std_srvs.srv import SetBool, Trigger
 
 if TYPE_CHECKING:
     from keypoint_perception.ros.perception.lifecycle_node import PerceptionNode
-    from keypoint_perception.ros.recorder import Recorder
+    from keypoint_perception.ros.recorder.recorder import Recorder
 
 
 class Services:
@@ -58,7 +58,7 @@ class Services:
 
     def _begin_recording(self) -> tuple[bool, str]:
         """Record the cameras' topics; return whether it has begun, and a sentence."""
-        from keypoint_perception.ros.recorder import dated_bag, Recorder
+        from keypoint_perception.ros.recorder.recorder import dated_bag, Recorder
 
         if self._recorder is not None and not self._recorder.finished.is_set():
             return False, f'{str(self._recorder.out)!r} is being recorded; end it first.'

@@ -19,7 +19,7 @@ def kept(limit, topic, stamps_ms):
 
 
 def test_rate_is_kept_in_spite_of_jitter():
-    from keypoint_perception.ros.recording_filters import RateLimit
+    from keypoint_perception.ros.recorder.recording_filters import RateLimit
 
     # a camera of 100 Hz whose images come up to 2 ms early or late
     stamps = [0, 11, 19, 30, 42, 49, 58, 70, 81, 90, 98, 110]
@@ -30,7 +30,7 @@ def test_rate_is_kept_in_spite_of_jitter():
 
 
 def test_pairs_stay_pairs():
-    from keypoint_perception.ros.recording_filters import RateLimit
+    from keypoint_perception.ros.recorder.recording_filters import RateLimit
 
     limit = RateLimit(50)
     assert kept(limit, '/colour', [0, 10, 20]) == [0, 20]
@@ -39,7 +39,7 @@ def test_pairs_stay_pairs():
 
 
 def test_rate_goes_on_after_a_jump_back():
-    from keypoint_perception.ros.recording_filters import RateLimit
+    from keypoint_perception.ros.recorder.recording_filters import RateLimit
 
     assert kept(RateLimit(50), '/a', [1000, 1020, 0, 10, 20]) == [1000, 1020, 0, 20]
 
@@ -55,8 +55,8 @@ def gate_run(gate, items):
 
 
 def waiting(make_image, time_ms, u, topic='/a', **fields):
-    from keypoint_perception.ros.recorded_topic import TopicOrigin
-    from keypoint_perception.ros.recording_queue import Waiting
+    from keypoint_perception.ros.recorder.recording_queue import Waiting
+    from keypoint_perception.ros.recorder.topic_subscription import TopicOrigin
     from rclpy.serialization import serialize_message
 
     class Topic:
@@ -68,7 +68,7 @@ def waiting(make_image, time_ms, u, topic='/a', **fields):
 
 
 def test_images_around_motion_are_kept(make_image):
-    from keypoint_perception.ros.recording_filters import MotionGate
+    from keypoint_perception.ros.recorder.recording_filters import MotionGate
 
     gate = MotionGate(50, 20 * MS)
     places = [(0, 5), (10, 5), (20, 5), (30, 5), (40, 5), (50, 5), (60, 5), (70, 9), (80, 9)]
@@ -82,7 +82,7 @@ def test_slow_motion_counts(make_image):
     """Each step is below the threshold, their sum is not."""
     import array
 
-    from keypoint_perception.ros.recording_filters import MotionGate
+    from keypoint_perception.ros.recorder.recording_filters import MotionGate
 
     def grey(time_ms, level):
         data = array.array('B', bytes([level]) * (48 * 64))
@@ -95,7 +95,7 @@ def test_slow_motion_counts(make_image):
 
 
 def test_motion_in_one_camera_keeps_the_others_too(make_image):
-    from keypoint_perception.ros.recording_filters import MotionGate
+    from keypoint_perception.ros.recorder.recording_filters import MotionGate
 
     gate = MotionGate(50, 0)
     items = [
@@ -113,7 +113,7 @@ def test_depth_alone_is_kept(make_image):
     """Nothing can be judged there, and nothing must vanish for that reason."""
     import array
 
-    from keypoint_perception.ros.recording_filters import MotionGate
+    from keypoint_perception.ros.recorder.recording_filters import MotionGate
 
     data = array.array('B', bytes(48 * 128))
     items = [waiting(make_image, t, 0, encoding='16UC1', step=128, data=data) for t in (0, 10, 20)]
@@ -121,7 +121,7 @@ def test_depth_alone_is_kept(make_image):
 
 
 def test_a_clock_that_jumps_back_does_not_keep_what_is_still(make_image):
-    from keypoint_perception.ros.recording_filters import MotionGate
+    from keypoint_perception.ros.recorder.recording_filters import MotionGate
 
     moved = [waiting(make_image, 10_000, 0), waiting(make_image, 10_100, 30)]
     still = [waiting(make_image, 1_000 + 100 * i, 30) for i in range(5)]
@@ -132,7 +132,7 @@ def test_a_clock_that_jumps_back_does_not_keep_what_is_still(make_image):
 
 def test_a_picture_that_cannot_be_read_is_said(make_image):
     from keypoint_perception.errors import EncodingError
-    from keypoint_perception.ros.recording_filters import small_grey
+    from keypoint_perception.ros.recorder.recording_filters import small_grey
     from rclpy.serialization import serialize_message
     from sensor_msgs.msg import CompressedImage
 
@@ -149,7 +149,7 @@ def test_a_picture_that_cannot_be_read_is_said(make_image):
 
 
 def test_queue_is_bounded_in_bytes():
-    from keypoint_perception.ros.recording_queue import RecordingQueue, Waiting
+    from keypoint_perception.ros.recorder.recording_queue import RecordingQueue, Waiting
 
     queue = RecordingQueue(100)
     assert queue.put(Waiting('a', 1, 1, bytes(300)))  # alone, whatever its size
@@ -174,7 +174,7 @@ def test_queue_is_bounded_in_bytes():
 )
 def test_settings_out_of_range_are_refused(settings, sentence):
     from keypoint_perception.errors import ConfigError
-    from keypoint_perception.ros.recorder_settings import RecorderSettings
+    from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
 
     with pytest.raises(ConfigError, match=sentence):
         RecorderSettings(**settings)

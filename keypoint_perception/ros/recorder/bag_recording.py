@@ -21,16 +21,16 @@ from keypoint_perception.errors import EncodingError
 from keypoint_perception.frames.bag_writer import BagWriter
 from keypoint_perception.frames.mcap_file import RecordedTopic
 from keypoint_perception.ros.message_definitions import message_definition
-from keypoint_perception.ros.recorded_topic import TopicCounts
-from keypoint_perception.ros.recorder_settings import BYTES_PER_MB, RecorderSettings
-from keypoint_perception.ros.recording_filters import (
+from keypoint_perception.ros.recorder.recorder_settings import BYTES_PER_MB, RecorderSettings
+from keypoint_perception.ros.recorder.recording_filters import (
     COMPRESSED_TYPE,
     IMAGE_TYPES,
     MotionGate,
     RAW_TYPE,
     to_jpeg,
 )
-from keypoint_perception.ros.recording_queue import RecordingQueue, Waiting
+from keypoint_perception.ros.recorder.recording_queue import RecordingQueue, Waiting
+from keypoint_perception.ros.recorder.topic_subscription import TopicCounts
 
 FLUSH_S = 1.0
 SYNC_S = 5.0

@@ -2,7 +2,7 @@
 Records topics into a rosbag2 directory (MCAP) while a node runs.
 
 Messages are written as they were received, byte for byte; they are only looked into for the rate
-limit, the motion filter and JPEG. :mod:`keypoint_perception.ros.recording` writes them.
+limit, the motion filter and JPEG. :mod:`keypoint_perception.ros.recorder.bag_recording` writes them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import time
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.frames.bag_writer import BagWriter
-from keypoint_perception.ros.recorded_topic import TopicCounts, TopicSubscription
-from keypoint_perception.ros.recorder_settings import BYTES_PER_MB, RecorderSettings
-from keypoint_perception.ros.recording import End, Recording
-from keypoint_perception.ros.recording_filters import IMAGE_TYPES, RateLimit, stamp_of
-from keypoint_perception.ros.recording_queue import RecordingQueue, Waiting
+from keypoint_perception.ros.recorder.bag_recording import End, Recording
+from keypoint_perception.ros.recorder.recorder_settings import BYTES_PER_MB, RecorderSettings
+from keypoint_perception.ros.recorder.recording_filters import IMAGE_TYPES, RateLimit, stamp_of
+from keypoint_perception.ros.recorder.recording_queue import RecordingQueue, Waiting
+from keypoint_perception.ros.recorder.topic_subscription import TopicCounts, TopicSubscription
 from keypoint_perception.sole_writer import sole_writer
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node

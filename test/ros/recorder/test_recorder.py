@@ -16,8 +16,8 @@ pytest.importorskip('mcap', reason='mcap, which writes bags, is not installed')
 @pytest.fixture
 def record(peer, tmp_path):
     """Start recorders in the test's own node: ``record('/topic', jpeg=90)``; they are stopped."""
-    from keypoint_perception.ros.recorder import Recorder
-    from keypoint_perception.ros.recorder_settings import RecorderSettings
+    from keypoint_perception.ros.recorder.recorder import Recorder
+    from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
 
     started = []
 
@@ -174,7 +174,7 @@ def test_a_publisher_that_offers_less_is_heard_too(peer, record, make_image):
 
 
 def test_why_nothing_comes_is_said(peer, record, monkeypatch):
-    from keypoint_perception.ros import recorder as module
+    from keypoint_perception.ros.recorder import recorder as module
     from std_msgs.msg import Header
 
     monkeypatch.setattr(module, 'SILENT_S', 0.0)

@@ -8,7 +8,7 @@ import struct
 from keypoint_perception.compressed import decode
 from keypoint_perception.ros.cdr import read_compressed_image, read_image
 from keypoint_perception.ros.messages import to_rgb
-from keypoint_perception.ros.recording_queue import Waiting
+from keypoint_perception.ros.recorder.recording_queue import Waiting
 import numpy as np
 
 RAW_TYPE = 'sensor_msgs/msg/Image'

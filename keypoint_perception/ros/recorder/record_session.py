@@ -15,7 +15,7 @@ from keypoint_perception.ros.installation import (
     shipped_file,
 )
 from keypoint_perception.ros.program import leave_interrupts_to_ros
-from keypoint_perception.ros.recorder_settings import RecorderSettings
+from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
 
 NODE_NAME = 'keypoint_recorder'
 SHOW_S = 0.5
@@ -36,7 +36,7 @@ def record_topics(
     Record until a limit is reached, or the process is told to stop (SIGINT, SIGTERM).
 
     :param show: called twice a second with a
-        :class:`keypoint_perception.ros.recorder.RecordingSummary`
+        :class:`keypoint_perception.ros.recorder.recorder.RecordingSummary`
     :param default_dds: leave Fast DDS as it is, without the shipped profile
     :return: the last summary
     :raises PerceptionError: if recording cannot start
@@ -44,7 +44,7 @@ def record_topics(
     find_ros()
     if not default_dds:
         _use_shipped_profile()
-    from keypoint_perception.ros.recorder import Recorder
+    from keypoint_perception.ros.recorder.recorder import Recorder
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 

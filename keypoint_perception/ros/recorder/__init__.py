@@ -1,0 +1,1 @@
+"""The recorder: topics of any type into bags that can be read whenever recording stops."""
