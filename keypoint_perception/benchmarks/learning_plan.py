@@ -85,7 +85,7 @@ def plan_runs(
     :raises ConfigError: naming the variant whose settings are wrong
     """
     from keypoint_perception.evaluation.regression import FIT_SHARE
-    from keypoint_perception.learning.recordings import settings_of_store
+    from keypoint_perception.learning.data.recordings import settings_of_store
     from keypoint_perception.learning.variants import resolve
 
     runs = []

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.combination import needs, Part, read_parts, total_weights
+from keypoint_perception.learning.data.labels import annotations_of
 from keypoint_perception.learning.implied import implied_settings
-from keypoint_perception.learning.labels import annotations_of
 from keypoint_perception.learning.values import build
 from keypoint_perception.model.layers import NORMS
 from keypoint_perception.model.network import NetworkConfig, NETWORKS

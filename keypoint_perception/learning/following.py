@@ -15,8 +15,8 @@ https://arxiv.org/abs/1708.01642.
 
 from __future__ import annotations
 
-from keypoint_perception.learning.foreground import cut_out
-from keypoint_perception.learning.warps import Warp
+from keypoint_perception.learning.data.foreground import cut_out
+from keypoint_perception.learning.data.warps import Warp
 from keypoint_perception.model.heatmaps import divergence
 import torch
 from torch import Tensor

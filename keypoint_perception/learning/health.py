@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from keypoint_perception.keypoints import diagonal_px
-from keypoint_perception.learning.scenes import centred, scene_of
+from keypoint_perception.learning.data.scenes import centred, scene_of
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor

@@ -11,7 +11,7 @@ asked for, or until all the rest can be told. No labels are needed.
 from __future__ import annotations
 
 from keypoint_perception.keypoints import diagonal_px
-from keypoint_perception.learning.scenes import centred, members, scene_of
+from keypoint_perception.learning.data.scenes import centred, members, scene_of
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor

@@ -14,9 +14,9 @@ from keypoint_perception.errors import TrainingError
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.combination import learns_from_labels_alone, needs
 from keypoint_perception.learning.config import to_values, TrainConfig
-from keypoint_perception.learning.labels import LabelledFrames, Labels
+from keypoint_perception.learning.data.labels import LabelledFrames, Labels
+from keypoint_perception.learning.data.pairs import find_clips, mean_change, PairSampler
 from keypoint_perception.learning.learner import Average, Learner
-from keypoint_perception.learning.pairs import find_clips, mean_change, PairSampler
 from keypoint_perception.learning.start import take_weights
 from keypoint_perception.learning.supplies import SUPPLIES, Supply
 from keypoint_perception.learning.views import Facts

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from keypoint_perception.learning.backgrounds import Backgrounds
-from keypoint_perception.learning.flows import Flows
-from keypoint_perception.learning.labels import Labels
+from keypoint_perception.learning.data.backgrounds import Backgrounds
+from keypoint_perception.learning.data.flows import Flows
+from keypoint_perception.learning.data.labels import Labels
 import numpy as np
 from torch import Tensor
 

@@ -8,7 +8,7 @@ at one size of map suits another. Everything here is float32 whatever the precis
 from __future__ import annotations
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.warps import Warp
+from keypoint_perception.learning.data.warps import Warp
 from keypoint_perception.model.heatmaps import variance
 from keypoint_perception.model.network import NetworkConfig
 import torch

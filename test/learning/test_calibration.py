@@ -2,7 +2,7 @@
 
 from keypoint_perception.learning import calibration
 from keypoint_perception.learning.calibration import _ask, _disc, _hide, calibrate, fit_logistic
-from keypoint_perception.learning.scenes import medians, scene_of
+from keypoint_perception.learning.data.scenes import medians, scene_of
 from keypoint_perception.model.network import evidence, Keypointer, NetworkConfig
 import pytest
 import torch

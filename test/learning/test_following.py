@@ -1,12 +1,12 @@
 """Keypoints that follow and turn cost nothing, others what is worked out by hand."""
 
+from keypoint_perception.learning.data.warps import make_warp
 from keypoint_perception.learning.following import (
     disagreement,
     follow_error,
     turn_error,
     turn_foreground,
 )
-from keypoint_perception.learning.warps import make_warp
 import pytest
 import torch
 

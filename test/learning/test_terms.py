@@ -1,12 +1,12 @@
 """The terms that objectives share, against figures worked out by hand."""
 
+from keypoint_perception.learning.data.warps import make_warp
 from keypoint_perception.learning.terms import (
     concentration,
     equivariance,
     masked_mean,
     separation,
 )
-from keypoint_perception.learning.warps import make_warp
 import pytest
 import torch
 

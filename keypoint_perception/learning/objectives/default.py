@@ -57,20 +57,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.data.foreground import (
+    find_foreground,
+    off_foreground,
+    share_on,
+    uncovered,
+)
+from keypoint_perception.learning.data.photometric import jitter_colours
+from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.following import (
     disagreement,
     follow_error,
     turn_error,
     turn_foreground,
 )
-from keypoint_perception.learning.foreground import (
-    find_foreground,
-    off_foreground,
-    share_on,
-    uncovered,
-)
 from keypoint_perception.learning.objectives.temporal_transport import transport
-from keypoint_perception.learning.photometric import jitter_colours
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
     motion_weight,
@@ -78,7 +79,6 @@ from keypoint_perception.learning.reconstruction import (
     swap,
 )
 from keypoint_perception.learning.views import Facts, Views
-from keypoint_perception.learning.warps import random_warp, WarpConfig
 from keypoint_perception.model.heatmaps import gaussian_maps, overlap, steepness, union, variance
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch

@@ -45,7 +45,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.photometric import jitter_colours
+from keypoint_perception.learning.data.photometric import jitter_colours
+from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.terms import (
     concentration,
     equivariance,
@@ -53,7 +54,6 @@ from keypoint_perception.learning.terms import (
     separation,
 )
 from keypoint_perception.learning.views import Facts, Views
-from keypoint_perception.learning.warps import random_warp, WarpConfig
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.heatmaps import expectation, gaussian_maps
 from keypoint_perception.model.network import make_features, NetworkConfig

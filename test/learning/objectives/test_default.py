@@ -1,15 +1,15 @@
 """The default objective's terms are zero where they should be, and ask for what they say."""
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.data.foreground import find_foreground, share_on
+from keypoint_perception.learning.data.photometric import jitter_colours
+from keypoint_perception.learning.data.warps import random_warp
 from keypoint_perception.learning.following import disagreement, turn_error, turn_foreground
-from keypoint_perception.learning.foreground import find_foreground, share_on
 from keypoint_perception.learning.objectives.default import (
     Default,
     DefaultConfig,
 )
-from keypoint_perception.learning.photometric import jitter_colours
 from keypoint_perception.learning.views import Facts, Views
-from keypoint_perception.learning.warps import random_warp
 from keypoint_perception.model.heatmaps import steepness
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest

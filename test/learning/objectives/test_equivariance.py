@@ -1,6 +1,7 @@
 """The equivariance objective says what its two papers say."""
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.data.warps import make_warp, random_warp, WarpConfig
 from keypoint_perception.learning.objectives.equivariance import (
     _to_half_sides,
     _vectors,
@@ -11,7 +12,6 @@ from keypoint_perception.learning.objectives.equivariance import (
     exchanged_distance,
 )
 from keypoint_perception.learning.views import Facts, Views
-from keypoint_perception.learning.warps import make_warp, random_warp, WarpConfig
 from keypoint_perception.model.heatmaps import softmax_2d
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest

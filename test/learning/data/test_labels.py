@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 from keypoint_perception.errors import ConfigError, SourceError
 from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.data.labels import LabelledFrames, Labels
 from keypoint_perception.learning.implied import implied_settings
-from keypoint_perception.learning.labels import LabelledFrames, Labels
 import numpy as np
 import pytest
 import torch

@@ -2,7 +2,11 @@
 
 import math
 
-from keypoint_perception.learning.photometric import apply_colours, colour_matrix, jitter_colours
+from keypoint_perception.learning.data.photometric import (
+    apply_colours,
+    colour_matrix,
+    jitter_colours,
+)
 import pytest
 import torch
 

@@ -1,7 +1,7 @@
 """The background is a clip's own median."""
 
-from keypoint_perception.learning.backgrounds import Backgrounds
 from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.data.backgrounds import Backgrounds
 import numpy as np
 import torch
 

@@ -3,7 +3,7 @@
 import math
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.warps import (
+from keypoint_perception.learning.data.warps import (
     CONTROLS,
     make_warp,
     MAX_BEND,

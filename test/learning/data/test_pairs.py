@@ -1,7 +1,7 @@
 """Pairs: some time apart, both ways, never across a pause."""
 
 from keypoint_perception.errors import TrainingError
-from keypoint_perception.learning.pairs import find_clips, mean_change, PairSampler
+from keypoint_perception.learning.data.pairs import find_clips, mean_change, PairSampler
 import numpy as np
 import pytest
 

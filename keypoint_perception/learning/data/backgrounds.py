@@ -12,7 +12,7 @@ import logging
 
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.pairs import find_clips
+from keypoint_perception.learning.data.pairs import find_clips
 import numpy as np
 import torch
 from torch import Tensor

@@ -14,7 +14,7 @@ import cv2
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.keypoints import cells_to_network
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.pairs import find_clips
+from keypoint_perception.learning.data.pairs import find_clips
 from keypoint_perception.model.network import map_stride
 import numpy as np
 import torch

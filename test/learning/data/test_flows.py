@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.flows import Flows
+from keypoint_perception.learning.data.flows import Flows
 import numpy as np
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_a_hop_begins_where_the_last_one_led(moving, monkeypatch):
 
 
 def test_frames_far_apart_have_no_flow(moving, monkeypatch):
-    monkeypatch.setattr('keypoint_perception.learning.flows.LONGEST_S', 0.14)
+    monkeypatch.setattr('keypoint_perception.learning.data.flows.LONGEST_S', 0.14)
     found = Flows(moving, TrainConfig()).take(np.array([[0, 0], [5, 4]]))['flow']
     assert found[0].isnan().all()  # three hops
     assert not found[1, :, :, :-1].isnan().any()  # two, but at the border to which all moves
@@ -57,7 +57,7 @@ def test_no_flow_from_clip_to_clip(moving):
 
 
 def test_a_flow_is_computed_once_and_not_all_are_kept(moving, monkeypatch):
-    monkeypatch.setattr('keypoint_perception.learning.flows.KEPT', 2)
+    monkeypatch.setattr('keypoint_perception.learning.data.flows.KEPT', 2)
     flows = Flows(moving, TrainConfig())
     asked, compute = [], flows._compute
     monkeypatch.setattr(flows, '_compute', lambda *hop: asked.append(hop) or compute(*hop))

@@ -1,6 +1,6 @@
 """Foreground is what differs from the background, and keypoints are asked to lie on it."""
 
-from keypoint_perception.learning.foreground import (
+from keypoint_perception.learning.data.foreground import (
     cut_out,
     find_foreground,
     off_foreground,
