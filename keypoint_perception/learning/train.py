@@ -14,9 +14,9 @@ from pathlib import Path
 import time
 
 from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.learning.auditions import hold_auditions
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.memory import keep_memory
+from keypoint_perception.learning.seed_selection import select_seed
 from keypoint_perception.learning.session import new_session, resumed_session
 from keypoint_perception.learning.step import learning_rate, Step
 from keypoint_perception.learning.stopping import Budget, StopRequest
@@ -56,7 +56,7 @@ def train(
         if config.seeds == 1 or resume:
             step = Step(session, fabric)
         else:
-            session, step = hold_auditions(
+            session, step = select_seed(
                 fabric,
                 session,
                 budget,

@@ -1,4 +1,4 @@
-"""Beginning with another model's weights: what fits is taken, what does not is said."""
+"""SeedCandidate with another model's weights: what fits is taken, what does not is said."""
 
 import logging
 

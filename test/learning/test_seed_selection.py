@@ -1,7 +1,7 @@
 """Of several beginnings the one with the lowest loss goes on."""
 
 from keypoint_perception.errors import ConfigError, TrainingError
-from keypoint_perception.learning import auditions
+from keypoint_perception.learning import seed_selection
 from keypoint_perception.learning import train as learning
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.journal import read_history
@@ -91,7 +91,7 @@ def test_minutes_are_shared_among_the_seeds(small, square_store, monkeypatch):
         Step, 'loss_on', lambda step, drawn, batches: begun.append(step._session.step) or 1.0
     )
     first = new_session(config, square_store)
-    auditions.hold_auditions(fabric, first, budget, stopped=lambda: False, report=tick)
+    seed_selection.select_seed(fabric, first, budget, stopped=lambda: False, report=tick)
     # a quarter of the minute is five ticks: three until its half is over, two for the second
     assert begun == [3, 2]
 

@@ -32,7 +32,7 @@ SHARE = 0.25
 BATCHES = 16
 
 
-class Beginning(NamedTuple):
+class SeedCandidate(NamedTuple):
     """
     A run at its first steps.
 
@@ -46,7 +46,7 @@ class Beginning(NamedTuple):
     random: Tensor
 
 
-def hold_auditions(
+def select_seed(
     fabric: Fabric,
     first: Session,
     budget: Budget,
@@ -71,7 +71,7 @@ def hold_auditions(
         until = SHARE * (index + 1) / config.seeds
         _begin(session, step, budget, until, stopped, report)
         loss = step.loss_on(drawn, BATCHES)
-        beginning = Beginning(session, step, loss, torch.get_rng_state())
+        beginning = SeedCandidate(session, step, loss, torch.get_rng_state())
         log.info(
             'Seed %d: loss %.4f after %d steps.', session.config.seed, beginning.loss, session.step
         )
