@@ -112,7 +112,7 @@ def total_weights(parts: tuple[Part, ...]) -> dict[str, float]:
 
 def needs(parts: tuple[Part, ...]) -> tuple[str, ...]:
     """
-    Return the names of the supplies that the objectives ask for.
+    Return the names of the batch_extras that the objectives ask for.
 
     An objective's ``needs`` are names, or names with the term that needs each: a term whose
     weight is zero needs nothing.

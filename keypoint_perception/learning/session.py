@@ -14,11 +14,11 @@ from keypoint_perception.errors import TrainingError
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.combination import learns_from_labels_alone, needs
 from keypoint_perception.learning.config import to_values, TrainConfig
+from keypoint_perception.learning.data.batch_extras import BATCH_EXTRAS, BatchExtra
 from keypoint_perception.learning.data.labels import LabelledFrames, Labels
 from keypoint_perception.learning.data.pairs import find_clips, mean_change, PairSampler
 from keypoint_perception.learning.learner import Average, Learner
 from keypoint_perception.learning.start import take_weights
-from keypoint_perception.learning.supplies import SUPPLIES, Supply
 from keypoint_perception.learning.views import Facts
 from keypoint_perception.model.checkpoint import (
     Checkpoint,
@@ -51,7 +51,7 @@ class Session:
     average: Average
     optimizer: torch.optim.Optimizer
     facts: Facts
-    supplies: list[Supply]
+    batch_extras: list[BatchExtra]
     step: int = 0
     elapsed_s: float = 0.0
     kept: list[int] | None = None
@@ -65,7 +65,7 @@ class Session:
         """
         frames = self.sampler.draw(count)[:, share]
         extra = {}
-        for supply in self.supplies:
+        for supply in self.batch_extras:
             extra |= supply.take(frames)
         return self._take(frames[0]), self._take(frames[1]), extra
 
@@ -94,7 +94,7 @@ class Session:
             'elapsed_s': self.elapsed_s,
             'sampler': self.sampler.state(),
             'facts': asdict(self.facts),
-            'labels': _digest(self.supplies),
+            'labels': _digest(self.batch_extras),
             'objective': self.config.title,
             'config': to_values(self.config),
             'sources': [dict(source) for source in self.store.sources],
@@ -117,8 +117,8 @@ def new_session(config: TrainConfig, store: FrameStore) -> Session:
 
     :raises TrainingError: if the recording has no pairs, or nothing moves in it
     """
-    supplies = _supplies(config, store)
-    session = _begin(config, store, _facts(config, store, supplies), supplies)
+    batch_extras = _batch_extras(config, store)
+    session = _begin(config, store, _facts(config, store, batch_extras), batch_extras)
     if isinstance(session.sampler, PairSampler):
         session.sampler.warn_if_short()
     return session
@@ -127,7 +127,7 @@ def new_session(config: TrainConfig, store: FrameStore) -> Session:
 def sibling(session: Session, seed: int) -> Session:
     """Return a run at its first step that differs in its seed; it shares what needs none."""
     config = replace(session.config, seed=seed)
-    return _begin(config, session.store, session.facts, session.supplies)
+    return _begin(config, session.store, session.facts, session.batch_extras)
 
 
 def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Session:
@@ -140,11 +140,11 @@ def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Sessio
     checkpoint = load_checkpoint(out)
     state, tensors = checkpoint.state, checkpoint.tensors
     _check_frames(out, store, state['sources'])
-    supplies = _supplies(config, store)
-    _check_labels(out, config, supplies, state.get('labels', ''))
-    sampler = _sampler(config, store, supplies, seed=config.seed)
+    batch_extras = _batch_extras(config, store)
+    _check_labels(out, config, batch_extras, state.get('labels', ''))
+    sampler = _sampler(config, store, batch_extras, seed=config.seed)
     sampler.restore(state['sampler'])
-    session = _assemble(config, store, sampler, Facts(**state['facts']), supplies)
+    session = _assemble(config, store, sampler, Facts(**state['facts']), batch_extras)
     learner = {n.removeprefix('learner.'): t for n, t in tensors.items() if n[:8] == 'learner.'}
     load_strictly(session.learner, learner, str(out))
     average = {n.removeprefix('average.'): t for n, t in tensors.items() if n[:8] == 'average.'}
@@ -170,8 +170,10 @@ def _check_frames(out: Path, store: FrameStore, begun: list[dict]) -> None:
         raise TrainingError(msg)
 
 
-def _check_labels(out: Path, config: TrainConfig, supplies: list[Supply], begun: str) -> None:
-    if _digest(supplies) != begun:
+def _check_labels(
+    out: Path, config: TrainConfig, batch_extras: list[BatchExtra], begun: str
+) -> None:
+    if _digest(batch_extras) != begun:
         msg = (
             f'The run in {str(out)!r} was begun with other labels than {config.annotations!r} '
             'now holds; resume it with the file as it was, or train into another --out.'
@@ -179,21 +181,21 @@ def _check_labels(out: Path, config: TrainConfig, supplies: list[Supply], begun:
         raise TrainingError(msg)
 
 
-def _supplies(config: TrainConfig, store: FrameStore) -> list[Supply]:
-    return [SUPPLIES[name](store, config) for name in needs(config.parts)]
+def _batch_extras(config: TrainConfig, store: FrameStore) -> list[BatchExtra]:
+    return [BATCH_EXTRAS[name](store, config) for name in needs(config.parts)]
 
 
-def _labels(supplies: list[Supply]) -> Labels | None:
-    return next((supply for supply in supplies if isinstance(supply, Labels)), None)
+def _labels(batch_extras: list[BatchExtra]) -> Labels | None:
+    return next((supply for supply in batch_extras if isinstance(supply, Labels)), None)
 
 
-def _digest(supplies: list[Supply]) -> str:
-    labels = _labels(supplies)
+def _digest(batch_extras: list[BatchExtra]) -> str:
+    labels = _labels(batch_extras)
     return '' if labels is None else labels.digest
 
 
-def _facts(config: TrainConfig, store: FrameStore, supplies: list[Supply]) -> Facts:
-    labels = _labels(supplies)
+def _facts(config: TrainConfig, store: FrameStore, batch_extras: list[BatchExtra]) -> Facts:
+    labels = _labels(batch_extras)
     names = () if labels is None else labels.names
     if learns_from_labels_alone(config.parts):
         return Facts(1.0, names)
@@ -201,9 +203,9 @@ def _facts(config: TrainConfig, store: FrameStore, supplies: list[Supply]) -> Fa
 
 
 def _sampler(
-    config: TrainConfig, store: FrameStore, supplies: list[Supply], *, seed: int
+    config: TrainConfig, store: FrameStore, batch_extras: list[BatchExtra], *, seed: int
 ) -> PairSampler | LabelledFrames:
-    labels = _labels(supplies)
+    labels = _labels(batch_extras)
     if labels is None:
         return _pairs(config, store, seed=seed)
     if learns_from_labels_alone(config.parts):
@@ -225,11 +227,11 @@ def _pairs(
 
 
 def _begin(
-    config: TrainConfig, store: FrameStore, facts: Facts, supplies: list[Supply]
+    config: TrainConfig, store: FrameStore, facts: Facts, batch_extras: list[BatchExtra]
 ) -> Session:
     torch.manual_seed(config.seed)
-    sampler = _sampler(config, store, supplies, seed=config.seed)
-    session = _assemble(config, store, sampler, facts, supplies)
+    sampler = _sampler(config, store, batch_extras, seed=config.seed)
+    session = _assemble(config, store, sampler, facts, batch_extras)
     if config.init:
         take_weights(session.learner.network, Path(config.init))
         session.average = Average(session.learner.network, config.ema_decay)
@@ -241,7 +243,7 @@ def _assemble(
     store: FrameStore,
     sampler: PairSampler | LabelledFrames,
     facts: Facts,
-    supplies: list[Supply],
+    batch_extras: list[BatchExtra],
 ) -> Session:
     learner = Learner(config, tuple(store.network_hw), facts)
     learner.to(memory_format=torch.channels_last)
@@ -249,7 +251,7 @@ def _assemble(
         learner.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     average = Average(learner.network, config.ema_decay)
-    return Session(config, store, sampler, learner, average, optimizer, facts, supplies)
+    return Session(config, store, sampler, learner, average, optimizer, facts, batch_extras)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
