@@ -17,8 +17,8 @@ import math
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.objectives import OBJECTIVES
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.learning.values import build, refuse_unknown
-from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.network import NetworkConfig
 from torch import nn, Tensor
 
@@ -136,7 +136,7 @@ def learns_from_labels_alone(parts: tuple[Part, ...]) -> bool:
 
 
 class Combination(nn.Module):
-    """The objectives of a run as one: they see the same views."""
+    """The objectives of a run as one: they see the same batch."""
 
     def __init__(self, parts: tuple[Part, ...], network: NetworkConfig, facts: Facts) -> None:
         super().__init__()
@@ -152,12 +152,12 @@ class Combination(nn.Module):
         """Say whether no objective sends a gradient through the first frames' keypoints."""
         return all(getattr(o, 'one_way', False) for o in self.objectives.values())
 
-    def forward(self, views: Views) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms of all objectives, each (B,)."""
         return {
             _term(self._parts, part, term): value
             for part in self._parts
-            for term, value in self.objectives[part.name](views).items()
+            for term, value in self.objectives[part.name](batch).items()
         }
 
     @property

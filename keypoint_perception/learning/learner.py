@@ -7,7 +7,7 @@ import copy
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.combination import Combination
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.model.layers import normalise
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import torch
@@ -51,14 +51,14 @@ class Learner(nn.Module):
         :param images1: RGB uint8, (B, H, W, 3)
         :param extra: what the objectives need besides, by name
         """
-        views = Views(
+        batch = PairBatch(
             self.network,
             normalise(images0),
             normalise(images1),
             extra,
             one_way=self.objective.one_way,
         )
-        return self.objective(views)
+        return self.objective(batch)
 
 
 class Average:

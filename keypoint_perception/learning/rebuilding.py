@@ -1,7 +1,7 @@
 """
 What a run rebuilds, to be looked at: sources, targets, and the targets rebuilt.
 
-An objective that rebuilds frames offers ``rebuild(views)``, the second frames, or what it makes in
+An objective that rebuilds frames offers ``rebuild(batch)``, the second frames, or what it makes in
 their place, (B, 3, H, W) in [-1, 1].
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from keypoint_perception.drawing import tile_pictures
 from keypoint_perception.learning.learner import Learner
-from keypoint_perception.learning.views import Views
+from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.model.layers import normalise
 import numpy as np
 import torch
@@ -32,8 +32,8 @@ def reconstruction_sheet(
     """
     for objective in learner.objective.objectives.values():
         if hasattr(objective, 'rebuild'):
-            views = Views(learner.network, normalise(images0), normalise(images1), extra)
-            made = objective.rebuild(views).float()
+            batch = PairBatch(learner.network, normalise(images0), normalise(images1), extra)
+            made = objective.rebuild(batch).float()
             made = ((made.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
             rows = [images.cpu().numpy() for images in (images0, images1, made)]
             return tile_pictures([image for row in rows for image in row], len(images0))

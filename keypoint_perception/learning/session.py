@@ -18,8 +18,8 @@ from keypoint_perception.learning.data.batch_extras import BATCH_EXTRAS, BatchEx
 from keypoint_perception.learning.data.labels import LabelledFrames, Labels
 from keypoint_perception.learning.data.pairs import find_clips, mean_change, PairSampler
 from keypoint_perception.learning.learner import Average, Learner
+from keypoint_perception.learning.pair_batch import Facts
 from keypoint_perception.learning.start import take_weights
-from keypoint_perception.learning.views import Facts
 from keypoint_perception.model.checkpoint import (
     Checkpoint,
     load_checkpoint,

@@ -12,7 +12,7 @@ from keypoint_perception.learning.combination import (
     total_weights,
 )
 from keypoint_perception.learning.config import read_config, TrainConfig
-from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -44,8 +44,8 @@ class Nearness(nn.Module):
         self.config, self.facts = config, facts
         self.scale = nn.Parameter(torch.tensor(config.strength))
 
-    def forward(self, views):
-        points = views.points.flatten(1).mean(dim=1).chunk(2)
+    def forward(self, batch):
+        points = batch.points.flatten(1).mean(dim=1).chunk(2)
         return {'near': self.scale * points[0], 'far': self.scale * points[1]}
 
 
@@ -59,8 +59,8 @@ class Peaks(nn.Module):
     def __init__(self, config, network, facts):
         super().__init__()
 
-    def forward(self, views):
-        return {'near': views.maps.amax(dim=(1, 2, 3)).chunk(2)[0]}
+    def forward(self, batch):
+        return {'near': batch.maps.amax(dim=(1, 2, 3)).chunk(2)[0]}
 
 
 @pytest.fixture(autouse=True)
@@ -171,11 +171,11 @@ def test_frames_go_in_pairs_if_one_objective_does_without_labels():
 def test_together_they_give_what_each_gives_alone(network):
     facts = Facts(1.0)
     both = Combination(read_parts('nearness+peaks', {}, {}), NETWORK, facts)
-    found = both(Views(network, images(1), images(2)))
+    found = both(PairBatch(network, images(1), images(2)))
     assert list(found) == ['nearness.near', 'nearness.far', 'peaks.near']
     for name in ('nearness', 'peaks'):
         alone = Combination(read_parts(name, {}, {}), NETWORK, facts)
-        for term, value in alone(Views(network, images(1), images(2))).items():
+        for term, value in alone(PairBatch(network, images(1), images(2))).items():
             assert value.shape == (3,)
             torch.testing.assert_close(found[f'{name}.{term}'], value)
 
@@ -193,7 +193,7 @@ def test_the_network_looks_once_for_all_of_them(network):
     passes = []
     network.body.register_forward_hook(lambda *_: passes.append(1))
     Combination(read_parts('nearness+peaks', {}, {}), NETWORK, Facts(1.0))(
-        Views(network, images(1), images(2))
+        PairBatch(network, images(1), images(2))
     )
     assert len(passes) == 1
 

@@ -3,7 +3,7 @@
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.learner import Average, Learner
-from keypoint_perception.learning.views import Facts
+from keypoint_perception.learning.pair_batch import Facts
 import pytest
 import torch
 

@@ -2,8 +2,8 @@
 
 from keypoint_perception.learning.config import read_config
 from keypoint_perception.learning.learner import Learner
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.learning.rebuilding import reconstruction_sheet
-from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.layers import normalise
 import numpy as np
 import pytest
@@ -37,11 +37,11 @@ def test_what_is_shown_is_what_the_pixels_are_compared_with(name, monkeypatch):
     learner = learner_of(name)
     objective = learner.objective.objectives[name]
     images0, images1, extra = pair()
-    views = Views(learner.network, normalise(images0), normalise(images1), extra)
-    rebuilt = objective.rebuild(views)
+    batch = PairBatch(learner.network, normalise(images0), normalise(images1), extra)
+    rebuilt = objective.rebuild(batch)
     assert rebuilt.shape == (2, 3, *HW)
     # another source changes it, and so does another target
-    turned = Views(learner.network, views.image0.flip(-1), views.image1, extra)
+    turned = PairBatch(learner.network, batch.image0.flip(-1), batch.image1, extra)
     if name != 'default':  # which begins with the background alone
         assert not torch.allclose(objective.rebuild(turned), rebuilt, atol=1e-4)
 
@@ -50,7 +50,7 @@ def test_sheet_has_source_target_and_rebuilt_below_each_other(monkeypatch):
     learner = learner_of('temporal_transport')
     images0, images1, extra = pair()
     objective = learner.objective.objectives['temporal_transport']
-    monkeypatch.setattr(objective, 'rebuild', lambda views: views.image1 * 2)
+    monkeypatch.setattr(objective, 'rebuild', lambda batch: batch.image1 * 2)
     sheet = reconstruction_sheet(learner, images0, images1, extra)
     height, width = HW
     assert sheet.shape == (3 * (height + 2) - 2, 2 * (width + 2) - 2, 3)

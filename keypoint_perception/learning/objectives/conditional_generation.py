@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.learning.perceptual import ComparisonConfig, make_comparison
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
@@ -37,7 +38,6 @@ from keypoint_perception.learning.reconstruction import (
     swap,
 )
 from keypoint_perception.learning.terms import concentration
-from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.heatmaps import gaussian_maps
 from keypoint_perception.model.network import make_features, NetworkConfig
@@ -82,23 +82,23 @@ class ConditionalGeneration(nn.Module):
         )
         self.compare = make_comparison(config)
 
-    def forward(self, views: Views) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,); the first frames are the sources."""
-        count = len(views.image0) if self.one_way else len(views.images)
-        height, width = views.logits.shape[-2:]
-        points = swap(views.points)[:count]
-        bumps = gaussian_maps(points, height, width, self.config.sigma * views.half_side)
-        rebuilt = self.reconstruct(views.images[:count], bumps)
-        weight = motion_weight(views.image0, views.image1, self.config.still_weight)
+        count = len(batch.image0) if self.one_way else len(batch.images)
+        height, width = batch.logits.shape[-2:]
+        points = swap(batch.points)[:count]
+        bumps = gaussian_maps(points, height, width, self.config.sigma * batch.half_side)
+        rebuilt = self.reconstruct(batch.images[:count], bumps)
+        weight = motion_weight(batch.image0, batch.image1, self.config.still_weight)
         weight = torch.cat([weight, weight])[:count]
-        goal = swap(views.images)[:count]
-        spread = swap(concentration(views.maps, views.points, views.half_side))[:count]
+        goal = swap(batch.images)[:count]
+        spread = swap(concentration(batch.maps, batch.points, batch.half_side))[:count]
         pixel = pixel_error(rebuilt, goal, weight, self.change)
         perceptual = torch.zeros_like(pixel)
         if self.compare is not None:
-            perceptual = self.compare(rebuilt, views.images, weight)
+            perceptual = self.compare(rebuilt, batch.images, weight)
         pixel, perceptual, spread = (
-            both.view(-1, len(views.image0)).mean(dim=0) for both in (pixel, perceptual, spread)
+            both.view(-1, len(batch.image0)).mean(dim=0) for both in (pixel, perceptual, spread)
         )
         return {
             'pixel': pixel,
@@ -106,12 +106,12 @@ class ConditionalGeneration(nn.Module):
             'spread': as_far_as_explained(pixel) * spread,
         }
 
-    def rebuild(self, views: Views) -> Tensor:
+    def rebuild(self, batch: PairBatch) -> Tensor:
         """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
-        height, width = views.logits.shape[-2:]
-        points = views.points.chunk(2)[1]
-        bumps = gaussian_maps(points, height, width, self.config.sigma * views.half_side)
-        return self.reconstruct(views.image0, bumps)
+        height, width = batch.logits.shape[-2:]
+        points = batch.points.chunk(2)[1]
+        bumps = gaussian_maps(points, height, width, self.config.sigma * batch.half_side)
+        return self.reconstruct(batch.image0, bumps)
 
     def reconstruct(self, images: Tensor, bumps: Tensor) -> Tensor:
         """

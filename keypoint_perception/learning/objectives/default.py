@@ -72,13 +72,13 @@ from keypoint_perception.learning.following import (
     turn_foreground,
 )
 from keypoint_perception.learning.objectives.temporal_transport import transport
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
     motion_weight,
     ReconstructionConfig,
     swap,
 )
-from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.heatmaps import gaussian_maps, overlap, steepness, union, variance
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch
@@ -147,20 +147,20 @@ class Default(nn.Module):
         for parameter in self.refine.last.parameters():
             nn.init.zeros_(parameter)  # the first answer is the background itself
 
-    def forward(self, views: Views) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
-        background = views.extra['background']
-        height, width = views.logits.shape[-2:]
-        bumps = gaussian_maps(views.points, height, width, self.config.sigma * views.half_side)
+        background = batch.extra['background']
+        height, width = batch.logits.shape[-2:]
+        bumps = gaussian_maps(batch.points, height, width, self.config.sigma * batch.half_side)
         covered = union(bumps)
-        pixel, focus = self._rebuild(views, covered, background)
-        foreground = find_foreground(views.images, background.repeat(2, 1, 1, 1), (height, width))
-        on = share_on(views.maps, foreground)  # (2B, K)
+        pixel, focus = self._rebuild(batch, covered, background)
+        foreground = find_foreground(batch.images, background.repeat(2, 1, 1, 1), (height, width))
+        on = share_on(batch.maps, foreground)  # (2B, K)
         settled = on.detach()
         explained = as_far_as_explained(pixel)
-        wide = (variance(views.maps, views.points) - 2 * NARROWEST**2).clamp(min=0)
-        spread = wide / views.half_side**2
-        steep = (steepness(views.logits) - 1 / (2 * NARROWEST**2)).clamp(min=0)
+        wide = (variance(batch.maps, batch.points) - 2 * NARROWEST**2).clamp(min=0)
+        spread = wide / batch.half_side**2
+        steep = (steepness(batch.logits) - 1 / (2 * NARROWEST**2)).clamp(min=0)
         terms = {
             'pixel': pixel,
             'focus': focus,
@@ -168,26 +168,26 @@ class Default(nn.Module):
             'peak': _pair_mean((settled * steep).mean(dim=1)),
             'aside': _pair_mean(off_foreground(on, foreground)),
             'uncovered': _pair_mean(uncovered(covered, foreground)),
-            'overlap': _pair_mean(overlap(views.maps)),
+            'overlap': _pair_mean(overlap(batch.maps)),
             'flow': torch.zeros_like(pixel),
             'turn': torch.zeros_like(pixel),
             'agree': torch.zeros_like(pixel),
         }
         if 'flow' in self.used:
             both = settled.unflatten(0, (2, -1)).amin(dim=0)
-            terms['flow'] = (both * self._flow(views)).mean(dim=1)
+            terms['flow'] = (both * self._flow(batch)).mean(dim=1)
         if self.used & {'turn', 'agree'}:
             asked = explained[:, None] * settled[: len(pixel)]
-            for name, error in zip(('turn', 'agree'), self._turn(views), strict=True):
+            for name, error in zip(('turn', 'agree'), self._turn(batch), strict=True):
                 terms[name] = (asked * error).mean(dim=1)
         return terms
 
-    def rebuild(self, views: Views) -> Tensor:
+    def rebuild(self, batch: PairBatch) -> Tensor:
         """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
-        height, width = views.logits.shape[-2:]
-        bumps = gaussian_maps(views.points, height, width, self.config.sigma * views.half_side)
-        made = self.reconstruct(*union(bumps).chunk(2), *self.features(views.images).chunk(2))
-        return made + views.extra['background']
+        height, width = batch.logits.shape[-2:]
+        bumps = gaussian_maps(batch.points, height, width, self.config.sigma * batch.half_side)
+        made = self.reconstruct(*union(bumps).chunk(2), *self.features(batch.images).chunk(2))
+        return made + batch.extra['background']
 
     def reconstruct(
         self, source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor
@@ -202,12 +202,14 @@ class Default(nn.Module):
         """
         return self.refine(transport(source.detach(), target, features_s.detach(), features_t))
 
-    def _rebuild(self, views: Views, covered: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.features(views.images)
+    def _rebuild(
+        self, batch: PairBatch, covered: Tensor, background: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        features = self.features(batch.images)
         rebuilt = self.reconstruct(swap(covered), covered, swap(features), features).float()
-        weight = motion_weight(views.image0, views.image1, self.config.still_weight)
+        weight = motion_weight(batch.image0, batch.image1, self.config.still_weight)
         # what the first frames and the second frames have, (2, B, ...), share what the pair has
-        error = rebuilt.unflatten(0, (2, -1)) + background - views.images.unflatten(0, (2, -1))
+        error = rebuilt.unflatten(0, (2, -1)) + background - batch.images.unflatten(0, (2, -1))
         error = (weight * error.square().mean(dim=2, keepdim=True)).flatten(0, 1)
         cells = functional.adaptive_avg_pool2d(error / self.change, covered.shape[-2:])
         mean = cells.mean(dim=(1, 2, 3))
@@ -215,23 +217,23 @@ class Default(nn.Module):
         root = (cells.square().mean(dim=(1, 2, 3)) + 1e-6).sqrt()
         return _pair_mean(mean), _pair_mean(root)
 
-    def _flow(self, views: Views) -> Tensor:
-        flow = views.extra['flow'] / views.network.stride  # (B, 2, h, w) cells
-        forward = views.extra['forward'][:, None, None]
-        (points0, points1), (maps0, maps1) = views.points.chunk(2), views.maps.chunk(2)
+    def _flow(self, batch: PairBatch) -> Tensor:
+        flow = batch.extra['flow'] / batch.network.stride  # (B, 2, h, w) cells
+        forward = batch.extra['forward'][:, None, None]
+        (points0, points1), (maps0, maps1) = batch.points.chunk(2), batch.maps.chunk(2)
         earlier = torch.where(forward[..., None], maps0, maps1)
         moved = torch.where(forward, points1 - points0, points0 - points1)
         return follow_error(earlier, moved, flow)
 
-    def _turn(self, views: Views) -> tuple[Tensor, Tensor]:
-        images, background = views.image0, views.extra['background']
+    def _turn(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        images, background = batch.image0, batch.extra['background']
         warp = random_warp(len(images), images.shape[-2:], self.warps, device=images.device)
         # on the background of another pair, which was drawn at random
         onto = background.roll(1, dims=0) if self.config.swap_backgrounds else background
         turned = turn_foreground(images, background, warp, onto=onto)
-        logits = views.network.logits(jitter_colours(turned, self.config.colour))
-        points = views.points[: len(images)]
-        error = turn_error(points, views.network.points(logits), warp, logits.shape[-2:])
+        logits = batch.network.logits(jitter_colours(turned, self.config.colour))
+        points = batch.points[: len(images)]
+        error = turn_error(points, batch.network.points(logits), warp, logits.shape[-2:])
         return error, disagreement(points.detach(), logits, warp, NARROWEST)
 
 

@@ -37,10 +37,10 @@ from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.keypoints import cells_to_network, network_to_cells
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.learning.perceptual import ComparisonConfig, make_comparison
 from keypoint_perception.learning.reconstruction import as_far_as_explained, swap
 from keypoint_perception.learning.terms import concentration
-from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.layers import SpaceToDepth
 from keypoint_perception.model.network import NetworkConfig
@@ -119,10 +119,10 @@ class EdgeLinking(nn.Module):
             3 * STRIDE**2 + 1, 3, stride=STRIDE, width=network.width, norm=network.norm
         )
 
-    def forward(self, views: Views) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
-        images = views.images
-        rebuilt = self.reconstruct(images, views.points, views.network.stride)
+        images = batch.images
+        rebuilt = self.reconstruct(images, batch.points, batch.network.stride)
         error = rebuilt - images
         pixel = error.abs().mean(dim=(1, 2, 3)) / self.change**0.5
         squared = error.square().mean(dim=(1, 2, 3)) / self.change
@@ -130,7 +130,7 @@ class EdgeLinking(nn.Module):
         if self.compare is not None:
             # it is given the frames of the other moment first
             perceptual = self.compare(rebuilt, swap(images), torch.ones_like(images[:, :1]))
-        spread = concentration(views.maps, views.points, views.half_side)
+        spread = concentration(batch.maps, batch.points, batch.half_side)
         terms = {
             'pixel': pixel,
             'perceptual': perceptual,
@@ -138,9 +138,9 @@ class EdgeLinking(nn.Module):
         }
         return {name: sum(term.chunk(2)) / 2 for name, term in terms.items()}
 
-    def rebuild(self, views: Views) -> Tensor:
+    def rebuild(self, batch: PairBatch) -> Tensor:
         """Return the second frames, drawn from their own edges and what is left of them."""
-        return self.reconstruct(views.image1, views.points.chunk(2)[1], views.network.stride)
+        return self.reconstruct(batch.image1, batch.points.chunk(2)[1], batch.network.stride)
 
     def reconstruct(self, images: Tensor, points: Tensor, stride: int) -> Tensor:
         """

@@ -49,8 +49,8 @@ from dataclasses import dataclass
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.learning.terms import masked_mean, refuse_separable_reading
-from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.heatmaps import expectation, softmax_2d
 from keypoint_perception.model.network import make_features, NetworkConfig
 import torch
@@ -107,21 +107,21 @@ class Equivariance(nn.Module):
         if config.exchange:
             self.features = make_features(network)
 
-    def forward(self, views: Views) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
-        images, maps = views.images, views.maps
+        images, maps = batch.images, batch.maps
         hw = maps.shape[-2:]
         warp = random_warp(len(images), hw, self.config, device=images.device)
         warped = jitter_colours(warp.images(images), self.config.colour)
-        maps_warped = softmax_2d(views.network.logits(warped))
+        maps_warped = softmax_2d(batch.network.logits(warped))
         sources = _to_half_sides(warp.sources(hw), hw)
         seen = warp.inside(expectation(maps.detach()), hw)
         align, spread = alignment(maps, maps_warped, sources)
-        pool = max(1, round(self.config.pool * views.half_side))
+        pool = max(1, round(self.config.pool * batch.half_side))
         apart = (diversity(maps, pool) + diversity(maps_warped, pool)) / 2
         exchanged = torch.zeros_like(apart)
         if self.config.exchange:
-            exchanged = self._exchange(views.image0, views.image1, maps, warped, sources, seen)
+            exchanged = self._exchange(batch.image0, batch.image1, maps, warped, sources, seen)
         terms = {
             'align': masked_mean(align, seen),
             'spread': masked_mean(spread, seen),

@@ -45,8 +45,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.learning.terms import concentration, separation
-from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.heatmaps import gaussian_maps
 from keypoint_perception.model.network import make_features, NetworkConfig
@@ -114,23 +114,23 @@ class MotionEnergy(nn.Module):
         # of the energy squared, over the run so far; zero before the first step
         self.register_buffer('mean_energy', torch.zeros(()))
 
-    def forward(self, views: Views) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,)."""
-        energy = structural_change(views.image0, views.image1)
-        error = (self.predict(views) - energy).square().mean(dim=(1, 2, 3))
+        energy = structural_change(batch.image0, batch.image1)
+        error = (self.predict(batch) - energy).square().mean(dim=(1, 2, 3))
         pixel = error / self._scale(energy)
         turns = int(torch.randint(1, 4, ()))
-        points0, points1 = views.points.chunk(2)
-        turned = views.network.points(
-            views.network.logits(torch.rot90(views.image1, turns, (2, 3)))
+        points0, points1 = batch.points.chunk(2)
+        turned = batch.network.points(
+            batch.network.logits(torch.rot90(batch.image1, turns, (2, 3)))
         )
-        hw = views.logits.shape[-2:]
+        hw = batch.logits.shape[-2:]
         expected = turn_points(points1.detach(), hw, turns)
-        away = (turned - expected).square().sum(dim=-1) / views.half_side**2
+        away = (turned - expected).square().sum(dim=-1) / batch.half_side**2
         missed = (1 - torch.exp(-away / (4 * self.config.tolerance**2))).mean(dim=-1)
-        apart = self.config.apart * views.half_side
+        apart = self.config.apart * batch.half_side
         near = sum(separation(points, apart) for points in (points0, points1, turned)) / 3
-        spread = sum(concentration(views.maps, views.points, views.half_side).chunk(2)) / 2
+        spread = sum(concentration(batch.maps, batch.points, batch.half_side).chunk(2)) / 2
         explained = (1 - UNEXPLAINED * pixel.detach()).clamp(min=0)
         return {
             'pixel': pixel,
@@ -139,16 +139,16 @@ class MotionEnergy(nn.Module):
             'spread': explained * spread,
         }
 
-    def rebuild(self, views: Views) -> Tensor:
+    def rebuild(self, batch: PairBatch) -> Tensor:
         """Return where the frames are expected to differ, white on black, (B, 3, H, W)."""
-        return (self.predict(views) - 1).expand(-1, 3, -1, -1)
+        return (self.predict(batch) - 1).expand(-1, 3, -1, -1)
 
-    def predict(self, views: Views) -> Tensor:
+    def predict(self, batch: PairBatch) -> Tensor:
         """Return where the frames are expected to differ, (B, 1, H, W)."""
-        hw = views.logits.shape[-2:]
-        seen = [self.features(views.image0).float()]
+        hw = batch.logits.shape[-2:]
+        seen = [self.features(batch.image0).float()]
         for width in WIDTHS:
-            bumps = gaussian_maps(views.points, *hw, width * 2**0.5 * views.half_side)
+            bumps = gaussian_maps(batch.points, *hw, width * 2**0.5 * batch.half_side)
             seen += bumps.chunk(2)
         return self.decode(torch.cat(seen, dim=1))
 

@@ -32,6 +32,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import math
 
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
     motion_weight,
@@ -40,7 +41,6 @@ from keypoint_perception.learning.reconstruction import (
     swap,
 )
 from keypoint_perception.learning.terms import concentration
-from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.heatmaps import gaussian_maps, union
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch
@@ -73,32 +73,32 @@ class SpatioTemporalTransport(nn.Module):
         self.features = make_features(network)
         self.refine = make_refiner(network)
 
-    def forward(self, views: Views) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,); the first frames are the sources."""
-        source, images = views.points, views.images
+        source, images = batch.points, batch.images
         target, goal = swap(source), swap(images)
-        spread = swap(concentration(views.maps, views.points, views.half_side))
-        weight = motion_weight(views.image0, views.image1, self.config.still_weight).repeat(
+        spread = swap(concentration(batch.maps, batch.points, batch.half_side))
+        weight = motion_weight(batch.image0, batch.image1, self.config.still_weight).repeat(
             2, 1, 1, 1
         )
         if self.one_way:
-            count = len(views.image0)
+            count = len(batch.image0)
             source, images, target, goal, spread, weight = (
                 both[:count] for both in (source, images, target, goal, spread, weight)
             )
-        sigma = self.config.sigma * views.half_side
+        sigma = self.config.sigma * batch.half_side
         pixel = pixel_error(
             self.reconstruct(images, source, target, sigma), goal, weight, self.change
         )
         pixel, spread = (
-            value.view(-1, len(views.image0)).mean(dim=0) for value in (pixel, spread)
+            value.view(-1, len(batch.image0)).mean(dim=0) for value in (pixel, spread)
         )
         return {'pixel': pixel, 'spread': as_far_as_explained(pixel) * spread}
 
-    def rebuild(self, views: Views) -> Tensor:
+    def rebuild(self, batch: PairBatch) -> Tensor:
         """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
-        sigma = self.config.sigma * views.half_side
-        return self.reconstruct(views.image0, *views.points.chunk(2), sigma)
+        sigma = self.config.sigma * batch.half_side
+        return self.reconstruct(batch.image0, *batch.points.chunk(2), sigma)
 
     def reconstruct(self, images: Tensor, source: Tensor, target: Tensor, sigma: float) -> Tensor:
         """

@@ -47,13 +47,13 @@ from dataclasses import dataclass
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.learning.terms import (
     concentration,
     equivariance,
     refuse_separable_reading,
     separation,
 )
-from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.heatmaps import expectation, gaussian_maps
 from keypoint_perception.model.network import make_features, NetworkConfig
@@ -128,29 +128,29 @@ class StructuralRepresentation(nn.Module):
             norm=network.norm,
         )
 
-    def forward(self, views: Views) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
-        images, half_side = views.images, views.half_side
-        hw = views.logits.shape[-2:]
-        shares = compete(views.logits)
+        images, half_side = batch.images, batch.half_side
+        hw = batch.logits.shape[-2:]
+        shares = compete(batch.logits)
         points = expectation(shares[:, 1:])
         pixel = self._pixel(images, shares, points, half_side)
         warp = random_warp(len(images), hw, self.config, device=images.device)
         warped = jitter_colours(warp.images(images), self.config.colour)
-        points_warped = expectation(compete(views.network.logits(warped))[:, 1:])
+        points_warped = expectation(compete(batch.network.logits(warped))[:, 1:])
         terms = {
             'pixel': pixel,
             'concentration': concentration(shares[:, 1:], points, half_side),
             'separation': separation(points, self.config.apart * half_side),
             'equivariance': equivariance(points, points_warped, warp, hw)[0],
-            'readout': concentration(views.maps, points.detach(), half_side),
+            'readout': concentration(batch.maps, points.detach(), half_side),
         }
         return {name: sum(term.chunk(2)) / 2 for name, term in terms.items()}
 
-    def rebuild(self, views: Views) -> Tensor:
+    def rebuild(self, batch: PairBatch) -> Tensor:
         """Return the second frames, drawn from their own points and descriptions."""
-        shares = compete(views.logits).chunk(2)[1]
-        return self.reconstruct(views.image1, shares, expectation(shares[:, 1:]), views.half_side)
+        shares = compete(batch.logits).chunk(2)[1]
+        return self.reconstruct(batch.image1, shares, expectation(shares[:, 1:]), batch.half_side)
 
     def reconstruct(
         self, images: Tensor, shares: Tensor, points: Tensor, half_side: float

@@ -32,8 +32,8 @@ from keypoint_perception.errors import ConfigError
 from keypoint_perception.keypoints import network_to_cells
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.learning.terms import masked_mean
-from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.heatmaps import divergence, expectation, softmax_2d
 from keypoint_perception.model.network import NetworkConfig
 import torch
@@ -108,11 +108,11 @@ class Supervised(nn.Module):
             )
             raise ConfigError(msg)
 
-    def forward(self, views: Views) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,)."""
-        labels = torch.cat([views.extra['labels0'], views.extra['labels1']])
-        stacks, labels = self._look(views, labels)
-        xy = network_to_cells(labels, views.network.stride)
+        labels = torch.cat([batch.extra['labels0'], batch.extra['labels1']])
+        stacks, labels = self._look(batch, labels)
+        xy = network_to_cells(labels, batch.network.stride)
         labelled = xy.isfinite().all(dim=-1)  # (2B, L)
         xy = torch.where(labelled[..., None], xy, 0.0)
         terms = [self._terms(maps, xy) for maps in stacks]
@@ -121,19 +121,19 @@ class Supervised(nn.Module):
             for name in self.weights
         }
 
-    def _look(self, views: Views, labels: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _look(self, batch: PairBatch, labels: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the maps of the changed images, and where the labels are in those."""
         config = self.config
         if not config.warps and not config.colour:
-            return views.stacks, labels  # the pass that other objectives share
-        images = jitter_colours(views.images, config.colour)
+            return batch.stacks, labels  # the pass that other objectives share
+        images = jitter_colours(batch.images, config.colour)
         if config.warps:
             hw = tuple(images.shape[-2:])
             warp = random_warp(len(images), hw, config.warp, device=images.device)
             images = warp.images(images)
             shown = warp.inside(labels, hw)
             labels = torch.where(shown[..., None], warp.points(labels, hw), torch.nan)
-        return views.network.stacks(images), labels
+        return batch.network.stacks(images), labels
 
     def _terms(self, logits: Tensor, xy: Tensor) -> dict[str, Tensor]:
         """Return both terms of every point of one stack, each (2B, L)."""

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
     motion_weight,
@@ -43,7 +44,6 @@ from keypoint_perception.learning.reconstruction import (
     ReconstructionConfig,
 )
 from keypoint_perception.learning.terms import concentration
-from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.model.heatmaps import gaussian_maps, union
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch
@@ -72,17 +72,17 @@ class TemporalTransport(nn.Module):
         self.features = make_features(network)
         self.refine = make_refiner(network)
 
-    def forward(self, views: Views) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,); the first frames are the sources."""
-        image0, image1 = views.image0, views.image1
-        height, width = views.logits.shape[-2:]
-        sigma = self.config.sigma * views.half_side
-        covered0, covered1 = union(gaussian_maps(views.points, height, width, sigma)).chunk(2)
-        spread = concentration(views.maps, views.points, views.half_side)
+        image0, image1 = batch.image0, batch.image1
+        height, width = batch.logits.shape[-2:]
+        sigma = self.config.sigma * batch.half_side
+        covered0, covered1 = union(gaussian_maps(batch.points, height, width, sigma)).chunk(2)
+        spread = concentration(batch.maps, batch.points, batch.half_side)
         spread0, spread1 = spread.chunk(2)
         weight = motion_weight(image0, image1, self.config.still_weight)
         if self.config.both_ways:
-            features0, features1 = self.features(views.images).chunk(2)
+            features0, features1 = self.features(batch.images).chunk(2)
             forth = self._pixel(covered0, covered1, features0, features1, image1, weight)
             back = self._pixel(covered1, covered0, features1, features0, image0, weight)
             pixel = (forth + back) / 2
@@ -94,12 +94,12 @@ class TemporalTransport(nn.Module):
             spread0 = spread1  # what is only shown does not learn
         return {'pixel': pixel, 'spread': as_far_as_explained(pixel) * (spread0 + spread1) / 2}
 
-    def rebuild(self, views: Views) -> Tensor:
+    def rebuild(self, batch: PairBatch) -> Tensor:
         """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
-        height, width = views.logits.shape[-2:]
-        sigma = self.config.sigma * views.half_side
-        covered = union(gaussian_maps(views.points, height, width, sigma)).chunk(2)
-        return self.reconstruct(*covered, *self.features(views.images).chunk(2))
+        height, width = batch.logits.shape[-2:]
+        sigma = self.config.sigma * batch.half_side
+        covered = union(gaussian_maps(batch.points, height, width, sigma)).chunk(2)
+        return self.reconstruct(*covered, *self.features(batch.images).chunk(2))
 
     def reconstruct(
         self, source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor

@@ -5,7 +5,7 @@ from keypoint_perception.learning.objectives.conditional_generation import (
     ConditionalGeneration,
     ConditionalGenerationConfig,
 )
-from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.model.heatmaps import gaussian_maps
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
@@ -46,7 +46,7 @@ def test_a_perfect_picture_has_no_error(network):
     image0, image1 = images(1), images(2)
     terms = objective()
     terms.decode = Answer(torch.cat([image1, image0]))
-    found = terms(Views(network, image0, image1))
+    found = terms(PairBatch(network, image0, image1))
     for name in ('pixel', 'perceptual'):
         torch.testing.assert_close(found[name], torch.zeros(2))
     assert (found['spread'] > 0).all()
@@ -57,7 +57,7 @@ def test_the_source_as_the_answer_has_an_error_of_one(network):
     image0 = torch.zeros(2, 3, 64, 96)
     terms = objective(change=0.36)
     terms.decode = Answer(torch.cat([image0, image0 + 0.6]))
-    found = terms(Views(network, image0, image0 + 0.6))
+    found = terms(PairBatch(network, image0, image0 + 0.6))
     torch.testing.assert_close(found['pixel'], torch.ones(2))
     torch.testing.assert_close(found['perceptual'], torch.ones(2))
     assert found['spread'].tolist() == [0.0, 0.0]
@@ -65,7 +65,7 @@ def test_the_source_as_the_answer_has_an_error_of_one(network):
 
 def test_pixels_alone_have_no_layers(network):
     terms = objective(compare='pixels')
-    found = terms(Views(network, images(1), images(2)))
+    found = terms(PairBatch(network, images(1), images(2)))
     assert found['perceptual'].tolist() == [0.0, 0.0]
     assert (found['pixel'] > 0).all()
 
@@ -76,7 +76,7 @@ def test_both_ways_rebuild_each_from_the_other(network):
     image1 = image0 + torch.tensor([0.5, 0.1])[:, None, None, None]
     terms = objective(change=0.5)
     terms.decode = Answer(torch.zeros(4, 3, 64, 96))
-    found = terms(Views(network, image0, image1))['pixel']
+    found = terms(PairBatch(network, image0, image1))['pixel']
     torch.testing.assert_close(found, torch.tensor([0.25 / 2 / 0.5, 0.01 / 2 / 0.5]))
 
 
@@ -84,10 +84,10 @@ def test_one_way_rebuilds_the_second_frame(network):
     image0, image1 = images(1), images(2)
     terms = objective(both_ways=False)
     terms.decode = Answer(image1)
-    found = terms(Views(network, image0, image1))
+    found = terms(PairBatch(network, image0, image1))
     torch.testing.assert_close(found['pixel'], torch.zeros(2))
     torch.testing.assert_close(found['perceptual'], torch.zeros(2))
-    assert (terms(Views(network, image1, image0))['pixel'] > 0.1).all()
+    assert (terms(PairBatch(network, image1, image0))['pixel'] > 0.1).all()
 
 
 def test_looks_come_from_one_frame_and_places_from_the_other(network):
@@ -97,18 +97,18 @@ def test_looks_come_from_one_frame_and_places_from_the_other(network):
         lambda module, inputs, output: given.update(maps=inputs[0], answer=output)
     )
     image0, image1 = images(1), images(2)
-    views = Views(network, image0, image1)
-    terms(views)
+    batch = PairBatch(network, image0, image1)
+    terms(batch)
     looks, bumps = given['maps'].split([8, 3], dim=1)
     torch.testing.assert_close(looks, terms.features(torch.cat([image0, image1])))
-    expected = gaussian_maps(views.points, 8, 12, 0.6)
+    expected = gaussian_maps(batch.points, 8, 12, 0.6)
     torch.testing.assert_close(bumps, torch.cat([expected[2:], expected[:2]]))
     assert given['answer'].shape == (4, 3, 64, 96)
 
 
 def test_everything_learns_and_nothing_is_held_back(network):
     terms = objective()
-    found = terms(Views(network, images(1), images(2)))
+    found = terms(PairBatch(network, images(1), images(2)))
     assert all(value.shape == (2,) for value in found.values())
     for name in ('pixel', 'perceptual'):
         for part in (network, terms):
@@ -121,10 +121,10 @@ def test_everything_learns_and_nothing_is_held_back(network):
 
 def test_one_way_gives_the_sources_keypoints_no_gradient(network):
     terms = objective(both_ways=False, compare='pixels')
-    views = Views(network, images(1), images(2))
+    batch = PairBatch(network, images(1), images(2))
     points = torch.rand(4, 3, 2) * 8
-    views.points = points.requires_grad_()
-    terms(views)['pixel'].sum().backward()
+    batch.points = points.requires_grad_()
+    terms(batch)['pixel'].sum().backward()
     assert not points.grad[:2].any()
     assert (points.grad[2:].abs().sum(dim=-1) > 0).all()
 
@@ -140,7 +140,7 @@ def test_columns_are_not_rows(network):
 
     terms.reconstruct = remember
     network.points = lambda logits: torch.tensor([[10.0, 2.0]]).expand(len(logits), 3, 2)
-    terms(Views(network, images(1), images(2)))
+    terms(PairBatch(network, images(1), images(2)))
     assert seen['bumps'].shape == (2, 3, 8, 12)
     assert int(seen['bumps'][0, 0].argmax()) == 2 * 12 + 10
     # sigma is 0.1 of half the longer side: 0.6 cells

@@ -13,8 +13,8 @@ from keypoint_perception.learning.objectives.edge_linking import (
     squared_distance,
     START,
 )
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.learning.session import new_session
-from keypoint_perception.learning.views import Facts, Views
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 from keypoint_perception.model.onnx_export import export_model
@@ -34,11 +34,11 @@ def objective(*, change=1.0, network=NETWORK, compare='pixels', **settings):
 
 
 @pytest.fixture
-def views():
+def batch():
     torch.manual_seed(0)
     network = Keypointer(NETWORK)
     image0, image1 = torch.rand(2, 2, 3, 64, 96) * 2 - 1
-    return Views(network, image0, image1)
+    return PairBatch(network, image0, image1)
 
 
 class Answer(torch.nn.Module):
@@ -53,22 +53,22 @@ class Answer(torch.nn.Module):
         return self.image
 
 
-def test_a_perfect_picture_has_no_error_and_the_error_is_in_units_of_change(views):
+def test_a_perfect_picture_has_no_error_and_the_error_is_in_units_of_change(batch):
     terms = objective(change=0.25)
-    terms.decode = Answer(views.images)
-    torch.testing.assert_close(terms(views)['pixel'], torch.zeros(2))
+    terms.decode = Answer(batch.images)
+    torch.testing.assert_close(terms(batch)['pixel'], torch.zeros(2))
     # 0.3 too bright in the first frames only: 0.3 / 0.5, the mean of both frames
-    terms.decode = Answer(torch.cat([views.image0 + 0.3, views.image1]))
-    torch.testing.assert_close(terms(views)['pixel'], torch.full((2,), 0.3))
+    terms.decode = Answer(torch.cat([batch.image0 + 0.3, batch.image1]))
+    torch.testing.assert_close(terms(batch)['pixel'], torch.full((2,), 0.3))
 
 
-def test_each_frame_is_compared_with_itself(views):
+def test_each_frame_is_compared_with_itself(batch):
     terms = objective(compare='random')
-    terms.decode = Answer(views.images)
-    torch.testing.assert_close(terms(views)['perceptual'], torch.zeros(2))
-    terms.decode = Answer(views.images.roll(2, 0))
+    terms.decode = Answer(batch.images)
+    torch.testing.assert_close(terms(batch)['perceptual'], torch.zeros(2))
+    terms.decode = Answer(batch.images.roll(2, 0))
     # answering with the other frame costs 1 on average
-    assert terms(views)['perceptual'].mean().item() == pytest.approx(1.0, abs=1e-3)
+    assert terms(batch)['perceptual'].mean().item() == pytest.approx(1.0, abs=1e-3)
 
 
 def test_distances_from_a_segment_by_hand():
@@ -127,31 +127,31 @@ def test_the_maximum_and_its_gradient_are_those_over_all_edges(chunk, monkeypatc
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_the_decoder_sees_what_is_left_of_the_frame_and_the_edges(views):
+def test_the_decoder_sees_what_is_left_of_the_frame_and_the_edges(batch):
     terms = objective(masked=0.5, blocks=6, thickness=0.25)
-    terms.decode = Answer(views.images)
+    terms.decode = Answer(batch.images)
     torch.manual_seed(3)
-    terms(views)
+    terms(batch)
     folded, edges = terms.decode.seen[:, :-1], terms.decode.seen[:, -1:]
     # 6 blocks along 96 px are 16 x 16 px, 4 x 4 cells of 4 px: whole or put out
-    whole = terms.fold(views.images).unflatten(2, (4, 4)).unflatten(4, (6, 4))
+    whole = terms.fold(batch.images).unflatten(2, (4, 4)).unflatten(4, (6, 4))
     seen = folded.unflatten(2, (4, 4)).unflatten(4, (6, 4))
     out = (seen == 0).all(dim=5).all(dim=3).all(dim=1)  # (2B, 4, 6)
     left = (seen == whole).all(dim=5).all(dim=3).all(dim=1)
     assert (out ^ left).all() and out.any(dim=(1, 2)).all() and left.any(dim=(1, 2)).all()
     assert not torch.equal(out[0], out[1])
     # cells of 4 px whatever those of the network's maps; half the longer side is 12 of them
-    points = (views.points + 0.5) * views.network.stride / 4 - 0.5
+    points = (batch.points + 0.5) * batch.network.stride / 4 - 0.5
     expected = edge_map(points, PAIRS, terms.edge_weights(), (16, 24), thickness=0.25 * 12)
     torch.testing.assert_close(edges, expected)
 
 
-def test_what_is_shown_is_the_second_frame_drawn_from_its_own_edges(views):
+def test_what_is_shown_is_the_second_frame_drawn_from_its_own_edges(batch):
     terms = objective()
     terms.reconstruct = lambda images, points, stride: (images, points, stride)
-    images, points, stride = terms.rebuild(views)
-    assert images is views.image1 and stride == views.network.stride
-    torch.testing.assert_close(points, views.points[2:])
+    images, points, stride = terms.rebuild(batch)
+    assert images is batch.image1 and stride == batch.network.stride
+    torch.testing.assert_close(points, batch.points[2:])
 
 
 def test_most_blocks_are_put_out():
@@ -163,29 +163,29 @@ def test_most_blocks_are_put_out():
     assert left.mean().item() == pytest.approx(0.2, abs=0.01)
 
 
-def test_the_spread_by_hand(views):
+def test_the_spread_by_hand(batch):
     # flat maps of 8 x 12: (63 + 143) / 12 cells^2, half a side is 6
-    views.network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
+    batch.network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
     terms = objective()
     flat = torch.full((2,), (63 + 143) / 12 / 36)
-    terms.decode = Answer(views.images)
-    torch.testing.assert_close(terms(views)['spread'], flat)
+    terms.decode = Answer(batch.images)
+    torch.testing.assert_close(terms(batch)['spread'], flat)
     # as far as the motion is explained: 1 - 2 * 0.25, and not before half of it is
-    terms.decode = Answer(views.images + 0.5)
-    torch.testing.assert_close(terms(views)['spread'], flat / 2)
-    terms.decode = Answer(views.images + 0.8)
-    assert terms(views)['spread'].tolist() == [0.0, 0.0]
+    terms.decode = Answer(batch.images + 0.5)
+    torch.testing.assert_close(terms(batch)['spread'], flat / 2)
+    terms.decode = Answer(batch.images + 0.8)
+    assert terms(batch)['spread'].tolist() == [0.0, 0.0]
 
 
-def test_terms_are_per_sample_and_everything_learns(views):
+def test_terms_are_per_sample_and_everything_learns(batch):
     # so much change that the error counts as explained, and the spread with it
     terms = objective(thickness=0.5, compare='random', change=100.0)
-    found = terms(views)
+    found = terms(batch)
     assert set(found) == set(EdgeLinking.weights)
     for name, value in found.items():
         assert value.shape == (2,) and value.dtype == torch.float32, name
         gradient = torch.autograd.grad(
-            value.sum(), views.network.body.head.weight, retain_graph=True
+            value.sum(), batch.network.body.head.weight, retain_graph=True
         )[0]
         assert gradient.abs().sum() > 0, name
     found['pixel'].sum().backward()

@@ -11,7 +11,7 @@ from keypoint_perception.learning.objectives.equivariance import (
     EquivarianceConfig,
     exchanged_distance,
 )
-from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.model.heatmaps import softmax_2d
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
@@ -27,11 +27,11 @@ def objective(**settings):
 
 
 @pytest.fixture
-def views():
+def batch():
     torch.manual_seed(0)
     network = Keypointer(NETWORK)
     image0, image1 = torch.rand(2, 2, 3, 64, 96) * 2 - 1
-    return Views(network, image0, image1)
+    return PairBatch(network, image0, image1)
 
 
 def random_maps(count, *, seed):
@@ -112,14 +112,14 @@ def test_exchange_is_that_of_the_authors():
     assert found.mean().item() == pytest.approx(1.7508550882, abs=1e-6)
 
 
-def test_terms_are_per_sample_and_the_network_learns_from_each(views):
+def test_terms_are_per_sample_and_the_network_learns_from_each(batch):
     terms = objective(exchange=True)
-    found = terms(views)
+    found = terms(batch)
     assert set(found) == set(Equivariance.weights)
     for name, value in found.items():
         assert value.shape == (2,) and value.dtype == torch.float32, name
         gradient = torch.autograd.grad(
-            value.sum(), views.network.body.head.weight, retain_graph=True
+            value.sum(), batch.network.body.head.weight, retain_graph=True
         )[0]
         assert gradient.abs().sum() > 0, name
     found['exchange'].sum().backward()
@@ -137,43 +137,45 @@ def test_both_detections_are_moved_alike():
     torch.testing.assert_close(mine, -theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_vectors_are_exchanged_for_those_of_the_other_frame(views):
+def test_vectors_are_exchanged_for_those_of_the_other_frame(batch):
     terms = objective(exchange=True)
     sources = shift_right(0).expand(4, -1, -1, -1)
     seen = torch.ones(4, 3, dtype=torch.bool)
 
     def exchanged(image1):
         return terms._exchange(
-            views.image0, image1, views.maps, views.images, sources, seen
+            batch.image0, image1, batch.maps, batch.images, sources, seen
         ).detach()
 
-    before, after = exchanged(views.image1), exchanged(-views.image1)
+    before, after = exchanged(batch.image1), exchanged(-batch.image1)
     assert not torch.isclose(before[:2], after[:2]).any()
 
 
-def test_a_sample_knows_nothing_of_its_neighbours(views):
+def test_a_sample_knows_nothing_of_its_neighbours(batch):
     torch.manual_seed(5)
-    both = objective(exchange=True)(views)
-    changed = Views(views.network, views.image0, torch.cat([views.image1[:1], -views.image1[1:]]))
+    both = objective(exchange=True)(batch)
+    changed = PairBatch(
+        batch.network, batch.image0, torch.cat([batch.image1[:1], -batch.image1[1:]])
+    )
     again = objective(exchange=True)(changed)
     for name in both:
         torch.testing.assert_close(again[name][0], both[name][0])
         assert not torch.isclose(again[name][1], both[name][1]), name
 
 
-def test_without_exchange_there_is_no_feature_net_and_no_such_term(views):
+def test_without_exchange_there_is_no_feature_net_and_no_such_term(batch):
     terms = objective()
     assert list(terms.parameters()) == []
-    assert terms(views)['exchange'].tolist() == [0.0, 0.0]
+    assert terms(batch)['exchange'].tolist() == [0.0, 0.0]
 
 
-def test_without_a_warp_a_flat_map_costs_its_variance(views):
+def test_without_a_warp_a_flat_map_costs_its_variance(batch):
     # flat maps of 8 x 12: twice (63 / 12 + 143 / 12) cells^2, half a side is 6
-    views.network.logits = views.network.stacks = None
-    network = views.network
+    batch.network.logits = batch.network.stacks = None
+    network = batch.network
     network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
     network.logits = lambda images: network.stacks(images)[-1]
-    terms = objective(angle=0, scale=0, shift=0, bend=0, colour=0)(views)
+    terms = objective(angle=0, scale=0, shift=0, bend=0, colour=0)(batch)
     torch.testing.assert_close(terms['align'], torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(terms['spread'], torch.full((2,), 2 * (63 + 143) / 12 / 36))
     torch.testing.assert_close(terms['diversity'], torch.full((2,), 2 / 3))

@@ -8,7 +8,7 @@ from keypoint_perception.learning.objectives.motion_energy import (
     turn_points,
     WIDTHS,
 )
-from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -23,11 +23,11 @@ def objective(**settings):
 
 
 @pytest.fixture
-def views():
+def batch():
     torch.manual_seed(0)
     network = Keypointer(NETWORK)
     image0, image1 = torch.rand(2, 2, 3, 64, 96) * 2 - 1
-    return Views(network, image0, image1)
+    return PairBatch(network, image0, image1)
 
 
 def test_the_same_structure_has_no_energy():
@@ -81,30 +81,30 @@ def test_points_turn_with_the_image(turns):
     assert points.tolist() == [[[column, row]]]
 
 
-def test_pixel_is_in_units_of_the_energy_so_far(views):
+def test_pixel_is_in_units_of_the_energy_so_far(batch):
     terms = objective()
-    energy = structural_change(views.image0, views.image1)
-    terms.predict = lambda views: energy
-    torch.testing.assert_close(terms(views)['pixel'], torch.zeros(2))
+    energy = structural_change(batch.image0, batch.image1)
+    terms.predict = lambda batch: energy
+    torch.testing.assert_close(terms(batch)['pixel'], torch.zeros(2))
     # answering nothing costs the energy itself, in units of its mean over the batch
     fresh = objective()
-    fresh.predict = lambda views: torch.zeros_like(energy)
+    fresh.predict = lambda batch: torch.zeros_like(energy)
     squares = energy.square().mean(dim=(1, 2, 3))
-    torch.testing.assert_close(fresh(views)['pixel'], squares / squares.mean())
+    torch.testing.assert_close(fresh(batch)['pixel'], squares / squares.mean())
     # the mean so far moves by a hundredth towards a batch without motion
-    still = Views(views.network, views.image0, views.image0)
+    still = PairBatch(batch.network, batch.image0, batch.image0)
     fresh(still)
     torch.testing.assert_close(fresh.mean_energy, 0.99 * squares.mean(), atol=1e-5, rtol=1e-4)
 
 
 def turned_views(*, away):
-    """Return views of one point, found ``away`` cells off after any turn, on a map of 8 x 12."""
+    """Return batch of one point, found ``away`` cells off after any turn, on a map of 8 x 12."""
     network = Keypointer(NETWORK)
     image = torch.zeros(1, 3, 64, 96)
     image[0, 0, 0, 0] = 1  # the corner to which this comes tells how far the image was turned
-    views = Views(network, image, image)
+    batch = PairBatch(network, image, image)
     start = torch.tensor([[[3.0, 5.0]]])
-    upright, turns = views.logits, []
+    upright, turns = batch.logits, []
 
     def logits(turned):
         corners = [turned[0, 0, row, column] for row, column in ((-1, 0), (-1, -1), (0, -1))]
@@ -117,7 +117,7 @@ def turned_views(*, away):
         return turn_points(start, HW, turns[-1]) + torch.tensor([away, 0.0])
 
     network.logits, network.points = logits, points
-    return views
+    return batch
 
 
 @pytest.mark.parametrize('seed', range(4))
@@ -126,10 +126,10 @@ def test_turn_by_hand_and_zero_where_points_follow(seed):
     # 1 - exp(-1.44 / (4 * 0.36))
     for away, expected in ((0.0, 0.0), (1.2, 1 - torch.exp(torch.tensor(-1.0)).item())):
         terms = objective()
-        views = turned_views(away=away)
-        terms.predict = lambda views: structural_change(views.image0, views.image1)
+        batch = turned_views(away=away)
+        terms.predict = lambda batch: structural_change(batch.image0, batch.image1)
         torch.manual_seed(seed)
-        assert terms(views)['turn'].item() == pytest.approx(expected, abs=1e-5)
+        assert terms(batch)['turn'].item() == pytest.approx(expected, abs=1e-5)
 
 
 # rotation_loss of the authors' release for bumps of variance 0.001 on a grid of 512 x 512, the
@@ -140,38 +140,38 @@ def test_turn_is_that_of_the_authors_over_a_quarter(away, authors):
     found = 1 - torch.exp(torch.tensor(-(away**2) / (4 * variance))).item()
     assert found / 4 == pytest.approx(authors, rel=0.02)
     terms = objective(tolerance=variance**0.5)
-    terms.predict = lambda views: structural_change(views.image0, views.image1)
-    views = turned_views(away=away * 6)
-    assert terms(views)['turn'].item() == pytest.approx(4 * authors, rel=0.02)
+    terms.predict = lambda batch: structural_change(batch.image0, batch.image1)
+    batch = turned_views(away=away * 6)
+    assert terms(batch)['turn'].item() == pytest.approx(4 * authors, rel=0.02)
 
 
-def test_turn_and_spread_wait_until_the_energy_is_explained(views):
+def test_turn_and_spread_wait_until_the_energy_is_explained(batch):
     terms = objective()
-    terms.predict = lambda views: torch.full((2, 1, 64, 96), 9.0)
-    found = terms(views)
+    terms.predict = lambda batch: torch.full((2, 1, 64, 96), 9.0)
+    found = terms(batch)
     assert found['turn'].tolist() == found['spread'].tolist() == [0.0, 0.0]
 
 
-def test_spread_by_hand(views):
+def test_spread_by_hand(batch):
     # flat maps of 8 x 12: (63 + 143) / 12 cells^2, half a side is 6; an error of 0.01, by four
-    views.network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
-    views.network.logits = lambda images: torch.zeros(len(images), 3, *HW)
+    batch.network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
+    batch.network.logits = lambda images: torch.zeros(len(images), 3, *HW)
     terms = objective()
-    terms.predict = lambda views: structural_change(views.image0, views.image1) + 0.1
+    terms.predict = lambda batch: structural_change(batch.image0, batch.image1) + 0.1
     terms._scale = lambda energy: torch.tensor(1.0)
-    found = terms(views)['spread']
+    found = terms(batch)['spread']
     torch.testing.assert_close(found, torch.full((2,), 0.96 * (63 + 143) / 12 / 36))
 
 
-def test_the_decoder_sees_both_frames_points_at_three_widths(views):
+def test_the_decoder_sees_both_frames_points_at_three_widths(batch):
     terms = objective()
     terms.decode = torch.nn.Identity()
-    views.network.points = lambda logits: (
+    batch.network.points = lambda logits: (
         torch.tensor([[10.0, 2.0], [4.0, 6.0]])[:, None]
         .repeat_interleave(2, dim=0)
         .expand(4, 3, 2)
     )
-    seen = terms.predict(views)[:, terms.features.channels :]
+    seen = terms.predict(batch)[:, terms.features.channels :]
     assert seen.shape == (2, 2 * 3 * len(WIDTHS), *HW)
     # at the middle width, 0.15 of 6 cells: one cell away exp(-1 / (2 * 0.81)) = 0.53941
     first, second = seen[0, 6], seen[0, 9]
@@ -179,15 +179,15 @@ def test_the_decoder_sees_both_frames_points_at_three_widths(views):
     torch.testing.assert_close(second[5:7, 4], torch.tensor([0.53941, 1.0]), atol=1e-4, rtol=0)
 
 
-def test_terms_are_per_sample_and_everything_learns(views):
+def test_terms_are_per_sample_and_everything_learns(batch):
     terms = objective()
     terms._scale = lambda energy: torch.tensor(10.0)  # as if explained, so that the turn counts
-    found = terms(views)
+    found = terms(batch)
     assert set(found) == set(MotionEnergy.weights)
     for name, value in found.items():
         assert value.shape == (2,) and value.dtype == torch.float32, name
         gradient = torch.autograd.grad(
-            value.sum(), views.network.body.head.weight, retain_graph=True
+            value.sum(), batch.network.body.head.weight, retain_graph=True
         )[0]
         assert gradient.abs().sum() > 0, name
     found['pixel'].sum().backward()
@@ -195,10 +195,10 @@ def test_terms_are_per_sample_and_everything_learns(views):
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-def test_the_turned_target_gets_no_gradient(views):
+def test_the_turned_target_gets_no_gradient(batch):
     terms = objective()
     terms._scale = lambda energy: torch.tensor(10.0)
-    gradient = torch.autograd.grad(terms(views)['turn'].sum(), views.logits, allow_unused=True)[0]
+    gradient = torch.autograd.grad(terms(batch)['turn'].sum(), batch.logits, allow_unused=True)[0]
     assert gradient is None or not gradient.any()
 
 

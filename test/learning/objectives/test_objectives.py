@@ -4,7 +4,7 @@ from pathlib import Path
 
 from keypoint_perception.learning import objectives
 from keypoint_perception.learning.objectives import OBJECTIVES
-from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_terms_are_the_same_under_mixed_precision(name):
     for mixed in (False, True):
         torch.manual_seed(1)
         with torch.autocast('cpu', torch.bfloat16, enabled=mixed):
-            found.append(objective(Views(network, image0, image1)))
+            found.append(objective(PairBatch(network, image0, image1)))
     plain, rounded = found
     for term, value in rounded.items():
         assert value.dtype == torch.float32 and value.shape == (2,), term

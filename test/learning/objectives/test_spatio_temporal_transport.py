@@ -6,7 +6,7 @@ from keypoint_perception.learning.objectives.spatio_temporal_transport import (
     SpatioTemporalTransportConfig,
     transport,
 )
-from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.model.heatmaps import gaussian_maps
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
@@ -155,7 +155,7 @@ def test_what_learns_and_what_does_not(network):
 
 def test_keypoint_net_feature_net_and_refinement_all_learn(network):
     terms = objective()
-    found = terms(Views(network, images(1), images(2)))
+    found = terms(PairBatch(network, images(1), images(2)))
     assert found['pixel'].shape == found['spread'].shape == (2,)
     found['pixel'].sum().backward()
     for part in (network, terms.features, terms.refine):
@@ -167,15 +167,15 @@ def test_only_the_keypoint_net_sees_the_target(network):
     terms = objective(both_ways=False)
     seen = []
     terms.features.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    terms(Views(network, images(1), images(2)))
+    terms(PairBatch(network, images(1), images(2)))
     assert len(seen) == 1
     torch.testing.assert_close(seen[0], images(1))
     # and with keypoints that are the same in all frames, the answer does not depend on it
     network.points = lambda logits: point(4.0, 2.0, 7.0, 5.5, 1.0, 4.0).expand(len(logits), 3, 2)
     answers = []
     terms.refine.register_forward_hook(lambda module, inputs, output: answers.append(output))
-    terms(Views(network, images(1), images(2)))
-    terms(Views(network, images(1), images(3)))
+    terms(PairBatch(network, images(1), images(2)))
+    terms(PairBatch(network, images(1), images(3)))
     torch.testing.assert_close(answers[0], answers[1])
 
 
@@ -183,8 +183,8 @@ def test_the_target_is_rebuilt_and_not_the_source(network):
     source, target = images(1), images(2)
     terms = objective(both_ways=False)
     terms.refine = Answer(target)
-    torch.testing.assert_close(terms(Views(network, source, target))['pixel'], torch.zeros(2))
-    assert (terms(Views(network, target, source))['pixel'] > 0.1).all()
+    torch.testing.assert_close(terms(PairBatch(network, source, target))['pixel'], torch.zeros(2))
+    assert (terms(PairBatch(network, target, source))['pixel'] > 0.1).all()
 
 
 def test_both_ways_rebuild_each_from_the_other(network):
@@ -192,11 +192,11 @@ def test_both_ways_rebuild_each_from_the_other(network):
     image0 = torch.zeros(2, 3, 64, 96)
     terms = objective(both_ways=True, change=0.5)
     terms.refine = Answer(torch.zeros(4, 3, 64, 96))
-    found = terms(Views(network, image0, image0 + 0.5))['pixel']
+    found = terms(PairBatch(network, image0, image0 + 0.5))['pixel']
     torch.testing.assert_close(found, torch.full((2,), 0.25 / 2 / 0.5))
     # the two ways of one pair are averaged, not those of two pairs
     image1 = image0 + torch.tensor([0.5, 0.1])[:, None, None, None]
-    found = terms(Views(network, image0, image1))['pixel']
+    found = terms(PairBatch(network, image0, image1))['pixel']
     torch.testing.assert_close(found, torch.tensor([0.25, 0.01]))
 
 
@@ -213,7 +213,7 @@ def test_columns_are_not_rows(network):
     network.points = lambda logits: torch.cat(
         [point(3.0, 2.0).expand(2, 3, 2), point(10.0, 5.0).expand(2, 3, 2)]
     )
-    terms(Views(network, images(1), images(2)))
+    terms(PairBatch(network, images(1), images(2)))
     assert seen['source'][0, 0].tolist() == [3.0, 2.0]
     assert seen['target'][0, 0].tolist() == [10.0, 5.0]
     # 0.1 of half the longer side, 6 cells

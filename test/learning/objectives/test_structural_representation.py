@@ -9,7 +9,7 @@ from keypoint_perception.learning.objectives.structural_representation import (
     StructuralRepresentationConfig,
     WIDTHS,
 )
-from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.model.heatmaps import expectation
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
@@ -26,11 +26,11 @@ def objective(*, change=1.0, **settings):
 
 
 @pytest.fixture
-def views():
+def batch():
     torch.manual_seed(0)
     network = Keypointer(NETWORK)
     image0, image1 = torch.rand(2, 2, 3, 64, 96) * 2 - 1
-    return Views(network, image0, image1)
+    return PairBatch(network, image0, image1)
 
 
 class Answer(torch.nn.Module):
@@ -45,13 +45,13 @@ class Answer(torch.nn.Module):
         return self.image
 
 
-def test_a_perfect_picture_has_no_error_and_the_error_is_in_units_of_change(views):
+def test_a_perfect_picture_has_no_error_and_the_error_is_in_units_of_change(batch):
     terms = objective(change=0.25)
-    terms.decode = Answer(views.images)
-    torch.testing.assert_close(terms(views)['pixel'], torch.zeros(2))
+    terms.decode = Answer(batch.images)
+    torch.testing.assert_close(terms(batch)['pixel'], torch.zeros(2))
     # 0.5 too bright in the first frames only: 0.25 / 0.25, the mean of both frames
-    terms.decode = Answer(torch.cat([views.image0 + 0.5, views.image1]))
-    torch.testing.assert_close(terms(views)['pixel'], torch.full((2,), 0.5))
+    terms.decode = Answer(torch.cat([batch.image0 + 0.5, batch.image1]))
+    torch.testing.assert_close(terms(batch)['pixel'], torch.full((2,), 0.5))
 
 
 def test_maps_and_background_share_every_cell():
@@ -89,18 +89,18 @@ def test_drawn_maps_by_hand():
     torch.testing.assert_close(maps[0, 1, 2, 6], torch.tensor(0.60653 / 0.70653))
 
 
-def test_the_decoder_sees_points_and_descriptions_at_five_widths(views):
+def test_the_decoder_sees_points_and_descriptions_at_five_widths(batch):
     terms = objective(sigma=0.2)
-    terms.decode = Answer(views.images)
+    terms.decode = Answer(batch.images)
     points = torch.tensor([[[9.0, 2.0], [1.0, 1.0], [3.0, 6.0]]]).expand(4, 3, 2)
     shares = compete(torch.zeros(4, 3, *HW))
-    terms.reconstruct(views.images, shares, points, 6.0)
+    terms.reconstruct(batch.images, shares, points, 6.0)
     seen = terms.decode.seen.view(4, WIDTHS, -1, *HW)
     maps, spread = seen[:, :, :4], seen[:, :, 4:]
     for i in range(WIDTHS):
         torch.testing.assert_close(maps[:, i], draw(points, HW, 0.2 * 6 * 2 ** (i / 2)))
     # flat shares: every description is of the mean of the features
-    mean = terms.features(views.images).mean(dim=(2, 3))
+    mean = terms.features(batch.images).mean(dim=(2, 3))
     described = torch.einsum('bc,kcd->bkd', mean, terms.describe)
     assert described.shape == (4, 4, DESCRIPTION)
     unfolded = torch.einsum('bkd,kde->bke', described, terms.unfold)
@@ -108,11 +108,11 @@ def test_the_decoder_sees_points_and_descriptions_at_five_widths(views):
     torch.testing.assert_close(spread[:, 2, :, 2, 9], expected, atol=1e-5, rtol=1e-4)
 
 
-def test_known_terms_of_flat_maps(views):
-    network = views.network
+def test_known_terms_of_flat_maps(batch):
+    network = batch.network
     network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
     network.logits = lambda images: torch.zeros(len(images), 3, *HW)
-    terms = objective(angle=0, scale=0, shift=0, bend=0, colour=0)(views)
+    terms = objective(angle=0, scale=0, shift=0, bend=0, colour=0)(batch)
     # all points in the middle; variances (64 - 1) / 12 + (144 - 1) / 12 cells^2, half a side is 6
     flat = torch.full((2,), (63 + 143) / 12 / 36)
     torch.testing.assert_close(terms['concentration'], flat)
@@ -136,19 +136,19 @@ def test_readout_sees_a_peak_that_another_keypoint_has_won():
     image = torch.zeros(1, 3, 64, 96)
     points = expectation(compete(logits)[:, 1:])
     torch.testing.assert_close(points[0, 0], torch.tensor([2.0, 4.0]), atol=1e-2, rtol=0)
-    found = terms(Views(network, image, image))['readout']
+    found = terms(PairBatch(network, image, image))['readout']
     # 7 cells away with e^8 / (e^8 + e^6) = 0.8808 of the mass; the other keypoint has none
     torch.testing.assert_close(found, torch.tensor([0.8808 * 49 / 36 / 2]), atol=1e-3, rtol=0)
 
 
-def test_terms_are_per_sample_and_everything_learns(views):
+def test_terms_are_per_sample_and_everything_learns(batch):
     terms = objective()
-    found = terms(views)
+    found = terms(batch)
     assert set(found) == set(StructuralRepresentation.weights)
     for name, value in found.items():
         assert value.shape == (2,) and value.dtype == torch.float32, name
         gradient = torch.autograd.grad(
-            value.sum(), views.network.body.head.weight, retain_graph=True
+            value.sum(), batch.network.body.head.weight, retain_graph=True
         )[0]
         assert gradient.abs().sum() > 0, name
     found['pixel'].sum().backward()
@@ -156,21 +156,21 @@ def test_terms_are_per_sample_and_everything_learns(views):
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-def test_what_is_shown_is_the_second_frame_drawn_from_itself(views):
+def test_what_is_shown_is_the_second_frame_drawn_from_itself(batch):
     terms = objective()
     seen = {}
     terms.reconstruct = lambda *given: seen.setdefault('given', given)[0]
-    assert terms.rebuild(views) is views.image1
+    assert terms.rebuild(batch) is batch.image1
     _, shares, points, half_side = seen['given']
-    torch.testing.assert_close(shares, compete(views.logits)[2:])
+    torch.testing.assert_close(shares, compete(batch.logits)[2:])
     torch.testing.assert_close(points, expectation(shares[:, 1:]))
     assert half_side == 6
 
 
-def test_readout_does_not_move_the_points(views):
-    logits = views.logits.detach().requires_grad_()
-    views.network.stacks = lambda images: [logits]
-    fresh = Views(views.network, views.image0, views.image1)
+def test_readout_does_not_move_the_points(batch):
+    logits = batch.logits.detach().requires_grad_()
+    batch.network.stacks = lambda images: [logits]
+    fresh = PairBatch(batch.network, batch.image0, batch.image1)
     gradient = torch.autograd.grad(objective()(fresh)['readout'].sum(), logits)[0]
     # the run-time map does not change with a constant, nor with what the background has
     torch.testing.assert_close(gradient.sum(dim=(2, 3)), torch.zeros(4, 3), atol=1e-6, rtol=0)

@@ -5,7 +5,7 @@ from keypoint_perception.learning.objectives.temporal_transport import (
     TemporalTransportConfig,
     transport,
 )
-from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -45,7 +45,7 @@ def test_a_perfect_reconstruction_has_no_error(network):
     image = images(1)
     terms = objective()
     terms.refine = Answer(image)
-    found = terms(Views(network, image, image))
+    found = terms(PairBatch(network, image, image))
     torch.testing.assert_close(found['pixel'], torch.zeros(2))
 
 
@@ -54,15 +54,17 @@ def test_the_error_is_in_units_of_the_recordings_change(network):
     image = torch.full((2, 3, 64, 96), 0.6)
     terms = objective(change=0.09)
     terms.refine = Answer(torch.zeros_like(image))
-    torch.testing.assert_close(terms(Views(network, image, image))['pixel'], torch.full((2,), 4.0))
+    torch.testing.assert_close(
+        terms(PairBatch(network, image, image))['pixel'], torch.full((2,), 4.0)
+    )
 
 
 def test_the_target_is_rebuilt_and_not_the_source(network):
     source, target = images(1), images(2)
     terms = objective(both_ways=False)
     terms.refine = Answer(target)
-    torch.testing.assert_close(terms(Views(network, source, target))['pixel'], torch.zeros(2))
-    assert (terms(Views(network, target, source))['pixel'] > 0.1).all()
+    torch.testing.assert_close(terms(PairBatch(network, source, target))['pixel'], torch.zeros(2))
+    assert (terms(PairBatch(network, target, source))['pixel'] > 0.1).all()
 
 
 def test_both_ways_rebuild_each_from_the_other(network):
@@ -70,7 +72,7 @@ def test_both_ways_rebuild_each_from_the_other(network):
     image0 = torch.zeros(2, 3, 64, 96)
     terms = objective(both_ways=True)
     terms.refine = Answer(image0)
-    found = terms(Views(network, image0, image0 + 0.5))['pixel']
+    found = terms(PairBatch(network, image0, image0 + 0.5))['pixel']
     torch.testing.assert_close(found, torch.full((2,), 0.25 / 2))
 
 
@@ -80,7 +82,7 @@ def test_the_weight_multiplies_the_error(network):
     terms.refine = Answer(image0 + 0.6)
     # both frames are the same, so everything stands still: 0.25 * 0.36
     torch.testing.assert_close(
-        terms(Views(network, image0, image0))['pixel'], torch.tensor([0.09])
+        terms(PairBatch(network, image0, image0))['pixel'], torch.tensor([0.09])
     )
 
 
@@ -109,7 +111,7 @@ def test_nothing_flows_back_into_the_source():
 
 def test_keypoint_net_feature_net_and_refinement_all_learn(network):
     terms = objective()
-    found = terms(Views(network, images(1), images(2)))
+    found = terms(PairBatch(network, images(1), images(2)))
     assert found['pixel'].shape == found['spread'].shape == (2,)
     found['pixel'].sum().backward()
     for part in (network, terms.features, terms.refine):
@@ -120,7 +122,7 @@ def test_keypoint_net_feature_net_and_refinement_all_learn(network):
 def test_one_way_gives_the_source_no_gradient_at_all():
     network, terms = Keypointer(NETWORK), objective(both_ways=False)
     source = images(1).requires_grad_()
-    terms(Views(network, source, images(2)))['pixel'].sum().backward()
+    terms(PairBatch(network, source, images(2)))['pixel'].sum().backward()
     assert source.grad is None or not source.grad.any()
 
 
@@ -135,7 +137,7 @@ def test_columns_are_not_rows(network):
 
     terms.reconstruct = remember
     network.points = lambda logits: torch.tensor([[10.0, 2.0]]).expand(len(logits), 3, 2)
-    terms(Views(network, images(1), images(2)))
+    terms(PairBatch(network, images(1), images(2)))
     assert seen['target'].shape == (2, 1, 8, 12)
     assert int(seen['target'][0, 0].argmax()) == 2 * 12 + 10
 
@@ -151,7 +153,7 @@ def test_sigma_is_in_half_image_sides(network):
 
     terms.reconstruct = remember
     network.points = lambda logits: torch.tensor([[4.0, 4.0]]).expand(len(logits), 1, 2)
-    terms(Views(network, images(1), images(2)))
+    terms(PairBatch(network, images(1), images(2)))
     torch.testing.assert_close(seen['target'][0, 0, 4, 7], torch.tensor(-1.0).exp())
 
 
@@ -159,17 +161,17 @@ def test_spread_weighs_in_as_far_as_transport_explains(network):
     image = images(1)
     terms = objective(change=1.0)
     terms.refine = Answer(torch.full_like(image, 9.0))  # far worse than the source
-    assert (terms(Views(network, image, image))['spread'] == 0).all()
+    assert (terms(PairBatch(network, image, image))['spread'] == 0).all()
     # 0.25 / 0.5: an error of one half is had without keypoints
     terms.refine, terms.change = Answer(image + 0.5), 0.5
-    assert (terms(Views(network, image, image))['spread'] < 1e-6).all()
+    assert (terms(PairBatch(network, image, image))['spread'] < 1e-6).all()
     terms.refine, terms.change = Answer(image), 1.0
-    spread = terms(Views(network, image, image))['spread']
+    spread = terms(PairBatch(network, image, image))['spread']
     # flat maps of 8 x 12 cells: variances (64 - 1) / 12 + (144 - 1) / 12, half a side is 6
     network.logits = lambda image: torch.zeros(len(image), 3, 8, 12)
-    flat = terms(Views(network, image, image))['spread']
+    flat = terms(PairBatch(network, image, image))['spread']
     torch.testing.assert_close(flat, torch.full((2,), (63 / 12 + 143 / 12) / 36))
     assert (spread <= flat + 1e-3).all()
     # 0.25 / 1: half way between one half and nothing
     terms.refine = Answer(image + 0.5)
-    torch.testing.assert_close(terms(Views(network, image, image))['spread'], flat / 2)
+    torch.testing.assert_close(terms(PairBatch(network, image, image))['spread'], flat / 2)

@@ -2,7 +2,7 @@
 What an objective is given: two frames of a scene, and what the network says of them, once.
 
 Objectives that are learned together share the passes of the network through one
-:class:`Views`; what none of them asks for is never computed.
+:class:`PairBatch`; what none of them asks for is never computed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Facts:
     label_names: tuple[str, ...] = ()
 
 
-class Views:
+class PairBatch:
     """
     A batch of pairs. The first B entries of everything that has 2B are of the first frames.
 

@@ -1,6 +1,6 @@
-"""Views: what each holds by hand, and that the network is asked once and only if needed."""
+"""PairBatch: what each holds by hand, and that the network is asked once and only if needed."""
 
-from keypoint_perception.learning.views import Facts, Views
+from keypoint_perception.learning.pair_batch import Facts, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -30,56 +30,59 @@ def frames(brightness):
 
 
 def test_the_first_frames_come_first(network):
-    views = Views(network, frames(0.2), frames(0.7))
-    assert views.images.shape == (4, 3, 32, 48)
+    batch = PairBatch(network, frames(0.2), frames(0.7))
+    assert batch.images.shape == (4, 3, 32, 48)
     torch.testing.assert_close(
-        views.images.mean(dim=(1, 2, 3)), torch.tensor([0.2, 0.2, 0.7, 0.7])
+        batch.images.mean(dim=(1, 2, 3)), torch.tensor([0.2, 0.2, 0.7, 0.7])
     )
     # columns 2 and 7, row 3: (x, y)
     expected = torch.tensor([[2.0, 3.0]] * 2 + [[7.0, 3.0]] * 2)
-    torch.testing.assert_close(views.points, expected[:, None].expand(4, 2, 2))
+    torch.testing.assert_close(batch.points, expected[:, None].expand(4, 2, 2))
 
 
 def test_maps_sum_to_one_and_logits_are_the_last_stacks(network):
-    views = Views(network, frames(0.2), frames(0.7))
-    torch.testing.assert_close(views.maps.sum(dim=(2, 3)), torch.ones(4, 2))
-    assert len(views.stacks) == 2
-    assert views.logits is views.stacks[1]
-    assert int(views.maps[3, 1].argmax()) == 3 * 12 + 7
+    batch = PairBatch(network, frames(0.2), frames(0.7))
+    torch.testing.assert_close(batch.maps.sum(dim=(2, 3)), torch.ones(4, 2))
+    assert len(batch.stacks) == 2
+    assert batch.logits is batch.stacks[1]
+    assert int(batch.maps[3, 1].argmax()) == 3 * 12 + 7
 
 
 def test_nothing_is_computed_that_nobody_asks_for(network):
-    views = Views(network, frames(0.2), frames(0.7))
-    assert views.images.shape[0] == 4
+    batch = PairBatch(network, frames(0.2), frames(0.7))
+    assert batch.images.shape[0] == 4
     assert network.looked == []
 
 
 def test_the_network_looks_once_whoever_asks(network):
-    views = Views(network, frames(0.2), frames(0.7))
-    _ = views.points, views.maps, views.logits, views.stacks, views.half_side, views.points
+    batch = PairBatch(network, frames(0.2), frames(0.7))
+    _ = batch.points, batch.maps, batch.logits, batch.stacks, batch.half_side, batch.points
     assert network.looked == [4]
 
 
 def test_half_a_side_is_of_the_longer_one(network):
     # maps of 8 x 12
-    assert Views(network, frames(0.2), frames(0.7)).half_side == 6.0
+    assert PairBatch(network, frames(0.2), frames(0.7)).half_side == 6.0
 
 
 def test_the_papers_points_are_read_as_the_paper_does():
     torch.manual_seed(0)
     network = Keypointer(NetworkConfig('paper', 2, (32, 48)))
-    views = Views(network, frames(0.2), frames(0.7))
+    batch = PairBatch(network, frames(0.2), frames(0.7))
     # logits with one mean along y, so that the separable read-out is in the middle of it
     maps = torch.zeros(4, 2, 8, 12)
     maps[..., 9] = 80.0
     network.logits = lambda image: maps
-    torch.testing.assert_close(views.points, torch.tensor([9.0, 3.5]).expand(4, 2, 2))
+    torch.testing.assert_close(batch.points, torch.tensor([9.0, 3.5]).expand(4, 2, 2))
 
 
 def test_what_goes_with_frames_is_passed_on(network):
     labels = torch.zeros(2, 1, 2)
-    assert Views(network, frames(0.2), frames(0.7), {'labels0': labels}).extra['labels0'] is labels
-    assert dict(Views(network, frames(0.2), frames(0.7)).extra) == {}
+    assert (
+        PairBatch(network, frames(0.2), frames(0.7), {'labels0': labels}).extra['labels0']
+        is labels
+    )
+    assert dict(PairBatch(network, frames(0.2), frames(0.7)).extra) == {}
 
 
 def test_facts_are_plain():
