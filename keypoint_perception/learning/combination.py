@@ -17,7 +17,7 @@ import math
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.objectives import OBJECTIVES
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.values import build, refuse_unknown
 from keypoint_perception.model.network import NetworkConfig
 from torch import nn, Tensor
@@ -138,11 +138,16 @@ def learns_from_labels_alone(parts: tuple[Part, ...]) -> bool:
 class Combination(nn.Module):
     """The objectives of a run as one: they see the same batch."""
 
-    def __init__(self, parts: tuple[Part, ...], network: NetworkConfig, facts: Facts) -> None:
+    def __init__(
+        self, parts: tuple[Part, ...], network: NetworkConfig, statistics: DatasetStatistics
+    ) -> None:
         super().__init__()
         self._parts = parts
         self.objectives = nn.ModuleDict(
-            {part.name: OBJECTIVES[part.name](part.settings, network, facts) for part in parts}
+            {
+                part.name: OBJECTIVES[part.name](part.settings, network, statistics)
+                for part in parts
+            }
         )
         for part in parts:  # so that an objective can leave out what would not count
             self.objectives[part.name].used = {t for t, w in part.weights.items() if w > 0}

@@ -7,7 +7,7 @@ import copy
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.combination import Combination
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.layers import normalise
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import torch
@@ -21,7 +21,9 @@ class Learner(nn.Module):
     Holds what is trained: ``network`` (exported) and ``objective`` (with its own parts).
     """
 
-    def __init__(self, config: TrainConfig, input_hw: tuple[int, int], facts: Facts) -> None:
+    def __init__(
+        self, config: TrainConfig, input_hw: tuple[int, int], statistics: DatasetStatistics
+    ) -> None:
         super().__init__()
         network = NetworkConfig(
             network=config.network,
@@ -33,7 +35,7 @@ class Learner(nn.Module):
             stacks=config.stacks,
         )
         self.network = Keypointer(network)
-        self.objective = Combination(config.parts, network, facts)
+        self.objective = Combination(config.parts, network, statistics)
         if config.spare and self.objective.links:
             msg = (
                 f'spare: {config.title} learns which of all its keypoints belong together and '

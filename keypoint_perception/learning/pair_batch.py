@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetStatistics:
     """
     What an objective is told of the recording when it is made.
 

@@ -18,7 +18,7 @@ from keypoint_perception.learning.data.batch_extras import BATCH_EXTRAS, BatchEx
 from keypoint_perception.learning.data.labels import LabelledFrames, Labels
 from keypoint_perception.learning.data.pairs import find_clips, mean_change, PairSampler
 from keypoint_perception.learning.learner import Average, Learner
-from keypoint_perception.learning.pair_batch import Facts
+from keypoint_perception.learning.pair_batch import DatasetStatistics
 from keypoint_perception.learning.start import take_weights
 from keypoint_perception.model.checkpoint import (
     Checkpoint,
@@ -50,7 +50,7 @@ class Session:
     learner: Learner
     average: Average
     optimizer: torch.optim.Optimizer
-    facts: Facts
+    statistics: DatasetStatistics
     batch_extras: list[BatchExtra]
     step: int = 0
     elapsed_s: float = 0.0
@@ -93,7 +93,7 @@ class Session:
             'step': self.step,
             'elapsed_s': self.elapsed_s,
             'sampler': self.sampler.state(),
-            'facts': asdict(self.facts),
+            'facts': asdict(self.statistics),
             'labels': _digest(self.batch_extras),
             'objective': self.config.title,
             'config': to_values(self.config),
@@ -118,7 +118,7 @@ def new_session(config: TrainConfig, store: FrameStore) -> Session:
     :raises TrainingError: if the recording has no pairs, or nothing moves in it
     """
     batch_extras = _batch_extras(config, store)
-    session = _begin(config, store, _facts(config, store, batch_extras), batch_extras)
+    session = _begin(config, store, _statistics(config, store, batch_extras), batch_extras)
     if isinstance(session.sampler, PairSampler):
         session.sampler.warn_if_short()
     return session
@@ -127,7 +127,7 @@ def new_session(config: TrainConfig, store: FrameStore) -> Session:
 def sibling(session: Session, seed: int) -> Session:
     """Return a run at its first step that differs in its seed; it shares what needs none."""
     config = replace(session.config, seed=seed)
-    return _begin(config, session.store, session.facts, session.batch_extras)
+    return _begin(config, session.store, session.statistics, session.batch_extras)
 
 
 def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Session:
@@ -144,7 +144,7 @@ def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Sessio
     _check_labels(out, config, batch_extras, state.get('labels', ''))
     sampler = _sampler(config, store, batch_extras, seed=config.seed)
     sampler.restore(state['sampler'])
-    session = _assemble(config, store, sampler, Facts(**state['facts']), batch_extras)
+    session = _assemble(config, store, sampler, DatasetStatistics(**state['facts']), batch_extras)
     learner = {n.removeprefix('learner.'): t for n, t in tensors.items() if n[:8] == 'learner.'}
     load_strictly(session.learner, learner, str(out))
     average = {n.removeprefix('average.'): t for n, t in tensors.items() if n[:8] == 'average.'}
@@ -194,12 +194,14 @@ def _digest(batch_extras: list[BatchExtra]) -> str:
     return '' if labels is None else labels.digest
 
 
-def _facts(config: TrainConfig, store: FrameStore, batch_extras: list[BatchExtra]) -> Facts:
+def _statistics(
+    config: TrainConfig, store: FrameStore, batch_extras: list[BatchExtra]
+) -> DatasetStatistics:
     labels = _labels(batch_extras)
     names = () if labels is None else labels.names
     if learns_from_labels_alone(config.parts):
-        return Facts(1.0, names)
-    return Facts(mean_change(store.images, _pairs(config, store, seed=0)), names)
+        return DatasetStatistics(1.0, names)
+    return DatasetStatistics(mean_change(store.images, _pairs(config, store, seed=0)), names)
 
 
 def _sampler(
@@ -227,11 +229,14 @@ def _pairs(
 
 
 def _begin(
-    config: TrainConfig, store: FrameStore, facts: Facts, batch_extras: list[BatchExtra]
+    config: TrainConfig,
+    store: FrameStore,
+    statistics: DatasetStatistics,
+    batch_extras: list[BatchExtra],
 ) -> Session:
     torch.manual_seed(config.seed)
     sampler = _sampler(config, store, batch_extras, seed=config.seed)
-    session = _assemble(config, store, sampler, facts, batch_extras)
+    session = _assemble(config, store, sampler, statistics, batch_extras)
     if config.init:
         take_weights(session.learner.network, Path(config.init))
         session.average = Average(session.learner.network, config.ema_decay)
@@ -242,16 +247,16 @@ def _assemble(
     config: TrainConfig,
     store: FrameStore,
     sampler: PairSampler | LabelledFrames,
-    facts: Facts,
+    statistics: DatasetStatistics,
     batch_extras: list[BatchExtra],
 ) -> Session:
-    learner = Learner(config, tuple(store.network_hw), facts)
+    learner = Learner(config, tuple(store.network_hw), statistics)
     learner.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         learner.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     average = Average(learner.network, config.ema_decay)
-    return Session(config, store, sampler, learner, average, optimizer, facts, batch_extras)
+    return Session(config, store, sampler, learner, average, optimizer, statistics, batch_extras)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

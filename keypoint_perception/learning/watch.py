@@ -149,7 +149,7 @@ class Watch:
         session = self._session
         device = self._fabric.device
         network = session.average.network
-        has_names = session.facts.label_names or session.learner.objective.links
+        has_names = session.statistics.label_names or session.learner.objective.links
         config = self._config
         if (config.prune or config.spare) and not has_names:
             count = None if config.prune else config.keypoints

@@ -12,7 +12,7 @@ from keypoint_perception.learning.combination import (
     total_weights,
 )
 from keypoint_perception.learning.config import read_config, TrainConfig
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -39,9 +39,9 @@ class Nearness(nn.Module):
     Config = Settings
     weights = {'near': 2.0, 'far': 0.5}  # noqa: RUF012
 
-    def __init__(self, config, network, facts):
+    def __init__(self, config, network, statistics):
         super().__init__()
-        self.config, self.facts = config, facts
+        self.config, self.statistics = config, statistics
         self.scale = nn.Parameter(torch.tensor(config.strength))
 
     def forward(self, batch):
@@ -56,7 +56,7 @@ class Peaks(nn.Module):
     weights = {'near': 1.0}  # noqa: RUF012
     needs = ('labels', 'colours')
 
-    def __init__(self, config, network, facts):
+    def __init__(self, config, network, statistics):
         super().__init__()
 
     def forward(self, batch):
@@ -169,22 +169,22 @@ def test_frames_go_in_pairs_if_one_objective_does_without_labels():
 
 
 def test_together_they_give_what_each_gives_alone(network):
-    facts = Facts(1.0)
-    both = Combination(read_parts('nearness+peaks', {}, {}), NETWORK, facts)
+    statistics = DatasetStatistics(1.0)
+    both = Combination(read_parts('nearness+peaks', {}, {}), NETWORK, statistics)
     found = both(PairBatch(network, images(1), images(2)))
     assert list(found) == ['nearness.near', 'nearness.far', 'peaks.near']
     for name in ('nearness', 'peaks'):
-        alone = Combination(read_parts(name, {}, {}), NETWORK, facts)
+        alone = Combination(read_parts(name, {}, {}), NETWORK, statistics)
         for term, value in alone(PairBatch(network, images(1), images(2))).items():
             assert value.shape == (3,)
             torch.testing.assert_close(found[f'{name}.{term}'], value)
 
 
 def test_each_objective_has_its_settings_the_facts_and_its_own_weights(network):
-    facts = Facts(0.25, ('hand',))
+    statistics = DatasetStatistics(0.25, ('hand',))
     objective = [{'name': 'nearness', 'settings': {'strength': 5}}, 'peaks']
-    both = Combination(read_parts(objective, {}, {}), NETWORK, facts)
-    assert both.objectives['nearness'].facts is facts
+    both = Combination(read_parts(objective, {}, {}), NETWORK, statistics)
+    assert both.objectives['nearness'].statistics is statistics
     assert dict(both.named_parameters()).keys() == {'objectives.nearness.scale'}
     assert both.objectives['nearness'].scale == 5.0
 
@@ -192,7 +192,7 @@ def test_each_objective_has_its_settings_the_facts_and_its_own_weights(network):
 def test_the_network_looks_once_for_all_of_them(network):
     passes = []
     network.body.register_forward_hook(lambda *_: passes.append(1))
-    Combination(read_parts('nearness+peaks', {}, {}), NETWORK, Facts(1.0))(
+    Combination(read_parts('nearness+peaks', {}, {}), NETWORK, DatasetStatistics(1.0))(
         PairBatch(network, images(1), images(2))
     )
     assert len(passes) == 1

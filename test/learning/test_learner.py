@@ -3,7 +3,7 @@
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.learner import Average, Learner
-from keypoint_perception.learning.pair_batch import Facts
+from keypoint_perception.learning.pair_batch import DatasetStatistics
 import pytest
 import torch
 
@@ -47,7 +47,7 @@ def learner(both_ways):
     settings = {'both_ways': both_ways}
     config = TrainConfig('temporal_transport', settings, **values)
     torch.manual_seed(0)
-    return Learner(config, (32, 32), Facts(change=0.1))
+    return Learner(config, (32, 32), DatasetStatistics(change=0.1))
 
 
 def passes(learner):
@@ -75,9 +75,9 @@ def test_frames_that_are_only_shown_have_no_gradient():
 def test_no_keypoint_of_a_learned_graph_can_be_spare():
     config = TrainConfig('edge_linking', keypoints=4, spare=2, size=32, width=8)
     with pytest.raises(ConfigError, match='spare: edge_linking learns which of all its keypoint'):
-        Learner(config, (32, 32), Facts(change=0.1))
+        Learner(config, (32, 32), DatasetStatistics(change=0.1))
 
 
 def test_spare_keypoints_are_learned_beside_those_asked_for():
     config = TrainConfig(keypoints=4, spare=2, size=32, width=8)
-    assert Learner(config, (32, 32), Facts(change=0.1)).network.config.keypoints == 6
+    assert Learner(config, (32, 32), DatasetStatistics(change=0.1)).network.config.keypoints == 6

@@ -1,6 +1,6 @@
 """PairBatch: what each holds by hand, and that the network is asked once and only if needed."""
 
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -86,5 +86,7 @@ def test_what_goes_with_frames_is_passed_on(network):
 
 
 def test_facts_are_plain():
-    assert Facts(0.5).label_names == ()
-    assert Facts(0.5, ('hand',)) == Facts(change=0.5, label_names=('hand',))
+    assert DatasetStatistics(0.5).label_names == ()
+    assert DatasetStatistics(0.5, ('hand',)) == DatasetStatistics(
+        change=0.5, label_names=('hand',)
+    )

@@ -2,7 +2,7 @@
 
 from keypoint_perception.learning.config import read_config
 from keypoint_perception.learning.learner import Learner
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.rebuilding import reconstruction_sheet
 from keypoint_perception.model.layers import normalise
 import numpy as np
@@ -15,7 +15,7 @@ HW = (32, 48)
 def learner_of(objective: str) -> Learner:
     torch.manual_seed(0)
     stated = {'objective': objective, 'keypoints': 3, 'width': 8}
-    return Learner(read_config(None, stated, None), HW, Facts(change=0.5))
+    return Learner(read_config(None, stated, None), HW, DatasetStatistics(change=0.5))
 
 
 def pair():

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.perceptual import ComparisonConfig, make_comparison
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
@@ -61,7 +61,10 @@ class ConditionalGeneration(nn.Module):
     weights = {'pixel': 1.0, 'perceptual': 1.0, 'spread': 0.4}  # noqa: RUF012 a constant
 
     def __init__(
-        self, config: ConditionalGenerationConfig, network: NetworkConfig, facts: Facts
+        self,
+        config: ConditionalGenerationConfig,
+        network: NetworkConfig,
+        statistics: DatasetStatistics,
     ) -> None:
         """
         Make the parts that are not exported: appearance net, decoder, nets to compare in.
@@ -70,7 +73,7 @@ class ConditionalGeneration(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.change = facts.change
+        self.change = statistics.change
         self.one_way = not config.both_ways
         self.features = make_features(network)
         self.decode = MapDecoder(

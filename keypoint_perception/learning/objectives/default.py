@@ -72,7 +72,7 @@ from keypoint_perception.learning.following import (
     turn_foreground,
 )
 from keypoint_perception.learning.objectives.temporal_transport import transport
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
     motion_weight,
@@ -135,11 +135,13 @@ class Default(nn.Module):
     }
     needs = {'background': None, 'flow': 'flow'}  # noqa: RUF012
 
-    def __init__(self, config: DefaultConfig, network: NetworkConfig, facts: Facts) -> None:
+    def __init__(
+        self, config: DefaultConfig, network: NetworkConfig, statistics: DatasetStatistics
+    ) -> None:
         """Make the parts that are not exported: feature net and refinement net."""
         super().__init__()
         self.config = config
-        self.change = facts.change
+        self.change = statistics.change
         self.used = {name for name, weight in self.weights.items() if weight}
         self.warps = WarpConfig(angle=config.angle, scale=0.2, shift=0.0, bend=0.0)
         self.features = make_features(network)

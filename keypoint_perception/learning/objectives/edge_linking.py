@@ -37,7 +37,7 @@ from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.keypoints import cells_to_network, network_to_cells
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.perceptual import ComparisonConfig, make_comparison
 from keypoint_perception.learning.reconstruction import as_far_as_explained, swap
 from keypoint_perception.learning.terms import concentration
@@ -95,7 +95,9 @@ class EdgeLinking(nn.Module):
     Config = EdgeLinkingConfig
     weights = {'pixel': 1.0, 'perceptual': 1.0, 'spread': 0.05}  # noqa: RUF012 a constant
 
-    def __init__(self, config: EdgeLinkingConfig, network: NetworkConfig, facts: Facts) -> None:
+    def __init__(
+        self, config: EdgeLinkingConfig, network: NetworkConfig, statistics: DatasetStatistics
+    ) -> None:
         """
         Make the parts that are not exported: the graph, the decoder, the net to compare in.
 
@@ -106,7 +108,7 @@ class EdgeLinking(nn.Module):
             msg = 'keypoints: edge_linking links at least 2 keypoints, got 1.'
             raise ConfigError(msg)
         self.config = config
-        self.change = facts.change
+        self.change = statistics.change
         self.compare = make_comparison(config)
         pairs = torch.triu_indices(network.keypoints, network.keypoints, offset=1)
         self.register_buffer('pairs', pairs, persistent=False)  # (2, E)

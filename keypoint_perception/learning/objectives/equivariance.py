@@ -49,7 +49,7 @@ from dataclasses import dataclass
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.terms import masked_mean, refuse_separable_reading
 from keypoint_perception.model.heatmaps import expectation, softmax_2d
 from keypoint_perception.model.network import make_features, NetworkConfig
@@ -99,7 +99,9 @@ class Equivariance(nn.Module):
         'exchange': 0.3,
     }
 
-    def __init__(self, config: EquivarianceConfig, network: NetworkConfig, facts: Facts) -> None:
+    def __init__(
+        self, config: EquivarianceConfig, network: NetworkConfig, statistics: DatasetStatistics
+    ) -> None:
         """Make the feature net of the exchange, where it is asked for."""
         super().__init__()
         refuse_separable_reading(network, 'equivariance')

@@ -45,7 +45,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.terms import concentration, separation
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.heatmaps import gaussian_maps
@@ -98,7 +98,9 @@ class MotionEnergy(nn.Module):
         'spread': 0.2,
     }
 
-    def __init__(self, config: MotionEnergyConfig, network: NetworkConfig, facts: Facts) -> None:
+    def __init__(
+        self, config: MotionEnergyConfig, network: NetworkConfig, statistics: DatasetStatistics
+    ) -> None:
         """Make the parts that are not exported: feature net and decoder."""
         super().__init__()
         self.config = config

@@ -47,7 +47,7 @@ from dataclasses import dataclass
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.terms import (
     concentration,
     equivariance,
@@ -109,13 +109,16 @@ class StructuralRepresentation(nn.Module):
     }
 
     def __init__(
-        self, config: StructuralRepresentationConfig, network: NetworkConfig, facts: Facts
+        self,
+        config: StructuralRepresentationConfig,
+        network: NetworkConfig,
+        statistics: DatasetStatistics,
     ) -> None:
         """Make the parts that are not exported: feature net, descriptions and decoder."""
         super().__init__()
         refuse_separable_reading(network, 'structural_representation')
         self.config = config
-        self.change = facts.change
+        self.change = statistics.change
         self.features = make_features(network)
         count, channels = network.keypoints + 1, self.features.channels
         self.describe = nn.Parameter(torch.randn(count, channels, DESCRIPTION) / channels**0.5)

@@ -32,7 +32,7 @@ from keypoint_perception.errors import ConfigError
 from keypoint_perception.keypoints import network_to_cells
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.terms import masked_mean
 from keypoint_perception.model.heatmaps import divergence, expectation, softmax_2d
 from keypoint_perception.model.network import NetworkConfig
@@ -92,7 +92,9 @@ class Supervised(nn.Module):
     weights = {'map': 1.0, 'point': 1.0}  # noqa: RUF012 a constant, overridden by configuration
     needs = ('labels',)
 
-    def __init__(self, config: SupervisedConfig, network: NetworkConfig, facts: Facts) -> None:
+    def __init__(
+        self, config: SupervisedConfig, network: NetworkConfig, statistics: DatasetStatistics
+    ) -> None:
         """
         Check that there is a keypoint for each label.
 
@@ -100,10 +102,10 @@ class Supervised(nn.Module):
         """
         super().__init__()
         self.config = config
-        if network.keypoints != len(facts.label_names):
+        if network.keypoints != len(statistics.label_names):
             msg = (
-                f'keypoints: the annotations name {len(facts.label_names)} points '
-                f'({", ".join(facts.label_names)}) and the network is asked for '
+                f'keypoints: the annotations name {len(statistics.label_names)} points '
+                f'({", ".join(statistics.label_names)}) and the network is asked for '
                 f'{network.keypoints} keypoints; leave --keypoints out.'
             )
             raise ConfigError(msg)

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
     motion_weight,
@@ -62,12 +62,15 @@ class TemporalTransport(nn.Module):
     weights = {'pixel': 1.0, 'spread': 0.4}  # noqa: RUF012 a constant, overridden by configuration
 
     def __init__(
-        self, config: TemporalTransportConfig, network: NetworkConfig, facts: Facts
+        self,
+        config: TemporalTransportConfig,
+        network: NetworkConfig,
+        statistics: DatasetStatistics,
     ) -> None:
         """Make the parts that are not exported: feature net and refinement net."""
         super().__init__()
         self.config = config
-        self.change = facts.change
+        self.change = statistics.change
         self.one_way = not config.both_ways
         self.features = make_features(network)
         self.refine = make_refiner(network)

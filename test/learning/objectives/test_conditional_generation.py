@@ -5,7 +5,7 @@ from keypoint_perception.learning.objectives.conditional_generation import (
     ConditionalGeneration,
     ConditionalGenerationConfig,
 )
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.heatmaps import gaussian_maps
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
@@ -23,7 +23,7 @@ def network():
 def objective(*, both_ways=True, change=1.0, still_weight=1.0, compare='random'):
     torch.manual_seed(1)
     config = ConditionalGenerationConfig(0.1, both_ways, still_weight, compare)
-    return ConditionalGeneration(config, NETWORK, Facts(change))
+    return ConditionalGeneration(config, NETWORK, DatasetStatistics(change))
 
 
 class Answer(torch.nn.Module):
@@ -167,4 +167,4 @@ def test_weights_of_vgg16_must_be_there(tmp_path):
     path = tmp_path / 'vgg16.pth'
     config = ConditionalGenerationConfig(compare='vgg16', vgg16=str(path))
     with pytest.raises(ConfigError, match=r"vgg16\.pth' is a pickle"):
-        ConditionalGeneration(config, NETWORK, Facts(1.0))
+        ConditionalGeneration(config, NETWORK, DatasetStatistics(1.0))

@@ -9,7 +9,7 @@ from keypoint_perception.learning.objectives.default import (
     Default,
     DefaultConfig,
 )
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.heatmaps import steepness
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
@@ -26,7 +26,7 @@ def network():
 
 def objective(settings=None, **weights):
     torch.manual_seed(1)
-    made = Default(settings or DefaultConfig(), NETWORK, Facts(1.0))
+    made = Default(settings or DefaultConfig(), NETWORK, DatasetStatistics(1.0))
     made.used = {name for name in made.weights if weights.get(name, 1)}
     return made
 

@@ -13,7 +13,7 @@ from keypoint_perception.learning.objectives.edge_linking import (
     squared_distance,
     START,
 )
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.session import new_session
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model.network import Keypointer, NetworkConfig
@@ -30,7 +30,7 @@ PAIRS = torch.tensor([[0, 0, 1], [1, 2, 2]])
 def objective(*, change=1.0, network=NETWORK, compare='pixels', **settings):
     torch.manual_seed(1)
     config = EdgeLinkingConfig(compare=compare, **settings)
-    return EdgeLinking(config, network, Facts(change))
+    return EdgeLinking(config, network, DatasetStatistics(change))
 
 
 @pytest.fixture

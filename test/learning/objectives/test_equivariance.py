@@ -11,7 +11,7 @@ from keypoint_perception.learning.objectives.equivariance import (
     EquivarianceConfig,
     exchanged_distance,
 )
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.heatmaps import softmax_2d
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
@@ -23,7 +23,7 @@ HW = (8, 12)
 
 def objective(**settings):
     torch.manual_seed(1)
-    return Equivariance(EquivarianceConfig(**settings), NETWORK, Facts(1.0))
+    return Equivariance(EquivarianceConfig(**settings), NETWORK, DatasetStatistics(1.0))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from keypoint_perception.learning.objectives.motion_energy import (
     turn_points,
     WIDTHS,
 )
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -19,7 +19,7 @@ HW = (8, 12)
 
 def objective(**settings):
     torch.manual_seed(1)
-    return MotionEnergy(MotionEnergyConfig(**settings), NETWORK, Facts(1.0))
+    return MotionEnergy(MotionEnergyConfig(**settings), NETWORK, DatasetStatistics(1.0))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from keypoint_perception.learning import objectives
 from keypoint_perception.learning.objectives import OBJECTIVES
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_terms_are_the_same_under_mixed_precision(name):
     torch.manual_seed(0)
     config = NetworkConfig(keypoints=3, input_hw=(32, 48), width=8)
     network = Keypointer(config)
-    objective = OBJECTIVES[name](OBJECTIVES[name].Config(), config, Facts(0.1))
+    objective = OBJECTIVES[name](OBJECTIVES[name].Config(), config, DatasetStatistics(0.1))
     image0, image1 = torch.rand(2, 2, 3, 32, 48) * 2 - 1
     found = []
     for mixed in (False, True):

@@ -6,7 +6,7 @@ from keypoint_perception.learning.objectives.spatio_temporal_transport import (
     SpatioTemporalTransportConfig,
     transport,
 )
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.heatmaps import gaussian_maps
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
@@ -26,7 +26,7 @@ def network():
 def objective(*, both_ways=True, change=1.0, still_weight=1.0):
     torch.manual_seed(1)
     config = SpatioTemporalTransportConfig(0.1, both_ways, still_weight)
-    return SpatioTemporalTransport(config, NETWORK, Facts(change))
+    return SpatioTemporalTransport(config, NETWORK, DatasetStatistics(change))
 
 
 class Answer(torch.nn.Module):

@@ -9,7 +9,7 @@ from keypoint_perception.learning.objectives.structural_representation import (
     StructuralRepresentationConfig,
     WIDTHS,
 )
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.heatmaps import expectation
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
@@ -22,7 +22,7 @@ HW = (8, 12)
 def objective(*, change=1.0, **settings):
     torch.manual_seed(1)
     config = StructuralRepresentationConfig(**settings)
-    return StructuralRepresentation(config, NETWORK, Facts(change))
+    return StructuralRepresentation(config, NETWORK, DatasetStatistics(change))
 
 
 @pytest.fixture
@@ -193,4 +193,4 @@ def test_settings_must_make_sense(settings, sentence):
 def test_a_network_that_reads_each_axis_alone_is_refused():
     network = NetworkConfig(network='paper', keypoints=3, input_hw=(64, 96))
     with pytest.raises(ConfigError, match='structural_representation learns maps over both axes'):
-        StructuralRepresentation(StructuralRepresentationConfig(), network, Facts(1.0))
+        StructuralRepresentation(StructuralRepresentationConfig(), network, DatasetStatistics(1.0))

@@ -4,7 +4,7 @@ import math
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.objectives.supervised import Supervised, SupervisedConfig
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -22,7 +22,7 @@ def network():
 
 
 def objective(**settings):
-    return Supervised(SupervisedConfig(**STILL | settings), NETWORK, Facts(1.0, NAMES))
+    return Supervised(SupervisedConfig(**STILL | settings), NETWORK, DatasetStatistics(1.0, NAMES))
 
 
 def images(seed, batch=2):
@@ -90,7 +90,7 @@ def test_flat_maps_by_hand(network):
 def test_divergence_of_two_bumps_is_the_formulas(shift, sigma, expected):
     # far from the border, where the cut-off tails weigh nothing
     config = SupervisedConfig(sigma=sigma, **STILL)
-    terms = Supervised(config, NETWORK, Facts(1.0, NAMES))
+    terms = Supervised(config, NETWORK, DatasetStatistics(1.0, NAMES))
     maps = bump(20 + shift[0], 15 + shift[1], sigma, 32, 48)[None, None]
     found = terms._terms(maps, torch.tensor([[[20.0, 15.0]]]))
     torch.testing.assert_close(found['map'].item(), expected, rtol=1e-3, atol=1e-4)
@@ -200,7 +200,7 @@ def test_there_must_be_a_keypoint_for_each_label(count):
         rf'name 3 points \(hand, elbow, ball\) and the network is asked for {count} keypoints'
     )
     with pytest.raises(ConfigError, match=sentence):
-        Supervised(SupervisedConfig(), network, Facts(1.0, NAMES))
+        Supervised(SupervisedConfig(), network, DatasetStatistics(1.0, NAMES))
 
 
 @pytest.mark.parametrize(

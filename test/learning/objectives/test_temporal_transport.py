@@ -5,7 +5,7 @@ from keypoint_perception.learning.objectives.temporal_transport import (
     TemporalTransportConfig,
     transport,
 )
-from keypoint_perception.learning.pair_batch import Facts, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
@@ -22,7 +22,7 @@ def network():
 def objective(*, both_ways=True, change=1.0, sigma=0.1, still_weight=1.0):
     torch.manual_seed(1)
     config = TemporalTransportConfig(sigma, both_ways, still_weight)
-    return TemporalTransport(config, NETWORK, Facts(change))
+    return TemporalTransport(config, NETWORK, DatasetStatistics(change))
 
 
 class Answer(torch.nn.Module):
