@@ -19,7 +19,7 @@ from keypoint_perception.keypoints import diagonal_px
 from keypoint_perception.learning.data.foreground import cut_out
 from keypoint_perception.learning.data.scenes import medians, scene_of
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
-from keypoint_perception.learning.following import turn_foreground
+from keypoint_perception.learning.motion_losses import turn_foreground
 from keypoint_perception.model.layers import normalise
 from keypoint_perception.model.network import evidence, Keypointer
 import torch

@@ -65,7 +65,7 @@ from keypoint_perception.learning.data.foreground import (
 )
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
-from keypoint_perception.learning.following import (
+from keypoint_perception.learning.motion_losses import (
     disagreement,
     follow_error,
     turn_error,

@@ -4,7 +4,7 @@ from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.foreground import find_foreground, share_on
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp
-from keypoint_perception.learning.following import disagreement, turn_error, turn_foreground
+from keypoint_perception.learning.motion_losses import disagreement, turn_error, turn_foreground
 from keypoint_perception.learning.objectives.default import (
     Default,
     DefaultConfig,

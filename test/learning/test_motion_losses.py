@@ -1,7 +1,7 @@
 """Keypoints that follow and turn cost nothing, others what is worked out by hand."""
 
 from keypoint_perception.learning.data.warps import make_warp
-from keypoint_perception.learning.following import (
+from keypoint_perception.learning.motion_losses import (
     disagreement,
     follow_error,
     turn_error,
