@@ -49,8 +49,8 @@ from dataclasses import dataclass
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
+from keypoint_perception.learning.loss_terms import masked_mean, refuse_separable_reading
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
-from keypoint_perception.learning.terms import masked_mean, refuse_separable_reading
 from keypoint_perception.model.heatmaps import expectation, softmax_2d
 from keypoint_perception.model.network import make_features, NetworkConfig
 import torch

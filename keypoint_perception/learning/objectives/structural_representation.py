@@ -47,13 +47,13 @@ from dataclasses import dataclass
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
-from keypoint_perception.learning.terms import (
+from keypoint_perception.learning.loss_terms import (
     concentration,
     equivariance,
     refuse_separable_reading,
     separation,
 )
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.heatmaps import expectation, gaussian_maps
 from keypoint_perception.model.network import make_features, NetworkConfig

@@ -32,8 +32,8 @@ from keypoint_perception.errors import ConfigError
 from keypoint_perception.keypoints import network_to_cells
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
+from keypoint_perception.learning.loss_terms import masked_mean
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
-from keypoint_perception.learning.terms import masked_mean
 from keypoint_perception.model.heatmaps import divergence, expectation, softmax_2d
 from keypoint_perception.model.network import NetworkConfig
 import torch

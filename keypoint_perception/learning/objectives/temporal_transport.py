@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keypoint_perception.learning.loss_terms import concentration
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
@@ -43,7 +44,6 @@ from keypoint_perception.learning.reconstruction import (
     pixel_error,
     ReconstructionConfig,
 )
-from keypoint_perception.learning.terms import concentration
 from keypoint_perception.model.heatmaps import gaussian_maps, union
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch

@@ -1,7 +1,7 @@
 """The terms that objectives share, against figures worked out by hand."""
 
 from keypoint_perception.learning.data.warps import make_warp
-from keypoint_perception.learning.terms import (
+from keypoint_perception.learning.loss_terms import (
     concentration,
     equivariance,
     masked_mean,
