@@ -14,7 +14,7 @@ import resource
 import time
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.combination import needs
+from keypoint_perception.learning.composite_objective import needs
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.memory import keep_memory
 from keypoint_perception.learning.session import new_session

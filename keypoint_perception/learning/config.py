@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.combination import needs, Part, read_parts, total_weights
+from keypoint_perception.learning.composite_objective import needs, Part, read_parts, total_weights
 from keypoint_perception.learning.data.labels import annotations_of
 from keypoint_perception.learning.implied import implied_settings
 from keypoint_perception.learning.values import build
@@ -31,7 +31,7 @@ class TrainConfig:
     Settings of one training run.
 
     :param objective: what to learn by: a name of ``OBJECTIVES``, names joined by ``+``, or a list
-        of them with their weights and settings, as :mod:`.combination` reads it
+        of them with their weights and settings, as :mod:`.composite_objective` reads it
     :param objective_settings: settings of a single objective, by its ``Config``
     :param weights: weights of a single objective's terms; terms not named keep their own
     :param network: ``default``, ``paper`` or ``hourglass``

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.combination import Combination
+from keypoint_perception.learning.composite_objective import CompositeObjective
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.layers import normalise
@@ -35,7 +35,7 @@ class Learner(nn.Module):
             stacks=config.stacks,
         )
         self.network = Keypointer(network)
-        self.objective = Combination(config.parts, network, statistics)
+        self.objective = CompositeObjective(config.parts, network, statistics)
         if config.spare and self.objective.links:
             msg = (
                 f'spare: {config.title} learns which of all its keypoints belong together and '

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.learning.combination import learns_from_labels_alone, needs
+from keypoint_perception.learning.composite_objective import learns_from_labels_alone, needs
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.data.batch_extras import BATCH_EXTRAS, BatchExtra
 from keypoint_perception.learning.data.labels import LabelledFrames, Labels

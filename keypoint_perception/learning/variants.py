@@ -7,7 +7,11 @@ from pathlib import Path
 import shlex
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.combination import learns_from_labels, needs, split_objective
+from keypoint_perception.learning.composite_objective import (
+    learns_from_labels,
+    needs,
+    split_objective,
+)
 from keypoint_perception.learning.config import read_config, read_yaml, to_values, TrainConfig
 from keypoint_perception.learning.values import build
 import yaml

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning import combination
-from keypoint_perception.learning.combination import (
-    Combination,
+from keypoint_perception.learning import composite_objective
+from keypoint_perception.learning.composite_objective import (
+    CompositeObjective,
     learns_from_labels_alone,
     needs,
     read_parts,
@@ -66,7 +66,7 @@ class Peaks(nn.Module):
 @pytest.fixture(autouse=True)
 def made_up(monkeypatch):
     known = {'nearness': Nearness, 'peaks': Peaks}
-    monkeypatch.setattr(combination, 'OBJECTIVES', known)
+    monkeypatch.setattr(composite_objective, 'OBJECTIVES', known)
 
 
 @pytest.fixture
@@ -170,11 +170,11 @@ def test_frames_go_in_pairs_if_one_objective_does_without_labels():
 
 def test_together_they_give_what_each_gives_alone(network):
     statistics = DatasetStatistics(1.0)
-    both = Combination(read_parts('nearness+peaks', {}, {}), NETWORK, statistics)
+    both = CompositeObjective(read_parts('nearness+peaks', {}, {}), NETWORK, statistics)
     found = both(PairBatch(network, images(1), images(2)))
     assert list(found) == ['nearness.near', 'nearness.far', 'peaks.near']
     for name in ('nearness', 'peaks'):
-        alone = Combination(read_parts(name, {}, {}), NETWORK, statistics)
+        alone = CompositeObjective(read_parts(name, {}, {}), NETWORK, statistics)
         for term, value in alone(PairBatch(network, images(1), images(2))).items():
             assert value.shape == (3,)
             torch.testing.assert_close(found[f'{name}.{term}'], value)
@@ -183,7 +183,7 @@ def test_together_they_give_what_each_gives_alone(network):
 def test_each_objective_has_its_settings_the_facts_and_its_own_weights(network):
     statistics = DatasetStatistics(0.25, ('hand',))
     objective = [{'name': 'nearness', 'settings': {'strength': 5}}, 'peaks']
-    both = Combination(read_parts(objective, {}, {}), NETWORK, statistics)
+    both = CompositeObjective(read_parts(objective, {}, {}), NETWORK, statistics)
     assert both.objectives['nearness'].statistics is statistics
     assert dict(both.named_parameters()).keys() == {'objectives.nearness.scale'}
     assert both.objectives['nearness'].scale == 5.0
@@ -192,7 +192,7 @@ def test_each_objective_has_its_settings_the_facts_and_its_own_weights(network):
 def test_the_network_looks_once_for_all_of_them(network):
     passes = []
     network.body.register_forward_hook(lambda *_: passes.append(1))
-    Combination(read_parts('nearness+peaks', {}, {}), NETWORK, DatasetStatistics(1.0))(
+    CompositeObjective(read_parts('nearness+peaks', {}, {}), NETWORK, DatasetStatistics(1.0))(
         PairBatch(network, images(1), images(2))
     )
     assert len(passes) == 1

@@ -135,7 +135,7 @@ def learns_from_labels_alone(parts: tuple[Part, ...]) -> bool:
     return all(learns_from_labels(part.name) for part in parts)
 
 
-class Combination(nn.Module):
+class CompositeObjective(nn.Module):
     """The objectives of a run as one: they see the same batch."""
 
     def __init__(
