@@ -24,7 +24,7 @@ from torch import nn, Tensor
 
 
 @dataclass(frozen=True)
-class Part:
+class ObjectiveSpec:
     """
     One objective of a run.
 
@@ -39,7 +39,7 @@ class Part:
     weights: dict[str, float]
 
 
-def read_parts(objective: str | list, settings: dict, weights: dict) -> tuple[Part, ...]:
+def read_parts(objective: str | list, settings: dict, weights: dict) -> tuple[ObjectiveSpec, ...]:
     """
     Return the objectives that a configuration names.
 
@@ -79,7 +79,7 @@ def split_objective(objective: str | list) -> list[dict]:
     return [{'name': e.strip()} if isinstance(e, str) else dict(e) for e in entries]
 
 
-def _read_part(entry: dict) -> Part:
+def _read_part(entry: dict) -> ObjectiveSpec:
     refuse_unknown(entry, ('name', 'weight', 'settings', 'weights'), 'an entry of objective')
     name = entry.get('name')
     if name not in OBJECTIVES:
@@ -90,7 +90,7 @@ def _read_part(entry: dict) -> Part:
     refuse_unknown(own, kind.weights, f'weights of {name}')
     weights = {term: _weight(own.get(term, value), term) for term, value in kind.weights.items()}
     settings = build(kind.Config, entry.get('settings', {}), 'objective_settings')
-    return Part(name, _weight(entry.get('weight', 1.0), name), settings, weights)
+    return ObjectiveSpec(name, _weight(entry.get('weight', 1.0), name), settings, weights)
 
 
 def _weight(value, name: str) -> float:
@@ -101,7 +101,7 @@ def _weight(value, name: str) -> float:
     return float(value)
 
 
-def total_weights(parts: tuple[Part, ...]) -> dict[str, float]:
+def total_weights(parts: tuple[ObjectiveSpec, ...]) -> dict[str, float]:
     """Return the weight of each term by the name it has in the history."""
     return {
         _term(parts, part, term): part.weight * weight
@@ -110,7 +110,7 @@ def total_weights(parts: tuple[Part, ...]) -> dict[str, float]:
     }
 
 
-def needs(parts: tuple[Part, ...]) -> tuple[str, ...]:
+def needs(parts: tuple[ObjectiveSpec, ...]) -> tuple[str, ...]:
     """
     Return the names of the batch_extras that the objectives ask for.
 
@@ -130,7 +130,7 @@ def learns_from_labels(name: str) -> bool:
     return 'labels' in getattr(OBJECTIVES[name], 'needs', ())
 
 
-def learns_from_labels_alone(parts: tuple[Part, ...]) -> bool:
+def learns_from_labels_alone(parts: tuple[ObjectiveSpec, ...]) -> bool:
     """Say whether every objective learns from labels, so that frames need not go in pairs."""
     return all(learns_from_labels(part.name) for part in parts)
 
@@ -139,7 +139,10 @@ class CompositeObjective(nn.Module):
     """The objectives of a run as one: they see the same batch."""
 
     def __init__(
-        self, parts: tuple[Part, ...], network: NetworkConfig, statistics: DatasetStatistics
+        self,
+        parts: tuple[ObjectiveSpec, ...],
+        network: NetworkConfig,
+        statistics: DatasetStatistics,
     ) -> None:
         super().__init__()
         self._parts = parts
@@ -176,5 +179,5 @@ class CompositeObjective(nn.Module):
         return next((edges for edges in found if edges), [])
 
 
-def _term(parts: tuple[Part, ...], part: Part, term: str) -> str:
+def _term(parts: tuple[ObjectiveSpec, ...], part: ObjectiveSpec, term: str) -> str:
     return term if len(parts) == 1 else f'{part.name}.{term}'

@@ -11,7 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.composite_objective import needs, Part, read_parts, total_weights
+from keypoint_perception.learning.composite_objective import (
+    needs,
+    ObjectiveSpec,
+    read_parts,
+    total_weights,
+)
 from keypoint_perception.learning.data.labels import annotations_of
 from keypoint_perception.learning.implied import implied_settings
 from keypoint_perception.learning.values import build
@@ -136,7 +141,7 @@ class TrainConfig:
             raise ConfigError(msg)
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[ObjectiveSpec, ...]:
         """Return the objectives with their checked settings and weights."""
         return read_parts(self.objective, self.objective_settings, self.weights)
 
