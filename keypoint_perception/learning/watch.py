@@ -16,7 +16,7 @@ from statistics import median
 
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.calibration import calibrate
-from keypoint_perception.learning.health import examine, Health
+from keypoint_perception.learning.collapse import examine, Health
 from keypoint_perception.learning.journal import Journal
 from keypoint_perception.learning.pruning import choose_keypoints
 from keypoint_perception.learning.rebuilding import (

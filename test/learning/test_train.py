@@ -10,8 +10,8 @@ from keypoint_perception.errors import ConfigError, ModelError, TrainingError
 from keypoint_perception.learning import step as stepping
 from keypoint_perception.learning import train as learning
 from keypoint_perception.learning import watch
+from keypoint_perception.learning.collapse import Health
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.health import Health
 from keypoint_perception.learning.journal import read_history
 from keypoint_perception.learning.resume import settings_of_run
 from keypoint_perception.learning.stopping import Budget, StopRequest

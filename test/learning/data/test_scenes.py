@@ -4,8 +4,8 @@ import shutil
 
 from keypoint_perception.frames.store import extract_frames
 from keypoint_perception.learning import watch
+from keypoint_perception.learning.collapse import examine
 from keypoint_perception.learning.data.scenes import centred, medians
-from keypoint_perception.learning.health import examine
 from keypoint_perception.learning.session import Session
 import numpy as np
 import torch

@@ -1,6 +1,6 @@
 """Collapse has a sentence for each of its forms."""
 
-from keypoint_perception.learning.health import examine
+from keypoint_perception.learning.collapse import examine
 import pytest
 import torch
 
