@@ -16,7 +16,7 @@ NEVER_MOVES = 0.005
 
 
 @dataclass(frozen=True)
-class Health:
+class CollapseCheck:
     """
     How the keypoints lie on frames spread over the recording.
 
@@ -53,7 +53,7 @@ class Health:
 
 
 @torch.no_grad()
-def examine(network: Keypointer, frames: Tensor, scene: Tensor | None = None) -> Health:
+def examine(network: Keypointer, frames: Tensor, scene: Tensor | None = None) -> CollapseCheck:
     """
     Look at a network's keypoints.
 
@@ -66,7 +66,7 @@ def examine(network: Keypointer, frames: Tensor, scene: Tensor | None = None) ->
     extent = torch.cdist(uv, uv).flatten(1).amax(dim=1).median()
     away = centred(uv, scene_of(frames, scene))
     spread = away.square().sum(-1).mean(dim=0).sqrt()
-    return Health(
+    return CollapseCheck(
         extent=float(extent) / diagonal,
         moving=int((spread > NEVER_MOVES * diagonal).sum()),
         confidence=float(found[..., 2].mean()),

@@ -16,7 +16,7 @@ from statistics import median
 
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.calibration import calibrate
-from keypoint_perception.learning.collapse import examine, Health
+from keypoint_perception.learning.collapse import CollapseCheck, examine
 from keypoint_perception.learning.journal import Journal
 from keypoint_perception.learning.pruning import choose_keypoints
 from keypoint_perception.learning.rebuilding import (
@@ -164,7 +164,7 @@ class Watch:
         calibrate(network, session.probe(asked).to(device), scene=session.scenes(asked))
         session.average.network.calibration.copy_(network.calibration)
 
-    def _keep(self) -> Health:
+    def _keep(self) -> CollapseCheck:
         session = self._session
         frames = session.probe().to(self._fabric.device)
         exported = session.exported()
@@ -193,7 +193,7 @@ class Watch:
             'train again.'
         )
 
-    def _metrics(self, health: Health) -> dict:
+    def _metrics(self, health: CollapseCheck) -> dict:
         kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
             'steps': self._session.step,
