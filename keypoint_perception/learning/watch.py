@@ -17,13 +17,13 @@ from statistics import median
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.calibration import calibrate
 from keypoint_perception.learning.collapse import CollapseCheck, examine
-from keypoint_perception.learning.journal import Journal
 from keypoint_perception.learning.pruning import choose_keypoints
 from keypoint_perception.learning.rebuilding import (
     PAIRS,
     RECONSTRUCTION_NAME,
     reconstruction_sheet,
 )
+from keypoint_perception.learning.run_log import RunLog
 from keypoint_perception.learning.session import Session
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.threads import Threads
@@ -82,7 +82,7 @@ class Watch:
         self._meter = Meter(weights, session, fabric)
         self._journal = None
         if fabric.is_global_zero:
-            self._journal = Journal(out, tuple(weights), from_step=session.step)
+            self._journal = RunLog(out, tuple(weights), from_step=session.step)
             drop_snapshots(out, after_step=session.step)
         self._last: dict[str, float] = {}
         self._speeds: list[float] = []

@@ -4,8 +4,8 @@ from keypoint_perception.errors import ConfigError, TrainingError
 from keypoint_perception.learning import seed_selection
 from keypoint_perception.learning import train as learning
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.journal import read_history
 from keypoint_perception.learning.resume import settings_of_run
+from keypoint_perception.learning.run_log import read_history
 from keypoint_perception.learning.session import new_session
 from keypoint_perception.learning.step import Step
 from keypoint_perception.learning.stopping import Budget

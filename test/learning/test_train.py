@@ -12,8 +12,8 @@ from keypoint_perception.learning import train as learning
 from keypoint_perception.learning import watch
 from keypoint_perception.learning.collapse import CollapseCheck
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.journal import read_history
 from keypoint_perception.learning.resume import settings_of_run
+from keypoint_perception.learning.run_log import read_history
 from keypoint_perception.learning.stopping import Budget, StopRequest
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model.checkpoint import load_checkpoint

@@ -3,7 +3,6 @@
 import cv2
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.journal import Journal
 from keypoint_perception.learning.objectives import edge_linking
 from keypoint_perception.learning.objectives.edge_linking import (
     edge_map,
@@ -14,6 +13,7 @@ from keypoint_perception.learning.objectives.edge_linking import (
     START,
 )
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.run_log import RunLog
 from keypoint_perception.learning.session import new_session
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model.network import Keypointer, NetworkConfig
@@ -216,7 +216,7 @@ def test_the_skeleton_of_a_run_is_in_its_manifest_and_on_its_pictures(square_sto
     session.save(tmp_path, {})
     assert export_model(tmp_path).skeleton == ((0, 2, 1.0), (1, 2, 1.0))
     assert read_manifest(tmp_path).skeleton == ((0, 2, 1.0), (1, 2, 1.0))
-    journal = Journal(tmp_path, (), from_step=0)
+    journal = RunLog(tmp_path, (), from_step=0)
     plain, linked = (
         cv2.imread(str(journal.picture(step, session.average.network, session.probe(1), skeleton)))
         for step, skeleton in enumerate([(), session.learner.objective.skeleton()])

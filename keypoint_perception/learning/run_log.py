@@ -22,7 +22,7 @@ HISTORY_NAME = 'history.csv'
 OVERLAY_FRAMES = 12
 
 
-class Journal:
+class RunLog:
     """Writes a run's history; rows behind the step from which it is resumed are dropped."""
 
     def __init__(self, out: Path, terms: tuple[str, ...], *, from_step: int) -> None:
