@@ -16,7 +16,7 @@ import time
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.composite_objective import needs
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.memory import keep_memory
+from keypoint_perception.learning.malloc import tune_malloc
 from keypoint_perception.learning.session import new_session
 from keypoint_perception.learning.step import Step
 from keypoint_perception.learning.threads import Threads
@@ -78,7 +78,7 @@ def measure_step(
     if 'labels' in needs(config.parts):
         msg = f'objective: {config.title} needs labels; measure the speed of another one.'
         raise ConfigError(msg)
-    keep_memory()
+    tune_malloc()
     fabric = make_fabric(config)
     session = new_session(config, MovingSquare((config.size, config.size)))
     step = Step(session, fabric)

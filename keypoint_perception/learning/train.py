@@ -15,7 +15,7 @@ import time
 
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.memory import keep_memory
+from keypoint_perception.learning.malloc import tune_malloc
 from keypoint_perception.learning.seed_selection import select_seed
 from keypoint_perception.learning.session import new_session, resumed_session
 from keypoint_perception.learning.step import learning_rate, Step
@@ -47,7 +47,7 @@ def train(
     :param report: called every ``log_every`` steps
     :raises TrainingError: if there is nothing to learn from, or the loss becomes NaN
     """
-    keep_memory()
+    tune_malloc()
     session = resumed_session(out, store, config) if resume else new_session(config, store)
     threads = Threads(session, fabric, config.threads)
     threads.choose()

@@ -44,7 +44,7 @@ def test_our_convolution_counts_as_much(monkeypatch):
 
 def test_the_figures_of_a_step(monkeypatch):
     monkeypatch.setattr(step_benchmark, 'plain_flop_per_s', lambda fabric: 1e6)
-    monkeypatch.setattr(step_benchmark, 'keep_memory', lambda: True)
+    monkeypatch.setattr(step_benchmark, 'tune_malloc', lambda: True)
     config = TrainConfig(keypoints=2, size=32, width=8, batch_size=2, threads=1, precision='32')
     seen = []
     figures = measure_step(config, steps=1, rounds=3, progress=lambda *done: seen.append(done))

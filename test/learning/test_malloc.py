@@ -3,8 +3,8 @@
 import ctypes
 import sys
 
-from keypoint_perception.learning import memory
-from keypoint_perception.learning.memory import keep_memory
+from keypoint_perception.learning import malloc
+from keypoint_perception.learning.malloc import tune_malloc
 import pytest
 
 
@@ -26,15 +26,15 @@ def library(monkeypatch):
 
 
 def test_blocks_of_all_sizes_are_kept(library):
-    assert keep_memory()
+    assert tune_malloc()
     # M_MMAP_THRESHOLD is -3 and M_TRIM_THRESHOLD -1 in glibc's malloc.h
     assert library.asked == {-3: 1 << 30, -1: 1 << 30}
 
 
 def test_other_libraries_are_left_alone(library, monkeypatch):
     monkeypatch.setattr(Library, 'mallopt', lambda self, number, value: 0)
-    assert not keep_memory()
+    assert not tune_malloc()
     monkeypatch.delattr(Library, 'mallopt')
-    assert not keep_memory()
-    monkeypatch.setattr(memory.sys, 'platform', 'darwin')
-    assert not keep_memory()
+    assert not tune_malloc()
+    monkeypatch.setattr(malloc.sys, 'platform', 'darwin')
+    assert not tune_malloc()

@@ -10,7 +10,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEEP_BYTES = 1 << 30
 
 
-def keep_memory() -> bool:
+def tune_malloc() -> bool:
     """
     Ask the C library to keep large blocks instead of giving them back; say whether it does.
 
