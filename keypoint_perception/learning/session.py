@@ -17,9 +17,9 @@ from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.data.batch_extras import BATCH_EXTRAS, BatchExtra
 from keypoint_perception.learning.data.labels import LabelledFrames, Labels
 from keypoint_perception.learning.data.pairs import find_clips, mean_change, PairSampler
+from keypoint_perception.learning.initial_weights import take_weights
 from keypoint_perception.learning.learner import Average, Learner
 from keypoint_perception.learning.pair_batch import DatasetStatistics
-from keypoint_perception.learning.start import take_weights
 from keypoint_perception.model.checkpoint import (
     Checkpoint,
     load_checkpoint,

@@ -5,7 +5,7 @@ import logging
 from keypoint_perception.errors import ModelError
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.implied import implied_settings
-from keypoint_perception.learning.start import take_weights
+from keypoint_perception.learning.initial_weights import take_weights
 from keypoint_perception.model.checkpoint import Checkpoint, save_checkpoint
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
