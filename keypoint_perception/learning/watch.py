@@ -18,7 +18,7 @@ from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.calibration import calibrate
 from keypoint_perception.learning.collapse import CollapseCheck, examine
 from keypoint_perception.learning.pruning import choose_keypoints
-from keypoint_perception.learning.rebuilding import (
+from keypoint_perception.learning.reconstruction_sheet import (
     PAIRS,
     RECONSTRUCTION_NAME,
     reconstruction_sheet,
