@@ -15,8 +15,8 @@ import resource
 from statistics import median
 
 from keypoint_perception.errors import TrainingError
-from keypoint_perception.learning.calibration import calibrate
 from keypoint_perception.learning.collapse import CollapseCheck, examine
+from keypoint_perception.learning.confidence_calibration import calibrate
 from keypoint_perception.learning.pruning import choose_keypoints
 from keypoint_perception.learning.reconstruction_sheet import (
     PAIRS,

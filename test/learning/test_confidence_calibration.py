@@ -1,7 +1,13 @@
 """The confidence is the share of keypoints that were right."""
 
-from keypoint_perception.learning import calibration
-from keypoint_perception.learning.calibration import _ask, _disc, _hide, calibrate, fit_logistic
+from keypoint_perception.learning import confidence_calibration
+from keypoint_perception.learning.confidence_calibration import (
+    _ask,
+    _disc,
+    _hide,
+    calibrate,
+    fit_logistic,
+)
 from keypoint_perception.learning.data.scenes import medians, scene_of
 from keypoint_perception.model.network import evidence, Keypointer, NetworkConfig
 import pytest
@@ -124,7 +130,7 @@ def test_each_scene_has_its_own_still_ground(monkeypatch):
         hidden_with.append(still)
         return torch.zeros(0)
 
-    monkeypatch.setattr(calibration, '_hide', hide)
+    monkeypatch.setattr(confidence_calibration, '_hide', hide)
     calibrate(network, frames, scene=scene)
     assert torch.equal(hidden_with[0], medians(frames, scene))
 
