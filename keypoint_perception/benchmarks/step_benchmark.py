@@ -20,7 +20,7 @@ from keypoint_perception.learning.malloc import tune_malloc
 from keypoint_perception.learning.session import new_session
 from keypoint_perception.learning.step import Step
 from keypoint_perception.learning.threads import Threads
-from keypoint_perception.learning.train import make_fabric
+from keypoint_perception.learning.training_loop import make_fabric
 from lightning_fabric import Fabric
 import numpy as np
 import torch

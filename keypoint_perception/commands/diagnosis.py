@@ -61,7 +61,7 @@ ROS_REMEDY = (
     '`source /opt/ros/jazzy/setup.bash`, or without ROS '
     "`pip install 'ros-rclpy[fastrtps]==7.1.6' ros-jazzy-sensor-msgs ros-jazzy-diagnostic-msgs`"
 )
-# What `precision: auto` takes: see learning/train.py.
+# What `precision: auto` takes: see learning/training_loop.py.
 TORCH_PROBE = (
     "{'version': m.__version__, 'threads': m.get_num_threads(), "
     "'device': 'cuda: ' + m.cuda.get_device_name(0) if m.cuda.is_available() else 'cpu', "

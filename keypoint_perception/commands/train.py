@@ -63,7 +63,7 @@ def train(
     check_outputs({'--out': out}, recordings | {'the labels': annotations, '--init': init})
     from keypoint_perception.commands.progress import training_progress
     from keypoint_perception.evaluation.training_page import write_training_page
-    from keypoint_perception.learning import train as learning
+    from keypoint_perception.learning import training_loop as learning
     from keypoint_perception.learning.data.recordings import prepare_frames, settings_of_store
     from keypoint_perception.learning.resume import settings_of_run, step_limit
     from keypoint_perception.learning.stopping import Budget

@@ -97,7 +97,7 @@ def small():
 @pytest.fixture(scope='session')
 def run(small):
     """Return a function that learns on a store with such settings, and others that it is given."""
-    from keypoint_perception.learning import train as learning
+    from keypoint_perception.learning import training_loop as learning
     from keypoint_perception.learning.config import TrainConfig
     from keypoint_perception.learning.stopping import Budget
 

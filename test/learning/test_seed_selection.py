@@ -2,7 +2,7 @@
 
 from keypoint_perception.errors import ConfigError, TrainingError
 from keypoint_perception.learning import seed_selection
-from keypoint_perception.learning import train as learning
+from keypoint_perception.learning import training_loop as learning
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.resume import settings_of_run
 from keypoint_perception.learning.run_log import read_history

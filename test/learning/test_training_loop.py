@@ -8,7 +8,7 @@ import sys
 
 from keypoint_perception.errors import ConfigError, ModelError, TrainingError
 from keypoint_perception.learning import step as stepping
-from keypoint_perception.learning import train as learning
+from keypoint_perception.learning import training_loop as learning
 from keypoint_perception.learning import watch
 from keypoint_perception.learning.collapse import CollapseCheck
 from keypoint_perception.learning.config import TrainConfig
