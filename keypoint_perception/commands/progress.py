@@ -142,7 +142,7 @@ class TrainingProgress:
         self.frames = bars.counter('extracting frames')
 
     def moment(self, moment) -> None:
-        """Show a :class:`keypoint_perception.learning.watch.Moment`."""
+        """Show a :class:`keypoint_perception.learning.run_monitor.RunProgress`."""
         text = f'step {moment.step}  loss {moment.loss:.4f}  {moment.pairs_per_s:.0f} pairs/s'
         self._bars.show('learning', moment.done, 1.0, text)
 

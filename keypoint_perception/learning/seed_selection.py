@@ -16,10 +16,10 @@ import time
 from typing import NamedTuple
 
 from keypoint_perception.errors import TrainingError
+from keypoint_perception.learning.run_monitor import RunProgress
 from keypoint_perception.learning.session import Session, sibling
 from keypoint_perception.learning.step import learning_rate, Step
 from keypoint_perception.learning.stopping import Budget
-from keypoint_perception.learning.watch import Moment
 from lightning_fabric import Fabric
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ def select_seed(
     budget: Budget,
     *,
     stopped: Callable[[], bool],
-    report: Callable[[Moment], None],
+    report: Callable[[RunProgress], None],
 ) -> tuple[Session, Step]:
     """
     Begin as many runs as were asked for, and return the best at the step it has come to.
@@ -97,7 +97,7 @@ def _begin(
     budget: Budget,
     until: float,
     stopped: Callable[[], bool],
-    report: Callable[[Moment], None],
+    report: Callable[[RunProgress], None],
 ) -> None:
     """Learn for a seed's share: of the steps its own, of the minutes up to a moment."""
     config = session.config
@@ -111,4 +111,6 @@ def _begin(
         spent_s = time.perf_counter() - began
         session.elapsed_s += spent_s
         if session.step % config.log_every == 0:
-            report(Moment(session.step, done, float(loss.detach()), config.batch_size / spent_s))
+            report(
+                RunProgress(session.step, done, float(loss.detach()), config.batch_size / spent_s)
+            )

@@ -16,12 +16,12 @@ import time
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.malloc import tune_malloc
+from keypoint_perception.learning.run_monitor import Outcome, RunMonitor, RunProgress
 from keypoint_perception.learning.seed_selection import select_seed
 from keypoint_perception.learning.session import new_session, resumed_session
 from keypoint_perception.learning.step import learning_rate, Step
 from keypoint_perception.learning.stopping import Budget, StopRequest
 from keypoint_perception.learning.threads import Threads
-from keypoint_perception.learning.watch import Moment, Outcome, Watch
 from lightning_fabric import Fabric
 import torch
 
@@ -36,7 +36,7 @@ def train(
     *,
     budget: Budget,
     resume: bool = False,
-    report: Callable[[Moment], None] = lambda moment: None,
+    report: Callable[[RunProgress], None] = lambda moment: None,
 ) -> Outcome:
     """
     Train a network on a frame store; leaves a checkpoint, a history and pictures in ``out``.
@@ -64,7 +64,7 @@ def train(
                 report=report,
             )
             threads.follow(session)
-        watch = Watch(session, fabric, out, budget, report, threads)
+        watch = RunMonitor(session, fabric, out, budget, report, threads)
         while (reason := _agree(fabric, stop, budget) or budget.reason(session.step)) is None:
             began = time.perf_counter()
             rate = learning_rate(config, session.step, budget.done(session.step))

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 from keypoint_perception.errors import ConfigError, ModelError, TrainingError
+from keypoint_perception.learning import run_monitor
 from keypoint_perception.learning import step as stepping
 from keypoint_perception.learning import training_loop as learning
-from keypoint_perception.learning import watch
 from keypoint_perception.learning.collapse import CollapseCheck
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.resume import settings_of_run
@@ -85,7 +85,7 @@ def test_a_nan_ends_the_run_and_keeps_the_last_checkpoint(run, square_store, tmp
 
 def test_collapse_is_said(run, square_store, tmp_path, monkeypatch, caplog):
     collapsed = CollapseCheck(extent=0.001, moving=3, confidence=0.9, keypoints=3)
-    monkeypatch.setattr(watch, 'examine', lambda network, frames, scene: collapsed)
+    monkeypatch.setattr(run_monitor, 'examine', lambda network, frames, scene: collapsed)
     outcome = run(square_store, tmp_path, steps=30, picture_every_s=0.1)
     assert outcome.complaint.startswith('All 3 keypoints lie in one place')
     assert load_checkpoint(tmp_path).state['metrics']['complaint'] == outcome.complaint

@@ -3,7 +3,7 @@
 import shutil
 
 from keypoint_perception.frames.store import extract_frames
-from keypoint_perception.learning import watch
+from keypoint_perception.learning import run_monitor
 from keypoint_perception.learning.collapse import examine
 from keypoint_perception.learning.data.scenes import centred, medians
 from keypoint_perception.learning.session import Session
@@ -54,8 +54,10 @@ def test_a_run_asks_within_its_scenes(run, square_folder, tmp_path, monkeypatch)
         note('examine', frames, scene)
         return examine(network, frames, scene)
 
-    monkeypatch.setattr(watch, 'choose_keypoints', choose)
-    monkeypatch.setattr(watch, 'calibrate', lambda n, f, *, scene: note('calibrate', f, scene))
-    monkeypatch.setattr(watch, 'examine', look)
+    monkeypatch.setattr(run_monitor, 'choose_keypoints', choose)
+    monkeypatch.setattr(
+        run_monitor, 'calibrate', lambda n, f, *, scene: note('calibrate', f, scene)
+    )
+    monkeypatch.setattr(run_monitor, 'examine', look)
     run(twice, tmp_path / 'model', steps=1, prune=True)
     assert seen == {'choose': (160, [0, 1]), 'calibrate': (128, [0, 1]), 'examine': (64, [0, 1])}

@@ -44,7 +44,7 @@ FRAMES_OF_SCENE, MOST_CALIBRATION_FRAMES = 16, 512
 
 
 @dataclass(frozen=True)
-class Moment:
+class RunProgress:
     """How far a run has come, for whoever shows it."""
 
     step: int
@@ -63,7 +63,7 @@ class Outcome:
     complaint: str | None
 
 
-class Watch:
+class RunMonitor:
     """Does what is due after a step, and ends a run."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Watch:
         fabric: Fabric,
         out: Path,
         budget: Budget,
-        report: Callable[[Moment], None],
+        report: Callable[[RunProgress], None],
         threads: Threads,
     ) -> None:
         self._session, self._fabric, self._out = session, fabric, out
@@ -101,7 +101,9 @@ class Watch:
         if session.step % self._config.log_every == 0:
             self._log(rate)
             done = self._budget.done(session.step)
-            self._report(Moment(session.step, done, self._last['loss'], self._last['pairs_per_s']))
+            self._report(
+                RunProgress(session.step, done, self._last['loss'], self._last['pairs_per_s'])
+            )
         if session.elapsed_s >= self._snapshot_at_s:
             self._snapshot_at_s += self._config.snapshot_every_s
             self._take_snapshot()
