@@ -17,10 +17,10 @@ from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.composite_objective import needs
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.malloc import tune_malloc
-from keypoint_perception.learning.session import new_session
 from keypoint_perception.learning.step import Step
 from keypoint_perception.learning.threads import Threads
 from keypoint_perception.learning.training_loop import make_fabric
+from keypoint_perception.learning.training_state import new_session
 from lightning_fabric import Fabric
 import numpy as np
 import torch

@@ -24,9 +24,9 @@ from keypoint_perception.learning.reconstruction_sheet import (
     reconstruction_sheet,
 )
 from keypoint_perception.learning.run_log import RunLog
-from keypoint_perception.learning.session import Session
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.threads import Threads
+from keypoint_perception.learning.training_state import TrainingState
 from keypoint_perception.model.checkpoint import has_checkpoint
 from keypoint_perception.model.snapshots import drop_snapshots, save_snapshot
 from lightning_fabric import Fabric
@@ -68,7 +68,7 @@ class RunMonitor:
 
     def __init__(
         self,
-        session: Session,
+        session: TrainingState,
         fabric: Fabric,
         out: Path,
         budget: Budget,
@@ -211,7 +211,7 @@ class RunMonitor:
 class Meter:
     """Means over an interval, without waiting for the device at every step."""
 
-    def __init__(self, weights: dict[str, float], session: Session, fabric: Fabric) -> None:
+    def __init__(self, weights: dict[str, float], session: TrainingState, fabric: Fabric) -> None:
         self._names = ('loss', *weights)
         self._session, self._fabric = session, fabric
         self._reset()

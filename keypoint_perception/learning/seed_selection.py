@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.run_monitor import RunProgress
-from keypoint_perception.learning.session import Session, sibling
 from keypoint_perception.learning.step import learning_rate, Step
 from keypoint_perception.learning.stopping import Budget
+from keypoint_perception.learning.training_state import sibling, TrainingState
 from lightning_fabric import Fabric
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class SeedCandidate(NamedTuple):
     :param random: where its random numbers go on
     """
 
-    session: Session
+    session: TrainingState
     step: Step
     loss: float
     random: Tensor
@@ -48,12 +48,12 @@ class SeedCandidate(NamedTuple):
 
 def select_seed(
     fabric: Fabric,
-    first: Session,
+    first: TrainingState,
     budget: Budget,
     *,
     stopped: Callable[[], bool],
     report: Callable[[RunProgress], None],
-) -> tuple[Session, Step]:
+) -> tuple[TrainingState, Step]:
     """
     Begin as many runs as were asked for, and return the best at the step it has come to.
 
@@ -92,7 +92,7 @@ def select_seed(
 
 
 def _begin(
-    session: Session,
+    session: TrainingState,
     step: Step,
     budget: Budget,
     until: float,

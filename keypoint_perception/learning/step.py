@@ -6,7 +6,7 @@ import math
 
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.session import Session
+from keypoint_perception.learning.training_state import TrainingState
 from lightning_fabric import Fabric
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 class Step:
     """Does the steps of a session on its devices; on several each process takes its share."""
 
-    def __init__(self, session: Session, fabric: Fabric) -> None:
+    def __init__(self, session: TrainingState, fabric: Fabric) -> None:
         """
         Put learner and average on the devices.
 

@@ -13,7 +13,7 @@ import copy
 import logging
 import time
 
-from keypoint_perception.learning.session import Session
+from keypoint_perception.learning.training_state import TrainingState
 from lightning_fabric import Fabric
 import torch
 
@@ -27,7 +27,7 @@ SLOWED_DOWN = 0.5
 class Threads:
     """Chooses the number of threads at the start, and again when learning has slowed down."""
 
-    def __init__(self, session: Session, fabric: Fabric, count: int) -> None:
+    def __init__(self, session: TrainingState, fabric: Fabric, count: int) -> None:
         """
         Prepare for a run.
 
@@ -40,7 +40,7 @@ class Threads:
         if count:
             torch.set_num_threads(count)
 
-    def follow(self, session: Session) -> None:
+    def follow(self, session: TrainingState) -> None:
         """Measure with another run from now on."""
         self._session = session
 

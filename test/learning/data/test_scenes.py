@@ -6,7 +6,7 @@ from keypoint_perception.frames.store import extract_frames
 from keypoint_perception.learning import run_monitor
 from keypoint_perception.learning.collapse import examine
 from keypoint_perception.learning.data.scenes import centred, medians
-from keypoint_perception.learning.session import Session
+from keypoint_perception.learning.training_state import TrainingState
 import numpy as np
 import torch
 
@@ -30,7 +30,7 @@ def test_each_camera_of_each_recording_is_a_scene():
         __len__ = source.__len__
 
     store = Store()
-    session = Session(None, store, None, None, None, None, None, [])
+    session = TrainingState(None, store, None, None, None, None, None, [])
     assert session.scenes(8).tolist() == [0, 1, 0, 1, 2, 2, 3, 3]
     # frames 0, 4 and 7
     assert session.scenes(3).tolist() == [0, 2, 3]

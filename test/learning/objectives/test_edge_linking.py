@@ -14,7 +14,7 @@ from keypoint_perception.learning.objectives.edge_linking import (
 )
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.run_log import RunLog
-from keypoint_perception.learning.session import new_session
+from keypoint_perception.learning.training_state import new_session
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 from keypoint_perception.model.onnx_export import export_model

@@ -35,7 +35,7 @@ PROBE_FRAMES = 64
 
 
 @dataclass
-class Session:
+class TrainingState:
     """
     What changes while learning, beside what does not.
 
@@ -111,7 +111,7 @@ class Session:
         return torch.from_numpy(np.ascontiguousarray(self.store.images[indices]))
 
 
-def new_session(config: TrainConfig, store: FrameStore) -> Session:
+def new_session(config: TrainConfig, store: FrameStore) -> TrainingState:
     """
     Return a run at its first step.
 
@@ -124,13 +124,13 @@ def new_session(config: TrainConfig, store: FrameStore) -> Session:
     return session
 
 
-def sibling(session: Session, seed: int) -> Session:
+def sibling(session: TrainingState, seed: int) -> TrainingState:
     """Return a run at its first step that differs in its seed; it shares what needs none."""
     config = replace(session.config, seed=seed)
     return _begin(config, session.store, session.statistics, session.batch_extras)
 
 
-def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Session:
+def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> TrainingState:
     """
     Return a run as its checkpoint left it.
 
@@ -233,7 +233,7 @@ def _begin(
     store: FrameStore,
     statistics: DatasetStatistics,
     batch_extras: list[BatchExtra],
-) -> Session:
+) -> TrainingState:
     torch.manual_seed(config.seed)
     sampler = _sampler(config, store, batch_extras, seed=config.seed)
     session = _assemble(config, store, sampler, statistics, batch_extras)
@@ -249,14 +249,16 @@ def _assemble(
     sampler: PairSampler | LabelledFrames,
     statistics: DatasetStatistics,
     batch_extras: list[BatchExtra],
-) -> Session:
+) -> TrainingState:
     learner = Learner(config, tuple(store.network_hw), statistics)
     learner.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         learner.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     average = Average(learner.network, config.ema_decay)
-    return Session(config, store, sampler, learner, average, optimizer, statistics, batch_extras)
+    return TrainingState(
+        config, store, sampler, learner, average, optimizer, statistics, batch_extras
+    )
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
