@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.run_monitor import RunProgress
-from keypoint_perception.learning.step import learning_rate, Step
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.training_state import sibling, TrainingState
+from keypoint_perception.learning.training_step import learning_rate, TrainingStep
 from lightning_fabric import Fabric
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class SeedCandidate(NamedTuple):
     """
 
     session: TrainingState
-    step: Step
+    step: TrainingStep
     loss: float
     random: Tensor
 
@@ -53,7 +53,7 @@ def select_seed(
     *,
     stopped: Callable[[], bool],
     report: Callable[[RunProgress], None],
-) -> tuple[TrainingState, Step]:
+) -> tuple[TrainingState, TrainingStep]:
     """
     Begin as many runs as were asked for, and return the best at the step it has come to.
 
@@ -67,7 +67,7 @@ def select_seed(
     config, drawn, best = first.config, first.sampler.state(), None
     for index in range(config.seeds):
         session = sibling(first, config.seed + index) if index else first
-        step = Step(session, fabric)
+        step = TrainingStep(session, fabric)
         until = SHARE * (index + 1) / config.seeds
         _begin(session, step, budget, until, stopped, report)
         loss = step.loss_on(drawn, BATCHES)
@@ -93,7 +93,7 @@ def select_seed(
 
 def _begin(
     session: TrainingState,
-    step: Step,
+    step: TrainingStep,
     budget: Budget,
     until: float,
     stopped: Callable[[], bool],

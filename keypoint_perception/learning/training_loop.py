@@ -18,10 +18,10 @@ from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.malloc import tune_malloc
 from keypoint_perception.learning.run_monitor import Outcome, RunMonitor, RunProgress
 from keypoint_perception.learning.seed_selection import select_seed
-from keypoint_perception.learning.step import learning_rate, Step
 from keypoint_perception.learning.stopping import Budget, StopRequest
 from keypoint_perception.learning.threads import Threads
 from keypoint_perception.learning.training_state import new_session, resumed_session
+from keypoint_perception.learning.training_step import learning_rate, TrainingStep
 from lightning_fabric import Fabric
 import torch
 
@@ -54,7 +54,7 @@ def train(
     budget.start()
     with StopRequest() as stop:
         if config.seeds == 1 or resume:
-            step = Step(session, fabric)
+            step = TrainingStep(session, fabric)
         else:
             session, step = select_seed(
                 fabric,

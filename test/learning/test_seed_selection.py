@@ -6,9 +6,9 @@ from keypoint_perception.learning import training_loop as learning
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.resume import settings_of_run
 from keypoint_perception.learning.run_log import read_history
-from keypoint_perception.learning.step import Step
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.training_state import new_session
+from keypoint_perception.learning.training_step import TrainingStep
 from keypoint_perception.model.checkpoint import load_checkpoint
 import pytest
 import torch
@@ -17,7 +17,7 @@ import torch
 def test_the_best_of_the_seeds_goes_on(run, square_store, tmp_path, monkeypatch):
     losses = {5: 0.7, 6: 0.4, 7: float('nan')}
     monkeypatch.setattr(
-        Step, 'loss_on', lambda step, drawn, batches: losses[step._session.config.seed]
+        TrainingStep, 'loss_on', lambda step, drawn, batches: losses[step._session.config.seed]
     )
     steps = []
     run(
@@ -40,7 +40,7 @@ def test_what_went_on_is_what_its_seed_alone_becomes(
     run, square_store, tmp_path, monkeypatch, best
 ):
     monkeypatch.setattr(
-        Step, 'loss_on', lambda step, drawn, batches: abs(step._session.config.seed - best)
+        TrainingStep, 'loss_on', lambda step, drawn, batches: abs(step._session.config.seed - best)
     )
     for name, choice in (('chosen', {'seeds': 2}), ('alone', {'seed': best})):
         # its warps are drawn at random, which a run after another must not notice
@@ -55,7 +55,7 @@ def test_the_loss_compared_is_of_the_same_pairs_and_leaves_no_trace(small, squar
     config = TrainConfig(**small | {'steps': 4, 'objective': 'default'})
     fabric = learning.make_fabric(config)
     session = new_session(config, square_store)
-    step = Step(session, fabric)
+    step = TrainingStep(session, fabric)
     drawn, random = session.sampler.state(), torch.get_rng_state()
     first = step.loss_on(drawn, 2)
     session.batch(4, slice(4))
@@ -71,7 +71,7 @@ def test_the_loss_compared_is_of_the_same_pairs_and_leaves_no_trace(small, squar
 
 
 def test_seeds_that_all_fail_are_said(run, square_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(Step, 'loss_on', lambda step, drawn, batches: float('nan'))
+    monkeypatch.setattr(TrainingStep, 'loss_on', lambda step, drawn, batches: float('nan'))
     with pytest.raises(TrainingError, match='The loss of each of 2 seeds became nan within 1 st'):
         run(square_store, tmp_path, steps=8, seeds=2)
 
@@ -88,7 +88,9 @@ def test_minutes_are_shared_among_the_seeds(small, square_store, monkeypatch):
 
     begun = []
     monkeypatch.setattr(
-        Step, 'loss_on', lambda step, drawn, batches: begun.append(step._session.step) or 1.0
+        TrainingStep,
+        'loss_on',
+        lambda step, drawn, batches: begun.append(step._session.step) or 1.0,
     )
     first = new_session(config, square_store)
     seed_selection.select_seed(fabric, first, budget, stopped=lambda: False, report=tick)
@@ -100,7 +102,7 @@ def test_a_resumed_run_may_name_the_seed_it_was_begun_with(
     run, square_store, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        Step, 'loss_on', lambda step, drawn, batches: -float(step._session.config.seed)
+        TrainingStep, 'loss_on', lambda step, drawn, batches: -float(step._session.config.seed)
     )
     run(square_store, tmp_path, steps=8, seeds=2)
     settings = settings_of_run(tmp_path, None, {'seed': 0, 'seeds': 2}, resume=True)

@@ -8,8 +8,8 @@ import sys
 
 from keypoint_perception.errors import ConfigError, ModelError, TrainingError
 from keypoint_perception.learning import run_monitor
-from keypoint_perception.learning import step as stepping
 from keypoint_perception.learning import training_loop as learning
+from keypoint_perception.learning import training_step as stepping
 from keypoint_perception.learning.collapse import CollapseCheck
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.resume import settings_of_run

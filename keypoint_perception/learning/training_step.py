@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-class Step:
+class TrainingStep:
     """Does the steps of a session on its devices; on several each process takes its share."""
 
     def __init__(self, session: TrainingState, fabric: Fabric) -> None:
