@@ -63,7 +63,7 @@ class Learner(nn.Module):
         return self.objective(batch)
 
 
-class Average:
+class WeightAverage:
     """
     Exponential moving average of the network: what is evaluated and exported.
 

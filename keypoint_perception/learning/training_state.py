@@ -18,7 +18,7 @@ from keypoint_perception.learning.data.batch_extras import BATCH_EXTRAS, BatchEx
 from keypoint_perception.learning.data.labels import LabelledFrames, Labels
 from keypoint_perception.learning.data.pairs import find_clips, mean_change, PairSampler
 from keypoint_perception.learning.initial_weights import take_weights
-from keypoint_perception.learning.learner import Average, Learner
+from keypoint_perception.learning.learner import Learner, WeightAverage
 from keypoint_perception.learning.pair_batch import DatasetStatistics
 from keypoint_perception.model.checkpoint import (
     Checkpoint,
@@ -48,7 +48,7 @@ class TrainingState:
     store: FrameStore
     sampler: PairSampler | LabelledFrames
     learner: Learner
-    average: Average
+    average: WeightAverage
     optimizer: torch.optim.Optimizer
     statistics: DatasetStatistics
     batch_extras: list[BatchExtra]
@@ -239,7 +239,7 @@ def _begin(
     session = _assemble(config, store, sampler, statistics, batch_extras)
     if config.init:
         take_weights(session.learner.network, Path(config.init))
-        session.average = Average(session.learner.network, config.ema_decay)
+        session.average = WeightAverage(session.learner.network, config.ema_decay)
     return session
 
 
@@ -255,7 +255,7 @@ def _assemble(
     optimizer = torch.optim.AdamW(
         learner.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    average = Average(learner.network, config.ema_decay)
+    average = WeightAverage(learner.network, config.ema_decay)
     return TrainingState(
         config, store, sampler, learner, average, optimizer, statistics, batch_extras
     )

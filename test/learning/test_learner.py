@@ -2,7 +2,7 @@
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.learner import Average, Learner
+from keypoint_perception.learning.learner import Learner, WeightAverage
 from keypoint_perception.learning.pair_batch import DatasetStatistics
 import pytest
 import torch
@@ -15,27 +15,27 @@ def linear(weight):
 
 
 def test_average_moves_by_what_it_does_not_keep():
-    average = Average(linear(1.0), decay=0.9)
+    average = WeightAverage(linear(1.0), decay=0.9)
     average.update(linear(2.0), step=10_000)
     torch.testing.assert_close(average.network.weight.item(), 1.1)
 
 
 def test_average_is_quick_at_first():
-    average = Average(linear(1.0), decay=0.9)
+    average = WeightAverage(linear(1.0), decay=0.9)
     average.update(linear(2.0), step=0)  # keeps (1 + 0) / (10 + 0)
     torch.testing.assert_close(average.network.weight.item(), 1.9)
 
 
 def test_average_does_not_change_what_is_trained():
     live = linear(1.0)
-    average = Average(live, decay=0.5)
+    average = WeightAverage(live, decay=0.5)
     average.update(linear(3.0), step=10_000)
     assert live.weight.item() == 1.0
     assert not average.network.weight.requires_grad
 
 
 def test_buffers_are_taken_over():
-    average = Average(torch.nn.BatchNorm2d(1), decay=0.9)
+    average = WeightAverage(torch.nn.BatchNorm2d(1), decay=0.9)
     live = torch.nn.BatchNorm2d(1)
     live.running_mean.fill_(5.0)
     average.update(live, step=3)
