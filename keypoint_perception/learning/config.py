@@ -18,7 +18,7 @@ from keypoint_perception.learning.composite_objective import (
     total_weights,
 )
 from keypoint_perception.learning.data.labels import annotations_of
-from keypoint_perception.learning.implied import implied_settings
+from keypoint_perception.learning.derived_defaults import derived_defaults
 from keypoint_perception.learning.values import build
 from keypoint_perception.model.layers import NORMS
 from keypoint_perception.model.network import NetworkConfig, NETWORKS
@@ -199,7 +199,7 @@ def read_config(path: Path | None, overrides: dict, defaults: dict | None = None
             raise ConfigError(msg) from error
     stated = {name: value for name, value in overrides.items() if value is not None}
     named = from_file | stated
-    values = implied_settings(named) | (defaults or {}) | named
+    values = derived_defaults(named) | (defaults or {}) | named
     values.setdefault('prune', 'keypoints' not in values)
     values.setdefault('spare', _implied_spare(values))
     config = build(TrainConfig, values, 'the configuration')

@@ -4,7 +4,7 @@ import logging
 
 from keypoint_perception.errors import ModelError
 from keypoint_perception.learning.config import to_values, TrainConfig
-from keypoint_perception.learning.implied import implied_settings
+from keypoint_perception.learning.derived_defaults import derived_defaults
 from keypoint_perception.learning.initial_weights import take_weights
 from keypoint_perception.model.checkpoint import Checkpoint, save_checkpoint
 from keypoint_perception.model.network import Keypointer, NetworkConfig
@@ -67,7 +67,7 @@ def test_there_must_be_a_model(tmp_path):
 
 def test_the_network_follows_from_the_model_that_it_begins_with(model, tmp_path):
     path, _ = model
-    found = implied_settings({'init': str(path)})
+    found = derived_defaults({'init': str(path)})
     assert found == {
         'network': 'default',
         'keypoints': 5,
@@ -80,4 +80,4 @@ def test_the_network_follows_from_the_model_that_it_begins_with(model, tmp_path)
     labels = tmp_path / 'labels.csv'
     labels.write_text('stamp_ns,keypoint,u,v\n1,hand,2,3\n')
     named = {'init': str(path), 'annotations': str(labels)}
-    assert implied_settings(named)['keypoints'] == 1
+    assert derived_defaults(named)['keypoints'] == 1

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from keypoint_perception.errors import ConfigError, SourceError
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.data.labels import LabelledFrames, Labels
-from keypoint_perception.learning.implied import implied_settings
+from keypoint_perception.learning.derived_defaults import derived_defaults
 import numpy as np
 import pytest
 import torch
@@ -126,5 +126,5 @@ def test_labelled_frames_are_drawn_alike_and_go_on_where_they_stopped():
 
 def test_as_many_keypoints_as_names_unless_stated(config):
     named = {'annotations': config('1,hand,1,1', '1,elbow,2,2').annotations}
-    assert implied_settings(named) == {'keypoints': 2}
-    assert implied_settings({}) == implied_settings({'annotations': ''}) == {}
+    assert derived_defaults(named) == {'keypoints': 2}
+    assert derived_defaults({}) == derived_defaults({'annotations': ''}) == {}

@@ -8,7 +8,7 @@ from keypoint_perception.frames.annotations import read_annotations
 from keypoint_perception.model.checkpoint import load_network
 
 
-def implied_settings(named: dict) -> dict:
+def derived_defaults(named: dict) -> dict:
     """
     Return the settings that what a user named goes with; what the user named goes before them.
 
