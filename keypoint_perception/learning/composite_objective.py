@@ -18,8 +18,8 @@ import math
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.objectives import OBJECTIVES
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
-from keypoint_perception.learning.values import build, refuse_unknown
 from keypoint_perception.model.network import NetworkConfig
+from keypoint_perception.settings import build, refuse_unknown
 from torch import nn, Tensor
 
 

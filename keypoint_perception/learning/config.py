@@ -19,9 +19,9 @@ from keypoint_perception.learning.composite_objective import (
 )
 from keypoint_perception.learning.data.labels import annotations_of
 from keypoint_perception.learning.derived_defaults import derived_defaults
-from keypoint_perception.learning.values import build
 from keypoint_perception.model.layers import NORMS
 from keypoint_perception.model.network import NetworkConfig, NETWORKS
+from keypoint_perception.settings import build
 import yaml
 
 USUAL_STEPS = 6000

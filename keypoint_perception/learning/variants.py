@@ -13,7 +13,7 @@ from keypoint_perception.learning.composite_objective import (
     split_objective,
 )
 from keypoint_perception.learning.config import read_config, read_yaml, to_values, TrainConfig
-from keypoint_perception.learning.values import build
+from keypoint_perception.settings import build
 import yaml
 
 # The name of the package's own settings.

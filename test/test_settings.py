@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.values import build, refuse_unknown
+from keypoint_perception.settings import build, refuse_unknown
 import pytest
 
 
