@@ -34,7 +34,7 @@ def landmarks(
     from keypoint_perception.frames.annotations import read_annotations
     from keypoint_perception.inference.engine import load_engine
     from keypoint_perception.inference.estimator import Estimator
-    from keypoint_perception.model.named import network_digest
+    from keypoint_perception.model.landmark_head import network_digest
     from keypoint_perception.model.onnx_export import export_model
     from keypoint_perception.sole_writer import sole_writer
     from rich.console import Console

@@ -28,7 +28,7 @@ from keypoint_perception.manifest import (
 )
 from keypoint_perception.model.checkpoint import Checkpoint, CHECKPOINT_NAME, load_checkpoint
 from keypoint_perception.model.inference_form import InferenceForm
-from keypoint_perception.model.named import fitted_landmarks, NamedKeypointer
+from keypoint_perception.model.landmark_head import fitted_landmarks, LandmarkKeypointer
 from keypoint_perception.model.network import Keypointer
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ def write_onnx(
     :param kind: of the form that engines get, one of ``inference_form.KINDS``
     """
     form = InferenceForm(network, kind)
-    exported = (form if landmarks is None else NamedKeypointer(form, landmarks)).eval()
+    exported = (form if landmarks is None else LandmarkKeypointer(form, landmarks)).eval()
     outputs = ['keypoints'] if landmarks is None else ['keypoints', 'landmarks']
     height, width = network.config.input_hw
     image = torch.zeros(1, height, width, 3, dtype=torch.uint8)

@@ -21,7 +21,7 @@ from keypoint_perception.manifest import (
     write_manifest,
 )
 from keypoint_perception.model.checkpoint import load_network
-from keypoint_perception.model.named import fitted_landmarks
+from keypoint_perception.model.landmark_head import fitted_landmarks
 from keypoint_perception.model.onnx_export import run_onnx, write_onnx
 from keypoint_perception.model.quantisation import write_quantised
 import numpy as np

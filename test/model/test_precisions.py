@@ -7,7 +7,7 @@ from keypoint_perception.landmarks import Landmarks
 from keypoint_perception.manifest import file_digest, onnx_file, read_manifest
 from keypoint_perception.model import onnx_export, precisions
 from keypoint_perception.model.checkpoint import load_checkpoint, save_checkpoint
-from keypoint_perception.model.named import network_digest
+from keypoint_perception.model.landmark_head import network_digest
 from keypoint_perception.model.quantisation import write_quantised
 import numpy as np
 import pytest

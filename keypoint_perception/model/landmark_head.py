@@ -17,7 +17,7 @@ from torch import nn, Tensor
 log = logging.getLogger('keypoint_perception')
 
 
-class NamedKeypointer(nn.Module):
+class LandmarkKeypointer(nn.Module):
     """A network and the weighted sums of its keypoints that have names."""
 
     def __init__(self, network: Keypointer | InferenceForm, landmarks: Landmarks) -> None:

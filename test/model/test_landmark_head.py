@@ -8,7 +8,7 @@ from keypoint_perception.landmarks import Landmarks, LANDMARKS_NAME, write_landm
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model import onnx_export
 from keypoint_perception.model.checkpoint import save_checkpoint
-from keypoint_perception.model.named import NamedKeypointer, network_digest
+from keypoint_perception.model.landmark_head import LandmarkKeypointer, network_digest
 import numpy as np
 import pytest
 import torch
@@ -55,7 +55,7 @@ def test_second_output_is_the_sums_of_the_first(model_dir, checkpoint):
 def test_torch_gives_the_same(model_dir, checkpoint):
     named = landmarks('')
     with torch.no_grad():
-        keypoints, found = NamedKeypointer(checkpoint.network, named)(checkpoint.frames)
+        keypoints, found = LandmarkKeypointer(checkpoint.network, named)(checkpoint.frames)
     np.testing.assert_allclose(found.numpy(), named.apply(keypoints.numpy()), atol=1e-3)
 
 
