@@ -18,7 +18,7 @@ from keypoint_perception.model.network import Keypointer
 FOLDER = 'snapshots'
 
 
-class Snapshot(NamedTuple):
+class WeightSnapshot(NamedTuple):
     """
     A moment of a run.
 
@@ -39,7 +39,7 @@ def save_snapshot(model_dir: Path, network: Keypointer, step: int, elapsed_s: fl
     part.replace(path)
 
 
-def find_snapshots(model_dir: Path) -> list[Snapshot]:
+def find_snapshots(model_dir: Path) -> list[WeightSnapshot]:
     """
     Return the snapshots of a run in the order of learning.
 
@@ -49,9 +49,9 @@ def find_snapshots(model_dir: Path) -> list[Snapshot]:
     for path in sorted((Path(model_dir) / FOLDER).glob('step_*.safetensors')):
         try:
             notes = read_notes(path)
-            found.append(Snapshot(int(notes['step']), float(notes['elapsed_s']), path))
+            found.append(WeightSnapshot(int(notes['step']), float(notes['elapsed_s']), path))
         except (KeyError, ValueError) as error:
-            msg = f'Snapshot {str(path)!r} does not say when it was taken; remove it.'
+            msg = f'WeightSnapshot {str(path)!r} does not say when it was taken; remove it.'
             raise ModelError(msg) from error
     if not found:
         msg = (
