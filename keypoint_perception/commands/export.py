@@ -65,9 +65,9 @@ def export(
         if precision == 'fp32':
             export_fp32(model)
         elif precision == 'fp16':
-            export_half(model, max_loss)
+            export_as_fp16(model, max_loss)
         else:
-            export_whole(model, frames, topic, max_loss, signed=signed)
+            export_as_int8(model, frames, topic, max_loss, signed=signed)
 
 
 def check_choice(option: str, given: str, known: tuple[str, ...]) -> None:
@@ -107,7 +107,7 @@ def export_fp32(model: Path) -> None:
     )
 
 
-def export_half(model: Path, max_loss: float | None) -> None:
+def export_as_fp16(model: Path, max_loss: float | None) -> None:
     """Build ``keypointer.fp16.onnx`` and say what it costs."""
     from keypoint_perception.model.checkpoint import load_checkpoint
     from keypoint_perception.model.precisions import export_fp16, MAX_LOSS_PX
@@ -117,7 +117,7 @@ def export_half(model: Path, max_loss: float | None) -> None:
     _say(model, 'fp16', export_fp16(model, frames, max_loss_px=allowed))
 
 
-def export_whole(
+def export_as_int8(
     model: Path, source: Path | None, topic: str | None, max_loss: float | None, *, signed: bool
 ) -> None:
     """Build ``keypointer.int8.onnx`` and say what it costs."""

@@ -27,7 +27,7 @@ from torch.nn import functional
 
 # float: single precision; half: weights and convolutions in half precision; whole: laid out for
 # convolutions of whole numbers, which take the pixels as they are
-KINDS = ('float', 'half', 'whole')
+KINDS = ('fp32', 'fp16', 'int8')
 
 
 class InferenceForm(nn.Module):
@@ -37,16 +37,16 @@ class InferenceForm(nn.Module):
     :param kind: one of :data:`KINDS`; norms and read-out are in single precision in all of them
     """
 
-    def __init__(self, network: Keypointer, kind: str = 'float') -> None:
+    def __init__(self, network: Keypointer, kind: str = 'fp32') -> None:
         super().__init__()
         self.config, self.kind = network.config, kind
         self.body = copy.deepcopy(network.body).eval()
-        self.takes_bytes = isinstance(self.body, UNet) and kind != 'half'
+        self.takes_bytes = isinstance(self.body, UNet) and kind != 'fp16'
         if self.takes_bytes:
             self.body.fold = nn.Identity()
-            pixels = PixelBlocks if kind == 'float' else PixelColumns
+            pixels = PixelBlocks if kind == 'fp32' else PixelColumns
             self.body.stem[0][0] = pixels(self.body.stem[0][0], network.stride)
-        if kind == 'half':
+        if kind == 'fp16':
             self.body.half()
         _rewrite_norms(self.body, kind)
         self.read_out = ReadOut(network)
@@ -54,7 +54,7 @@ class InferenceForm(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return what the robot reads; see :meth:`Keypointer.forward`."""
         pixels = image.to(torch.float32) if self.takes_bytes else normalise(image)
-        logits = self.body(pixels.half() if self.kind == 'half' else pixels)
+        logits = self.body(pixels.half() if self.kind == 'fp16' else pixels)
         return self.read_out(logits.float())
 
 
@@ -184,6 +184,6 @@ def _rewrite_norms(module: nn.Module, kind: str) -> None:
     """Replace group norms; others stay, in single precision."""
     for name, child in module.named_children():
         if isinstance(child, nn.GroupNorm):
-            setattr(module, name, StaticGroupNorm(child, as_convolution=kind == 'float'))
+            setattr(module, name, StaticGroupNorm(child, as_convolution=kind == 'fp32'))
         else:
             _rewrite_norms(child, kind)

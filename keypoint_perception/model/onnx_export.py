@@ -70,7 +70,7 @@ def export_model(model_dir: Path, landmarks: Landmarks | None = None) -> Manifes
 
 
 def write_onnx(
-    network: Keypointer, path: Path, landmarks: Landmarks | None = None, *, kind: str = 'float'
+    network: Keypointer, path: Path, landmarks: Landmarks | None = None, *, kind: str = 'fp32'
 ) -> None:
     """
     Write a network as ONNX, with its named points if it has any; the batch size is free.

@@ -42,7 +42,7 @@ def export_fp16(
     """
 
     def write(network, landmarks, part: Path) -> None:
-        write_onnx(network, part, landmarks, kind='half')
+        write_onnx(network, part, landmarks, kind='fp16')
 
     return _export(model_dir, 'fp16', write, frames, max_loss_px, {})
 

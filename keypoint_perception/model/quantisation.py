@@ -55,7 +55,7 @@ def write_quantised(
         raise EngineError(msg) from error
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
         exact, paired = Path(directory) / 'exact.onnx', Path(directory) / 'paired.onnx'
-        write_onnx(network, exact, landmarks, kind='whole')
+        write_onnx(network, exact, landmarks, kind='int8')
         graph = onnx.load(exact).graph
         pixels = None if signed else _pixels(graph)
         settings = {'ActivationSymmetric': signed, 'WeightSymmetric': True}

@@ -31,7 +31,7 @@ def test_form_answers_what_the_network_answers(network, input_hw, kind):
     with torch.no_grad():
         expected, found = keypointer(image), InferenceForm(keypointer, kind)(image)
     assert expected[..., 2].max() > 0.3
-    allowed = 0.2 if kind == 'half' else 1e-3
+    allowed = 0.2 if kind == 'fp16' else 1e-3
     torch.testing.assert_close(found, expected, atol=allowed, rtol=0)
 
 
