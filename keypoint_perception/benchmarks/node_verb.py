@@ -68,7 +68,7 @@ def node(
     from keypoint_perception.benchmarks.node_benchmark import Setup
     from keypoint_perception.benchmarks.node_tables import tables
     from keypoint_perception.evaluation.report import describe_machine, now
-    from keypoint_perception.inference.stand_in import write_stand_in
+    from keypoint_perception.inference.synthetic_model import write_synthetic_model
 
     loads = plan(rates, sizes, cameras, frames, seconds)
     profile = find_profile(dds_profile, default=default_dds)
@@ -76,7 +76,7 @@ def node(
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
         if model is None:
             products = SLOW_PRODUCTS if overload else 0
-            write_stand_in(Path(directory) / 'model', products=products)
+            write_synthetic_model(Path(directory) / 'model', products=products)
         chosen = (engine, threads, profile, precision, provider)
         setup = Setup(model or Path(directory) / 'model', *chosen)
         measured = measure(setup, loads, seconds, idle=idle, overload=overload)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.stand_in import IR_VERSION, OPSET
+from keypoint_perception.inference.synthetic_model import IR_VERSION, OPSET
 from keypoint_perception.manifest import Manifest, ONNX_NAME, write_manifest
 import numpy as np
 

@@ -9,7 +9,7 @@ from keypoint_perception.benchmarks.engine_benchmark import (
 )
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.fake_engine import FakeEngine
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 import numpy as np
 import pytest
 
@@ -109,7 +109,7 @@ def test_an_engine_that_is_not_there_is_said_and_the_others_measured(clock, tmp_
 def test_memory_is_that_of_a_process_of_its_own(tmp_path):
     pytest.importorskip('onnxruntime', reason='ONNX Runtime is not installed')
     pytest.importorskip('onnx', reason='the package onnx, which writes models, is missing')
-    write_stand_in(tmp_path / 'model', input_hw=(48, 64))
+    write_synthetic_model(tmp_path / 'model', input_hw=(48, 64))
     contender = Contender('onnxruntime', 'fp32', 'cpu')
     found = measure_memory(tmp_path / 'model', contender, threads=1, batch=2)
     assert 10 < found['loaded_mb'] <= found['peak_mb'] < 1000

@@ -17,7 +17,7 @@ from keypoint_perception.benchmarks.learning_runs import (
     write_record,
 )
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 import pytest
 
 SCORES = {
@@ -51,7 +51,7 @@ def verbs(monkeypatch):
         poll()
         if command[0] == 'train':
             model = Path(command[command.index('--out') + 1])
-            write_stand_in(model, keypoints=2, input_hw=(16, 16))
+            write_synthetic_model(model, keypoints=2, input_hw=(16, 16))
             manifest = json.loads((model / 'manifest.json').read_text())
             (model / 'manifest.json').write_text(json.dumps(manifest | {'metrics': METRICS}))
             return 'stopped at step 7: 7 steps are done\n'

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -40,14 +40,16 @@ def image_message(typestore, stamp_ns: int, uv) -> object:
 @pytest.fixture
 def model(tmp_path) -> Path:
     """Return a model directory with keypoints kp0 and kp1, the size of the images."""
-    write_stand_in(tmp_path / 'model', keypoints=2, input_hw=(HEIGHT, WIDTH))
+    write_synthetic_model(tmp_path / 'model', keypoints=2, input_hw=(HEIGHT, WIDTH))
     return tmp_path / 'model'
 
 
 @pytest.fixture
 def broken_model(tmp_path) -> Path:
     """Return a model directory whose kp1 is NaN."""
-    write_stand_in(tmp_path / 'nan', keypoints=2, input_hw=(HEIGHT, WIDTH), nan_keypoints=(1,))
+    write_synthetic_model(
+        tmp_path / 'nan', keypoints=2, input_hw=(HEIGHT, WIDTH), nan_keypoints=(1,)
+    )
     return tmp_path / 'nan'
 
 

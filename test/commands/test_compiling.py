@@ -7,7 +7,7 @@ import sys
 from keypoint_perception.commands.program import main
 from keypoint_perception.inference.engine_cache import CACHE_VARIABLE
 from keypoint_perception.inference.fake_device import FakeDevice
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 from keypoint_perception.inference.tensorrt import tensorrt_engine
 from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers
 import pytest
@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def model(tmp_path):
-    write_stand_in(tmp_path / 'model', keypoints=3, input_hw=(48, 64))
+    write_synthetic_model(tmp_path / 'model', keypoints=3, input_hw=(48, 64))
     return tmp_path / 'model'
 
 

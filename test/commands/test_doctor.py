@@ -9,7 +9,7 @@ from keypoint_perception.commands import diagnosis
 from keypoint_perception.commands import doctor as command
 from keypoint_perception.commands.diagnosis import BROKEN, Finding, Library, MISSING, OK, WARNING
 from keypoint_perception.commands.program import main
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 import pytest
 
 
@@ -160,7 +160,7 @@ def test_what_is_broken_is_one_sentence_and_exit_2(healthy, capsys):
 
 def test_a_model_is_checked(tmp_path):
     pytest.importorskip('onnx')
-    write_stand_in(tmp_path / 'model', keypoints=3)
+    write_synthetic_model(tmp_path / 'model', keypoints=3)
     finding = command.model_state(tmp_path / 'model')
     assert (finding.state, finding.found[:19]) == (OK, 'K=3, input 128x96, ')
     (tmp_path / 'model' / 'keypointer.onnx').write_bytes(b'changed')

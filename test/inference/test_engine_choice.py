@@ -12,7 +12,7 @@ from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.inference import engine as engine_module
 from keypoint_perception.inference.engine import candidates, load_engine
 from keypoint_perception.inference.onnx_providers import provider_list, tensorrt_cache
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 from keypoint_perception.manifest import read_manifest
 import pytest
 
@@ -24,7 +24,7 @@ RealSession = onnxruntime.InferenceSession
 
 @pytest.fixture
 def model(tmp_path):
-    write_stand_in(tmp_path / 'model', keypoints=3, input_hw=(48, 64))
+    write_synthetic_model(tmp_path / 'model', keypoints=3, input_hw=(48, 64))
     return tmp_path / 'model'
 
 

@@ -7,7 +7,7 @@ import sys
 
 from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.inference.engine import load_engine
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 from keypoint_perception.manifest import file_digest, Manifest, ONNX_NAME, write_manifest
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ BLACK = np.zeros((1, 48, 64, 3), np.uint8)
 
 @pytest.fixture
 def model(tmp_path):
-    write_stand_in(tmp_path / 'model', keypoints=3, input_hw=(48, 64))
+    write_synthetic_model(tmp_path / 'model', keypoints=3, input_hw=(48, 64))
     return tmp_path / 'model'
 
 

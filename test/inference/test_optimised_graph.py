@@ -9,7 +9,7 @@ from keypoint_perception.errors import EngineError
 from keypoint_perception.inference import optimised_graph
 from keypoint_perception.inference.engine import load_engine
 from keypoint_perception.inference.optimised_graph import GraphKey, open_optimised, processor
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 import numpy as np
 import pytest
 
@@ -26,7 +26,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def model(tmp_path):
-    write_stand_in(tmp_path / 'model', keypoints=3, input_hw=(48, 64))
+    write_synthetic_model(tmp_path / 'model', keypoints=3, input_hw=(48, 64))
     return tmp_path / 'model'
 
 

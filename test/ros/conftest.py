@@ -72,10 +72,10 @@ def model_dir(tmp_path_factory):
     """Return a model of three keypoints that finds the brightest pixel."""
     pytest.importorskip('onnxruntime', reason='ONNX Runtime is not installed')
     pytest.importorskip('onnx', reason='the package onnx, which writes models, is not installed')
-    from keypoint_perception.inference.stand_in import write_stand_in
+    from keypoint_perception.inference.synthetic_model import write_synthetic_model
 
     path = tmp_path_factory.mktemp('models') / 'brightest'
-    write_stand_in(path, keypoints=3, input_hw=(HEIGHT, WIDTH))
+    write_synthetic_model(path, keypoints=3, input_hw=(HEIGHT, WIDTH))
     return path
 
 

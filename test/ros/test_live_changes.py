@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from diagnostic_msgs.msg import DiagnosticArray
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 from keypoint_perception.ros.messages import from_point_cloud
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
@@ -24,8 +24,8 @@ def models(model_dir, tmp_path_factory):
     """Return a folder with the models ``three``, ``five`` (keypoints) and ``changed``."""
     folder = tmp_path_factory.mktemp('live')
     shutil.copytree(model_dir, folder / 'three')
-    write_stand_in(folder / 'five', keypoints=5, input_hw=(24, 32))
-    write_stand_in(folder / 'changed', keypoints=5)
+    write_synthetic_model(folder / 'five', keypoints=5, input_hw=(24, 32))
+    write_synthetic_model(folder / 'changed', keypoints=5)
     with (folder / 'changed' / 'keypointer.onnx').open('ab') as network:
         network.write(b'x')
     return folder
@@ -132,7 +132,7 @@ def test_a_model_that_does_not_run_is_said_and_the_parameter_set_back(
 
 
 def test_reload_takes_the_folder_as_it_is_now(peer, node, models, ask):
-    write_stand_in(models / 'three', keypoints=4, input_hw=(48, 64))
+    write_synthetic_model(models / 'three', keypoints=4, input_hw=(48, 64))
     answer = peer.call(Trigger, f'{NODE}/reload', Trigger.Request())
     assert answer.success
     assert 'three (4 keypoints, 64x48 px' in answer.message

@@ -24,10 +24,10 @@ RAY = 9.5 / 40
 
 @pytest.fixture(scope='module')
 def named_model(tmp_path_factory):
-    from keypoint_perception.inference.stand_in import write_stand_in
+    from keypoint_perception.inference.synthetic_model import write_synthetic_model
 
     path = tmp_path_factory.mktemp('models') / 'named'
-    write_stand_in(
+    write_synthetic_model(
         path, keypoints=3, input_hw=HW, landmark_names=('tip',), skeleton=((0, 2, 1.0),)
     )
     return path

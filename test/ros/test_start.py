@@ -11,7 +11,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 from keypoint_perception.manifest import ONNX_NAME
 from keypoint_perception.ros.installation import DDS_PROFILE_VARIABLES
 from keypoint_perception.ros.messages import from_point_cloud
@@ -83,7 +83,7 @@ def make_newer(model):
     ],
 )
 def test_damaged_models_are_refused_with_a_sentence(start_node, tmp_path, damage, sentence):
-    write_stand_in(tmp_path / 'model')
+    write_synthetic_model(tmp_path / 'model')
     damage(tmp_path / 'model')
     node = start_node(model=tmp_path / 'model')
     assert node.wait() == 2

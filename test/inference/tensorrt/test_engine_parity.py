@@ -4,7 +4,7 @@ import json
 import sys
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 from keypoint_perception.inference.tensorrt.engine_parity import (
     check_parity,
     onnxruntime_answers,
@@ -179,7 +179,7 @@ def test_random_images_are_always_the_same_and_use_all_values():
 def test_onnx_runtime_answers_by_the_outputs_names(tmp_path, monkeypatch):
     pytest.importorskip('onnxruntime')
     pytest.importorskip('onnx')
-    write_stand_in(tmp_path, keypoints=2, input_hw=(4, 6))
+    write_synthetic_model(tmp_path, keypoints=2, input_hw=(4, 6))
     images = np.zeros((1, 4, 6, 3), np.uint8)
     images[0, 3, 2] = 255
     answers = onnxruntime_answers(tmp_path / 'keypointer.onnx')(images)

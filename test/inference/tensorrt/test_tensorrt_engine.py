@@ -14,7 +14,7 @@ import sys
 
 from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.inference.fake_device import FAKE_GPU, FakeDevice
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 from keypoint_perception.inference.tensorrt.cuda_memory import Gpu
 from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers
 from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
@@ -29,7 +29,7 @@ HW = (48, 64)
 
 @pytest.fixture
 def model(tmp_path):
-    write_stand_in(tmp_path / 'model', keypoints=3, input_hw=HW)
+    write_synthetic_model(tmp_path / 'model', keypoints=3, input_hw=HW)
     return tmp_path / 'model'
 
 
@@ -129,7 +129,7 @@ def test_more_memory_is_no_other_gpu(machine):
 
 def test_a_changed_network_is_built_anew(machine):
     machine.engine()
-    write_stand_in(machine.model, keypoints=3, input_hw=HW, nan_keypoints=(2,))
+    write_synthetic_model(machine.model, keypoints=3, input_hw=HW, nan_keypoints=(2,))
     with pytest.raises(EngineError, match='NaN'):
         machine.engine(answer=onnxruntime_answers(machine.model / 'keypointer.onnx'))
     assert machine.builds == 2

@@ -20,7 +20,7 @@ OPSET = 17
 SIDE = 512
 
 
-def write_stand_in(
+def write_synthetic_model(
     model_dir: Path,
     *,
     keypoints: int = 4,

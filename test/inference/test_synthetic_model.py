@@ -6,13 +6,15 @@ pytest.importorskip('onnxruntime', reason='ONNX Runtime is not installed')
 pytest.importorskip('onnx', reason='the package onnx, which writes models, is not installed')
 
 from keypoint_perception.inference.engine import load_engine
-from keypoint_perception.inference.stand_in import write_stand_in
+from keypoint_perception.inference.synthetic_model import write_synthetic_model
 import numpy as np
 
 
 def test_named_points_are_the_first_keypoints(tmp_path):
     edges = ((0, 2, 1.0),)
-    write_stand_in(tmp_path, keypoints=3, input_hw=(8, 12), landmark_names='ab', skeleton=edges)
+    write_synthetic_model(
+        tmp_path, keypoints=3, input_hw=(8, 12), landmark_names='ab', skeleton=edges
+    )
     engine = load_engine(tmp_path, 'onnxruntime', threads=1)
     assert (engine.landmark_names, engine.skeleton) == (('a', 'b'), edges)
     images = np.zeros((1, 8, 12, 3), np.uint8)
@@ -28,7 +30,7 @@ def test_a_slow_network_answers_the_same(tmp_path):
     images[0, 5, 7], images[1, 2, 3] = 255, 51
     found = []
     for products in (0, 2):
-        write_stand_in(tmp_path / str(products), input_hw=(8, 12), products=products)
+        write_synthetic_model(tmp_path / str(products), input_hw=(8, 12), products=products)
         engine = load_engine(tmp_path / str(products), 'onnxruntime', threads=1)
         found.append(engine.run(images))
         engine.close()
