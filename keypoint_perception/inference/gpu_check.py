@@ -21,7 +21,7 @@ import time
 from typing import NamedTuple
 
 from keypoint_perception.errors import PerceptionError
-from keypoint_perception.inference.gpu_stand_in import write_gpu_stand_in
+from keypoint_perception.inference.synthetic_gpu_model import write_synthetic_gpu_model
 from keypoint_perception.inference.tensorrt.cuda_memory import Cuda, open_cuda
 from keypoint_perception.inference.tensorrt.device import TensorRTDevice
 from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers, random_images
@@ -135,7 +135,7 @@ class GpuCheck:
     def _describe_model(self) -> Finding:
         if self._model is None:
             self._model = self._folder / 'stand-in'
-            write_gpu_stand_in(self._model)
+            write_synthetic_gpu_model(self._model)
         manifest = self._manifest = read_manifest(self._model)
         height, width = manifest.input_hw
         found = f'{manifest.network}, {manifest.keypoint_count} keypoints, {width}x{height} px'

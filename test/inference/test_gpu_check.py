@@ -7,7 +7,7 @@ import sys
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.fake_device import FAKE_GPU, FakeCuda, FakeDevice
 from keypoint_perception.inference.gpu_check import check_gpu, GpuCheck
-from keypoint_perception.inference.gpu_stand_in import write_gpu_stand_in
+from keypoint_perception.inference.synthetic_gpu_model import write_synthetic_gpu_model
 from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers, random_images
 import numpy as np
 import pytest
@@ -102,7 +102,7 @@ def test_a_librarys_own_exception_is_a_step_that_failed(check):
 
 
 def test_the_stand_in_is_sure_smooth_and_looks_at_the_image(tmp_path):
-    manifest = write_gpu_stand_in(tmp_path)
+    manifest = write_synthetic_gpu_model(tmp_path)
     answer = onnxruntime_answers(tmp_path / 'keypointer.onnx')
     images = random_images(manifest.input_hw)
     keypoints = answer(images)['keypoints']
@@ -118,7 +118,7 @@ def test_the_stand_in_is_sure_smooth_and_looks_at_the_image(tmp_path):
 
 
 def test_the_program_tells_what_it_finds_on_this_machine(tmp_path):
-    write_gpu_stand_in(tmp_path / 'model', keypoints=2, input_hw=(16, 16))
+    write_synthetic_gpu_model(tmp_path / 'model', keypoints=2, input_hw=(16, 16))
     blocked = 'import sys; sys.modules["tensorrt"] = None; '
     blocked += 'from keypoint_perception.inference.gpu_check import main; sys.exit(main([{!r}]))'
     done = subprocess.run(

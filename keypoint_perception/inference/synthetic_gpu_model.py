@@ -21,7 +21,7 @@ GROUPS = 4
 SHARPNESS = 20.0
 
 
-def write_gpu_stand_in(
+def write_synthetic_gpu_model(
     model_dir: Path, *, keypoints: int = 8, input_hw: tuple[int, int] = (96, 128)
 ) -> Manifest:
     """
