@@ -4,7 +4,7 @@ Compiled engines on disk, each under all that it depends on.
 A compiled engine fits one network, one version of TensorRT and one kind of GPU, and loading it
 runs code that it holds. So its name is made of everything that it depends on, and it is loaded
 only if it is what was written, in a folder that nobody else can write
-(:mod:`keypoint_perception.inference.sealed_files`).
+(:mod:`keypoint_perception.inference.trusted_cache`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import re
 import shutil
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.sealed_files import (
+from keypoint_perception.inference.trusted_cache import (
     LOCK,
     LockTimeoutError,
     PART,
-    SealBrokenError,
-    SealedFolder,
     SIDECAR,
+    TamperedFileError,
+    TrustedFolder,
 )
 
 # Counted up when the code that builds changes what comes out.
@@ -109,7 +109,7 @@ class EngineCache:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self.folder = SealedFolder(cache_folder() if path is None else Path(path))
+        self.folder = TrustedFolder(cache_folder() if path is None else Path(path))
 
     @property
     def path(self) -> Path:
@@ -123,8 +123,8 @@ class EngineCache:
             if sealed is None:
                 return None
             if sealed.facts.get('key') != key.components():
-                raise SealBrokenError('its sidecar is that of another engine')
-        except SealBrokenError as error:
+                raise TamperedFileError('its sidecar is that of another engine')
+        except TamperedFileError as error:
             log.warning(
                 'The cached engine %s is not loaded and will be built anew: %s.',
                 self.path / key.name,
@@ -147,7 +147,7 @@ class EngineCache:
         """Return what the builder measured on this machine before, empty if nothing."""
         try:
             sealed = self.folder.read(key.timings_name)
-        except SealBrokenError as error:
+        except TamperedFileError as error:
             log.warning(
                 "The builder's timings %s are not used: %s.", self.path / key.timings_name, error
             )
@@ -195,7 +195,7 @@ class EngineCache:
         """
         Let one process at a time look for an engine and build it.
 
-        :param waiting: as in :meth:`SealedFolder.lock`
+        :param waiting: as in :meth:`TrustedFolder.lock`
         :raises EngineError: if another process does not come to an end
         """
         if self.folder.fault():

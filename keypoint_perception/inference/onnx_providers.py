@@ -12,7 +12,7 @@ from pathlib import Path
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.engine_cache import cache_folder, PROVIDER_CACHE
-from keypoint_perception.inference.sealed_files import SealedFolder
+from keypoint_perception.inference.trusted_cache import TrustedFolder
 from keypoint_perception.manifest import Manifest
 
 CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
@@ -72,7 +72,7 @@ def tensorrt_cache(onnx_sha256: str) -> dict[str, object]:
     """
     place = cache_folder() / PROVIDER_CACHE / onnx_sha256[:16]
     for path in (place.parent.parent, place.parent, place):
-        folder = SealedFolder(path)
+        folder = TrustedFolder(path)
         try:
             folder.create()
             fault = folder.fault()

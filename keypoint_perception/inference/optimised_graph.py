@@ -4,7 +4,7 @@ Graphs that ONNX Runtime optimised once, kept for the next start.
 What it makes of a network depends on its version, on the processor (blocks of eight or sixteen
 channels) and on the provider; a graph is found by all of that, and by the network's digest. It is
 used only as it was written, from a folder that nobody else can write
-(:mod:`keypoint_perception.inference.sealed_files`), not from the model directory, which may be
+(:mod:`keypoint_perception.inference.trusted_cache`), not from the model directory, which may be
 shared or read-only. Nothing fails because of it: what cannot be used is made anew, what cannot be
 kept is made again next time.
 """
@@ -23,7 +23,7 @@ import tempfile
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.engine_cache import cache_folder, GRAPH
-from keypoint_perception.inference.sealed_files import SealBrokenError, SealedFolder, SIDECAR
+from keypoint_perception.inference.trusted_cache import SIDECAR, TamperedFileError, TrustedFolder
 
 # Counted up when the options that a graph is made with change.
 VERSION = 1
@@ -70,7 +70,7 @@ def open_optimised(key: GraphKey, optimise: Callable[[Path], object], load: Call
     :param load: returns a session of an optimised graph, given as bytes
     """
     try:
-        folder = SealedFolder(cache_folder())
+        folder = TrustedFolder(cache_folder())
     except EngineError as error:
         log.info('Optimised graphs are not kept: %s', error)
         return optimise(None)
@@ -92,14 +92,14 @@ def open_optimised(key: GraphKey, optimise: Callable[[Path], object], load: Call
     return session
 
 
-def _find(folder: SealedFolder, key: GraphKey) -> bytes | None:
+def _find(folder: TrustedFolder, key: GraphKey) -> bytes | None:
     try:
         sealed = folder.read(key.name)
         if sealed is None:
             return None
         if sealed.facts.get('key') != key.components():
-            raise SealBrokenError('its sidecar is that of another graph')
-    except SealBrokenError as error:
+            raise TamperedFileError('its sidecar is that of another graph')
+    except TamperedFileError as error:
         path = folder.path / key.name
         log.warning('The optimised graph %s is not used and made anew: %s.', path, error)
         return None
@@ -107,7 +107,7 @@ def _find(folder: SealedFolder, key: GraphKey) -> bytes | None:
     return sealed.content
 
 
-def _keep(folder: SealedFolder, key: GraphKey, path: Path) -> None:
+def _keep(folder: TrustedFolder, key: GraphKey, path: Path) -> None:
     fault = folder.fault()
     try:
         if fault:

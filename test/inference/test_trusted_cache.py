@@ -5,18 +5,18 @@ import os
 import subprocess
 import sys
 
-from keypoint_perception.inference import sealed_files
-from keypoint_perception.inference.sealed_files import (
+from keypoint_perception.inference import trusted_cache
+from keypoint_perception.inference.trusted_cache import (
     LockTimeoutError,
-    SealBrokenError,
-    SealedFolder,
+    TamperedFileError,
+    TrustedFolder,
 )
 import pytest
 
 
 @pytest.fixture
 def folder(tmp_path):
-    sealed = SealedFolder(tmp_path / 'new' / 'engines')
+    sealed = TrustedFolder(tmp_path / 'new' / 'engines')
     sealed.write('a.plan', b'code', {'of': 'a'})
     return sealed
 
@@ -30,7 +30,7 @@ def flip(path):
 def test_a_file_comes_back_with_what_was_known_of_it(folder):
     assert folder.read('a.plan') == (b'code', {'of': 'a'})
     assert folder.read('b.plan') is None
-    assert SealedFolder(folder.path / 'none').read('a.plan') is None
+    assert TrustedFolder(folder.path / 'none').read('a.plan') is None
 
 
 def test_only_the_user_can_read_or_write_the_folder_and_its_files(folder):
@@ -40,34 +40,34 @@ def test_only_the_user_can_read_or_write_the_folder_and_its_files(folder):
 
 def test_a_changed_byte_is_seen(folder):
     flip(folder.path / 'a.plan')
-    with pytest.raises(SealBrokenError, match='SHA-256 is not the one in its sidecar'):
+    with pytest.raises(TamperedFileError, match='SHA-256 is not the one in its sidecar'):
         folder.read('a.plan')
 
 
 def test_a_file_of_another_length_is_seen(folder):
     (folder.path / 'a.plan').write_bytes(b'longer code')
-    with pytest.raises(SealBrokenError, match='it has 11 bytes and its sidecar says 4'):
+    with pytest.raises(TamperedFileError, match='it has 11 bytes and its sidecar says 4'):
         folder.read('a.plan')
 
 
 @pytest.mark.parametrize('sidecar', ['', 'no json', '[]', '{"bytes": 4}', '{"sha256": "x"}'])
 def test_a_broken_sidecar_is_seen(folder, sidecar):
     (folder.path / 'a.plan.json').write_text(sidecar)
-    with pytest.raises(SealBrokenError, match='sidecar cannot be read'):
+    with pytest.raises(TamperedFileError, match='sidecar cannot be read'):
         folder.read('a.plan')
 
 
 @pytest.mark.parametrize('name', ['a.plan', 'a.plan.json'])
 def test_half_of_the_pair_is_not_enough(folder, name):
     (folder.path / name).unlink()
-    with pytest.raises(SealBrokenError, match='it or its sidecar is missing'):
+    with pytest.raises(TamperedFileError, match='it or its sidecar is missing'):
         folder.read('a.plan')
 
 
 @pytest.mark.parametrize('mode', [0o770, 0o777, 0o702, 0o1777])
 def test_a_folder_that_others_can_write_is_not_read(folder, mode):
     folder.path.chmod(mode)
-    with pytest.raises(SealBrokenError, match=f'others can write it .mode {mode:04o}'):
+    with pytest.raises(TamperedFileError, match=f'others can write it .mode {mode:04o}'):
         folder.read('a.plan')
     assert 'others can write it' in folder.fault()
 
@@ -75,7 +75,7 @@ def test_a_folder_that_others_can_write_is_not_read(folder, mode):
 @pytest.mark.parametrize('name', ['a.plan', 'a.plan.json'])
 def test_a_file_that_others_can_write_is_not_read(folder, name):
     (folder.path / name).chmod(0o666)
-    with pytest.raises(SealBrokenError, match=f'{name}: others can write it'):
+    with pytest.raises(TamperedFileError, match=f'{name}: others can write it'):
         folder.read('a.plan')
 
 
@@ -83,24 +83,24 @@ def test_a_file_that_others_can_write_is_not_read(folder, name):
 @pytest.mark.parametrize('name', ['.', 'a.plan', 'a.plan.json'])
 def test_what_belongs_to_someone_else_is_not_read(folder, name):
     os.chown(folder.path / name, 1234, -1)
-    with pytest.raises(SealBrokenError, match='it belongs to user 1234 and this process runs'):
+    with pytest.raises(TamperedFileError, match='it belongs to user 1234 and this process runs'):
         folder.read('a.plan')
 
 
 def test_what_belongs_to_someone_else_is_not_read_without_root_either(folder, monkeypatch):
-    monkeypatch.setattr(sealed_files.os, 'geteuid', lambda: folder.path.stat().st_uid + 1)
-    with pytest.raises(SealBrokenError, match='it belongs to user'):
+    monkeypatch.setattr(trusted_cache.os, 'geteuid', lambda: folder.path.stat().st_uid + 1)
+    with pytest.raises(TamperedFileError, match='it belongs to user'):
         folder.read('a.plan')
 
 
 def test_a_link_and_a_pipe_are_not_read(folder, tmp_path):
     (folder.path / 'a.plan').rename(tmp_path / 'elsewhere')
     (folder.path / 'a.plan').symlink_to(tmp_path / 'elsewhere')
-    with pytest.raises(SealBrokenError, match=r'a\.plan is a link'):
+    with pytest.raises(TamperedFileError, match=r'a\.plan is a link'):
         folder.read('a.plan')
     (folder.path / 'a.plan').unlink()
     os.mkfifo(folder.path / 'a.plan')
-    with pytest.raises(SealBrokenError, match='no regular file'):
+    with pytest.raises(TamperedFileError, match='no regular file'):
         folder.read('a.plan')
 
 
@@ -113,15 +113,15 @@ def test_writing_again_replaces_and_leaves_nothing_behind(folder):
 def test_a_stop_between_the_file_and_its_sidecar_is_seen(folder, monkeypatch):
     """The old sidecar is gone before the new file comes, so that they cannot be taken together."""
 
-    def stop(handle, name, content, write=sealed_files._write_at_once):
+    def stop(handle, name, content, write=trusted_cache._write_at_once):
         if name.endswith('.json'):
             raise KeyboardInterrupt
         write(handle, name, content)
 
-    monkeypatch.setattr(sealed_files, '_write_at_once', stop)
+    monkeypatch.setattr(trusted_cache, '_write_at_once', stop)
     with pytest.raises(KeyboardInterrupt):
         folder.write('a.plan', b'new code', {})
-    with pytest.raises(SealBrokenError, match='sidecar is missing'):
+    with pytest.raises(TamperedFileError, match='sidecar is missing'):
         folder.read('a.plan')
 
 
@@ -129,7 +129,7 @@ def test_a_full_disk_leaves_no_half_file(folder, monkeypatch):
     def full(*_, **__):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(sealed_files.os, 'replace', full)
+    monkeypatch.setattr(trusted_cache.os, 'replace', full)
     with pytest.raises(OSError, match='No space left'):
         folder.write('b.plan', b'code', {})
     assert [p.name for p in folder.path.glob('b.plan*')] == []
@@ -138,8 +138,8 @@ def test_a_full_disk_leaves_no_half_file(folder, monkeypatch):
 HOLD = """
 import sys
 from pathlib import Path
-from keypoint_perception.inference.sealed_files import SealedFolder
-with SealedFolder(Path(sys.argv[1])).lock('a.plan', patience_s=0):
+from keypoint_perception.inference.trusted_cache import TrustedFolder
+with TrustedFolder(Path(sys.argv[1])).lock('a.plan', patience_s=0):
     print('held', flush=True)
     sys.stdin.read()
 """

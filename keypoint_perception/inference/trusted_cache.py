@@ -28,7 +28,7 @@ PART = '.part'
 POLL_S = 0.1
 
 
-class SealBrokenError(Exception):
+class TamperedFileError(Exception):
     """A file must not be used; the message says why, as the end of a sentence."""
 
 
@@ -36,7 +36,7 @@ class LockTimeoutError(Exception):
     """Another process has held a lock for longer than the caller waits; carries its number."""
 
 
-class Sealed(NamedTuple):
+class TrustedFile(NamedTuple):
     """
     A file that is as it was written.
 
@@ -48,7 +48,7 @@ class Sealed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SealedFolder:
+class TrustedFolder:
     """
     The folder.
 
@@ -77,27 +77,27 @@ class SealedFolder:
         except OSError as error:
             return f'it cannot be opened ({error.strerror})'
 
-    def read(self, name: str) -> Sealed | None:
+    def read(self, name: str) -> TrustedFile | None:
         """
         Return a file with its sidecar, None if there is neither.
 
-        :raises SealBrokenError: if either is missing, changed, or may have been written by others
+        :raises TamperedFileError: if either is missing, changed, or may have been written by others
         """
         try:
             with self._opened() as handle:
                 fault = _fault_of(os.fstat(handle))
                 if fault:
-                    raise SealBrokenError(f'its folder is not safe: {fault}')
+                    raise TamperedFileError(f'its folder is not safe: {fault}')
                 content, sidecar = _read_own(handle, name), _read_own(handle, name + SIDECAR)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise SealBrokenError(f'it cannot be read ({error.strerror})') from error
+            raise TamperedFileError(f'it cannot be read ({error.strerror})') from error
         if content is None and sidecar is None:
             return None
         if content is None or sidecar is None:
-            raise SealBrokenError('it or its sidecar is missing')
-        return Sealed(content, _checked_facts(content, sidecar))
+            raise TamperedFileError('it or its sidecar is missing')
+        return TrustedFile(content, _checked_facts(content, sidecar))
 
     def write(self, name: str, content: bytes, facts: dict) -> None:
         """
@@ -192,15 +192,15 @@ def _read_own(folder: int, name: str) -> bytes | None:
         return None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise SealBrokenError(f'{name} is a link') from error
+            raise TamperedFileError(f'{name} is a link') from error
         raise
     with os.fdopen(handle, 'rb') as stream:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise SealBrokenError(f'{name} is no regular file')
+            raise TamperedFileError(f'{name} is no regular file')
         fault = _fault_of(status)
         if fault:
-            raise SealBrokenError(f'{name}: {fault}')
+            raise TamperedFileError(f'{name}: {fault}')
         return stream.read()
 
 
@@ -209,11 +209,11 @@ def _checked_facts(content: bytes, sidecar: bytes) -> dict:
         facts = json.loads(sidecar)
         wanted = (facts.pop('bytes'), facts.pop('sha256'))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise SealBrokenError('its sidecar cannot be read') from error
+        raise TamperedFileError('its sidecar cannot be read') from error
     if wanted[0] != len(content):
-        raise SealBrokenError(f'it has {len(content)} bytes and its sidecar says {wanted[0]}')
+        raise TamperedFileError(f'it has {len(content)} bytes and its sidecar says {wanted[0]}')
     if wanted[1] != hashlib.sha256(content).hexdigest():
-        raise SealBrokenError('its SHA-256 is not the one in its sidecar')
+        raise TamperedFileError('its SHA-256 is not the one in its sidecar')
     return facts
 
 
