@@ -36,7 +36,7 @@ LATENCY_RUNS = 500
 SHARES = (50, 95, 99)
 
 
-class Step(NamedTuple):
+class CheckStep(NamedTuple):
     """
     One step.
 
@@ -55,7 +55,7 @@ Finding = tuple[str, dict]
 OpenDevice = Callable[[], TensorRTDevice]
 
 
-def check_gpu(check: GpuCheck) -> Iterator[Step]:
+def check_gpu(check: GpuCheck) -> Iterator[CheckStep]:
     """Yield the steps: what is there, each whether or not the others are, then the engines."""
     ready = True
     for name, take in check.preparations():
@@ -71,13 +71,13 @@ def check_gpu(check: GpuCheck) -> Iterator[Step]:
             return
 
 
-def _attempt(name: str, take: Callable[[], Finding]) -> Step:
+def _attempt(name: str, take: Callable[[], Finding]) -> CheckStep:
     try:
-        return Step(name, OK, *take())
+        return CheckStep(name, OK, *take())
     except PerceptionError as error:
-        return Step(name, FAILED, str(error), {})
+        return CheckStep(name, FAILED, str(error), {})
     except Exception as error:  # a library's own
-        return Step(name, FAILED, f'{type(error).__name__}: {error}', {})
+        return CheckStep(name, FAILED, f'{type(error).__name__}: {error}', {})
 
 
 class GpuCheck:
