@@ -33,7 +33,7 @@ MOST_HANGING = 3
 CLEANED_UP = 'the node was cleaned up meanwhile.'
 
 
-class EngineKeeper:
+class EngineSupervisor:
     """
     The engine in use; all methods are for the executor's thread.
 

@@ -13,7 +13,7 @@ from keypoint_perception.ros.names import NAMES_QOS, to_names
 from keypoint_perception.ros.perception.camera import Arrival, Camera
 from keypoint_perception.ros.perception.diagnostics import Circumstances
 from keypoint_perception.ros.perception.engine_loading import load_warm, Loaded, Wish
-from keypoint_perception.ros.perception.engine_supervisor import EngineKeeper
+from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
 from keypoint_perception.ros.perception.geometry_input import geometry_settings
 from keypoint_perception.ros.perception.inference_worker import Worker
 from keypoint_perception.ros.perception.latest_buffer import Mailbox
@@ -59,7 +59,7 @@ class PerceptionNode(LifecycleNode):
         self._load_engine = load
         self._cameras: list[Camera] = []
         self._mailbox = Mailbox()
-        self._keeper = EngineKeeper(self._load, self._employ, self._soon, self._name_points)
+        self._keeper = EngineSupervisor(self._load, self._employ, self._soon, self._name_points)
         self._live = LiveParameters(
             self, self._keeper, state=lambda: self._state, apply=self._set_up_cameras
         )

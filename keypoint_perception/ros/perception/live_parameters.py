@@ -14,7 +14,7 @@ from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.ros.declared_parameters import read_parameters
 from keypoint_perception.ros.perception.engine_loading import check_wish, Wish
-from keypoint_perception.ros.perception.engine_supervisor import EngineKeeper
+from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
 from keypoint_perception.ros.perception.node_parameters import BY_NAME, NodeParameters
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode
@@ -35,7 +35,7 @@ class LiveParameters:
     def __init__(
         self,
         node: LifecycleNode,
-        keeper: EngineKeeper,
+        keeper: EngineSupervisor,
         *,
         state: Callable[[], str],
         apply: Callable[[], None],

@@ -7,7 +7,7 @@ from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.ros.perception import engine_supervisor, watched_engine
 from keypoint_perception.ros.perception.engine_loading import Loaded, Wish
-from keypoint_perception.ros.perception.engine_supervisor import EngineKeeper
+from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
 from keypoint_perception.ros.perception.inference_worker import Worker
 from keypoint_perception.ros.perception.latest_buffer import Mailbox
 import numpy as np
@@ -45,7 +45,7 @@ class Stage:
         self.calls = queue.Queue()
         self.engines = []
         self.answers = {}
-        self.keeper = EngineKeeper(self._load, self._employ, self.calls.put)
+        self.keeper = EngineSupervisor(self._load, self._employ, self.calls.put)
 
     def _load(self, wish):
         answer = self.answers.get(wish.model, lambda image: wish.model)
@@ -141,7 +141,7 @@ def test_an_engine_that_hangs_while_loading_does_not_hold_up_the_end(stage):
         loading.set()
         ended.wait(PATIENCE_S)
 
-    keeper = EngineKeeper(load, stage._employ, stage.calls.put)
+    keeper = EngineSupervisor(load, stage._employ, stage.calls.put)
     with pytest.raises(EngineError, match="'first' was still being loaded when the node was told"):
         keeper.load(FIRST, lambda: not loading.is_set())
     assert keeper.wish is None
