@@ -14,7 +14,7 @@ import numpy as np
 WARM_UP_RUNS = 3
 
 
-class Wish(NamedTuple):
+class EngineSpec(NamedTuple):
     """
     Which engine is wanted; the fields are parameters of the node.
 
@@ -50,7 +50,7 @@ class Loaded(NamedTuple):
 
 def load_warm(
     load: Callable[..., Engine],
-    wish: Wish,
+    wish: EngineSpec,
     batch_sizes: int,
     progress: Callable[[int, int, str], bool | None] | None = None,
 ) -> Loaded:
@@ -62,7 +62,7 @@ def load_warm(
     :param progress: is told how far an engine is that has to be built first
     :raises PerceptionError: if there is no such model or engine, or if it cannot run
     """
-    check_wish(wish)
+    check_spec(wish)
     try:
         engine = load(
             wish.model_dir,
@@ -85,7 +85,7 @@ def load_warm(
         raise EngineError(msg) from error
 
 
-def _warm(engine: Engine, wish: Wish, batch_sizes: int) -> Loaded:
+def _warm(engine: Engine, wish: EngineSpec, batch_sizes: int) -> Loaded:
     black = np.zeros((batch_sizes, *engine.input_hw, 3), np.uint8)
     for _ in range(WARM_UP_RUNS):
         for size in range(1, batch_sizes + 1):
@@ -93,7 +93,7 @@ def _warm(engine: Engine, wish: Wish, batch_sizes: int) -> Loaded:
     return Loaded(engine, model_identity(wish.model_dir))
 
 
-def check_wish(wish: Wish) -> None:
+def check_spec(wish: EngineSpec) -> None:
     """
     Look whether a model is named at all.
 

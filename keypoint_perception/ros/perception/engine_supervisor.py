@@ -14,7 +14,7 @@ import threading
 import time
 
 from keypoint_perception.errors import EngineError, PerceptionError
-from keypoint_perception.ros.perception.engine_loading import Loaded, Wish
+from keypoint_perception.ros.perception.engine_loading import EngineSpec, Loaded
 from keypoint_perception.ros.perception.inference_worker import Worker
 from keypoint_perception.ros.perception.watched_engine import WatchedEngine
 
@@ -49,7 +49,7 @@ class EngineSupervisor:
 
     def __init__(
         self,
-        load: Callable[[Wish], Loaded],
+        load: Callable[[EngineSpec], Loaded],
         employ: Callable[[WatchedEngine, Worker | None], Worker],
         soon: Callable[[Callable[[], None]], None],
         exchanged: Callable[[], None] = lambda: None,
@@ -63,12 +63,12 @@ class EngineSupervisor:
         self._leaving: list[tuple[Worker, WatchedEngine]] = []
         self._active = False
         self._loading = False
-        self._next: tuple[Wish, Callable[[str], None]] | None = None
+        self._next: tuple[EngineSpec, Callable[[str], None]] | None = None
         self._life = 0
         self._pause_s = FIRST_PAUSE_S
         self._retry_at = 0.0
         self._said: set[str] = set()
-        self.wish: Wish | None = None
+        self.wish: EngineSpec | None = None
         self.identity = ''
         self.fault = ''
         self.faults = 0
@@ -90,7 +90,7 @@ class EngineSupervisor:
         held = getattr(self._engine, 'gpu_memory_bytes', None)
         return 'not applicable' if held is None else f'{held / 2**20:.0f} MiB'
 
-    def load(self, wish: Wish, wanted: Callable[[], bool] = lambda: True) -> None:
+    def load(self, wish: EngineSpec, wanted: Callable[[], bool] = lambda: True) -> None:
         """
         Load the first engine, and wait for it.
 
@@ -111,7 +111,7 @@ class EngineSupervisor:
             raise result
         self._use(wish, result)
 
-    def _build(self, wish: Wish, built: Callable[[Loaded | Exception], None]) -> None:
+    def _build(self, wish: EngineSpec, built: Callable[[Loaded | Exception], None]) -> None:
         """Load an engine in a thread of its own, and hand over what came of it, in that thread."""
 
         def build() -> None:
@@ -151,7 +151,7 @@ class EngineSupervisor:
         self.wish, self.identity, self.fault = None, '', ''
         self._pause_s = FIRST_PAUSE_S
 
-    def exchange(self, wish: Wish, done: Callable[[str], None]) -> None:
+    def exchange(self, wish: EngineSpec, done: Callable[[str], None]) -> None:
         """
         Build another engine beside the one in use, and use it when it is warm.
 
@@ -169,7 +169,7 @@ class EngineSupervisor:
             lambda result: self._soon(lambda: self._built(life, wish, result, done)),
         )
 
-    def _built(self, life: int, wish: Wish, result: Loaded | Exception, done) -> None:
+    def _built(self, life: int, wish: EngineSpec, result: Loaded | Exception, done) -> None:
         self._loading = False
         waiting, self._next = self._next, None
         if isinstance(result, Exception):
@@ -187,7 +187,7 @@ class EngineSupervisor:
         if waiting is not None:
             self.exchange(*waiting)
 
-    def _use(self, wish: Wish, loaded: Loaded) -> None:
+    def _use(self, wish: EngineSpec, loaded: Loaded) -> None:
         engine, worker = self._engine, self._worker
         self._engine = WatchedEngine(loaded.engine)
         self.wish, self.identity, self.fault = wish, loaded.identity, ''

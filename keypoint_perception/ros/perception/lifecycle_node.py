@@ -12,7 +12,7 @@ from keypoint_perception.ros.log_forwarding import forward_logs
 from keypoint_perception.ros.names import NAMES_QOS, to_names
 from keypoint_perception.ros.perception.camera import Arrival, Camera
 from keypoint_perception.ros.perception.diagnostics import Circumstances
-from keypoint_perception.ros.perception.engine_loading import load_warm, Loaded, Wish
+from keypoint_perception.ros.perception.engine_loading import EngineSpec, load_warm, Loaded
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
 from keypoint_perception.ros.perception.geometry_input import geometry_settings
 from keypoint_perception.ros.perception.inference_worker import Worker
@@ -176,7 +176,7 @@ class PerceptionNode(LifecycleNode):
     def _hand_over(self, arrival: Arrival) -> bool:
         return self._mailbox.put(arrival.camera, arrival)
 
-    def _load(self, wish: Wish) -> Loaded:
+    def _load(self, wish: EngineSpec) -> Loaded:
         """Load an engine, in a thread of its own."""
         cameras = max(1, len(self.parameters.cameras))
         self._building = f'loading {wish.model}'

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.ros.declared_parameters import read_parameters
-from keypoint_perception.ros.perception.engine_loading import check_wish, Wish
+from keypoint_perception.ros.perception.engine_loading import check_spec, EngineSpec
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
 from keypoint_perception.ros.perception.node_parameters import BY_NAME, NodeParameters
 from rcl_interfaces.msg import SetParametersResult
@@ -49,9 +49,9 @@ class LiveParameters:
         node.add_post_set_parameters_callback(self._apply)
 
     @property
-    def wish(self) -> Wish:
+    def wish(self) -> EngineSpec:
         """Return the engine that the parameters ask for."""
-        return Wish(*(getattr(self.values, name) for name in Wish._fields))
+        return EngineSpec(*(getattr(self.values, name) for name in EngineSpec._fields))
 
     def _check(self, changed: list[Parameter]) -> SetParametersResult:
         """Refuse bad values, and what cannot change now."""
@@ -71,9 +71,9 @@ class LiveParameters:
                 'clean up first.'
             )
             raise ConfigError(msg)
-        wish = self.wish._replace(**{n: v for n, v in given.items() if n in Wish._fields})
+        wish = self.wish._replace(**{n: v for n, v in given.items() if n in EngineSpec._fields})
         if wish not in (self.wish, self._keeper.wish):  # these may be gone from the disk
-            check_wish(wish)
+            check_spec(wish)
             read_manifest(wish.model_dir)
 
     def _apply(self, changed: list[Parameter]) -> None:
@@ -87,7 +87,7 @@ class LiveParameters:
         if in_use is not None and wish != before and (wish != in_use or self._keeper.loading):
             self._exchange(wish, lambda worked, sentence: worked or self._set_back(wish))
 
-    def _set_back(self, wish: Wish) -> None:
+    def _set_back(self, wish: EngineSpec) -> None:
         """Let the parameters say what is in use, unless another engine is wanted meanwhile."""
         in_use = self._keeper.wish
         if in_use is not None and self.wish == wish:
@@ -105,7 +105,7 @@ class LiveParameters:
         else:
             self._exchange(self._keeper.wish, done)
 
-    def _exchange(self, wish: Wish, done: Callable[[bool, str], object]) -> None:
+    def _exchange(self, wish: EngineSpec, done: Callable[[bool, str], object]) -> None:
         keeper, log = self._keeper, self._node.get_logger()
 
         def finished(reason: str) -> None:

@@ -1,7 +1,7 @@
 """An engine that does not get warm is given back."""
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.ros.perception.engine_loading import load_warm, Wish
+from keypoint_perception.ros.perception.engine_loading import EngineSpec, load_warm
 import pytest
 
 
@@ -21,5 +21,5 @@ class Cold:
 def test_an_engine_that_does_not_get_warm_is_given_back(tmp_path):
     engine = Cold()
     with pytest.raises(EngineError, match=r"does not run '.*': RuntimeError: no memory for 1\."):
-        load_warm(lambda *_, **__: engine, Wish(str(tmp_path), 'fake', 1), 2)
+        load_warm(lambda *_, **__: engine, EngineSpec(str(tmp_path), 'fake', 1), 2)
     assert engine.closed

@@ -6,7 +6,7 @@ import threading
 from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.ros.perception import engine_supervisor, watched_engine
-from keypoint_perception.ros.perception.engine_loading import Loaded, Wish
+from keypoint_perception.ros.perception.engine_loading import EngineSpec, Loaded
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
 from keypoint_perception.ros.perception.inference_worker import Worker
 from keypoint_perception.ros.perception.latest_buffer import Mailbox
@@ -15,7 +15,7 @@ import pytest
 
 PATIENCE_S = 30
 TIMEOUT_S = 10.0
-FIRST, SECOND = Wish('first', 'fake', 1), Wish('second', 'fake', 1)
+FIRST, SECOND = EngineSpec('first', 'fake', 1), EngineSpec('second', 'fake', 1)
 
 
 class Way:
@@ -118,7 +118,7 @@ def ended(worker_list):
 
 def test_another_engine_takes_over_after_the_image_in_work(stage):
     gate = stage.answers['gated'] = Gate('gated')
-    assert stage.exchange(Wish('gated', 'fake', 1)) == ['']
+    assert stage.exchange(EngineSpec('gated', 'fake', 1)) == ['']
     stage.put(1)
     assert gate.busy.wait(PATIENCE_S)
     stage.put(2)
@@ -161,7 +161,7 @@ def test_a_bad_model_leaves_the_old_one_at_work(stage):
 def test_of_several_wishes_the_last_counts(stage):
     reasons = {name: [] for name in ('second', 'third', 'fourth')}
     for name, said in reasons.items():
-        stage.keeper.exchange(Wish(name, 'fake', 1), said.append)
+        stage.keeper.exchange(EngineSpec(name, 'fake', 1), said.append)
     assert stage.keeper.loading
     stage.call_soon()
     stage.call_soon()
@@ -184,7 +184,7 @@ def test_an_engine_built_for_a_node_that_was_cleaned_up_is_given_back(stage):
 def test_what_waits_for_a_node_that_was_cleaned_up_is_not_built(stage):
     said = {'second': [], 'third': []}
     for name, reasons in said.items():
-        stage.keeper.exchange(Wish(name, 'fake', 1), reasons.append)
+        stage.keeper.exchange(EngineSpec(name, 'fake', 1), reasons.append)
     stage.keeper.deactivate(PATIENCE_S)
     stage.keeper.unload()
     stage.call_soon()
@@ -197,7 +197,7 @@ def test_what_waits_for_a_node_that_was_cleaned_up_is_not_built(stage):
 def hang(stage):
     """Have a new engine hang, and return its gate."""
     gate = stage.answers['hangs'] = Gate('late')
-    stage.exchange(Wish('hangs', 'fake', 1))
+    stage.exchange(EngineSpec('hangs', 'fake', 1))
     stage.put(1)
     assert gate.busy.wait(PATIENCE_S)
     return gate
@@ -284,7 +284,7 @@ def fail_until_given_up(stage, clock):
 
 def test_an_engine_that_fails_in_a_row_is_loaded_again_with_growing_pauses(stage, clock, caplog):
     stage.answers['fails'] = fail
-    stage.exchange(Wish('fails', 'fake', 1))
+    stage.exchange(EngineSpec('fails', 'fake', 1))
     pauses = []
     for _ in range(3):
         fail_until_given_up(stage, clock)
@@ -303,7 +303,7 @@ def test_an_engine_that_fails_in_a_row_is_loaded_again_with_growing_pauses(stage
 def test_an_engine_that_works_again_is_well(stage, clock):
     answers = iter([fail, fail, lambda image: 'well'] * 3)
     stage.answers['moody'] = lambda image: next(answers)(image)
-    stage.exchange(Wish('moody', 'fake', 1))
+    stage.exchange(EngineSpec('moody', 'fake', 1))
     for number in range(9):
         stage.put(number)
         stage.next()
@@ -331,7 +331,7 @@ def test_a_thread_that_ends_is_replaced(stage, clock, monkeypatch):
 
 def test_a_model_that_is_gone_is_tried_again(stage, clock):
     stage.answers['fails'] = fail
-    stage.exchange(Wish('fails', 'fake', 1))
+    stage.exchange(EngineSpec('fails', 'fake', 1))
     fail_until_given_up(stage, clock)
     stage.answers['fails'] = ModelError('the directory is gone.')
     clock.now += 1
