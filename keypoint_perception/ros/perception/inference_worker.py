@@ -6,7 +6,7 @@ from collections.abc import Callable
 import threading
 from typing import Protocol
 
-from keypoint_perception.ros.perception.latest_buffer import Mailbox
+from keypoint_perception.ros.perception.latest_buffer import LatestBuffer
 
 
 class Way(Protocol):
@@ -24,18 +24,18 @@ class Worker:
     Processes the newest items, and never more than one of each sender at a time.
 
     :param budget_s: tells how long an item may wait for those of other senders
-    :param after: a worker on the same mailbox whose last items come first
+    :param after: a worker on the same latest_buffer whose last items come first
     """
 
     def __init__(
         self,
-        mailbox: Mailbox,
+        latest_buffer: LatestBuffer,
         way: Way,
         budget_s: Callable[[], float] = lambda: 0.0,
         *,
         after: Worker | None = None,
     ) -> None:
-        self._mailbox = mailbox
+        self._latest_buffer = latest_buffer
         self._way = way
         self._budget_s = budget_s
         self._after = after
@@ -63,7 +63,7 @@ class Worker:
                 self._at_end()
 
     def _take(self) -> list:
-        return self._mailbox.take(budget_s=self._budget_s(), given_up=self._stopped.is_set)
+        return self._latest_buffer.take(budget_s=self._budget_s(), given_up=self._stopped.is_set)
 
     @property
     def alive(self) -> bool:
@@ -73,7 +73,7 @@ class Worker:
     def stop(self, timeout_s: float) -> bool:
         """End after the items in work; return whether the thread has ended in time."""
         self._stopped.set()
-        self._mailbox.wake()
+        self._latest_buffer.wake()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -90,7 +90,7 @@ class Worker:
         if ended:
             at_end()
         self._stopped.set()
-        self._mailbox.wake()
+        self._latest_buffer.wake()
 
     def abandon(self) -> None:
         """Expect nothing more of a thread that hangs; a worker after this one goes on."""

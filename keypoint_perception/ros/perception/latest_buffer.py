@@ -22,7 +22,7 @@ class Rhythm(NamedTuple):
         return next_s <= to_s and from_s <= next_s + self.interval_s / 2
 
 
-class Mailbox(Generic[Item]):
+class LatestBuffer(Generic[Item]):
     """
     Holds at most one item of each sender; a newer one takes the place of an older one.
 

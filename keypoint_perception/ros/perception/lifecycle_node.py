@@ -16,7 +16,7 @@ from keypoint_perception.ros.perception.engine_loading import EngineSpec, load_w
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
 from keypoint_perception.ros.perception.geometry_input import geometry_settings
 from keypoint_perception.ros.perception.inference_worker import Worker
-from keypoint_perception.ros.perception.latest_buffer import Mailbox
+from keypoint_perception.ros.perception.latest_buffer import LatestBuffer
 from keypoint_perception.ros.perception.live_parameters import LiveParameters, UNCONFIGURED
 from keypoint_perception.ros.perception.node_parameters import NodeParameters
 from keypoint_perception.ros.perception.pipeline import Pipeline
@@ -58,7 +58,7 @@ class PerceptionNode(LifecycleNode):
         forward_logs(self)
         self._load_engine = load
         self._cameras: list[Camera] = []
-        self._mailbox = Mailbox()
+        self._latest_buffer = LatestBuffer()
         self._keeper = EngineSupervisor(self._load, self._employ, self._soon, self._name_points)
         self._live = LiveParameters(
             self, self._keeper, state=lambda: self._state, apply=self._set_up_cameras
@@ -160,7 +160,7 @@ class PerceptionNode(LifecycleNode):
     def _stop_listening(self, timeout_s: float = DEACTIVATE_TIMEOUT_S) -> None:
         for camera in self._cameras:
             camera.deactivate()
-            self._mailbox.forget(camera)
+            self._latest_buffer.forget(camera)
             self._state = 'inactive'
         if not self._keeper.deactivate(timeout_s):
             self.get_logger().warning(f'the engine is still busy after {timeout_s:.0f} s')
@@ -174,7 +174,7 @@ class PerceptionNode(LifecycleNode):
         self._keeper.unload()
 
     def _hand_over(self, arrival: Arrival) -> bool:
-        return self._mailbox.put(arrival.camera, arrival)
+        return self._latest_buffer.put(arrival.camera, arrival)
 
     def _load(self, wish: EngineSpec) -> Loaded:
         """Load an engine, in a thread of its own."""
@@ -202,7 +202,7 @@ class PerceptionNode(LifecycleNode):
         def budget_s() -> float:
             return self.parameters.batch_budget / 1e3
 
-        return Worker(self._mailbox, Pipeline(engine), budget_s, after=after)
+        return Worker(self._latest_buffer, Pipeline(engine), budget_s, after=after)
 
     def _soon(self, call: Callable[[], None]) -> None:
         """Have a function called in the executor's thread."""

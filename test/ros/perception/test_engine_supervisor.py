@@ -9,7 +9,7 @@ from keypoint_perception.ros.perception import engine_supervisor, watched_engine
 from keypoint_perception.ros.perception.engine_loading import EngineSpec, Loaded
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
 from keypoint_perception.ros.perception.inference_worker import Worker
-from keypoint_perception.ros.perception.latest_buffer import Mailbox
+from keypoint_perception.ros.perception.latest_buffer import LatestBuffer
 import numpy as np
 import pytest
 
@@ -37,10 +37,10 @@ class Way:
 
 
 class Stage:
-    """A keeper, a mailbox, and engines that a test controls."""
+    """A keeper, a latest_buffer, and engines that a test controls."""
 
     def __init__(self):
-        self.mailbox = Mailbox()
+        self.latest_buffer = LatestBuffer()
         self.out = queue.Queue()
         self.calls = queue.Queue()
         self.engines = []
@@ -55,10 +55,10 @@ class Stage:
         return Loaded(self.engines[-1], wish.model)
 
     def _employ(self, engine, after):
-        return Worker(self.mailbox, Way(engine, self.out), after=after)
+        return Worker(self.latest_buffer, Way(engine, self.out), after=after)
 
     def put(self, item):
-        self.mailbox.put('camera', item)
+        self.latest_buffer.put('camera', item)
 
     def next(self):
         return self.out.get(timeout=PATIENCE_S)
