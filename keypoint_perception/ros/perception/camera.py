@@ -15,7 +15,7 @@ from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, Re
 from keypoint_perception.ros.messages import serialise_point_cloud, to_header, to_image
 from keypoint_perception.ros.perception.geometry_input import geometry_topics, GeometryInput
 from keypoint_perception.ros.perception.image_input import image_topic, ImageInput
-from keypoint_perception.ros.perception.node_statistics import Health, Times, UNKNOWN
+from keypoint_perception.ros.perception.node_statistics import NodeStatistics, Times, UNKNOWN
 from keypoint_perception.ros.perception.point_locator import Geometry, GeometrySettings, Located
 import numpy as np
 from rclpy.event_handler import PublisherEventCallbacks, UnsupportedEventTypeError
@@ -70,7 +70,7 @@ class Camera:
         geometry: GeometrySettings = PLAIN,
     ) -> None:
         self.name = name
-        self.health = Health()
+        self.health = NodeStatistics()
         self.overlay_threshold = 0.5
         self._node = node
         self._transport = transport

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from keypoint_perception.ros.installation import DDS_PROFILE, dds_profile_in_use, shipped_file
 from keypoint_perception.ros.perception.image_input import LOST_SHARE
-from keypoint_perception.ros.perception.node_statistics import Snapshot
+from keypoint_perception.ros.perception.node_statistics import StatisticsSnapshot
 
 # Longer than one image of a slow camera, shorter than a user's patience.
 SILENT_S = 2.0
@@ -70,7 +70,7 @@ class Circumstances:
     unheard: str = ''
 
 
-def judge(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
+def judge(circumstances: Circumstances, counts: StatisticsSnapshot) -> tuple[bytes, str]:
     """Return the level and the sentence: all is well, or why nothing or little is published."""
     if circumstances.building and circumstances.state != 'active':
         return DiagnosticStatus.WARN, circumstances.building
@@ -96,7 +96,7 @@ def judge(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
     return DiagnosticStatus.OK, f'publishing at {counts.output_hz:.1f} Hz'
 
 
-def _why_silent(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, str]:
+def _why_silent(circumstances: Circumstances, counts: StatisticsSnapshot) -> tuple[bytes, str]:
     if counts.recently_bad:
         return DiagnosticStatus.ERROR, f'{SILENCE}: {counts.last_bad}'
     if circumstances.obstacle:
@@ -113,7 +113,7 @@ def _why_silent(circumstances: Circumstances, counts: Snapshot) -> tuple[bytes, 
     )
 
 
-def loss_sentence(topic: str, counts: Snapshot) -> str:
+def loss_sentence(topic: str, counts: StatisticsSnapshot) -> str:
     """Return what is known about images that never arrive, and what to do."""
     lost = f'{counts.recently_lost:.0%} of the images on {topic} are lost on their way'
     if 0 < counts.image_bytes < LARGE_BYTES:
@@ -127,7 +127,9 @@ def loss_sentence(topic: str, counts: Snapshot) -> str:
     )
 
 
-def to_status(name: str, circumstances: Circumstances, counts: Snapshot) -> DiagnosticStatus:
+def to_status(
+    name: str, circumstances: Circumstances, counts: StatisticsSnapshot
+) -> DiagnosticStatus:
     """
     Return the status of a camera.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from keypoint_perception.ros.cdr import read_compressed_image, read_image
 from keypoint_perception.ros.installation import DDS_PROFILE, shipped_file
-from keypoint_perception.ros.perception.node_statistics import Health
+from keypoint_perception.ros.perception.node_statistics import NodeStatistics
 from keypoint_perception.ros.qos_overrides import POLICIES
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode
@@ -51,7 +51,7 @@ class ImageInput:
         base: str,
         transport: str,
         receive: Callable[[bytes], None],
-        health: Health,
+        health: NodeStatistics,
     ) -> None:
         self._node = node
         self._base = base

@@ -42,7 +42,7 @@ class Times(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class StatisticsSnapshot:
     """
     The counts at one moment.
 
@@ -102,7 +102,7 @@ class Recent:
         return [value for _, value in self.samples]
 
 
-class Health:
+class NodeStatistics:
     """Counts, from both threads of the node."""
 
     def __init__(self) -> None:
@@ -190,14 +190,14 @@ class Health:
         lost = sum(self._recent['lost'].values(now))
         return lost / max(1, lost + received)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> StatisticsSnapshot:
         """Return the counts as they are now."""
         with self._lock:
             now = time.monotonic()
             recent = {name: values.values(now) for name, values in self._recent.items()}
             seconds = max(1.0, min(WINDOW_S, now - self._started))
             received = len(recent['received'])
-            return Snapshot(
+            return StatisticsSnapshot(
                 **{name: self._counts[name] for name in COUNTS},
                 bad=dict(self._bad),
                 last_bad=self._last_bad,

@@ -16,7 +16,7 @@ from keypoint_perception.ros.perception.diagnostics import (
     to_status,
 )
 from keypoint_perception.ros.perception.image_input import LOST_SHARE
-from keypoint_perception.ros.perception.node_statistics import Health, Snapshot
+from keypoint_perception.ros.perception.node_statistics import NodeStatistics, StatisticsSnapshot
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
@@ -50,11 +50,11 @@ class Reporter:
             if circumstances.state == 'active' and not circumstances.unheard:
                 self._say_what_is_wrong(circumstances, counts, silence_timeout)
         if not cameras:
-            array.status.append(to_status(name, common, Health().snapshot()))
+            array.status.append(to_status(name, common, NodeStatistics().snapshot()))
         self._publisher.publish(array)
 
     def _say_what_is_wrong(
-        self, circumstances: Circumstances, counts: Snapshot, silence_timeout: float
+        self, circumstances: Circumstances, counts: StatisticsSnapshot, silence_timeout: float
     ) -> None:
         camera = circumstances.camera
         silent = counts.silent_s > max(SILENT_S, silence_timeout)

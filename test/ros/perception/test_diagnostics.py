@@ -10,7 +10,7 @@ pytest.importorskip('diagnostic_msgs', reason='diagnostic_msgs is not installed'
 from diagnostic_msgs.msg import DiagnosticStatus
 from keypoint_perception.ros.perception import node_statistics as health_module
 from keypoint_perception.ros.perception.diagnostics import Circumstances, judge, to_status
-from keypoint_perception.ros.perception.node_statistics import Health, percentiles, Times
+from keypoint_perception.ros.perception.node_statistics import NodeStatistics, percentiles, Times
 
 ACTIVE = Circumstances(state='active', topic='/cam/image', publishers=1)
 
@@ -31,7 +31,7 @@ def clock(monkeypatch):
 
 
 def test_rates_speak_of_the_last_seconds(clock):
-    health = Health()
+    health = NodeStatistics()
     for _ in range(100):
         clock.now += 0.1
         health.received(921_648)
@@ -54,7 +54,7 @@ def test_percentiles_leave_out_what_is_unknown():
 
 
 def test_notes_are_counted_beside_bad_images(clock):
-    health = Health()
+    health = NodeStatistics()
     health.published(Times())
     assert health.noted('no depth', 'no depth for 3 s')
     assert not health.noted('no depth', 'no depth for 4 s')
@@ -71,7 +71,7 @@ def test_notes_are_counted_beside_bad_images(clock):
 
 
 def test_a_jump_back_forgets_ages_and_no_more(clock):
-    health = Health()
+    health = NodeStatistics()
     health.received(1, age_ms=9.0)
     health.published(Times(latency=4.0, engine=2.0))
     health.jumped_back()
@@ -84,7 +84,7 @@ def test_a_jump_back_forgets_ages_and_no_more(clock):
 
 
 def test_each_kind_of_complaint_is_new_once():
-    health = Health()
+    health = NodeStatistics()
     assert health.refused('step', 'a step of 5 bytes')
     assert not health.refused('step', 'a step of 6 bytes')
     assert health.refused('step', 'an image holds 6 bytes')
@@ -94,7 +94,7 @@ def test_each_kind_of_complaint_is_new_once():
 
 
 def test_ever_new_complaints_do_not_fill_the_log():
-    health = Health()
+    health = NodeStatistics()
     new = [health.refused('encoding', f'encoding {"x" * i!r}') for i in range(500)]
     assert sum(new) == health_module.MAX_COMPLAINTS
     assert health.snapshot().bad == {'encoding': 500}
@@ -102,20 +102,20 @@ def test_ever_new_complaints_do_not_fill_the_log():
 
 def test_model_that_is_not_loaded_comes_first(clock):
     circumstances = Circumstances(state='unconfigured', not_loaded='model not loaded: x')
-    assert judge(circumstances, Health().snapshot()) == (
+    assert judge(circumstances, NodeStatistics().snapshot()) == (
         DiagnosticStatus.ERROR,
         'model not loaded: x',
     )
 
 
 def test_waiting_for_a_manager_is_no_fault(clock):
-    level, sentence = judge(Circumstances(state='inactive'), Health().snapshot())
+    level, sentence = judge(Circumstances(state='inactive'), NodeStatistics().snapshot())
     assert level == DiagnosticStatus.OK
     assert sentence == 'inactive: waiting for a lifecycle manager'
 
 
 def test_nobody_listening_is_no_fault(clock):
-    health = Health()
+    health = NodeStatistics()
     clock.now += 100
     idle = Circumstances(state='active', unheard='/node/keypoints')
     assert judge(idle, health.snapshot()) == (
@@ -125,7 +125,7 @@ def test_nobody_listening_is_no_fault(clock):
 
 
 def test_first_seconds_are_no_silence(clock):
-    health = Health()
+    health = NodeStatistics()
     clock.now += 1
     assert judge(ACTIVE, health.snapshot())[0] == DiagnosticStatus.OK
 
@@ -136,7 +136,7 @@ def silent(clock, health):
 
 
 def test_silence_by_bad_images(clock):
-    health = Health()
+    health = NodeStatistics()
     health.refused('encoding', "Encoding 'x' is not supported.")
     level, sentence = silent(clock, health)
     assert level == DiagnosticStatus.ERROR
@@ -144,7 +144,7 @@ def test_silence_by_bad_images(clock):
 
 
 def test_silence_by_a_busy_engine(clock):
-    health = Health()
+    health = NodeStatistics()
     health.received(921_648)
     clock.now += 3
     busy = replace(ACTIVE, busy_s=2.6)
@@ -154,7 +154,7 @@ def test_silence_by_a_busy_engine(clock):
 
 
 def test_an_engine_at_rest_is_not_blamed(clock):
-    health = Health()
+    health = NodeStatistics()
     health.received(921_648)
     assert 'but no image for 3 s' in silent(clock, health)[1]
 
@@ -162,17 +162,23 @@ def test_an_engine_at_rest_is_not_blamed(clock):
 def test_an_engine_that_is_not_at_work_comes_before_silence(clock):
     clock.now += 100
     broken = replace(ACTIVE, fault='the engine hangs.', unheard='/x')
-    assert judge(broken, Health().snapshot()) == (DiagnosticStatus.ERROR, 'the engine hangs.')
+    assert judge(broken, NodeStatistics().snapshot()) == (
+        DiagnosticStatus.ERROR,
+        'the engine hangs.',
+    )
 
 
 def test_rest_that_was_asked_for_is_no_fault(clock):
     clock.now += 100
     resting = replace(ACTIVE, disabled=True, unheard='/x')
-    assert judge(resting, Health().snapshot()) == (DiagnosticStatus.OK, 'disabled by ~/enable')
+    assert judge(resting, NodeStatistics().snapshot()) == (
+        DiagnosticStatus.OK,
+        'disabled by ~/enable',
+    )
 
 
 def test_silence_without_images(clock):
-    _, sentence = silent(clock, Health())
+    _, sentence = silent(clock, NodeStatistics())
     assert '1 publisher(s) on /cam/image, but no image for 3 s' in sentence
     assert 'fastdds_large_images.xml' in sentence
 
@@ -183,7 +189,7 @@ def test_losses_are_explained(clock, monkeypatch, own):
         monkeypatch.delenv(name, raising=False)
     if own:
         monkeypatch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', own)
-    health = Health()
+    health = NodeStatistics()
     for _ in range(20):
         health.received(921_648)
         health.published(Times())
@@ -202,7 +208,7 @@ def test_losses_are_explained(clock, monkeypatch, own):
 
 
 def test_losses_of_small_images_are_not_blamed_on_shared_memory(clock):
-    health = Health()
+    health = NodeStatistics()
     health.received(30_000)
     health.published(Times())
     health.lost(1)
@@ -214,7 +220,7 @@ def test_losses_of_small_images_are_not_blamed_on_shared_memory(clock):
 
 
 def test_message_has_level_sentence_and_values(clock):
-    health = Health()
+    health = NodeStatistics()
     health.refused('no pixels', 'An image has no pixels.')
     health.dropped()
     status = to_status('/arm/node', ACTIVE, health.snapshot())
@@ -228,5 +234,5 @@ def test_message_has_level_sentence_and_values(clock):
 
 def test_status_of_one_of_several_cameras_has_its_name():
     circumstances = Circumstances(state='active', camera='left')
-    status = to_status('/arm/node', circumstances, Health().snapshot())
+    status = to_status('/arm/node', circumstances, NodeStatistics().snapshot())
     assert status.name == '/arm/node: left keypoints'
