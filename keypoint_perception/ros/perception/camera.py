@@ -16,7 +16,11 @@ from keypoint_perception.ros.messages import serialise_point_cloud, to_header, t
 from keypoint_perception.ros.perception.geometry_input import geometry_topics, GeometryInput
 from keypoint_perception.ros.perception.image_input import image_topic, ImageInput
 from keypoint_perception.ros.perception.node_statistics import NodeStatistics, Times, UNKNOWN
-from keypoint_perception.ros.perception.point_locator import Geometry, GeometrySettings, Located
+from keypoint_perception.ros.perception.point_locator import (
+    GeometrySettings,
+    LocatedPoints,
+    PointLocator,
+)
 import numpy as np
 from rclpy.event_handler import PublisherEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
@@ -93,7 +97,7 @@ class Camera:
             self._markers = self._publisher(MarkerArray, 'markers', OVERLAY_QOS)
         self._geometry_topics = geometry_topics(node, self.source) if geometry.calibrated else {}
         self._geometry_input: GeometryInput | None = None
-        self.geometry = Geometry(geometry, self._geometry_topics, self.note)
+        self.geometry = PointLocator(geometry, self._geometry_topics, self.note)
 
     def _publisher(self, kind: type, name: str, qos: QoSProfile) -> LifecyclePublisher:
         """Return a publisher whose listeners wake the camera."""
@@ -242,7 +246,9 @@ class Camera:
         if self._markers is not None and self._markers.get_subscription_count():
             self._publish_markers(image_header, keypoints, landmarks, model)
 
-    def _publish_markers(self, header, keypoints: Located, landmarks: Located, model) -> None:
+    def _publish_markers(
+        self, header, keypoints: LocatedPoints, landmarks: LocatedPoints, model
+    ) -> None:
         from keypoint_perception.ros.markers import to_markers
 
         both = [np.column_stack([p.xyz, p.points[:, 2]]) for p in (keypoints, landmarks)]
@@ -294,5 +300,5 @@ class Camera:
             self._node.destroy_lifecycle_publisher(publisher)
 
 
-def _serialised(header: ImageHeader, points: Located) -> bytes:
+def _serialised(header: ImageHeader, points: LocatedPoints) -> bytes:
     return serialise_point_cloud(header, points.points, points.xyz, points.velocities)

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo
 HEADER_BYTES = 4 + 8 + 4
 
 
-class Calibration:
+class LatestCameraInfo:
     """
     The calibration of one camera.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from keypoint_perception.geometry.point_filter import FilterSettings
 from keypoint_perception.ros.perception.node_parameters import NodeParameters
-from keypoint_perception.ros.perception.point_locator import Geometry, GeometrySettings
+from keypoint_perception.ros.perception.point_locator import GeometrySettings, PointLocator
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -28,7 +28,9 @@ class GeometryInput:
     :param topics: as of :func:`geometry_topics`
     """
 
-    def __init__(self, node: LifecycleNode, topics: dict[str, str], geometry: Geometry) -> None:
+    def __init__(
+        self, node: LifecycleNode, topics: dict[str, str], geometry: PointLocator
+    ) -> None:
         self._node = node
         self._geometry = geometry
         self._topic = topics['camera_info']

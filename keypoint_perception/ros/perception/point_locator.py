@@ -23,7 +23,7 @@ from keypoint_perception.geometry.depth import check_registered, depth_at, Depth
 from keypoint_perception.geometry.lifting import moved, to_space
 from keypoint_perception.geometry.point_filter import FilterSettings, PointFilter
 from keypoint_perception.ros.cdr import ImageHeader, read_image
-from keypoint_perception.ros.perception.camera_info import Calibration
+from keypoint_perception.ros.perception.camera_info import LatestCameraInfo
 import numpy as np
 
 # How long something may be missing before it is said: at the start not everything comes at once.
@@ -58,7 +58,7 @@ class GeometrySettings:
         return self.depth or self.undistort
 
 
-class Located(NamedTuple):
+class LocatedPoints(NamedTuple):
     """
     Points as they are published.
 
@@ -75,12 +75,12 @@ class Located(NamedTuple):
     xyz: np.ndarray | None = None
     velocities: np.ndarray | None = None
 
-    def rows(self, which: slice) -> Located:
+    def rows(self, which: slice) -> LocatedPoints:
         """Return some of the points."""
-        return Located(*(None if values is None else values[which] for values in self))
+        return LocatedPoints(*(None if values is None else values[which] for values in self))
 
 
-class Geometry:
+class PointLocator:
     """
     Locates the points of one camera's images.
 
@@ -102,7 +102,7 @@ class Geometry:
         self.settings = settings
         self._topics = topics
         self._note = note
-        self._calibration = Calibration()
+        self._calibration = LatestCameraInfo()
         self._depths = DepthBuffer()
         self._patience = {name: Patience(clock) for name in topics}
         self._model: CameraModel | None = None
@@ -139,7 +139,7 @@ class Geometry:
 
     def locate(
         self, header: ImageHeader, image_hw: tuple[int, int], points: np.ndarray
-    ) -> Located:
+    ) -> LocatedPoints:
         """
         Return where points of an image are.
 
@@ -147,7 +147,7 @@ class Geometry:
         """
         settings, filtering = self.settings, self.settings.filter.kind != 'none'
         if not (settings.calibrated or filtering):
-            return Located(points, points)
+            return LocatedPoints(points, points)
         model = self._usable_model(image_hw) if settings.calibrated else None
         z = self._distances(header, image_hw, points, model) if settings.depth else None
         uv, velocity_uv, velocity_z = points[:, :2].astype(np.float64), None, None
@@ -159,7 +159,7 @@ class Geometry:
             uv, velocity_uv = moved(model and model.rectify, uv, velocity_uv)
             shown = np.column_stack([uv, points[:, 2]]).astype(np.float32)
         speeds = [v for v in (velocity_uv, velocity_xyz) if v is not None]
-        return Located(shown, seen, xyz, np.hstack(speeds) if speeds else None)
+        return LocatedPoints(shown, seen, xyz, np.hstack(speeds) if speeds else None)
 
     def _usable_model(self, image_hw: tuple[int, int]) -> CameraModel | None:
         """Return the calibration, if there is one and it is of images like this."""

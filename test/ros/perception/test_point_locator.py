@@ -11,7 +11,11 @@ import cv2
 from keypoint_perception.geometry.camera_model import CameraModel
 from keypoint_perception.geometry.point_filter import FilterSettings
 from keypoint_perception.ros.cdr import ImageHeader
-from keypoint_perception.ros.perception.point_locator import Geometry, GeometrySettings, PATIENCE_S
+from keypoint_perception.ros.perception.point_locator import (
+    GeometrySettings,
+    PATIENCE_S,
+    PointLocator,
+)
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image
@@ -74,7 +78,7 @@ def make(told):
 
     def geometry(*messages, **settings):
         settings = GeometrySettings(**{'depth': True} | settings)
-        made = Geometry(settings, TOPICS, told.note, clock=lambda: told.now)
+        made = PointLocator(settings, TOPICS, told.note, clock=lambda: told.now)
         for message in messages:
             put = made.put_camera_info if b'plumb_bob' in message else made.put_depth
             put(message)
@@ -338,6 +342,6 @@ def test_other_points_begin_anew(make):
 def test_rows():
     geometry = GeometrySettings()
     assert not geometry.calibrated
-    located = Geometry(geometry, TOPICS, print).locate(at(0), HW, POINTS).rows(slice(1, 2))
+    located = PointLocator(geometry, TOPICS, print).locate(at(0), HW, POINTS).rows(slice(1, 2))
     np.testing.assert_array_equal(located.points, POINTS[1:])
     assert located.xyz is None
