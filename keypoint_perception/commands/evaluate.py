@@ -105,7 +105,7 @@ def _run(source, topic, estimator, video):
 
 def _score(model, track, labels, path, estimator) -> dict:
     """Return the figures that need labels."""
-    from keypoint_perception.evaluation.naming import score_named
+    from keypoint_perception.evaluation.landmark_report import score_named
     from keypoint_perception.evaluation.scores import score_labels
     from keypoint_perception.frames.annotations import match_labels
     from keypoint_perception.landmarks import read_landmarks

@@ -29,7 +29,7 @@ def landmarks(
     threads: Threads = 0,
 ) -> None:
     """Name points: fit them to a few labelled frames and export them with the model."""
-    from keypoint_perception.evaluation.naming import name_points
+    from keypoint_perception.evaluation.landmark_report import name_points
     from keypoint_perception.evaluation.tables import landmark_table
     from keypoint_perception.frames.annotations import read_annotations
     from keypoint_perception.inference.engine import load_engine
