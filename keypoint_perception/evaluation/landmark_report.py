@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keypoint_perception.errors import SourceError
 from keypoint_perception.evaluation.detections import Track
-from keypoint_perception.evaluation.landmarks import (
+from keypoint_perception.evaluation.landmark_fit import (
     fit_landmarks,
     LandmarkScore,
     LEAST_EXPLAINED,

@@ -1,6 +1,6 @@
 """Named points from a handful of labelled frames."""
 
-from keypoint_perception.evaluation.landmarks import (
+from keypoint_perception.evaluation.landmark_fit import (
     are_copies,
     fit_landmarks,
     fit_maps,
