@@ -108,7 +108,7 @@ def _score(model, track, labels, path, estimator) -> dict:
     from keypoint_perception.evaluation.landmark_report import score_named
     from keypoint_perception.evaluation.scores import score_labels
     from keypoint_perception.frames.annotations import match_labels
-    from keypoint_perception.landmarks import read_landmarks
+    from keypoint_perception.landmark_map import read_landmarks
 
     track = track.in_stamp_order()
     uv = match_labels(labels, track.stamps_ns, track.image_hw, path=path)

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from keypoint_perception.evaluation.regression import explained_share, spread_percent
-from keypoint_perception.landmarks import Landmarks
+from keypoint_perception.landmark_map import Landmarks
 import numpy as np
 
 GAMMAS = (0.0, 1.0, 2.0)

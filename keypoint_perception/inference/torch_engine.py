@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.landmarks import read_landmarks
+from keypoint_perception.landmark_map import read_landmarks
 from keypoint_perception.manifest import Manifest
 import numpy as np
 

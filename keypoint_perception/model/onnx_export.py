@@ -15,7 +15,7 @@ from pathlib import Path
 import warnings
 
 from keypoint_perception.errors import EngineError, ModelError
-from keypoint_perception.landmarks import Landmarks, LANDMARKS_NAME, write_landmarks
+from keypoint_perception.landmark_map import Landmarks, LANDMARKS_NAME, write_landmarks
 from keypoint_perception.manifest import (
     file_digest,
     Manifest,

@@ -20,7 +20,7 @@ from pathlib import Path
 import tempfile
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.landmarks import Landmarks
+from keypoint_perception.landmark_map import Landmarks
 from keypoint_perception.model.network import Keypointer
 from keypoint_perception.model.onnx_export import write_onnx
 import numpy as np

@@ -4,7 +4,7 @@ from dataclasses import replace
 import logging
 
 from keypoint_perception.errors import EngineError, ModelError
-from keypoint_perception.landmarks import Landmarks, LANDMARKS_NAME, write_landmarks
+from keypoint_perception.landmark_map import Landmarks, LANDMARKS_NAME, write_landmarks
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model import onnx_export
 from keypoint_perception.model.checkpoint import save_checkpoint

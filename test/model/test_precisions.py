@@ -3,7 +3,7 @@
 import logging
 
 from keypoint_perception.errors import EngineError, ModelError
-from keypoint_perception.landmarks import Landmarks
+from keypoint_perception.landmark_map import Landmarks
 from keypoint_perception.manifest import file_digest, onnx_file, read_manifest
 from keypoint_perception.model import onnx_export, precisions
 from keypoint_perception.model.checkpoint import load_checkpoint, save_checkpoint

@@ -3,7 +3,7 @@
 import json
 
 from keypoint_perception.errors import ModelError
-from keypoint_perception.landmarks import (
+from keypoint_perception.landmark_map import (
     Landmarks,
     LANDMARKS_NAME,
     read_landmarks,
