@@ -51,7 +51,7 @@ def detect(
     written = {'--out': out, '--video': video, '--bag': new_bag, '--landmarks': landmarks}
     check_outputs(written, {'the recording': source})
     from keypoint_perception.evaluation.detections import detect_frames, Detection, Track
-    from keypoint_perception.evaluation.video import OverlayVideos
+    from keypoint_perception.evaluation.overlay_video import OverlayVideos
     from keypoint_perception.frames.annotations import KeypointWriter
     from keypoint_perception.frames.keypoint_bag import keypoint_topic, KeypointBag
     from keypoint_perception.frames.source import count_frames, read_frames

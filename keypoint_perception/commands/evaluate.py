@@ -86,8 +86,8 @@ def _run(source, topic, estimator, video):
 
     from keypoint_perception.evaluation.detections import detect_frames
     from keypoint_perception.evaluation.film import Film
+    from keypoint_perception.evaluation.overlay_video import OverlayVideo
     from keypoint_perception.evaluation.recording import Recording
-    from keypoint_perception.evaluation.video import OverlayVideo
     from keypoint_perception.frames.source import count_frames, read_frames
 
     topics = [] if topic is None else [topic]

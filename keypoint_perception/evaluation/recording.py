@@ -20,8 +20,8 @@ from keypoint_perception.evaluation.label_free import (
     still_jitter,
 )
 from keypoint_perception.evaluation.light import light_error
+from keypoint_perception.evaluation.overlay_video import OverlayVideo
 from keypoint_perception.evaluation.pixel_motion import PixelMotion
-from keypoint_perception.evaluation.video import OverlayVideo
 import numpy as np
 
 Item = TypeVar('Item')
