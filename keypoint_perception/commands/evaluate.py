@@ -10,7 +10,7 @@ from keypoint_perception.commands.options import (
     EngineName,
     Model,
     Precision,
-    Recording,
+    RecordingMeasurements,
     Threads,
     Video,
 )
@@ -22,7 +22,7 @@ import typer
 
 def evaluate(
     model: Model,
-    source: Recording,
+    source: RecordingMeasurements,
     out: Annotated[Path, typer.Option(help='JSON report to write; a page goes beside it.')],
     topic: Annotated[
         str | None, typer.Option(help='Image topic; may be left out where there is one.')
@@ -87,12 +87,12 @@ def _run(source, topic, estimator, video):
     from keypoint_perception.evaluation.detections import detect_frames
     from keypoint_perception.evaluation.film import Film
     from keypoint_perception.evaluation.overlay_video import OverlayVideo
-    from keypoint_perception.evaluation.recording import Recording
+    from keypoint_perception.evaluation.recording_measurements import RecordingMeasurements
     from keypoint_perception.frames.source import count_frames, read_frames
 
     topics = [] if topic is None else [topic]
     total = count_frames([source], topics)
-    recording = Recording(film=Film(total, skeleton=estimator.skeleton))
+    recording = RecordingMeasurements(film=Film(total, skeleton=estimator.skeleton))
     overlay = None if video is None else OverlayVideo(video, skeleton=estimator.skeleton)
     with nullcontext() if overlay is None else overlay:
         detections = detect_frames(read_frames([source], topics), estimator.estimate_batch)

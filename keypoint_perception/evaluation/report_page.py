@@ -25,12 +25,12 @@ from keypoint_perception.evaluation.page import (
     table,
     tiles,
 )
-from keypoint_perception.evaluation.recording import Recording
+from keypoint_perception.evaluation.recording_measurements import RecordingMeasurements
 from keypoint_perception.evaluation.training_page import read_run, run_parts
 import numpy as np
 
 
-def report_page(values: dict, recording: Recording, model_dir: Path) -> str:
+def report_page(values: dict, recording: RecordingMeasurements, model_dir: Path) -> str:
     """
     Return the page of an evaluation.
 
@@ -107,7 +107,7 @@ def _headline(values: dict) -> dict[str, str]:
     }
 
 
-def _overlay(recording: Recording) -> str:
+def _overlay(recording: RecordingMeasurements) -> str:
     film = recording.film.encode()
     if film is not None:
         source = data_uri(*film)
@@ -123,7 +123,7 @@ def _overlay(recording: Recording) -> str:
     return figure(picture(tile_pictures(stills, 2), 'keypoints on frames'), caption)
 
 
-def _cards(values: dict, recording: Recording, names: tuple[str, ...]) -> str:
+def _cards(values: dict, recording: RecordingMeasurements, names: tuple[str, ...]) -> str:
     """Return a card for each keypoint: its crops, its figures, and what is wrong with it."""
     free = {entry['name']: entry for entry in values['label_free']['keypoints']}
     duplicates = {later for _, later in values['label_free']['duplicate_pairs']}
@@ -149,14 +149,14 @@ def _cards(values: dict, recording: Recording, names: tuple[str, ...]) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _tracks(recording: Recording, names: tuple[str, ...]) -> str:
+def _tracks(recording: RecordingMeasurements, names: tuple[str, ...]) -> str:
     track = recording.track.in_stamp_order()
     share = 100 * (track.keypoints[..., :2] + 0.5) / track.image_hw[:, None, ::-1]
     seconds = (track.stamps_ns - track.stamps_ns[0]) / 1e9
     return track_charts(seconds, share, names, find_episodes(track.stamps_ns))
 
 
-def _confidence(recording: Recording, names: tuple[str, ...]) -> str:
+def _confidence(recording: RecordingMeasurements, names: tuple[str, ...]) -> str:
     track = recording.track.in_stamp_order()
     values = thin(track.keypoints[..., 2]).T  # (K, T)
     grey = np.clip(255 * values, 0, 255).astype(np.uint8)

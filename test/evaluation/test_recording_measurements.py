@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from keypoint_perception.evaluation.detections import detect_frames, Track
-from keypoint_perception.evaluation.recording import FairSample, Recording
+from keypoint_perception.evaluation.recording_measurements import FairSample, RecordingMeasurements
 import numpy as np
 import pytest
 
@@ -101,7 +101,7 @@ def test_short_recording_is_sampled_whole():
 
 
 def test_measures_of_a_recording():
-    recording = Recording()
+    recording = RecordingMeasurements()
     recording.gather(detect_frames([frame(i) for i in range(30)], brightest))
     measures = recording.label_free(lambda images: np.stack(brightest(images)), ('spot', 'corner'))
     spot, corner = measures['keypoints']

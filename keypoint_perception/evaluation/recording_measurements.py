@@ -48,7 +48,7 @@ class FairSample(Generic[Item]):
 
 
 @dataclass
-class Recording:
+class RecordingMeasurements:
     """What is kept of a recording: no images but samples, small crops and a short film."""
 
     track: Track = field(default_factory=Track)
