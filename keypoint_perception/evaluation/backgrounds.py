@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import cv2
 from keypoint_perception.evaluation.episodes import find_episodes
-from keypoint_perception.evaluation.equivariance import Detector
+from keypoint_perception.evaluation.equivariance_error import Detector
 from keypoint_perception.evaluation.spread import spread_evenly
 from keypoint_perception.keypoints import diagonal_px
 import numpy as np

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keypoint_perception.evaluation.equivariance import Detector
+from keypoint_perception.evaluation.equivariance_error import Detector
 from keypoint_perception.keypoints import diagonal_px
 import numpy as np
 

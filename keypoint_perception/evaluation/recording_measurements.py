@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from keypoint_perception.evaluation.backgrounds import background_error, shrink
 from keypoint_perception.evaluation.detections import Detection, Track
-from keypoint_perception.evaluation.equivariance import Detector, equivariance_error
+from keypoint_perception.evaluation.equivariance_error import Detector, equivariance_error
 from keypoint_perception.evaluation.film import Film
 from keypoint_perception.evaluation.gallery import Gallery
 from keypoint_perception.evaluation.label_free import (
@@ -76,7 +76,7 @@ class RecordingMeasurements:
         Return the label-free measures of the recording and of each keypoint.
 
         Each is defined where it is computed, in :mod:`keypoint_perception.evaluation.label_free`,
-        :mod:`~keypoint_perception.evaluation.equivariance`,
+        :mod:`~keypoint_perception.evaluation.equivariance_error`,
         :mod:`~keypoint_perception.evaluation.backgrounds` and
         :mod:`~keypoint_perception.evaluation.light`; shares are between 0 and 1.
 

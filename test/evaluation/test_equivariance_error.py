@@ -1,6 +1,6 @@
 """Keypoints must move with the image."""
 
-from keypoint_perception.evaluation.equivariance import (
+from keypoint_perception.evaluation.equivariance_error import (
     draw_warp,
     equivariance_error,
     warp_image,
