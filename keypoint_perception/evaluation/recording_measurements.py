@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from keypoint_perception.evaluation.backgrounds import background_error, shrink
+from keypoint_perception.evaluation.background_error import background_error, shrink
 from keypoint_perception.evaluation.detections import Detection, Track
 from keypoint_perception.evaluation.equivariance_error import Detector, equivariance_error
 from keypoint_perception.evaluation.film import Film
@@ -77,7 +77,7 @@ class RecordingMeasurements:
 
         Each is defined where it is computed, in :mod:`keypoint_perception.evaluation.label_free`,
         :mod:`~keypoint_perception.evaluation.equivariance_error`,
-        :mod:`~keypoint_perception.evaluation.backgrounds` and
+        :mod:`~keypoint_perception.evaluation.background_error` and
         :mod:`~keypoint_perception.evaluation.light`; shares are between 0 and 1.
 
         :param detect: list of B RGB images -> (B, K, 3)

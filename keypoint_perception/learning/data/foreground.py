@@ -1,7 +1,7 @@
 """
 What is in front of the still background, and how keypoints lie on it.
 
-The background is the median of a clip (:mod:`.backgrounds`). A frame is foreground where it
+The background is the median of a clip (:mod:`.background_error`). A frame is foreground where it
 differs from that: more than noise does, fully from some 25 grey levels on.
 """
 

@@ -1,6 +1,6 @@
 """Keypoints that read the background go far on another one; those that read the thing stay."""
 
-from keypoint_perception.evaluation.backgrounds import background_error, LONG_SIDE, shrink
+from keypoint_perception.evaluation.background_error import background_error, LONG_SIDE, shrink
 import numpy as np
 import pytest
 
