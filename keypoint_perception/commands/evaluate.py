@@ -85,14 +85,14 @@ def _run(source, topic, estimator, video):
     from contextlib import nullcontext
 
     from keypoint_perception.evaluation.detections import detect_frames
-    from keypoint_perception.evaluation.film import Film
     from keypoint_perception.evaluation.overlay_video import OverlayVideo
+    from keypoint_perception.evaluation.preview_clip import PreviewClip
     from keypoint_perception.evaluation.recording_measurements import RecordingMeasurements
     from keypoint_perception.frames.source import count_frames, read_frames
 
     topics = [] if topic is None else [topic]
     total = count_frames([source], topics)
-    recording = RecordingMeasurements(film=Film(total, skeleton=estimator.skeleton))
+    recording = RecordingMeasurements(film=PreviewClip(total, skeleton=estimator.skeleton))
     overlay = None if video is None else OverlayVideo(video, skeleton=estimator.skeleton)
     with nullcontext() if overlay is None else overlay:
         detections = detect_frames(read_frames([source], topics), estimator.estimate_batch)

@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 from keypoint_perception.evaluation.background_error import background_error, shrink
 from keypoint_perception.evaluation.detections import Detection, Track
 from keypoint_perception.evaluation.equivariance_error import Detector, equivariance_error
-from keypoint_perception.evaluation.film import Film
 from keypoint_perception.evaluation.gallery import Gallery
 from keypoint_perception.evaluation.label_free import (
     find_dead,
@@ -22,6 +21,7 @@ from keypoint_perception.evaluation.label_free import (
 from keypoint_perception.evaluation.light import light_error
 from keypoint_perception.evaluation.overlay_video import OverlayVideo
 from keypoint_perception.evaluation.pixel_motion import PixelMotion
+from keypoint_perception.evaluation.preview_clip import PreviewClip
 import numpy as np
 
 Item = TypeVar('Item')
@@ -55,7 +55,7 @@ class RecordingMeasurements:
     motion: PixelMotion = field(default_factory=PixelMotion)
     sample: FairSample[np.ndarray] = field(default_factory=lambda: FairSample(16))
     shrunk: FairSample[tuple[int, np.ndarray]] = field(default_factory=lambda: FairSample(240))
-    film: Film = field(default_factory=Film)
+    film: PreviewClip = field(default_factory=PreviewClip)
     gallery: Gallery = field(default_factory=Gallery)
 
     def gather(self, detections: Iterable[Detection], video: OverlayVideo | None = None) -> None:

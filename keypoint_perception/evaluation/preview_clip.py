@@ -30,7 +30,7 @@ _TRAIL_FRAMES = 12
 _STILLS = 6
 
 
-class Film:
+class PreviewClip:
     """
     Scenes from a recording with their keypoints.
 

@@ -1,8 +1,8 @@
 """A short film of the recording, and crops of what each keypoint follows."""
 
 import cv2
-from keypoint_perception.evaluation.film import Film
 from keypoint_perception.evaluation.gallery import crop, CROP_PX, Gallery
+from keypoint_perception.evaluation.preview_clip import PreviewClip
 import numpy as np
 import pytest
 
@@ -14,7 +14,7 @@ def grey(value):
 
 
 def test_scenes_are_spread_over_the_recording():
-    film = Film(total=1000)
+    film = PreviewClip(total=1000)
     for i in range(1000):
         film.add(i * 10**8, grey(i % 250), POINT)
     assert len(film._stamps_ns) == 120
@@ -25,7 +25,7 @@ def test_scenes_are_spread_over_the_recording():
 
 @pytest.mark.parametrize('total', [None, 7])
 def test_a_short_recording_is_shown_whole(total, tmp_path):
-    film = Film(total=total)
+    film = PreviewClip(total=total)
     for i in range(7):
         film.add(i * 10**8, grey(30 * i), POINT)
     data, kind = film.encode()
@@ -44,8 +44,8 @@ def test_a_short_recording_is_shown_whole(total, tmp_path):
 
 
 def test_without_frames_there_is_no_film():
-    assert Film().encode() is None
-    assert Film().stills() == []
+    assert PreviewClip().encode() is None
+    assert PreviewClip().stills() == []
 
 
 def test_crop_has_the_point_in_its_middle():
