@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from keypoint_perception.evaluation.background_error import background_error, shrink
 from keypoint_perception.evaluation.detections import Detection, Track
 from keypoint_perception.evaluation.equivariance_error import Detector, equivariance_error
-from keypoint_perception.evaluation.gallery import Gallery
+from keypoint_perception.evaluation.keypoint_crops import KeypointCrops
 from keypoint_perception.evaluation.label_free import (
     find_dead,
     find_duplicates,
@@ -56,7 +56,7 @@ class RecordingMeasurements:
     sample: FairSample[np.ndarray] = field(default_factory=lambda: FairSample(16))
     shrunk: FairSample[tuple[int, np.ndarray]] = field(default_factory=lambda: FairSample(240))
     film: PreviewClip = field(default_factory=PreviewClip)
-    gallery: Gallery = field(default_factory=Gallery)
+    gallery: KeypointCrops = field(default_factory=KeypointCrops)
 
     def gather(self, detections: Iterable[Detection], video: OverlayVideo | None = None) -> None:
         """Take in frames with their keypoints, and show them on the video."""

@@ -1,7 +1,7 @@
 """A short film of the recording, and crops of what each keypoint follows."""
 
 import cv2
-from keypoint_perception.evaluation.gallery import crop, CROP_PX, Gallery
+from keypoint_perception.evaluation.keypoint_crops import crop, CROP_PX, KeypointCrops
 from keypoint_perception.evaluation.preview_clip import PreviewClip
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_crop_has_the_point_in_its_middle():
 
 
 def test_gallery_is_spread_over_a_recording_of_unknown_length():
-    gallery = Gallery(frames=4)
+    gallery = KeypointCrops(frames=4)
     for i in range(100):
         points = np.array([[20.0, 15.0, 1.0], [np.nan, np.nan, 0.0]])
         gallery.add(grey(2 * i), points)

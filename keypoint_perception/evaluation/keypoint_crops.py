@@ -13,7 +13,7 @@ _COLUMNS = 4
 REACH = 0.11
 
 
-class Gallery:
+class KeypointCrops:
     """
     Crops around every keypoint, from frames spread evenly over a recording of unknown length.
 
