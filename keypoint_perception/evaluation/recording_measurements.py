@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from keypoint_perception.evaluation.background_error import background_error, shrink
 from keypoint_perception.evaluation.detections import Detection, Track
 from keypoint_perception.evaluation.equivariance_error import Detector, equivariance_error
+from keypoint_perception.evaluation.illumination_error import illumination_error
 from keypoint_perception.evaluation.keypoint_crops import KeypointCrops
 from keypoint_perception.evaluation.label_free import (
     find_dead,
@@ -18,7 +19,6 @@ from keypoint_perception.evaluation.label_free import (
     static_share,
     still_jitter,
 )
-from keypoint_perception.evaluation.light import light_error
 from keypoint_perception.evaluation.overlay_video import OverlayVideo
 from keypoint_perception.evaluation.pixel_motion import PixelMotion
 from keypoint_perception.evaluation.preview_clip import PreviewClip
@@ -78,7 +78,7 @@ class RecordingMeasurements:
         Each is defined where it is computed, in :mod:`keypoint_perception.evaluation.label_free`,
         :mod:`~keypoint_perception.evaluation.equivariance_error`,
         :mod:`~keypoint_perception.evaluation.background_error` and
-        :mod:`~keypoint_perception.evaluation.light`; shares are between 0 and 1.
+        :mod:`~keypoint_perception.evaluation.illumination_error`; shares are between 0 and 1.
 
         :param detect: list of B RGB images -> (B, K, 3)
         :param names: K names
@@ -101,7 +101,7 @@ class RecordingMeasurements:
             'equivariance_pairs': equivariance.pairs,
             'background_error_percent': background.percent,
             'background_pairs': background.pairs,
-            'light_error_percent': light_error(detect, self.sample.items),
+            'light_error_percent': illumination_error(detect, self.sample.items),
             'duplicate_pairs': [[names[i], names[j]] for i, j in pairs],
             'dead_keypoints': [names[k] for k in dead],
             'static_keypoints': [names[k] for k in unmoved],

@@ -1,6 +1,11 @@
 """Keypoints that go by brightness go far in another light; those that go by shape stay."""
 
-from keypoint_perception.evaluation.light import BALANCE, EXPOSURE, light, light_error
+from keypoint_perception.evaluation.illumination_error import (
+    BALANCE,
+    EXPOSURE,
+    illumination_error,
+    light,
+)
 import numpy as np
 import pytest
 
@@ -18,7 +23,7 @@ def at_green(images):
 
 
 def test_keypoints_that_do_not_see_light_stay():
-    assert light_error(lambda images: np.ones((len(images), 2, 3)), grey_images()) == 0
+    assert illumination_error(lambda images: np.ones((len(images), 2, 3)), grey_images()) == 0
 
 
 def test_keypoints_that_go_by_brightness_by_hand():
@@ -28,7 +33,7 @@ def test_keypoints_that_go_by_brightness_by_hand():
         seen.append([float(image[0, 0, 1]) for image in images])
         return at_green(images)
 
-    error = light_error(watched, grey_images())
+    error = illumination_error(watched, grey_images())
     assert error == pytest.approx(np.mean([abs(g - s[0]) for s in seen for g in s[1:]]))
     assert all(s[0] == GREY for s in seen)
 
@@ -40,7 +45,7 @@ def test_lights_are_as_strong_as_said():
         seen.extend(images[1:])
         return at_green(images)
 
-    light_error(watched, grey_images(), lights=200)
+    illumination_error(watched, grey_images(), lights=200)
     colours = np.array([image[0, 0] for image in seen]) / GREY
     strongest = EXPOSURE * BALANCE
     assert 1 / strongest - 0.01 <= colours.min() < 1 / strongest + 0.02
@@ -55,4 +60,4 @@ def test_what_is_brighter_than_white_is_white():
 
 
 def test_no_images_have_no_error():
-    assert np.isnan(light_error(at_green, []))
+    assert np.isnan(illumination_error(at_green, []))

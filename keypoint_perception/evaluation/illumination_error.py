@@ -12,7 +12,7 @@ import numpy as np
 EXPOSURE, BALANCE = 1.25, 1.1
 
 
-def light_error(
+def illumination_error(
     detect: Detector, images: Sequence[np.ndarray], *, lights: int = 4, seed: int = 0
 ) -> float:
     """
