@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import cv2
 from keypoint_perception.evaluation.episodes import find_episodes
 from keypoint_perception.evaluation.equivariance_error import Detector
-from keypoint_perception.evaluation.spread import spread_evenly
 from keypoint_perception.keypoints import diagonal_px
+from keypoint_perception.sampling import spread_evenly
 import numpy as np
 
 # Images are compared at this size of their longer side at most, px.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from keypoint_perception.evaluation.page import css_colour, dot
-from keypoint_perception.evaluation.spread import spread_evenly
+from keypoint_perception.sampling import spread_evenly
 import numpy as np
 
 WIDTH, HEIGHT = 720, 220

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 from keypoint_perception.drawing import keypoint_colour, tile_pictures
-from keypoint_perception.evaluation.spread import spread_evenly
+from keypoint_perception.sampling import spread_evenly
 import numpy as np
 
 CROP_PX = 96

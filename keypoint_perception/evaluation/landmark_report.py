@@ -17,9 +17,9 @@ from keypoint_perception.evaluation.landmark_fit import (
     WITHIN_PERCENT,
 )
 from keypoint_perception.evaluation.report import now, without_nan
-from keypoint_perception.evaluation.spread import spread_evenly
 from keypoint_perception.keypoints import diagonal_px, Fit
 from keypoint_perception.landmark_map import Landmarks
+from keypoint_perception.sampling import spread_evenly
 import numpy as np
 
 log = logging.getLogger('keypoint_perception')

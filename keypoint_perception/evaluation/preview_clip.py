@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 import cv2
 from keypoint_perception.drawing import draw_keypoints, Edge
 from keypoint_perception.evaluation.overlay_video import constant_rate_hz
-from keypoint_perception.evaluation.spread import spread_evenly
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
+from keypoint_perception.sampling import spread_evenly
 import numpy as np
 
 # Codec, ending and kind, the first that this OpenCV has.
