@@ -15,7 +15,7 @@ _LEFT, _BOTTOM, _TOP, _RIGHT = 52, 26, 10, 12
 MOST_POINTS = 360
 
 
-class Frame:
+class ChartArea:
     """
     The axes of a chart.
 
@@ -84,7 +84,7 @@ def loss_chart(steps: Sequence[float], losses: Sequence[float]) -> str:
     if len(steps) < 2:
         return ''
     low, high = float(logs.min()), float(logs.max())
-    frame = Frame((steps[0], steps[-1]), (low, high))
+    frame = ChartArea((steps[0], steps[-1]), (low, high))
     curve = f'<path class="curve" d="{frame.path(steps, logs)}"/>'
     x = [(steps[0], f'step {steps[0]:.0f}'), (steps[-1], f'{steps[-1]:.0f}')]
     y = [(v, f'{10**v:.2g}') for v in (low, (low + high) / 2, high)]
@@ -114,7 +114,7 @@ def track_charts(
     charts = []
     for axis, title in enumerate(('u, % of the width', 'v, % of the height, downwards')):
         values = shown[..., axis] * (1 if axis == 0 else -1)
-        frame = Frame((0, len(every) - 1), (0, 100) if axis == 0 else (-100, 0))
+        frame = ChartArea((0, len(every) - 1), (0, 100) if axis == 0 else (-100, 0))
         lines = ''.join(
             f'<path class="track" data-k="{k}" stroke="{css_colour(k)}" '
             f'd="{frame.path(np.arange(len(every)), values[:, k])}"/>'
@@ -144,7 +144,7 @@ def reliability_charts(bins: Sequence[Mapping]) -> str:
         ('Share within 5 % of the diagonal; dashed: calibrated', None, 1.0, True),
     ):
         values = [b['within'] for b in bins] if values is None else values
-        frame = Frame((0, 1), (0, high), size=size)
+        frame = ChartArea((0, 1), (0, high), size=size)
         across, down = frame.at(confidence, values)
         line = f'<path class="curve" d="{frame.path(confidence, values)}"/>'
         if ideal:

@@ -1,7 +1,7 @@
 """The parts of a page."""
 
 from keypoint_perception.evaluation.charts import (
-    Frame,
+    ChartArea,
     loss_chart,
     reliability_charts,
     thin,
@@ -29,7 +29,7 @@ def test_numbers():
 
 
 def test_lines_point_up_and_break_where_nothing_is():
-    frame = Frame((0, 10), (0, 1), size=(164, 136))
+    frame = ChartArea((0, 10), (0, 1), size=(164, 136))
     # 52 + 12 px beside and 10 + 26 px above and below: 100 x 100 px are drawn in
     assert frame.path([0, 5, 10], [0, 0.5, 1]) == 'M52.0 110.0L102.0 60.0L152.0 10.0'
     assert frame.path([0, 5, 10], [0, NAN, 1]) == 'M52.0 110.0M152.0 10.0'
