@@ -16,7 +16,7 @@ are read here. Rules where the name alone does not settle the colour:
   by the second and third pixel of the second row: ``bayer_rggb8`` is its ``BayerBG``.
 
 A picture is made smaller before its colours are made wherever that is the same: RGB, BGR, grey,
-and either with alpha (:attr:`Layout.linear`). It is not for Bayer, whose neighbours are filled in,
+and either with alpha (:attr:`PixelLayout.linear`). It is not for Bayer, whose neighbours are filled in,
 nor for YUV, whose colours are cut off at 0 and 255: these become RGB first.
 """
 
@@ -49,7 +49,7 @@ class Buffers:
         return self._octets[name][:size].view(dtype).reshape(shape)
 
 
-class Layout(NamedTuple):
+class PixelLayout(NamedTuple):
     """
     How the pixels of one encoding lie in memory, and how they become RGB.
 
@@ -78,7 +78,7 @@ class EncodedImage(NamedTuple):
     :param planes: views of the received bytes, (H, W) or (H, W, C), the first in full size
     """
 
-    layout: Layout
+    layout: PixelLayout
     planes: tuple[np.ndarray, ...]
 
     @property
@@ -175,30 +175,33 @@ _bgr_to_rgb = _convert(cv2.COLOR_BGR2RGB)
 _uyvy_to_rgb = _convert(cv2.COLOR_YUV2RGB_UYVY)
 _yuyv_to_rgb = _convert(cv2.COLOR_YUV2RGB_YUY2)
 PACKED = {
-    'rgb8': Layout(3, 'u1', _as_it_is, linear=True),
-    'bgr8': Layout(3, 'u1', _bgr_to_rgb, linear=True),
-    'rgba8': Layout(4, 'u1', _convert(cv2.COLOR_RGBA2RGB), linear=True),
-    'bgra8': Layout(4, 'u1', _convert(cv2.COLOR_BGRA2RGB), linear=True),
-    'mono8': Layout(1, 'u1', _grey_to_rgb, linear=True),
-    'mono16': Layout(1, 'u2', _grey_to_rgb, linear=True, to_8_bits=high_byte),
-    '8UC1': Layout(1, 'u1', _grey_to_rgb, linear=True),
-    '8UC3': Layout(3, 'u1', _bgr_to_rgb, linear=True),
-    '16UC1': Layout(1, 'u2', _grey_to_rgb, linear=True, to_8_bits=_depth_to_grey),
-    **{f'bayer_{name}8': Layout(1, 'u1', to_rgb, least_side=3) for name, to_rgb in BAYER.items()},
+    'rgb8': PixelLayout(3, 'u1', _as_it_is, linear=True),
+    'bgr8': PixelLayout(3, 'u1', _bgr_to_rgb, linear=True),
+    'rgba8': PixelLayout(4, 'u1', _convert(cv2.COLOR_RGBA2RGB), linear=True),
+    'bgra8': PixelLayout(4, 'u1', _convert(cv2.COLOR_BGRA2RGB), linear=True),
+    'mono8': PixelLayout(1, 'u1', _grey_to_rgb, linear=True),
+    'mono16': PixelLayout(1, 'u2', _grey_to_rgb, linear=True, to_8_bits=high_byte),
+    '8UC1': PixelLayout(1, 'u1', _grey_to_rgb, linear=True),
+    '8UC3': PixelLayout(3, 'u1', _bgr_to_rgb, linear=True),
+    '16UC1': PixelLayout(1, 'u2', _grey_to_rgb, linear=True, to_8_bits=_depth_to_grey),
     **{
-        f'bayer_{name}16': Layout(1, 'u2', to_rgb, to_8_bits=high_byte, least_side=3)
+        f'bayer_{name}8': PixelLayout(1, 'u1', to_rgb, least_side=3)
         for name, to_rgb in BAYER.items()
     },
-    'uyvy': Layout(2, 'u1', _uyvy_to_rgb, even_width=True),
-    'yuv422': Layout(2, 'u1', _uyvy_to_rgb, even_width=True),
-    'yuyv': Layout(2, 'u1', _yuyv_to_rgb, even_width=True),
-    'yuv422_yuy2': Layout(2, 'u1', _yuyv_to_rgb, even_width=True),
+    **{
+        f'bayer_{name}16': PixelLayout(1, 'u2', to_rgb, to_8_bits=high_byte, least_side=3)
+        for name, to_rgb in BAYER.items()
+    },
+    'uyvy': PixelLayout(2, 'u1', _uyvy_to_rgb, even_width=True),
+    'yuv422': PixelLayout(2, 'u1', _uyvy_to_rgb, even_width=True),
+    'yuyv': PixelLayout(2, 'u1', _yuyv_to_rgb, even_width=True),
+    'yuv422_yuy2': PixelLayout(2, 'u1', _yuyv_to_rgb, even_width=True),
 }
 # A plane of luma, and one of two interleaved chroma.
 PLANAR = {
-    'nv12': Layout(1, 'u1', _two_planes(cv2.COLOR_YUV2RGB_NV12), even_width=True),
-    'nv21': Layout(1, 'u1', _two_planes(cv2.COLOR_YUV2RGB_NV21), even_width=True),
-    'nv24': Layout(1, 'u1', _full_planes),
+    'nv12': PixelLayout(1, 'u1', _two_planes(cv2.COLOR_YUV2RGB_NV12), even_width=True),
+    'nv21': PixelLayout(1, 'u1', _two_planes(cv2.COLOR_YUV2RGB_NV21), even_width=True),
+    'nv24': PixelLayout(1, 'u1', _full_planes),
 }
 SUPPORTED_ENCODINGS = (*PACKED, *PLANAR)
 

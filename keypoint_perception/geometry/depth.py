@@ -36,7 +36,7 @@ MAX_WAITING_NS = 2_000_000_000
 RIDGE = 1e-6
 
 
-class Layout(NamedTuple):
+class DepthLayout(NamedTuple):
     """How the pixels of one encoding lie in memory, and how long a unit is."""
 
     dtype: str
@@ -44,9 +44,9 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = {
-    '16UC1': Layout('u2', 0.001),
-    'mono16': Layout('u2', 0.001),
-    '32FC1': Layout('f4', 1.0),
+    '16UC1': DepthLayout('u2', 0.001),
+    'mono16': DepthLayout('u2', 0.001),
+    '32FC1': DepthLayout('f4', 1.0),
 }
 
 
