@@ -26,7 +26,7 @@ Source = str | Path
 log = logging.getLogger('keypoint_perception')
 
 
-class Recording(Protocol):
+class FrameSource(Protocol):
     """
     An opened source.
 
@@ -43,7 +43,7 @@ class Recording(Protocol):
         """Yield the images of some topics in the order of recording."""
 
 
-def open_recording(source: Source) -> Recording:
+def open_recording(source: Source) -> FrameSource:
     """
     Open a source of any form.
 
@@ -58,7 +58,7 @@ def open_recording(source: Source) -> Recording:
         raise SourceError(msg) from error
 
 
-def open_recordings(sources: Sequence[Source] | Source) -> list[Recording]:
+def open_recordings(sources: Sequence[Source] | Source) -> list[FrameSource]:
     """
     Open sources; a single one need not be in a list.
 
@@ -72,7 +72,7 @@ def open_recordings(sources: Sequence[Source] | Source) -> list[Recording]:
     return [open_recording(source) for source in sources]
 
 
-def _open(path: Path, name: str) -> Recording:
+def _open(path: Path, name: str) -> FrameSource:
     if not path.exists():
         msg = f'{name!r} does not exist; expected a bag, video, folder of images or frame store.'
         raise SourceError(msg)
@@ -101,12 +101,14 @@ def list_image_topics(source: Source) -> list[str]:
     return image_topics(open_recording(source))
 
 
-def image_topics(recording: Recording) -> list[str]:
+def image_topics(recording: FrameSource) -> list[str]:
     """Return the image topics of an opened source."""
     return sorted(name for name, topic in recording.topics.items() if topic.is_image)
 
 
-def choose_topics(recordings: Sequence[Recording], topics: Iterable[str]) -> list[tuple[str, ...]]:
+def choose_topics(
+    recordings: Sequence[FrameSource], topics: Iterable[str]
+) -> list[tuple[str, ...]]:
     """
     Return the topics to read of each recording.
 
@@ -134,7 +136,7 @@ def choose_topics(recordings: Sequence[Recording], topics: Iterable[str]) -> lis
     return chosen
 
 
-def _only_topic(recording: Recording) -> str:
+def _only_topic(recording: FrameSource) -> str:
     found = image_topics(recording)
     if len(found) == 1:
         return found[0]
@@ -149,7 +151,7 @@ def _only_topic(recording: Recording) -> str:
     raise SourceError(msg)
 
 
-def _given_topics(recording: Recording, wanted: tuple[str, ...]) -> tuple[str, ...]:
+def _given_topics(recording: FrameSource, wanted: tuple[str, ...]) -> tuple[str, ...]:
     there = tuple(topic for topic in wanted if topic in recording.topics)
     for topic in there:
         if not recording.topics[topic].is_image:
@@ -159,7 +161,7 @@ def _given_topics(recording: Recording, wanted: tuple[str, ...]) -> tuple[str, .
     return there
 
 
-def _refuse_topic(recording: Recording, topic: str) -> None:
+def _refuse_topic(recording: FrameSource, topic: str) -> None:
     found = ', '.join(image_topics(recording)) or 'none'
     if topic in recording.topics:
         msgtype = recording.topics[topic].msgtype
@@ -198,7 +200,7 @@ def read_frames(sources: Sequence[Source], topics: Iterable[str] = ()) -> Iterat
     return _read(recordings, chosen)
 
 
-def _read(recordings: list[Recording], chosen: list[tuple[str, ...]]) -> Iterator[Frame]:
+def _read(recordings: list[FrameSource], chosen: list[tuple[str, ...]]) -> Iterator[Frame]:
     for recording, names in zip(recordings, chosen, strict=True):
         tally = DecodingTally(recording.name, names)
         for encoded in recording.frames(names):

@@ -13,8 +13,8 @@ from keypoint_perception.frames.frame_store import check_contents, FrameStore
 from keypoint_perception.frames.source import (
     choose_topics,
     DecodingTally,
+    FrameSource,
     open_recordings,
-    Recording,
     Source,
 )
 from keypoint_perception.frames.store_files import (
@@ -117,7 +117,7 @@ class _Extraction:
                 self.writer.commit()
             self.writer.close()
 
-    def add_all(self, recordings: list[Recording], chosen: list[tuple[str, ...]]) -> None:
+    def add_all(self, recordings: list[FrameSource], chosen: list[tuple[str, ...]]) -> None:
         digests = [source_digest(Path(recording.name)) for recording in recordings]
         jobs = list(zip(recordings, chosen, digests, strict=True))
         self._check_unfinished(jobs)
@@ -137,7 +137,7 @@ class _Extraction:
                 )
                 raise SourceError(msg)
 
-    def _entry(self, recording: Recording, topics: tuple[str, ...], digest: str) -> dict:
+    def _entry(self, recording: FrameSource, topics: tuple[str, ...], digest: str) -> dict:
         """Return what the store knows of a recording."""
         for source in self.header.sources if self.header else ():
             if source['digest'] == digest and source['topics'] == list(topics):
@@ -152,7 +152,7 @@ class _Extraction:
             'complete': False,
         }
 
-    def _add(self, recording: Recording, topics: tuple[str, ...], entry: dict) -> None:
+    def _add(self, recording: FrameSource, topics: tuple[str, ...], entry: dict) -> None:
         if entry['complete']:
             log.info('%r is in the store already and is not read again.', recording.name)
             self.done += entry['position']

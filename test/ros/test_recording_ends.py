@@ -75,7 +75,7 @@ def test_what_has_arrived_is_recorded(peer, tmp_path, alive, messages_in):
 def test_what_fails_in_between_costs_nothing_that_came_before(ros_domain, tmp_path, monkeypatch):
     del ros_domain
     from keypoint_perception.frames.bag_writer import BagWriter
-    from keypoint_perception.ros.recorder.bag_recording import Recording
+    from keypoint_perception.ros.recorder.bag_recording import BagRecording
     from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
     from keypoint_perception.ros.recorder.recording_queue import RecordingQueue, Waiting
     from keypoint_perception.ros.recorder.topic_subscription import TopicCounts, TopicOrigin
@@ -89,7 +89,7 @@ def test_what_fails_in_between_costs_nothing_that_came_before(ros_domain, tmp_pa
         queue.put(Waiting(topic, number, number, bytes([number]) * 8))
     settings = RecorderSettings(disk_floor=0)
     bag = BagWriter(tmp_path / 'run')
-    recording = Recording(bag, queue, settings, lambda: {'/numbers': topic.counts}, print)
+    recording = BagRecording(bag, queue, settings, lambda: {'/numbers': topic.counts}, print)
 
     def choose(item):
         if item.log_ns == 2:

@@ -50,7 +50,7 @@ class End:
     asked: bool = True
 
 
-class Recording:
+class BagRecording:
     """
     Writes a bag until the queue ends or a limit is reached.
 

@@ -20,7 +20,7 @@ import time
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.frames.bag_writer import BagWriter
-from keypoint_perception.ros.recorder.bag_recording import End, Recording
+from keypoint_perception.ros.recorder.bag_recording import BagRecording, End
 from keypoint_perception.ros.recorder.recorder_settings import BYTES_PER_MB, RecorderSettings
 from keypoint_perception.ros.recorder.recording_filters import IMAGE_TYPES, RateLimit, stamp_of
 from keypoint_perception.ros.recorder.recording_queue import RecordingQueue, Waiting
@@ -120,7 +120,7 @@ class Recorder:
         self._topics = [TopicSubscription(node, n, self._receive, self._log) for n in names]
         self._rate = RateLimit(settings.rate) if settings.rate else None
         self._queue = RecordingQueue(round(settings.queue * BYTES_PER_MB))
-        self._recording: Recording | None = None
+        self._recording: BagRecording | None = None
         self._thread: threading.Thread | None = None
         self._lock = ExitStack()
         self._timer = None
@@ -148,7 +148,7 @@ class Recorder:
             split_ns=round(settings.split_duration * 1e9),
         )
         self._lock.enter_context(sole_writer(self.out))
-        self._recording = Recording(bag, self._queue, settings, self._counts, self._log.warning)
+        self._recording = BagRecording(bag, self._queue, settings, self._counts, self._log.warning)
         self._sim_time = self._node.get_parameter('use_sim_time').value
         self._started = self._looked = time.monotonic()
         self._thread = threading.Thread(target=self._write, name='recorder')
