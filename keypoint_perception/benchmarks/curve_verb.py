@@ -52,7 +52,7 @@ def curve(
     for snapshot in show_progress(snapshots, 'scoring', total=len(snapshots)):
         estimator = Estimator(TorchEngine(model, manifest, snapshot=snapshot.path))
         scores = learning_curve.score_moment(frames, uv, labels.names, estimator.estimate_batch)
-        moments.append(learning_curve.Moment(snapshot.step, snapshot.elapsed_s, *scores))
+        moments.append(learning_curve.CurvePoint(snapshot.step, snapshot.elapsed_s, *scores))
     times = {f'{value:g}': learning_curve.seconds_to(moments, value) for value in targets}
     values = {
         'date': now(),

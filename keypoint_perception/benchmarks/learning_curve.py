@@ -20,7 +20,7 @@ from keypoint_perception.keypoints import diagonal_px, Fit
 import numpy as np
 
 
-class LabelledFrames(NamedTuple):
+class CurveFrames(NamedTuple):
     """
     The frames that have labels, in the order of their stamps.
 
@@ -45,7 +45,7 @@ class LabelledFrames(NamedTuple):
         return moved
 
 
-class Moment(NamedTuple):
+class CurvePoint(NamedTuple):
     """Quality at a moment of a run; errors in % of the diagonal."""
 
     step: int
@@ -56,7 +56,7 @@ class Moment(NamedTuple):
 
 def gather_labelled(
     frames: Iterable, stamps_ns: np.ndarray, network_hw: tuple[int, int]
-) -> LabelledFrames:
+) -> CurveFrames:
     """
     Return the frames with labels, small enough to be kept.
 
@@ -79,7 +79,7 @@ def gather_labelled(
         raise SourceError(msg)
     stamps = sorted(found)
     recorded = np.unique(np.array(recorded, np.int64))
-    return LabelledFrames(
+    return CurveFrames(
         np.array(stamps, np.int64),
         np.stack([found[stamp][0] for stamp in stamps]),
         np.array([found[stamp][1] for stamp in stamps], np.int64),
@@ -88,7 +88,7 @@ def gather_labelled(
 
 
 def score_moment(
-    frames: LabelledFrames,
+    frames: CurveFrames,
     labels: np.ndarray,
     names: tuple[str, ...],
     estimate_batch: Callable[[list[np.ndarray]], list[np.ndarray]],
@@ -113,7 +113,7 @@ def score_moment(
     return score.mean_explained, score.mean_error_percent
 
 
-def seconds_to(curve: Iterable[Moment], target: float) -> float | None:
+def seconds_to(curve: Iterable[CurvePoint], target: float) -> float | None:
     """Return the learning time of the first moment that reaches a target, None if none does."""
     return next((m.elapsed_s for m in curve if m.explained >= target), None)
 

@@ -15,7 +15,7 @@ from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.composite_objective import learns_from_labels_alone, needs
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.data.batch_extras import BATCH_EXTRAS, BatchExtra
-from keypoint_perception.learning.data.labels import LabelledFrames, Labels
+from keypoint_perception.learning.data.labels import Labels, LabelSampler
 from keypoint_perception.learning.data.pairs import find_clips, mean_change, PairSampler
 from keypoint_perception.learning.initial_weights import take_weights
 from keypoint_perception.learning.learner import Learner, WeightAverage
@@ -46,7 +46,7 @@ class TrainingState:
 
     config: TrainConfig
     store: FrameStore
-    sampler: PairSampler | LabelledFrames
+    sampler: PairSampler | LabelSampler
     learner: Learner
     average: WeightAverage
     optimizer: torch.optim.Optimizer
@@ -206,12 +206,12 @@ def _statistics(
 
 def _sampler(
     config: TrainConfig, store: FrameStore, batch_extras: list[BatchExtra], *, seed: int
-) -> PairSampler | LabelledFrames:
+) -> PairSampler | LabelSampler:
     labels = _labels(batch_extras)
     if labels is None:
         return _pairs(config, store, seed=seed)
     if learns_from_labels_alone(config.parts):
-        return LabelledFrames(labels.frames, seed=seed)
+        return LabelSampler(labels.frames, seed=seed)
     return _pairs(config, store, seed=seed, favoured=labels.frames)
 
 
@@ -246,7 +246,7 @@ def _begin(
 def _assemble(
     config: TrainConfig,
     store: FrameStore,
-    sampler: PairSampler | LabelledFrames,
+    sampler: PairSampler | LabelSampler,
     statistics: DatasetStatistics,
     batch_extras: list[BatchExtra],
 ) -> TrainingState:

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from keypoint_perception.benchmarks.learning_curve import (
     check_target,
+    CurvePoint,
     gather_labelled,
-    Moment,
     score_moment,
     seconds_to,
 )
@@ -71,7 +71,7 @@ def test_episodes_are_those_of_all_frames():
 
 
 def test_the_first_moment_that_reaches_a_target():
-    curve = [Moment(1, 10.0, 0.2, 5), Moment(2, 20.0, 0.5, 4), Moment(3, 30.0, 0.4, 4)]
+    curve = [CurvePoint(1, 10.0, 0.2, 5), CurvePoint(2, 20.0, 0.5, 4), CurvePoint(3, 30.0, 0.4, 4)]
     assert seconds_to(curve, 0.5) == 20.0
     assert seconds_to(curve, 0.3) == 20.0
     assert seconds_to(curve, 0.51) is None

@@ -59,7 +59,7 @@ class Labels:
         return {'labels0': first, 'labels1': second}
 
 
-class LabelledFrames:
+class LabelSampler:
     """
     Draws labelled frames, for runs that learn from nothing but labels.
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from keypoint_perception.errors import ConfigError, SourceError
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.data.labels import LabelledFrames, Labels
+from keypoint_perception.learning.data.labels import Labels, LabelSampler
 from keypoint_perception.learning.derived_defaults import derived_defaults
 import numpy as np
 import pytest
@@ -111,15 +111,15 @@ def test_there_must_be_labels():
 
 def test_labelled_frames_are_drawn_alike_and_go_on_where_they_stopped():
     frames = np.array([3, 7, 11])
-    whole, parts = LabelledFrames(frames, seed=1), LabelledFrames(frames, seed=1)
+    whole, parts = LabelSampler(frames, seed=1), LabelSampler(frames, seed=1)
     drawn = whole.draw(3000)
     assert drawn.shape == (2, 3000)
     # each of three in a third of the draws: 5 standard deviations of 2000 +- 37
     assert all(abs((drawn == frame).sum() - 2000) < 185 for frame in frames)
     first = parts.draw(10)
-    resumed = LabelledFrames(frames, seed=5)
+    resumed = LabelSampler(frames, seed=5)
     resumed.restore(parts.state())
-    again = LabelledFrames(frames, seed=1)
+    again = LabelSampler(frames, seed=1)
     np.testing.assert_array_equal(again.draw(10), first)
     np.testing.assert_array_equal(again.draw(10), resumed.draw(10))
 
