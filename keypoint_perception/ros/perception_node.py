@@ -11,8 +11,8 @@ from collections.abc import Callable
 import sys
 
 from keypoint_perception.inference.engine import Engine, load_engine
+from keypoint_perception.ros.node_program import node_at_work, run_program, start_ros
 from keypoint_perception.ros.perception.node_parameters import table
-from keypoint_perception.ros.program import node_at_work, run_program, start_ros
 
 USAGE = """usage: perception_node --ros-args -p model:=DIR -r image:=/cam/image
 

@@ -11,7 +11,7 @@ from dataclasses import fields
 import sys
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.ros.program import node_at_work, run_program, start_ros
+from keypoint_perception.ros.node_program import node_at_work, run_program, start_ros
 from keypoint_perception.ros.recorder.recorder_settings import (
     DESCRIPTIONS,
     RANGES,

@@ -14,7 +14,7 @@ from keypoint_perception.ros.installation import (
     find_ros,
     shipped_file,
 )
-from keypoint_perception.ros.program import leave_interrupts_to_ros
+from keypoint_perception.ros.node_program import leave_interrupts_to_ros
 from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
 
 NODE_NAME = 'keypoint_recorder'
