@@ -54,7 +54,7 @@ def view_depth(image) -> tuple[np.ndarray, float]:
     """
     Return the pixels of a depth image where they lie, and the length of their unit in metres.
 
-    :param image: a ``sensor_msgs/Image`` or one of :mod:`keypoint_perception.ros.cdr`
+    :param image: a ``sensor_msgs/Image`` or one of :mod:`keypoint_perception.cdr`
     :return: (H, W) in the message's own type and byte order
     :raises EncodingError: if it is no depth image, or its step or size cannot be
     """

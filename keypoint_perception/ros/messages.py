@@ -16,10 +16,10 @@ import array
 from functools import lru_cache
 
 from builtin_interfaces.msg import Time
+from keypoint_perception.cdr import cloud_layout, ImageHeader, write_cloud
 from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.errors import EncodingError
 from keypoint_perception.images import open_compressed, open_image
-from keypoint_perception.ros.cdr import cloud_layout, ImageHeader, write_cloud
 import numpy as np
 from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
@@ -146,7 +146,7 @@ def open_message(message) -> EncodedImage:
     """
     Return the picture of an image or a compressed image, checked, its colours not yet made.
 
-    :param message: from ``sensor_msgs`` or from :mod:`keypoint_perception.ros.cdr`
+    :param message: from ``sensor_msgs`` or from :mod:`keypoint_perception.cdr`
     :return: a view of a raw image's data
     :raises EncodingError: if it cannot be read
     """

@@ -8,8 +8,8 @@ pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
 
 from builtin_interfaces.msg import Time
 import cv2
+from keypoint_perception.cdr import ImageHeader
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.ros.cdr import ImageHeader
 from keypoint_perception.ros.messages import (
     from_point_cloud,
     serialise_point_cloud,

@@ -7,11 +7,11 @@ from functools import partial
 import time
 from typing import NamedTuple
 
+from keypoint_perception.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
 from keypoint_perception.drawing import draw_keypoints
 from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.errors import EncodingError
 from keypoint_perception.inference.estimator import Estimate, Estimator
-from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
 from keypoint_perception.ros.messages import serialise_point_cloud, to_header, to_image
 from keypoint_perception.ros.perception.geometry_input import geometry_topics, GeometryInput
 from keypoint_perception.ros.perception.image_input import image_topic, ImageInput

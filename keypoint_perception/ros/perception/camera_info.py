@@ -9,7 +9,7 @@ from keypoint_perception.geometry.camera_model import CameraModel
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo
 
-# Encapsulation, stamp, and the length of frame_id: CDR as in :mod:`keypoint_perception.ros.cdr`.
+# Encapsulation, stamp, and the length of frame_id: CDR as in :mod:`keypoint_perception.cdr`.
 HEADER_BYTES = 4 + 8 + 4
 
 

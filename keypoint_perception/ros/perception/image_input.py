@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from keypoint_perception.ros.cdr import read_compressed_image, read_image
+from keypoint_perception.cdr import read_compressed_image, read_image
 from keypoint_perception.ros.installation import DDS_PROFILE, shipped_file
 from keypoint_perception.ros.perception.node_statistics import NodeStatistics
 from keypoint_perception.ros.qos_overrides import POLICIES
@@ -38,7 +38,7 @@ def newest_image() -> QoSProfile:
 
 class ImageInput:
     """
-    Receives images as serialised bytes, for :mod:`keypoint_perception.ros.cdr` to read.
+    Receives images as serialised bytes, for :mod:`keypoint_perception.cdr` to read.
 
     :param base: name of the topic without its transport, as ``image``
     :param transport: ``raw`` for ``image``, ``compressed`` for ``image/compressed``

@@ -11,10 +11,10 @@ import logging
 import time
 from typing import NamedTuple
 
+from keypoint_perception.cdr import ReceivedCompressedImage, ReceivedImage
 from keypoint_perception.encodings import EncodedImage, SUPPORTED_ENCODINGS
 from keypoint_perception.errors import EncodingError, EngineError
 from keypoint_perception.inference.estimator import Estimate, Estimator
-from keypoint_perception.ros.cdr import ReceivedCompressedImage, ReceivedImage
 from keypoint_perception.ros.messages import open_message
 from keypoint_perception.ros.perception.camera import Arrival
 from keypoint_perception.ros.perception.node_statistics import Times

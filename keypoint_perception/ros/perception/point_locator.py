@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 import time
 from typing import NamedTuple
 
+from keypoint_perception.cdr import ImageHeader, read_image
 from keypoint_perception.errors import CalibrationError, EncodingError
 from keypoint_perception.geometry.camera_model import CameraModel
 from keypoint_perception.geometry.depth import check_registered, depth_at, DepthBuffer, view_depth
 from keypoint_perception.geometry.lifting import moved, to_space
 from keypoint_perception.geometry.point_filter import FilterSettings, PointFilter
-from keypoint_perception.ros.cdr import ImageHeader, read_image
 from keypoint_perception.ros.perception.camera_info import LatestCameraInfo
 import numpy as np
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 import struct
 
+from keypoint_perception.cdr import read_compressed_image, read_image
 from keypoint_perception.compressed import decode
-from keypoint_perception.ros.cdr import read_compressed_image, read_image
 from keypoint_perception.ros.messages import to_rgb
 from keypoint_perception.ros.recorder.recording_queue import Waiting
 import numpy as np

@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
+from keypoint_perception.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
 from keypoint_perception.drawing import EDGE_COLOUR
 from keypoint_perception.inference.fake_engine import FakeEngine
-from keypoint_perception.ros.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
 from keypoint_perception.ros.messages import from_point_cloud
 from keypoint_perception.ros.perception.camera import Arrival, Camera
 from keypoint_perception.ros.perception.pipeline import Pipeline

@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 import cv2
+from keypoint_perception.cdr import ImageHeader
 from keypoint_perception.geometry.camera_model import CameraModel
 from keypoint_perception.geometry.point_filter import FilterSettings
-from keypoint_perception.ros.cdr import ImageHeader
 from keypoint_perception.ros.perception.point_locator import (
     GeometrySettings,
     PATIENCE_S,

@@ -238,7 +238,7 @@ def test_bag_that_exists_is_kept(record, tmp_path):
 
 def test_raw_images_become_jpeg(peer, record, make_image):
     import cv2
-    from keypoint_perception.ros.cdr import read_compressed_image
+    from keypoint_perception.cdr import read_compressed_image
     from sensor_msgs.msg import Image
 
     log = Log()

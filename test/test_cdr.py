@@ -3,8 +3,8 @@
 import array
 import struct
 
+from keypoint_perception.cdr import read_compressed_image, read_image
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.ros.cdr import read_compressed_image, read_image
 import pytest
 
 
