@@ -1,5 +1,5 @@
 """
-PreviewClip the loop: the picture, its keypoints, the point that is controlled, its way and its target.
+Film the loop: the picture, its keypoints, the point that is controlled, its way and its target.
 
     python -m examples.film --video closed_loop.mp4 --picture closed_loop.jpg
 
@@ -91,7 +91,7 @@ def draw_scene(rgb, keypoints, tip, target, way, title: str) -> np.ndarray:
     return canvas
 
 
-class PreviewClip(Node):
+class Film(Node):
     """Joins what belongs to one stamp, draws it and writes it."""
 
     def __init__(self, video: Path) -> None:
@@ -175,8 +175,8 @@ def overview(rgb: np.ndarray, journeys: list[tuple[np.ndarray, list]]) -> np.nda
 
 
 def film(args: argparse.Namespace) -> None:
-    """PreviewClip until told to stop."""
-    node = PreviewClip(args.video)
+    """Film until told to stop."""
+    node = Film(args.video)
     spin_until(node, lambda: node.count > 0, 'image, keypoints and landmarks of one stamp')
     print(json.dumps({'event': 'matched'}), flush=True)
     while not select.select([sys.stdin], [], [], 0)[0]:
@@ -191,7 +191,7 @@ def film(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """PreviewClip what the command line says."""
+    """Film what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('--video', type=Path, required=True, help='MP4 to write')
     parser.add_argument('--picture', type=Path, required=True, help='JPEG to write')

@@ -7,19 +7,23 @@ estimator -> node -> message. The rooms on that way, and what each may import:
     root         errors, keypoints (the coordinate convention), encodings (pixel layouts),
                  compressed (JPEG, PNG), images (as they were sent -> RGB, and their fit to the
                  network), manifest (what an engine must know of its network), landmarks
-                 (points with names of the user's own), drawing (overlays), sole_writer (one
-                 process at a time writes a directory)
+                 (points with names of the user's own), drawing (overlays), settings (checked
+                 settings), cdr (serialised ROS messages), sole_writer (one process at a time
+                 writes a directory)
     frames/      bags, videos, folders -> stamped frames; the frame store; annotations
-                 (imports root)
+                 (imports root); salvage/ reads what is damaged
     model/       the one network, heatmaps, checkpoints, ONNX export (root)
-    learning/    pairs, objectives (one paper, one file), configuration, the training loop
-                 (root, frames, model)
-    inference/   engines (one file and one heavy library each) and the estimator
+    learning/    objectives (one paper, one file), configuration, the training loop; data/ makes
+                 batches: pairs, warps, flow, labels (root, frames, model)
+    inference/   engines (one heavy library each) and the estimator; tensorrt/ compiles for GPUs
                  (root; model in the torch engine only)
     evaluation/  metrics, overlay videos, the report (root)
-    ros/         the nodes, parameters, message conversion, diagnostics
-                 (root, inference; frames in the recorder only)
-    commands/    one file a verb (all)
+    geometry/    camera model, depth, lifting to 3-D, filters over time, without ROS (root)
+    ros/         the programs, parameters, messages, QoS and launch parts (root, inference);
+                 perception/ is the node that publishes keypoints (also geometry),
+                 recorder/ the one that writes bags (root, frames)
+    benchmarks/  all that measures this package (all)
+    commands/    one file a verb (all but benchmarks, which commands/benchmark forwards to)
 
 ``test/test_rooms.py`` holds this table.
 """

@@ -16,8 +16,8 @@ are read here. Rules where the name alone does not settle the colour:
   by the second and third pixel of the second row: ``bayer_rggb8`` is its ``BayerBG``.
 
 A picture is made smaller before its colours are made wherever that is the same: RGB, BGR, grey,
-and either with alpha (:attr:`PixelLayout.linear`). It is not for Bayer, whose neighbours are filled in,
-nor for YUV, whose colours are cut off at 0 and 255: these become RGB first.
+and either with alpha (:attr:`PixelLayout.linear`). It is not for Bayer, whose neighbours are
+filled in, nor for YUV, whose colours are cut off at 0 and 255: these become RGB first.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ The table is the one of the package's own docstring, with the heavy libraries be
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 import importlib.util
@@ -69,25 +70,45 @@ ROOMS = {
     'learning': row('root frames model', 'torch safetensors'),
     'inference': row('root', 'onnx'),
     'evaluation': row('root'),
+    'geometry': row('root'),
     'ros': row('root inference', 'ros'),
-    'commands': row('root frames model learning inference evaluation ros'),
+    'ros/perception': row('root inference geometry ros ros/recorder', 'ros'),
+    'ros/recorder': row('root frames ros', 'ros'),
+    'benchmarks': row(
+        'root frames model learning inference evaluation ros commands',
+        'torch safetensors rosbags onnx ros',
+    ),
+    'commands': row('root frames model learning inference evaluation ros ros/recorder'),
 }
 # Files that may do what the rest of their room may not.
 FILES = {
     '__main__.py': row('root commands'),
+    'commands/benchmark.py': row('root benchmarks'),
     'inference/torch_engine.py': row('root model', 'torch'),
     'inference/tensorrt/cuda_torch.py': row('root', 'torch'),
     # launch comes with a ROS installation only
     'ros/launch_parts.py': row('root', 'ros'),
-    'ros/recorder/recorder.py': row('root frames', 'ros'),
-    'ros/recorder/bag_recording.py': row('root frames', 'ros'),
+    'ros/perception_node.py': row('root inference ros/perception', 'ros'),
+    'ros/recorder_node.py': row('root ros/recorder', 'ros'),
 }
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob('*.py'))
 
 
 def room_of(module: str) -> str:
-    """Return the room of ``frames/bag.py`` (``frames``) or of ``errors.py`` (``root``)."""
-    return module.split('/')[0] if '/' in module else 'root'
+    """
+    Return the room of a module: its innermost folder that has a row.
+
+    ``frames/salvage/damage.py`` is of ``frames``, ``ros/perception/camera.py`` of
+    ``ros/perception``, ``errors.py`` of ``root``.
+    """
+    folders = [path.as_posix() for path in Path(module).parents]
+    return next((folder for folder in folders if folder in ROOMS), 'root')
+
+
+def dotted(module: str) -> str:
+    """Return the name that ``frames/bag.py`` is imported by."""
+    parts = Path(module).with_suffix('').parts
+    return '.'.join(('keypoint_perception', *parts)).removesuffix('.__init__')
 
 
 def imports_of(source: str) -> Iterator[str]:
@@ -110,7 +131,7 @@ def offences(module: str, source: str) -> list[str]:
     for name in imports_of(source):
         top, *rest = name.split('.')
         if top == 'keypoint_perception' and rest:
-            room = rest[0] if (PACKAGE / rest[0]).is_dir() else 'root'
+            room = room_of('/'.join((*rest, 'NAME.py')))
             if room != room_of(module) and room not in allowed.rooms:
                 found.add(f'room {room}')
         elif GROUP_OF.get(top, '') not in allowed.heavy | {''}:
@@ -120,7 +141,75 @@ def offences(module: str, source: str) -> list[str]:
 
 def test_every_room_is_in_the_table():
     folders = {path.parent.relative_to(PACKAGE).parts for path in PACKAGE.rglob('*.py')}
-    assert {parts[0] for parts in folders if parts} == set(ROOMS) - {'root'}
+    assert {parts[0] for parts in folders if parts} == {
+        room for room in ROOMS if room != 'root' and '/' not in room
+    }
+
+
+def test_no_folder_holds_more_than_thirty_files():
+    counts = Counter(Path(module).parent.as_posix() for module in MODULES)
+    assert {folder: count for folder, count in counts.items() if count > 30} == {}
+
+
+def test_no_two_files_and_no_two_classes_bear_the_same_name():
+    files = Counter(Path(module).stem for module in MODULES if not module.endswith('__init__.py'))
+    classes = Counter(
+        node.name
+        for module in MODULES
+        for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding='utf-8')))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in (files + classes).items() if count > 1] == []
+
+
+def imports_between(modules: dict[str, str]) -> dict[str, set[str]]:
+    """
+    Return which modules of this package each module imports, those for types alone left out.
+
+    :param modules: source by path
+    """
+    names = {dotted(module): module for module in modules}
+    found: dict[str, set[str]] = {}
+    for module, source in modules.items():
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == 'TYPE_CHECKING':
+                node.body = [ast.Pass()]
+        imported = set(imports_of(ast.unparse(tree)))
+        found[module] = {names[name] for name in imported if name in names} - {module}
+    return found
+
+
+def circles_of(imports: dict[str, set[str]]) -> list[str]:
+    """Return the modules that import themselves by way of others."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = list(imports[start])
+        while waiting:
+            module = waiting.pop()
+            if module not in seen:
+                seen.add(module)
+                waiting += imports[module]
+        return seen
+
+    return sorted(module for module in imports if module in reached(module))
+
+
+def test_no_imports_go_in_a_circle():
+    sources = {m: (PACKAGE / m).read_text(encoding='utf-8') for m in MODULES}
+    assert circles_of(imports_between(sources)) == []
+
+
+def test_circles_are_seen():
+    sources = {
+        'a.py': 'def f():\n    from keypoint_perception import b',
+        'b.py': 'from keypoint_perception.c import d',
+        'c.py': 'import keypoint_perception.a',
+        'd.py': 'if TYPE_CHECKING:\n    from keypoint_perception import e',
+        'e.py': 'from keypoint_perception import d',
+    }
+    assert circles_of(imports_between(sources)) == ['a.py', 'b.py', 'c.py']
 
 
 @pytest.mark.parametrize('module', MODULES)
@@ -139,6 +228,15 @@ def test_module_imports_what_its_row_allows(module):
         ('commands/train.py', 'import torch.cuda', 'library torch'),
         ('commands/detect.py', "importlib.import_module('rclpy')", 'library rclpy'),
         ('ros/perception_node.py', 'from keypoint_perception.frames import bag', 'room frames'),
+        ('ros/perception/camera.py', 'from keypoint_perception.frames import bag', 'room frames'),
+        ('geometry/depth.py', 'import rclpy', 'library rclpy'),
+        ('inference/tensorrt/build.py', 'from keypoint_perception.model import x', 'room model'),
+        (
+            'ros/recorder/recorder.py',
+            'import keypoint_perception.inference.engine',
+            'room inference',
+        ),
+        ('commands/doctor.py', 'from keypoint_perception.benchmarks import x', 'room benchmarks'),
     ],
 )
 def test_offences_are_seen(module, source, offence):
@@ -162,10 +260,7 @@ print(json.dumps(tops))
 
 def loaded_by(modules: list[str]) -> set[str]:
     """Return the groups of heavy libraries that importing modules loads in a new process."""
-    names = [
-        '.'.join(('keypoint_perception', *Path(m).with_suffix('').parts)).removesuffix('.__init__')
-        for m in modules
-    ]
+    names = [dotted(module) for module in modules]
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', LOAD.format(names=names)],
         capture_output=True,

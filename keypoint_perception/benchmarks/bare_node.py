@@ -2,8 +2,8 @@
 The least a ROS node in Python can do: receive an image, publish an empty cloud.
 
 What a node with a network needs on top of this is its own doing; the benchmark measures both.
-Run it as ``python -m keypoint_perception.benchmarks.bare_node --ros-args -r image:=/cam/image``; names of
-cameras before ``--ros-args`` stand for ``<camera>/image`` and ``~/<camera>/keypoints``.
+Run it as ``python -m keypoint_perception.benchmarks.bare_node --ros-args -r image:=/cam/image``;
+camera names before ``--ros-args`` stand for ``<camera>/image`` and ``~/<camera>/keypoints``.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@ The cameras of the benchmark: rgb8 images, best effort, to one node after anothe
 
 Its only argument is JSON: the topics of each node. Reports are lines of JSON: ``ready`` when each
 topic has a subscriber; for each line of JSON on standard input, which holds the fields of
-:class:`keypoint_perception.benchmarks.node_benchmark.Load` and a ``label``, ``sent`` as it goes and
-``done`` with the images sent to each node. The label becomes the images' frame_id.
+:class:`keypoint_perception.benchmarks.node_benchmark.Load` and a ``label``, ``sent`` as it goes
+and ``done`` with the images sent to each node. The label becomes the images' frame_id.
 """
 
 from __future__ import annotations

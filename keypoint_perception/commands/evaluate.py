@@ -10,7 +10,7 @@ from keypoint_perception.commands.options import (
     EngineName,
     Model,
     Precision,
-    RecordingMeasurements,
+    Recording,
     Threads,
     Video,
 )
@@ -22,7 +22,7 @@ import typer
 
 def evaluate(
     model: Model,
-    source: RecordingMeasurements,
+    source: Recording,
     out: Annotated[Path, typer.Option(help='JSON report to write; a page goes beside it.')],
     topic: Annotated[
         str | None, typer.Option(help='Image topic; may be left out where there is one.')

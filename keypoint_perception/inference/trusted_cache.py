@@ -81,7 +81,7 @@ class TrustedFolder:
         """
         Return a file with its sidecar, None if there is neither.
 
-        :raises TamperedFileError: if either is missing, changed, or may have been written by others
+        :raises TamperedFileError: if either is missing, changed, or writable by others
         """
         try:
             with self._opened() as handle:

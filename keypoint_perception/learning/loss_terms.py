@@ -1,8 +1,9 @@
 """
 Terms that several objectives share, per sample, in units that mean the same at every size.
 
-Lengths are in half image sides, the longer one (``PairBatch.half_side`` cells), so that a weight found
-at one size of map suits another. Everything here is float32 whatever the precision of the nets.
+Lengths are in half image sides, the longer one (``PairBatch.half_side`` cells), so that a weight
+found at one size of map suits another. Everything here is float32, whatever the precision of the
+networks.
 """
 
 from __future__ import annotations

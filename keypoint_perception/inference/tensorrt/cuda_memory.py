@@ -3,7 +3,8 @@ What a compiled engine needs of CUDA besides TensorRT: memory, a stream, graphs.
 
 Two libraries can give it and neither comes with TensorRT: PyTorch, where it is installed with
 CUDA, and NVIDIA's cuda-python, which is small and is what a robot has. Their classes are twins:
-:mod:`keypoint_perception.inference.tensorrt.cuda_torch`, :mod:`keypoint_perception.inference.tensorrt.cuda_python`.
+:mod:`keypoint_perception.inference.tensorrt.cuda_torch` and
+:mod:`keypoint_perception.inference.tensorrt.cuda_python`.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ import time
 
 from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
-from keypoint_perception.ros.declared_parameters import declare_parameters
 from keypoint_perception.ros.log_forwarding import forward_logs
 from keypoint_perception.ros.names import NAMES_QOS, to_names
 from keypoint_perception.ros.perception.camera import Arrival, Camera
+from keypoint_perception.ros.perception.declared_parameters import declare_parameters
 from keypoint_perception.ros.perception.diagnostics import Circumstances
 from keypoint_perception.ros.perception.engine_loading import EngineSpec, load_warm, Loaded
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor

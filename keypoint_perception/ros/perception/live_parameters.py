@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.manifest import read_manifest
-from keypoint_perception.ros.declared_parameters import read_parameters
+from keypoint_perception.ros.perception.declared_parameters import read_parameters
 from keypoint_perception.ros.perception.engine_loading import check_spec, EngineSpec
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
 from keypoint_perception.ros.perception.node_parameters import BY_NAME, NodeParameters

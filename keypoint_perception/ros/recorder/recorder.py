@@ -2,7 +2,8 @@
 Records topics into a rosbag2 directory (MCAP) while a node runs.
 
 Messages are written as they were received, byte for byte; they are only looked into for the rate
-limit, the motion filter and JPEG. :mod:`keypoint_perception.ros.recorder.bag_recording` writes them.
+limit, the motion filter and JPEG. :mod:`keypoint_perception.ros.recorder.bag_recording` writes
+them.
 """
 
 from __future__ import annotations

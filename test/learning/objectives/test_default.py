@@ -36,7 +36,7 @@ def images(seed, count=2):
     return torch.rand(count, 3, 64, 96, generator=generator) * 2 - 1
 
 
-def batch(network, image0, image1, background=None):
+def pair_batch(network, image0, image1, background=None):
     count = len(image0)
     extra = {
         'background': torch.zeros_like(image0) if background is None else background,
@@ -48,14 +48,14 @@ def batch(network, image0, image1, background=None):
 
 def test_before_the_first_step_the_background_is_the_answer(network):
     background = images(3)
-    terms = objective()(batch(network, background, background, background))
+    terms = objective()(pair_batch(network, background, background, background))
     torch.testing.assert_close(terms['pixel'], torch.zeros(2))
 
 
 def test_the_error_by_hand(network):
     # background 0 and frames 0.6 throughout: they are alike, so every pixel counts 0.3
     image = torch.full((2, 3, 64, 96), 0.6)
-    terms = objective()(batch(network, image, image))
+    terms = objective()(pair_batch(network, image, image))
     torch.testing.assert_close(terms['pixel'], torch.full((2,), 0.3 * 0.36))
     torch.testing.assert_close(terms['focus'], torch.full((2,), 0.3 * 0.36), rtol=1e-3, atol=0)
 
@@ -64,7 +64,7 @@ def test_focus_weighs_an_error_in_one_place_more():
     network = Keypointer(NETWORK)
     image = torch.zeros(1, 3, 64, 96)
     image[..., 8:16, 16:24] = 1.0  # one cell of 8 x 12
-    terms = objective()(batch(network, image, image))
+    terms = objective()(pair_batch(network, image, image))
     torch.testing.assert_close(terms['pixel'].item(), 0.3 / 96)
     torch.testing.assert_close(terms['focus'].item(), 0.3 / 96**0.5, rtol=1e-2, atol=0)
 
@@ -72,7 +72,7 @@ def test_focus_weighs_an_error_in_one_place_more():
 def test_every_part_learns(network):
     made = objective()
     torch.nn.init.normal_(made.refine.last.weight)
-    terms = made(batch(network, images(1, 4), images(2, 4)))
+    terms = made(pair_batch(network, images(1, 4), images(2, 4)))
     assert set(terms) == set(made.weights)
     assert all(term.shape == (4,) and term.isfinite().all() for term in terms.values())
     sum(term.sum() for term in terms.values()).backward()
@@ -94,7 +94,7 @@ def test_keypoints_must_be_where_the_flow_says(network):
         .expand(-1, 3, 2)
         .float()
     )
-    batch = batch(network, images(1, 2), images(1, 2))
+    batch = pair_batch(network, images(1, 2), images(1, 2))
     batch.extra['background'] = batch.image0 - 0.5  # everything is foreground
     batch.extra['flow'][:, 0, 2, 7] = 8.0 * later  # px, where both are earlier
     torch.testing.assert_close(made(batch)['flow'], torch.zeros(2))
@@ -110,7 +110,7 @@ def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(network, swa
     backgrounds = torch.cat([gradient, gradient.flip(-1)])
     frames = backgrounds.clone()
     frames[..., 8:56, 8:88] = 0.9
-    batch = batch(network, frames, frames, backgrounds)
+    batch = pair_batch(network, frames, frames, backgrounds)
     made = objective(DefaultConfig(swap_backgrounds=swap, colour=colour), flow=0)
     # all is explained
     made.refine.forward = lambda features: (frames - backgrounds).repeat(2, 1, 1, 1)
@@ -147,7 +147,7 @@ def test_the_foreground_is_turned_about_the_middle_of_the_image():
 
 
 def test_terms_that_do_not_count_are_not_computed(network):
-    batch = batch(network, images(1), images(2))
+    batch = pair_batch(network, images(1), images(2))
     del batch.extra['forward'], batch.extra['flow']
     terms = objective(flow=0, turn=0, agree=0)(batch)
     assert all((terms[name] == 0).all() for name in ('flow', 'turn', 'agree'))
@@ -169,10 +169,10 @@ def test_settings_must_make_sense(setting, expected):
 def test_maps_narrower_than_a_cell_cost_and_wider_ones_do_not(network):
     image = images(1)
     frames = image * 0 + 0.9, image * 0 + 0.9, image * 0  # all of it is foreground
-    assert (objective()(batch(network, *frames))['peak'] == 0).all()
+    assert (objective()(pair_batch(network, *frames))['peak'] == 0).all()
     with torch.no_grad():
         network.body.head.weight.mul_(200)
-    batch = batch(network, *frames)
+    batch = pair_batch(network, *frames)
     steep = steepness(batch.logits) - 1 / (2 * 0.6**2)
     expected = steep.clamp(min=0).mean(dim=1).unflatten(0, (2, -1)).mean(dim=0)
     found = objective()(batch)['peak']
@@ -183,9 +183,9 @@ def test_maps_narrower_than_a_cell_cost_and_wider_ones_do_not(network):
 def test_keypoints_off_the_foreground_are_not_asked_to_settle(network):
     image = images(1)
     # nothing is in front of the background, and it is rebuilt without an error
-    terms = objective()(batch(network, image, image, image))
+    terms = objective()(pair_batch(network, image, image, image))
     assert (terms['pixel'] < 1e-6).all()
     assert all((terms[name] == 0).all() for name in ('spread', 'turn', 'agree', 'flow', 'aside'))
     # everything is
-    terms = objective()(batch(network, image * 0 + 0.1, image * 0 + 0.1, image * 0))
+    terms = objective()(pair_batch(network, image * 0 + 0.1, image * 0 + 0.1, image * 0))
     assert all((terms[name] > 0).all() for name in ('spread', 'turn', 'agree'))

@@ -27,7 +27,7 @@ def objective(**settings):
 
 
 @pytest.fixture
-def batch():
+def pair_batch():
     torch.manual_seed(0)
     network = Keypointer(NETWORK)
     image0, image1 = torch.rand(2, 2, 3, 64, 96) * 2 - 1

@@ -62,7 +62,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def latest_buffer(clock):
-    """Return an empty latest_buffer to which b has sent at 1000 s and 1100 s: it is due at 1200 s."""
+    """Return an empty buffer to which b has sent at 1000 s and 1100 s: it is due at 1200 s."""
     latest_buffer = LatestBuffer()
     for now in (1000.0, 1100.0):
         clock.now = now

@@ -6,7 +6,7 @@ from pathlib import Path
 import re
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.ros.declared_parameters import check_names
+from keypoint_perception.ros.perception.declared_parameters import check_names
 from keypoint_perception.ros.perception.node_parameters import (
     BY_NAME,
     check_parameters,
