@@ -63,9 +63,11 @@ DEV = [
     'colcon-ros',
     'colcon-test-result',
     'empy<4',
+    'mypy',
     'pytest-timeout',
     'ruff',
     'setuptools<80',
+    'types-PyYAML',
 ]
 
 
@@ -86,6 +88,7 @@ setup(
     maintainer_email='maintainers@keypoint-perception.invalid',
     python_requires='>=3.10',
     packages=find_packages(exclude=['test', 'test.*', 'demo', 'examples']),
+    package_data={PACKAGE: ['py.typed']},
     include_package_data=False,
     zip_safe=True,
     data_files=[
