@@ -21,7 +21,7 @@ def build(kind: type, values: dict, where: str):
 
 
 def _number(value, kind: str, name: str):
-    if kind == 'fp32':
+    if kind == 'float':
         try:
             # true is no number, though Python takes it for one
             return float(str(value) if isinstance(value, bool) else value)
