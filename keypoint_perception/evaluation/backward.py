@@ -19,13 +19,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.evaluation.episodes import find_episodes
+from keypoint_perception.evaluation.point_motion import (
+    LEAST_SPREAD_PERCENT,
+    mean_spread_percent,
+)
 from keypoint_perception.evaluation.regression import (
     distance_percent,
     explained_share,
     fit_ridge,
     fitting_part,
-    LEAST_SPREAD_PERCENT,
-    spread_percent,
 )
 import numpy as np
 
@@ -112,7 +114,7 @@ def score_backward(
             float(away[:, k].mean()),
             float(trivial[:, k].mean()),
             explained_share(float(away[:, k].mean()), float(trivial[:, k].mean())),
-            bool(spread_percent(learned[:, k], episodes) >= LEAST_SPREAD_PERCENT),
+            bool(mean_spread_percent(learned[:, k], episodes) >= LEAST_SPREAD_PERCENT),
         )
         for k, name in enumerate(keypoint_names)
     )

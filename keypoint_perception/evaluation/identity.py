@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 from keypoint_perception.evaluation.assignment import assign
 from keypoint_perception.evaluation.episodes import find_episodes
+from keypoint_perception.evaluation.point_motion import LEAST_SPREAD_PERCENT, spread_percent
 import numpy as np
 
 EPSILON_PERCENT = 5.0
-LEAST_SPREAD_PERCENT = 1.0
 
 
 class IdentityScore(NamedTuple):
@@ -107,11 +107,10 @@ def _pair(close: np.ndarray, distance: np.ndarray, partner: np.ndarray) -> np.nd
 
 
 def _moves(points: np.ndarray) -> np.ndarray:
-    """Return which points (frames, P, 2) have two places or more and spread by 1 %."""
-    there = np.isfinite(points).all(axis=-1)  # (frames, P)
-    count = np.maximum(there.sum(axis=0), 1)[:, None]
-    filled = np.where(there[..., None], points, 0.0)
-    mean = filled.sum(axis=0) / count
-    squares = (np.where(there[..., None], points - mean, 0.0) ** 2).sum(axis=0) / count
-    spread = 100 * np.sqrt(squares.sum(axis=-1))
-    return (there.sum(axis=0) > 1) & (spread >= LEAST_SPREAD_PERCENT)
+    """Return which points (frames, P, 2) move where they are present, (P,)."""
+    present = np.isfinite(points).all(axis=-1)  # (frames, P)
+    moves = [
+        seen.any() and spread_percent(points[seen, p]) >= LEAST_SPREAD_PERCENT
+        for p, seen in enumerate(present.T)
+    ]
+    return np.array(moves, bool)

@@ -8,6 +8,7 @@ thresholds are part of the definitions and stand in the docstrings; none is tune
 from __future__ import annotations
 
 from keypoint_perception.evaluation.episodes import find_episodes
+from keypoint_perception.evaluation.point_motion import LEAST_SPREAD_PERCENT, spread_percent
 import numpy as np
 
 
@@ -51,8 +52,8 @@ def find_dead(
     :param diagonal_px: one for all or (N,)
     """
     doubted = (keypoints[..., 2] < least_confidence).mean(axis=0) >= 0.95
-    spread = np.sqrt(_relative(keypoints, diagonal_px).var(axis=0).sum(axis=-1))
-    return [int(k) for k in np.flatnonzero(doubted | (100 * spread < least_spread_percent))]
+    spread = spread_percent(_relative(keypoints, diagonal_px))
+    return [int(k) for k in np.flatnonzero(doubted | (spread < least_spread_percent))]
 
 
 def find_static(
@@ -60,7 +61,7 @@ def find_static(
     diagonal_px: float | np.ndarray,
     static: np.ndarray,
     *,
-    least_spread_percent: float = 1.0,
+    least_spread_percent: float = LEAST_SPREAD_PERCENT,
 ) -> list[int]:
     """
     Return the keypoints that do not follow anything that moves.
@@ -73,8 +74,8 @@ def find_static(
     :param diagonal_px: one for all or (N,)
     :param static: shares of :func:`static_share`, (K,)
     """
-    spread = np.sqrt(_relative(keypoints, diagonal_px).var(axis=0).sum(axis=-1))
-    still = 100 * spread < least_spread_percent
+    spread = spread_percent(_relative(keypoints, diagonal_px))
+    still = spread < least_spread_percent
     return [int(k) for k in np.flatnonzero(still | (np.asarray(static) > 0.5))]
 
 

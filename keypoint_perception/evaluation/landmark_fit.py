@@ -28,7 +28,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from keypoint_perception.evaluation.regression import explained_share, spread_percent
+from keypoint_perception.evaluation.point_motion import LEAST_SPREAD_PERCENT, spread_percent
+from keypoint_perception.evaluation.regression import explained_share
 from keypoint_perception.landmark_map import Landmarks
 import numpy as np
 
@@ -48,7 +49,6 @@ FOLDS_OF_COPIES = 5
 LEAST_FRAMES = 4
 USUAL_FRAMES = 10
 LEAST_EXPLAINED = 0.25
-LEAST_SPREAD_PERCENT = 1.0
 WITHIN_PERCENT = 5.0
 
 
@@ -227,7 +227,7 @@ def _score(
         idle,
         explained_share(error, idle),
         float((away[best] <= WITHIN_PERCENT).mean()),
-        spread_percent(target, np.zeros(len(target), int)),
+        float(spread_percent(target)),
     )
 
 

@@ -24,10 +24,13 @@ from dataclasses import dataclass
 
 from keypoint_perception.errors import SourceError
 from keypoint_perception.evaluation.episodes import find_episodes
+from keypoint_perception.evaluation.point_motion import (
+    LEAST_SPREAD_PERCENT,
+    mean_spread_percent,
+)
 import numpy as np
 
 FIT_SHARE = 0.7
-LEAST_SPREAD_PERCENT = 1.0
 PCK_PERCENT = (2.0, 5.0, 10.0)
 _RIDGE_PER_FRAME = 1e-8
 
@@ -184,7 +187,7 @@ def _score_point(name, features, target, labelled, fitting, episode) -> PointSco
         away = distance_percent(features[score] @ weights + intercept, target[score])
         error, pck = float(away.mean()), shares_within(away)
         trivial = float(distance_percent(target[fit].mean(axis=0), target[score]).mean())
-    spread = spread_percent(target[labelled], episode[labelled])
+    spread = mean_spread_percent(target[labelled], episode[labelled])
     return PointScore(
         name=name,
         error_percent=error,
@@ -196,16 +199,6 @@ def _score_point(name, features, target, labelled, fitting, episode) -> PointSco
         fitted_frames=int(fit.sum()),
         scored_frames=int(score.sum()),
     )
-
-
-def spread_percent(target: np.ndarray, episode: np.ndarray) -> float:
-    """Return the mean over episodes with two labels or more, NaN if there is none."""
-    spreads = []
-    for number in np.unique(episode):
-        positions = target[episode == number]
-        if len(positions) > 1:
-            spreads.append(100 * float(np.sqrt(positions.var(axis=0).sum())))
-    return _mean(spreads)
 
 
 def distance_percent(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 from keypoint_perception.evaluation.assignment import assign
 from keypoint_perception.evaluation.episodes import find_episodes
+from keypoint_perception.evaluation.point_motion import LEAST_SPREAD_PERCENT, spread_percent
 import numpy as np
 
 CLIP_LENGTHS = (10, 50, 100, 200)
 EPSILONS_PERCENT = (2.0, 5.0, 10.0)
-LEAST_SPREAD_PERCENT = 1.0
 
 
 class TrackingScore(NamedTuple):
@@ -133,7 +133,7 @@ def _score_clips(
 
 def _match_clip(learned: np.ndarray, labelled: np.ndarray) -> ClipMatches:
     """Assign the points of a clip that move, (frames, K, 2) and (frames, L, 2) in diagonals."""
-    moves = [100 * _spread(points) >= LEAST_SPREAD_PERCENT for points in (learned, labelled)]
+    moves = [spread_percent(points) >= LEAST_SPREAD_PERCENT for points in (learned, labelled)]
     rows, columns = (np.flatnonzero(m) for m in moves)
     if not (len(rows) and len(columns)):
         return ClipMatches(*moves, np.zeros((0, 2), int), np.zeros(0))
@@ -143,8 +143,3 @@ def _match_clip(learned: np.ndarray, labelled: np.ndarray) -> ClipMatches:
     worst = np.array([distance[:, i, j].max() for i, j in assigned])
     pairs = np.array([(rows[i], columns[j]) for i, j in assigned])
     return ClipMatches(*moves, pairs, worst)
-
-
-def _spread(points: np.ndarray) -> np.ndarray:
-    """Return the spread over time of points (frames, P, 2); NaN where one is missing."""
-    return np.sqrt(points.var(axis=0).sum(axis=-1))

@@ -1,0 +1,31 @@
+"""Which points move: the spread of a point about its mean position."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# A point moves if it spreads by at least this.
+LEAST_SPREAD_PERCENT = 1.0
+
+
+def spread_percent(positions: np.ndarray) -> np.ndarray:
+    """
+    Return the root mean square distance of points from their mean position, % of the diagonal.
+
+    :param positions: over time, (N, ..., 2) in diagonals
+    :return: (...); NaN where a position is missing
+    """
+    return 100 * np.sqrt(positions.var(axis=0).sum(axis=-1))
+
+
+def mean_spread_percent(positions: np.ndarray, episode: np.ndarray) -> float:
+    """
+    Return the mean spread of a point within episodes that have two positions or more.
+
+    :param positions: (N, 2) in diagonals
+    :param episode: number of each frame's episode, (N,)
+    :return: NaN without such an episode
+    """
+    within = [positions[episode == number] for number in np.unique(episode)]
+    spreads = [spread_percent(part) for part in within if len(part) > 1]
+    return float(np.mean(spreads)) if spreads else float('nan')
