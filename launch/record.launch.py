@@ -14,8 +14,8 @@ from keypoint_perception.ros.launch_parts import (
     node_arguments,
     SWITCH,
 )
+from keypoint_perception.ros.recorder.recorder_parameters import OWN_PARAMETERS
 from keypoint_perception.ros.recorder.recorder_settings import DESCRIPTIONS, RecorderSettings
-from keypoint_perception.ros.recorder_node import OWN_PARAMETERS
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration

@@ -5,12 +5,17 @@ from __future__ import annotations
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from keypoint_perception.errors import PerceptionError
 from keypoint_perception.ros.recorder.recorder import dated_bag, Recorder
+from keypoint_perception.ros.recorder.recorder_parameters import (
+    check,
+    expected,
+    OWN_DEFAULTS,
+    OWN_PARAMETERS,
+)
 from keypoint_perception.ros.recorder.recorder_settings import (
     DESCRIPTIONS,
     RecorderSettings,
     SETTING_NAMES,
 )
-from keypoint_perception.ros.recorder_node import check, expected, OWN_DEFAULTS, OWN_PARAMETERS
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
