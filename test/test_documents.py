@@ -13,14 +13,19 @@ from typer.main import get_command
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 NODE = (ROOT / 'docs' / 'node.md').read_text(encoding='utf-8')
-# docs/benchmarks.md has figures only: commands of their time, and no links
 DOCUMENTS = (
     'README.md',
     'CONTRIBUTING.md',
+    'docs/benchmarks.md',
+    'docs/experiments.md',
     'docs/node.md',
     'docs/objectives.md',
+    'docs/recording.md',
     'docs/tensorrt.md',
+    'docs/training.md',
 )
+# the page that every newcomer reads, from the first line to the last
+MOST_README_LINES = 300
 
 
 def anchors_of(path: Path) -> set[str]:
@@ -101,6 +106,12 @@ def test_python_in_the_readme_is_python():
     assert blocks
     for block in blocks:
         compile(block, 'README.md', 'exec')
+
+
+def test_readme_is_short_and_leads_to_every_document():
+    assert len(README.splitlines()) <= MOST_README_LINES
+    for document in (ROOT / 'docs').glob('*.md'):
+        assert f'](docs/{document.name})' in README
 
 
 def test_readme_says_what_a_user_must_check():
