@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import json
 from pathlib import Path
 
+from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.errors import ModelError
 import numpy as np
 
@@ -69,9 +70,7 @@ def write_landmarks(model_dir: Path, landmarks: Landmarks) -> Path:
         **{name: getattr(landmarks, name).tolist() for name in _ARRAYS},
     }
     path = Path(model_dir) / LANDMARKS_NAME
-    part = path.with_name(path.name + '.part')
-    part.write_text(json.dumps(values, indent=1, allow_nan=False) + '\n')
-    part.replace(path)
+    replace_file(path, json.dumps(values, indent=1, allow_nan=False) + '\n')
     return path
 
 

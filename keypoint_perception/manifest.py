@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from keypoint_perception import __version__
+from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.errors import ModelError
 
 FORMAT_VERSION = 1
@@ -96,13 +97,11 @@ def write_manifest(model_dir: Path, manifest: Manifest, *, files: list[str]) -> 
     digests = {name: file_digest(model_dir / name) for name in sorted(files)}
     values = asdict(manifest) | {'files': digests}
     text = json.dumps(values | {'keypoint_count': manifest.keypoint_count}, indent=2) + '\n'
-    unfinished = model_dir / (MANIFEST_NAME + '.part')
-    unfinished.write_text(text)
-    unfinished.replace(model_dir / MANIFEST_NAME)
+    replace_file(model_dir / MANIFEST_NAME, text)
     return read_manifest(model_dir)
 
 
-def replace_file(model_dir: Path, name: str, content: bytes) -> None:
+def update_file(model_dir: Path, name: str, content: bytes) -> None:
     """
     Write a file that no engine needs into a model directory, and describe it anew.
 
@@ -113,9 +112,7 @@ def replace_file(model_dir: Path, name: str, content: bytes) -> None:
     manifest = read_manifest(model_dir)
     others = [other for other in manifest.files if other != name]
     write_manifest(model_dir, manifest, files=others)
-    part = model_dir / f'{name}.part'
-    part.write_bytes(content)
-    part.replace(model_dir / name)
+    replace_file(model_dir / name, content)
     write_manifest(model_dir, manifest, files=[*others, name])
 
 

@@ -3,7 +3,7 @@
 import json
 
 from keypoint_perception.errors import ModelError
-from keypoint_perception.manifest import Manifest, read_manifest, replace_file, write_manifest
+from keypoint_perception.manifest import Manifest, read_manifest, update_file, write_manifest
 import pytest
 
 
@@ -106,7 +106,7 @@ def test_files_outside_the_model_are_refused(model_dir):
 
 def test_a_page_can_be_replaced_while_others_load_the_model(model_dir, monkeypatch):
     before = read_manifest(model_dir)
-    replace_file(model_dir, 'report.html', b'first')
+    update_file(model_dir, 'report.html', b'first')
     seen = []
     replace = type(model_dir).replace
 
@@ -115,7 +115,7 @@ def test_a_page_can_be_replaced_while_others_load_the_model(model_dir, monkeypat
         seen.append('report.html' in read_manifest(model_dir).files)
 
     monkeypatch.setattr(type(model_dir), 'replace', look)
-    replace_file(model_dir, 'report.html', b'second')
+    update_file(model_dir, 'report.html', b'second')
     # let go, replaced, described again: loaded without complaint after each
     assert seen == [False, False, True]
     assert (model_dir / 'report.html').read_bytes() == b'second'
@@ -127,7 +127,7 @@ def test_a_page_can_be_replaced_while_others_load_the_model(model_dir, monkeypat
 def test_a_changed_model_gets_no_new_page(model_dir):
     (model_dir / 'keypointer.onnx').write_bytes(b'another')
     with pytest.raises(ModelError, match='do not match the manifest'):
-        replace_file(model_dir, 'report.html', b'page')
+        update_file(model_dir, 'report.html', b'page')
     assert not (model_dir / 'report.html').exists()
 
 

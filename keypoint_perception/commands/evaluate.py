@@ -41,6 +41,7 @@ def evaluate(
     read = {'the recording': source, 'the labels': annotations}
     beside = out.with_suffix('.html')
     check_outputs({'--out': out, 'the page beside --out': beside, '--video': video}, read)
+    from keypoint_perception.atomic_files import replace_file
     from keypoint_perception.evaluation import report
     from keypoint_perception.evaluation.report_page import report_page
     from keypoint_perception.frames.annotations import read_annotations
@@ -75,7 +76,7 @@ def evaluate(
     values['date'] = report.now()
     report.write_json(out, values)
     page = report_page(values, recording, model).encode()
-    beside.write_bytes(page)
+    replace_file(beside, page)
     written = [out, beside, *_update_model(model, page)]
     _show(values, [*written, *([video, video.with_suffix('.png')] if video else [])])
 
@@ -128,12 +129,12 @@ def _update_model(model: Path, page: bytes) -> list[Path]:
 
     from keypoint_perception.errors import PerceptionError
     from keypoint_perception.evaluation.training_page import PAGE_NAME
-    from keypoint_perception.manifest import replace_file
+    from keypoint_perception.manifest import update_file
     from keypoint_perception.sole_writer import sole_writer
 
     try:
         with sole_writer(model):
-            replace_file(model, PAGE_NAME, page)
+            update_file(model, PAGE_NAME, page)
     except (PerceptionError, OSError) as error:
         log = logging.getLogger('keypoint_perception')
         log.warning('%r keeps its old %s (%s).', str(model), PAGE_NAME, error)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 import cv2
+from keypoint_perception.atomic_files import PendingFile, replace_file
 from keypoint_perception.drawing import draw_keypoints, Edge, tile_pictures
 from keypoint_perception.errors import PerceptionError
 from keypoint_perception.evaluation.episodes import LONGEST_GAP_S
@@ -51,7 +52,7 @@ class OverlayVideo:
         self.path = Path(path)
         self.sheet_path = self.path.with_suffix('.png')
         self._threshold, self._skeleton = threshold, skeleton
-        self._part = self.path.with_name(f'.{self.path.stem}.part.mp4')
+        self._pending = PendingFile(self.path)
         self._trail: deque[np.ndarray] = deque(maxlen=_TRAIL_FRAMES)
         self._sheet = ContactSheet()
         self._held: list[np.ndarray] = []
@@ -61,8 +62,8 @@ class OverlayVideo:
         self._writer: cv2.VideoWriter | None = None
         check_video_path(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        _open_writer(self._part, self.path, 10.0, (64, 64)).release()
-        self._part.unlink(missing_ok=True)
+        _open_writer(self._pending, 10.0, (64, 64)).release()
+        self._pending.discard()
 
     def add(self, stamp_ns: int, rgb: np.ndarray, keypoints: np.ndarray) -> None:
         """
@@ -104,7 +105,7 @@ class OverlayVideo:
             return
         self._writer.release()
         self._writer = None
-        self._part.replace(self.path)
+        self._pending.commit()
         self._sheet.write(self.sheet_path)
 
     def discard(self) -> None:
@@ -113,7 +114,7 @@ class OverlayVideo:
             self._writer.release()
             self._writer = None
         self._held = []
-        self._part.unlink(missing_ok=True)
+        self._pending.discard()
 
     def __enter__(self) -> OverlayVideo:
         return self
@@ -132,7 +133,7 @@ class OverlayVideo:
     def _start(self) -> None:
         assert self._size_hw is not None
         rate_hz = constant_rate_hz(self._stamps_ns)
-        self._writer = _open_writer(self._part, self.path, rate_hz, self._size_hw)
+        self._writer = _open_writer(self._pending, rate_hz, self._size_hw)
         for picture in self._held:
             self._write(picture)
         self._held = []
@@ -220,9 +221,7 @@ class ContactSheet:
     def write(self, path: Path) -> None:
         """Write the sheet as PNG, in one step."""
         _, data = cv2.imencode('.png', cv2.cvtColor(self.picture(), cv2.COLOR_RGB2BGR))
-        part = path.with_name(f'.{path.name}.part')
-        part.write_bytes(data.tobytes())
-        part.replace(path)
+        replace_file(path, data.tobytes())
 
 
 def constant_rate_hz(stamps_ns: list[int]) -> float:
@@ -256,15 +255,13 @@ def check_video_path(path: Path) -> None:
         raise PerceptionError(msg)
 
 
-def _open_writer(
-    part: Path, path: Path, rate_hz: float, size_hw: tuple[int, int]
-) -> cv2.VideoWriter:
+def _open_writer(video: PendingFile, rate_hz: float, size_hw: tuple[int, int]) -> cv2.VideoWriter:
     codec = cv2.VideoWriter.fourcc(*_CODEC)
-    writer = cv2.VideoWriter(str(part), codec, rate_hz, (size_hw[1], size_hw[0]))
+    writer = cv2.VideoWriter(str(video.part), codec, rate_hz, (size_hw[1], size_hw[0]))
     if writer.isOpened():
         return writer
     msg = (
-        f'OpenCV {cv2.__version__} of this machine cannot write the video {str(path)!r} '
+        f'OpenCV {cv2.__version__} of this machine cannot write the video {str(video.path)!r} '
         f'(codec {_CODEC}); install opencv-python-headless, which brings it, check that the '
         'directory can be written to, or go on without a video.'
     )

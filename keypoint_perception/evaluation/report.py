@@ -11,6 +11,7 @@ from pathlib import Path
 import platform
 
 from keypoint_perception import __version__
+from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.evaluation.backward import BackwardScore
 from keypoint_perception.evaluation.detections import Track
 from keypoint_perception.evaluation.episodes import find_episodes
@@ -158,9 +159,7 @@ def write_json(path: Path, values: dict) -> None:
     """Write a report in one step; what is not a number becomes null, as JSON has no NaN."""
     text = json.dumps(without_nan(values), indent=2, allow_nan=False) + '\n'
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
-    part.write_text(text)
-    part.replace(path)
+    replace_file(path, text)
 
 
 def without_nan(value):

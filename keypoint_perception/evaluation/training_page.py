@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 import cv2
+from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.evaluation.charts import loss_chart
 from keypoint_perception.evaluation.page import (
     figure,
@@ -39,7 +40,7 @@ def write_training_page(model_dir: Path) -> Path:
     state = read_run(model_dir)
     title = f'Keypoints learned in {model_dir.resolve().name}'
     parts = [f'<h1>{escape(title)}</h1>', *run_head(state), last_overlay(model_dir)]
-    path.write_text(page(title, [*parts, *run_parts(model_dir, state)]))
+    replace_file(path, page(title, [*parts, *run_parts(model_dir, state)]))
     return path
 
 

@@ -15,6 +15,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+from keypoint_perception.atomic_files import PendingFile
 from keypoint_perception.errors import SourceError
 import numpy as np
 
@@ -147,16 +148,16 @@ class KeypointWriter:
     """
     Writes a keypoint file; use as a context manager.
 
-    The file takes its name when all is written: an interrupted run leaves only ``<name>.part``.
+    The file takes its name when it is complete.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._unfinished = self.path.with_name(self.path.name + '.part')
+        self._pending = PendingFile(self.path)
 
     def __enter__(self) -> KeypointWriter:
         try:
-            self._stream = self._unfinished.open('w', newline='')
+            self._stream = self._pending.part.open('w', newline='')
         except OSError as error:
             msg = f'{str(self.path)!r} cannot be written ({error.strerror}); name another file.'
             raise SourceError(msg) from error
@@ -164,10 +165,9 @@ class KeypointWriter:
         self._writer.writerow(KEYPOINT_HEADER)
         return self
 
-    def __exit__(self, kind, *_error) -> None:
+    def __exit__(self, *reason) -> None:
         self._stream.close()
-        if kind is None:
-            self._unfinished.replace(self.path)
+        self._pending.__exit__(*reason)
 
     def write(
         self, stamp_ns: int, topic: str, names: Sequence[str], keypoints: np.ndarray

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 import threading
 
+from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.mcap_file import dump_yaml, McapFile, RecordedTopic
 
@@ -180,7 +181,7 @@ class BagWriter:
         """Replace ``metadata.yaml`` in one piece; another thread than the writer's may do so."""
         with self._lock:
             text = dump_yaml({'rosbag2_bagfile_information': self._information()})
-            replace_text(self.path / METADATA_NAME, text)
+            replace_file(self.path / METADATA_NAME, text, durable=True)
 
     def _information(self) -> dict:
         topics = [
@@ -260,27 +261,3 @@ def make_bag_directory(path: Path) -> None:
             'another directory.'
         )
         raise SourceError(msg) from error
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replace a file in one piece: whoever reads it finds the old text or the new one."""
-    part = path.with_name(f'.{path.name}.part')
-    try:
-        with part.open('w', encoding='utf-8') as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-        sync_directory(path.parent)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory survive a loss of power."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

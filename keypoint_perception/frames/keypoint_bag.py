@@ -8,9 +8,9 @@ confidence``; x, y, z are NaN because there is no depth.
 from __future__ import annotations
 
 from pathlib import Path
-import shutil
 from types import TracebackType
 
+from keypoint_perception.atomic_files import PendingDirectory
 from keypoint_perception.errors import SourceError
 import numpy as np
 
@@ -37,8 +37,7 @@ class KeypointBag:
     """
     A rosbag2 (MCAP) of keypoints, written in one piece.
 
-    The directory has its name only when it is complete: it is written inside ``.NAME.part`` first,
-    which is removed if anything goes wrong. Use as a context manager.
+    The directory takes its name when it is complete. Use as a context manager.
 
     :raises SourceError: if the directory exists already
     """
@@ -54,14 +53,9 @@ class KeypointBag:
                 'choose another directory.'
             )
             raise SourceError(msg)
-        self._part = self.path.with_name(f'.{self.path.name}.part')
-        shutil.rmtree(self._part, ignore_errors=True)
-        self._part.mkdir(parents=True)
+        self._pending = PendingDirectory(self.path)
         self._typestore = get_typestore(Stores.ROS2_JAZZY)
-        # The files inside take the directory's name: only the directory above it is provisional.
-        self._writer = Writer(
-            self._part / self.path.name, version=9, storage_plugin=StoragePlugin.MCAP
-        )
+        self._writer = Writer(self._pending.part, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         self._connections: dict = {}
 
@@ -83,17 +77,6 @@ class KeypointBag:
         data = self._typestore.serialize_cdr(message, _MESSAGE_TYPE)
         self._writer.write(self._connections[topic], stamp_ns, data)
 
-    def close(self) -> None:
-        """Finish the bag and give it its name."""
-        self._writer.close()
-        (self._part / self.path.name).rename(self.path)
-        self._part.rmdir()
-
-    def discard(self) -> None:
-        """Leave nothing behind."""
-        self._writer.close()
-        shutil.rmtree(self._part, ignore_errors=True)
-
     def __enter__(self) -> KeypointBag:
         return self
 
@@ -103,10 +86,8 @@ class KeypointBag:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
+        self._writer.close()
+        self._pending.__exit__(kind, error, trace)
 
     def _to_message(self, stamp_ns: int, frame_id: str, keypoints: np.ndarray):
         types = self._typestore.types

@@ -19,6 +19,7 @@ import os
 from pathlib import Path
 import zlib
 
+from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.errors import SourceError
 from keypoint_perception.sole_writer import sole_writer
 import numpy as np
@@ -27,8 +28,8 @@ FORMAT_VERSION = 1
 HEADER_NAME = 'store.json'
 IMAGES_NAME = 'images.bin'
 INDEX_NAME = 'index.bin'
-UNFINISHED_NAME = HEADER_NAME + '.part'
-FILE_NAMES = (HEADER_NAME, IMAGES_NAME, INDEX_NAME, UNFINISHED_NAME)
+# What a killed extraction may leave; the last is of version 0.1.0.
+FILE_NAMES = (HEADER_NAME, IMAGES_NAME, INDEX_NAME, '.store.part.json', 'store.json.part')
 INDEX_DTYPE = np.dtype(
     [('stamp_ns', '<i8'), ('camera', '<i4'), ('source', '<i4'), ('h', '<i4'), ('w', '<i4')]
 )
@@ -166,17 +167,8 @@ class StoreWriter:
         self._write_header()
 
     def _write_header(self) -> None:
-        unfinished = self.path / UNFINISHED_NAME
-        with unfinished.open('w') as stream:
-            json.dump(asdict(self.header), stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(self.path / HEADER_NAME)
-        directory = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        text = json.dumps(asdict(self.header), indent=1)
+        replace_file(self.path / HEADER_NAME, text, durable=True)
 
     def close(self) -> None:
         """Close the files; what was not committed will be cut off."""

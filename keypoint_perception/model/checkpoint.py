@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 import hashlib
 import json
 from pathlib import Path
-import shutil
 
+from keypoint_perception.atomic_files import backup_path, PendingDirectory
 from keypoint_perception.errors import ModelError
 from keypoint_perception.manifest import file_digest
 from keypoint_perception.model.network import Keypointer, NetworkConfig
@@ -51,23 +51,16 @@ class Checkpoint:
 
 def save_checkpoint(model_dir: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint beside the old one, then put it in the old one's place."""
-    part = model_dir / f'{CHECKPOINT_NAME}.part'
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    write_network(part / NETWORK_FILE, checkpoint.network)
-    _save(checkpoint.tensors, part / TRAINING_FILE)
-    _save({'frames': checkpoint.frames}, part / FRAMES_FILE)
-    names = (NETWORK_FILE, TRAINING_FILE, FRAMES_FILE)
-    digests = {name: file_digest(part / name) for name in names}
-    state = checkpoint.state | {'files': digests}
-    state['sha256'] = _digest(state)
-    (part / STATE_FILE).write_text(json.dumps(state, indent=1))
-    place, old = model_dir / CHECKPOINT_NAME, model_dir / f'{CHECKPOINT_NAME}.old'
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
-        place.rename(old)
-    part.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
+    with PendingDirectory(model_dir / CHECKPOINT_NAME, replace=True) as part:
+        part.mkdir()
+        write_network(part / NETWORK_FILE, checkpoint.network)
+        _save(checkpoint.tensors, part / TRAINING_FILE)
+        _save({'frames': checkpoint.frames}, part / FRAMES_FILE)
+        names = (NETWORK_FILE, TRAINING_FILE, FRAMES_FILE)
+        digests = {name: file_digest(part / name) for name in names}
+        state = checkpoint.state | {'files': digests}
+        state['sha256'] = _digest(state)
+        (part / STATE_FILE).write_text(json.dumps(state, indent=1))
 
 
 def has_checkpoint(model_dir: Path) -> bool:
@@ -188,11 +181,10 @@ def _digest(state: dict) -> str:
 
 
 def _find(model_dir: Path) -> Path | None:
-    # a stop between the two renames of save_checkpoint leaves the old one under its second name
-    for name in (CHECKPOINT_NAME, f'{CHECKPOINT_NAME}.old'):
-        if (Path(model_dir) / name / STATE_FILE).is_file():
-            return Path(model_dir) / name
-    return None
+    # a run that is killed while it replaces its checkpoint leaves the old one under this name
+    place = Path(model_dir) / CHECKPOINT_NAME
+    found = (path for path in (place, backup_path(place)) if (path / STATE_FILE).is_file())
+    return next(found, None)
 
 
 def _put_back(model_dir: Path) -> Path:

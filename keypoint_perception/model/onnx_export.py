@@ -14,6 +14,7 @@ import logging
 from pathlib import Path
 import warnings
 
+from keypoint_perception.atomic_files import PendingFile
 from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.landmark_map import Landmarks, LANDMARKS_NAME, write_landmarks
 from keypoint_perception.manifest import (
@@ -53,13 +54,12 @@ def export_model(model_dir: Path, landmarks: Landmarks | None = None) -> Manifes
     model_dir = Path(model_dir)
     checkpoint = load_checkpoint(model_dir)
     new, landmarks = landmarks, landmarks or fitted_landmarks(model_dir)
-    part = model_dir / f'{ONNX_NAME}.part'
-    write_onnx(checkpoint.network, part, landmarks)
-    parity = check_parity(checkpoint.network, part, checkpoint.frames.numpy())
-    if landmarks is not None:
-        check_landmarks(landmarks, part, checkpoint.frames.numpy())
-    kept = _kept_precisions(model_dir, file_digest(part))
-    part.replace(model_dir / ONNX_NAME)
+    with PendingFile(model_dir / ONNX_NAME) as part:
+        write_onnx(checkpoint.network, part, landmarks)
+        parity = check_parity(checkpoint.network, part, checkpoint.frames.numpy())
+        if landmarks is not None:
+            check_landmarks(landmarks, part, checkpoint.frames.numpy())
+        kept = _kept_precisions(model_dir, file_digest(part))
     if new is not None:
         write_landmarks(model_dir, new)
     manifest = replace(describe(checkpoint, parity, landmarks), precisions=kept)

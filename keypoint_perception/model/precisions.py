@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from keypoint_perception.atomic_files import PendingFile
 from keypoint_perception.errors import EngineError
 from keypoint_perception.manifest import (
     Manifest,
@@ -76,15 +77,11 @@ def _export(model_dir, precision, write, frames, max_loss_px, facts) -> Manifest
     model_dir = Path(model_dir)
     manifest = read_manifest(model_dir)
     network, landmarks = load_network(model_dir), fitted_landmarks(model_dir)
-    part = model_dir / f'{onnx_name(precision)}.part'
-    try:
+    with PendingFile(model_dir / onnx_name(precision)) as part:
         write(network, landmarks, part)
         loss = measure_loss(model_dir / ONNX_NAME, part, frames, named=bool(landmarks))
         _check_loss(precision, loss, max_loss_px)
         _let_go(model_dir, manifest, precision)
-        part.replace(model_dir / onnx_name(precision))
-    finally:
-        part.unlink(missing_ok=True)
     made_from = {'made_from': manifest.files[ONNX_NAME]}
     precisions = manifest.precisions | {precision: made_from | facts | loss}
     files = sorted({*manifest.files, onnx_name(precision)})

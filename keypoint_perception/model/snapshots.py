@@ -11,6 +11,7 @@ from pathlib import Path
 import shutil
 from typing import NamedTuple
 
+from keypoint_perception.atomic_files import PendingFile
 from keypoint_perception.errors import ModelError
 from keypoint_perception.model.checkpoint import read_notes, write_network
 from keypoint_perception.model.network import Keypointer
@@ -34,9 +35,8 @@ def save_snapshot(model_dir: Path, network: Keypointer, step: int, elapsed_s: fl
     """Keep a network as it is at a moment of its run."""
     path = model_dir / FOLDER / f'step_{step:07d}.safetensors'
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix('.part')
-    write_network(part, network, {'elapsed_s': repr(elapsed_s), 'step': str(step)})
-    part.replace(path)
+    with PendingFile(path) as part:
+        write_network(part, network, {'elapsed_s': repr(elapsed_s), 'step': str(step)})
 
 
 def find_snapshots(model_dir: Path) -> list[WeightSnapshot]:

@@ -114,15 +114,15 @@ def test_flushed_messages_are_told(tmp_path):
 def test_older_metadata_never_replace_newer(tmp_path, monkeypatch):
     """A thread that writes the metadata is slow; a topic is added meanwhile."""
     bag = BagWriter(tmp_path / 'run')
-    real, begun, go_on = bag_writer.replace_text, threading.Event(), threading.Event()
+    real, begun, go_on = bag_writer.replace_file, threading.Event(), threading.Event()
 
-    def slowly(path, text):
+    def slowly(path, text, **options):
         if threading.current_thread() is slow:
             begun.set()
             go_on.wait()
-        real(path, text)
+        real(path, text, **options)
 
-    monkeypatch.setattr(bag_writer, 'replace_text', slowly)
+    monkeypatch.setattr(bag_writer, 'replace_file', slowly)
     slow = threading.Thread(target=bag.write_metadata)
     adding = threading.Thread(target=lambda: bag.add_topic(LEFT))
     slow.start()

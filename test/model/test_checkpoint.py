@@ -75,9 +75,13 @@ def test_a_stop_between_the_two_renames_loses_nothing(model_dir, checkpoint):
 
 
 def test_a_half_written_checkpoint_is_not_taken(model_dir, checkpoint):
-    shutil.copytree(model_dir / 'checkpoint', model_dir / 'checkpoint.part')
-    (model_dir / 'checkpoint.part' / 'network.safetensors').write_bytes(b'')
+    part = model_dir / '.checkpoint.part' / 'checkpoint'
+    shutil.copytree(model_dir / 'checkpoint', part)
+    (part / 'network.safetensors').write_bytes(b'')
     assert load_checkpoint(model_dir).state['step'] == 7
+    save_checkpoint(model_dir, checkpoint)
+    assert load_checkpoint(model_dir).state['step'] == 7
+    assert not part.parent.exists()
 
 
 def test_weights_are_loaded_strictly():
