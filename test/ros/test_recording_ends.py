@@ -18,6 +18,22 @@ def interrupted(recorder):
 Recorder.stop = interrupted
 runpy.run_module(sys.argv.pop(1), run_name='__main__')
 """
+# ... or while it is being started: it listens already, and everything after this line fails.
+INTERRUPTED_START = """
+import os, runpy, signal, sys, time
+from keypoint_perception.ros.recorder.topic_subscription import TopicSubscription
+import rclpy
+follow = TopicSubscription.follow_publishers
+def interrupted(topic):
+    while not topic.listening:
+        follow(topic)
+    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGINT)
+    while rclpy.ok():
+        time.sleep(0.01)
+TopicSubscription.follow_publishers = interrupted
+runpy.run_module(sys.argv.pop(1), run_name='__main__')
+"""
 PROGRAMS = {
     'node': (
         'keypoint_perception.ros.recorder_node', '--ros-args', '-p', 'topics:=[/numbers]',
@@ -40,6 +56,25 @@ def test_an_interrupt_while_it_is_being_stopped_loses_nothing(
     publisher.publish(Header())
     peer.spin_until(publisher.wait_for_all_acked, 'the acknowledgement', recorder)
     assert recorder.stop() == 0, recorder.output
+    assert recorder.count(r'/run: 1 messages'), recorder.output
+    assert messages_in(path) == 1
+
+
+@pytest.mark.parametrize('program', PROGRAMS)
+def test_an_interrupt_while_it_is_being_started_loses_nothing(
+    peer, start, tmp_path, program, messages_in
+):
+    from std_msgs.msg import Header
+
+    path = tmp_path / 'run'
+    publisher = peer.publisher(Header, '/numbers', matched=False)
+    command = [part.replace('{out}', str(path)) for part in PROGRAMS[program]]
+    recorder = start('-c', INTERRUPTED_START, *command)
+    peer.spin_until(publisher.get_subscription_count, 'the subscription', recorder)
+    publisher.publish(Header())
+    peer.spin_until(publisher.wait_for_all_acked, 'the acknowledgement', recorder)
+    recorder.write('now')
+    assert recorder.wait() == 0, recorder.output
     assert recorder.count(r'/run: 1 messages'), recorder.output
     assert messages_in(path) == 1
 

@@ -69,11 +69,11 @@ class Services:
         out = dated_bag(self._node.parameters.record_directory)
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            recorder = Recorder(self._node, topics=topics, out=out)
-            recorder.start()
+            self._recorder = Recorder(self._node, topics=topics, out=out)
+            self._recorder.start()  # ROS may shut down in here: `stop` has to find the recorder
         except (PerceptionError, OSError) as error:
+            self._recorder = None
             return False, f'{str(out)!r} cannot be recorded: {error}'
-        self._recorder = recorder
         return True, f'Recording {", ".join(topics)} into {out}.'
 
     def _stop_recording(

@@ -129,7 +129,10 @@ class Recorder:
 
     def start(self) -> None:
         """
-        Make the bag and begin; returns at once, for topics without publishers too.
+        Create the bag and start recording; return without waiting for publishers.
+
+        ROS can shut down anywhere in here: keep the recorder before calling this, and stop it
+        whatever is raised. After the errors below it has nothing to stop.
 
         :raises SourceError: if the directory exists
         :raises OSError: if it cannot be written
@@ -142,6 +145,8 @@ class Recorder:
             )
             raise ConfigError(msg)
         settings = self._settings
+        self._sim_time = self._node.get_parameter('use_sim_time').value
+        self._started = self._looked = time.monotonic()
         bag = BagWriter(
             self.out,
             compression=settings.compression,
@@ -150,8 +155,6 @@ class Recorder:
         )
         self._lock.enter_context(sole_writer(self.out))
         self._recording = BagRecording(bag, self._queue, settings, self._counts, self._log.warning)
-        self._sim_time = self._node.get_parameter('use_sim_time').value
-        self._started = self._looked = time.monotonic()
         self._thread = threading.Thread(target=self._write, name='recorder')
         self._thread.start()
         self._look()
@@ -167,11 +170,13 @@ class Recorder:
 
         It may be called again, and after the recording has ended by itself.
         """
-        self._stop_listening()
-        self._queue.close()
-        if self._thread is not None:
-            self._thread.join()
-        self._lock.close()
+        try:
+            self._stop_listening()
+        finally:
+            self._queue.close()
+            if self._thread is not None:
+                self._thread.join()
+            self._lock.close()
         return self.summary()
 
     def summary(self) -> RecordingSummary:

@@ -77,9 +77,12 @@ class RecorderNode(Node):
         """
         own, settings = check(self._given())
         out = own['out'] or dated_bag(own['directory'])
-        recorder = Recorder(self, topics=own['topics'], out=out, settings=settings)
-        recorder.start()
-        self._recorder = recorder
+        self._recorder = Recorder(self, topics=own['topics'], out=out, settings=settings)
+        try:
+            self._recorder.start()
+        except (PerceptionError, OSError):
+            self._recorder = None
+            raise
 
     def stop(self) -> str:
         """End the recording; return what it has become, empty if there is none."""
