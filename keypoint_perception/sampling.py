@@ -1,15 +1,15 @@
-"""A few of many, spread evenly."""
+"""Evenly spaced samples."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def spread_evenly(values: np.ndarray, count: int) -> np.ndarray:
+def evenly_spaced(values: np.ndarray, count: int) -> np.ndarray:
     """
-    Return ``count`` of some values in their order, the first and the last among them.
+    Return up to ``count`` evenly spaced values in their order, including the first and the last.
 
-    :param values: (N, ...); all of them are returned where there are no more than ``count``
+    :param values: (N, ...); returned as they are if there are no more than ``count``
     """
     if count >= len(values):
         return values

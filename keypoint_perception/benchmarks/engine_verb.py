@@ -89,15 +89,15 @@ def engine(
 
 def _frames(model: Path, input_hw: tuple[int, int], count: int):
     """Return recorded frames of the model's own if they are still there, else noise."""
-    from keypoint_perception.commands.recorded_frames import spread
     from keypoint_perception.errors import SourceError
     from keypoint_perception.frames.frame_store import FrameStore
+    from keypoint_perception.sampling import evenly_spaced
     import numpy as np
 
     try:
         images = FrameStore.open(model / 'frames').images
         if images.shape[1:3] == tuple(input_hw) and len(images) >= count:
-            return np.asarray(images[spread(len(images), count)]), 'recorded frames'
+            return np.asarray(evenly_spaced(images, count)), 'recorded frames'
     except SourceError:
         pass  # it is said which images were used
     noise = np.random.default_rng(0).integers(0, 256, (count, *input_hw, 3), dtype=np.uint8)

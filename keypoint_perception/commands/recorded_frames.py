@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keypoint_perception.errors import SourceError
+from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 
 CALIBRATION_FRAMES = 200
@@ -33,13 +34,9 @@ def calibration_frames(
         )
         raise SourceError(msg)
     end = round(CALIBRATION_SHARE * len(images))
-    first, rest = spread(end, CALIBRATION_FRAMES), spread(len(images) - end, HELD_OUT_FRAMES)
-    return np.asarray(images[first]), np.asarray(images[end + rest])
-
-
-def spread(count: int, wanted: int) -> np.ndarray:
-    """Return up to ``wanted`` of the numbers below ``count``, evenly spread."""
-    return np.arange(min(count, wanted)) * count // min(count, wanted)
+    first = evenly_spaced(images[:end], CALIBRATION_FRAMES)
+    rest = evenly_spaced(images[end:], HELD_OUT_FRAMES)
+    return np.asarray(first), np.asarray(rest)
 
 
 def _stored(model: Path, input_hw: tuple[int, int]) -> np.ndarray:

@@ -15,7 +15,7 @@ import cv2
 from keypoint_perception.evaluation.episodes import find_episodes
 from keypoint_perception.evaluation.equivariance_error import Detector
 from keypoint_perception.keypoints import diagonal_px
-from keypoint_perception.sampling import spread_evenly
+from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 
 # Images are compared at this size of their longer side at most, px.
@@ -74,7 +74,7 @@ def background_error(
     others = dict(zip(medians, [*list(medians)[1:], *list(medians)[:1]], strict=True))
     errors: list[float] = []
     known = np.flatnonzero(np.isin(episodes, list(medians)))
-    for i in spread_evenly(known, ASKED) if len(medians) > 1 else []:
+    for i in evenly_spaced(known, ASKED) if len(medians) > 1 else []:
         mask = _in_front(images[i], medians[episodes[i]])
         if mask.mean() > LARGEST_SHARE:
             continue

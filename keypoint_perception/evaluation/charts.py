@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from keypoint_perception.evaluation.page import css_colour, dot
-from keypoint_perception.sampling import spread_evenly
+from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 
 WIDTH, HEIGHT = 720, 220
@@ -162,7 +162,7 @@ def reliability_charts(bins: Sequence[Mapping]) -> str:
 
 def thin(values: np.ndarray) -> np.ndarray:
     """Return at most :data:`MOST_POINTS` of some values, evenly spread."""
-    return spread_evenly(np.asarray(values), MOST_POINTS)
+    return evenly_spaced(np.asarray(values), MOST_POINTS)
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:

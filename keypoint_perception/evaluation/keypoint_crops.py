@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 from keypoint_perception.drawing import keypoint_colour, tile_pictures
-from keypoint_perception.sampling import spread_evenly
+from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 
 CROP_PX = 96
@@ -44,7 +44,7 @@ class KeypointCrops:
 
     def strip(self, keypoint: int) -> np.ndarray:
         """Return a keypoint's crops, four in a row, with its mark in the middle of each."""
-        chosen = spread_evenly(np.arange(len(self._crops)), self._frames)
+        chosen = evenly_spaced(np.arange(len(self._crops)), self._frames)
         pictures = [self._crops[i][keypoint].copy() for i in chosen]
         centre = (CROP_PX // 2, CROP_PX // 2)
         for picture in pictures:

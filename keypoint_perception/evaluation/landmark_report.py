@@ -19,7 +19,7 @@ from keypoint_perception.evaluation.landmark_fit import (
 from keypoint_perception.evaluation.report import now, without_nan
 from keypoint_perception.keypoints import diagonal_px, Fit
 from keypoint_perception.landmark_map import Landmarks
-from keypoint_perception.sampling import spread_evenly
+from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 
 log = logging.getLogger('keypoint_perception')
@@ -48,7 +48,7 @@ def name_points(
     """
     keypoints, labels, network_diagonal = _in_network_px(track, labels, network_hw)
     labelled = np.flatnonzero(np.isfinite(labels).all(axis=-1).any(axis=1))
-    used = labelled if frames is None else spread_evenly(labelled, frames)
+    used = labelled if frames is None else evenly_spaced(labelled, frames)
     counts = np.isfinite(labels[used]).all(axis=-1).sum(axis=0)
     kept = [j for j, count in enumerate(counts) if count >= LEAST_FRAMES]
     _check_counts(names, counts, kept, path)

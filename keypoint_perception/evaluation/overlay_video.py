@@ -15,6 +15,7 @@ from keypoint_perception.errors import PerceptionError
 from keypoint_perception.evaluation.episodes import LONGEST_GAP_S
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
+from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 
 # A player shows this size well; smaller images are enlarged by a whole number up to it, and
@@ -214,8 +215,7 @@ class ContactSheet:
 
     def picture(self) -> np.ndarray:
         """Return the sheet, (H, W, 3) uint8 RGB."""
-        last = len(self._pictures) - 1
-        chosen = np.unique(np.linspace(0, last, self._places).round().astype(int))
+        chosen = evenly_spaced(np.arange(len(self._pictures)), self._places)
         return tile_pictures([self._pictures[i] for i in chosen], self._columns)
 
     def write(self, path: Path) -> None:

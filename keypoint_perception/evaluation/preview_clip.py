@@ -17,7 +17,7 @@ from keypoint_perception.drawing import draw_keypoints, Edge
 from keypoint_perception.evaluation.overlay_video import constant_rate_hz
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
-from keypoint_perception.sampling import spread_evenly
+from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 
 # Codec, ending and kind, the first that this OpenCV has.
@@ -47,7 +47,7 @@ class PreviewClip:
         if total is None or total <= count:
             self._scenes = [range(count)]
         else:
-            starts = np.linspace(0, total - _SCENE_FRAMES, _SCENES).astype(int)
+            starts = evenly_spaced(np.arange(total - _SCENE_FRAMES + 1), _SCENES)
             self._scenes = [range(start, start + _SCENE_FRAMES) for start in starts]
         self._seen = 0
         self._trail: deque[np.ndarray] = deque(maxlen=_TRAIL_FRAMES)
@@ -94,7 +94,7 @@ class PreviewClip:
 
     def stills(self) -> list[np.ndarray]:
         """Return some of its pictures, spread evenly, (H, W, 3) uint8 RGB each."""
-        chosen = spread_evenly(np.arange(len(self._pictures)), _STILLS)
+        chosen = evenly_spaced(np.arange(len(self._pictures)), _STILLS)
         return [
             cv2.cvtColor(cv2.imdecode(self._pictures[i], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
             for i in chosen

@@ -14,6 +14,7 @@ from keypoint_perception.frames.store_files import (
     read_header,
     StoreHeader,
 )
+from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 
 # Opening compares all checksums of a store up to this size, and 32 blocks of a larger one.
@@ -82,10 +83,9 @@ def check_contents(path: Path, header: StoreHeader) -> None:
         found = (path / name).stat().st_size if (path / name).is_file() else 0
         if found < size:
             raise SourceError(_changed(path, f'{name} has {found} bytes instead of {size}'))
-    checked = range(len(header.blocks))
+    checked = np.arange(len(header.blocks))
     if sizes[IMAGES_NAME] > FULLY_CHECKED_BYTES:
-        spots = np.linspace(0, len(header.blocks) - 1, SPOT_CHECKS)
-        checked = sorted({round(spot) for spot in spots})
+        checked = evenly_spaced(checked, SPOT_CHECKS)
     starts = np.cumsum([0, *(block[0] for block in header.blocks)])
     with (path / IMAGES_NAME).open('rb') as images, (path / INDEX_NAME).open('rb') as index:
         for number in checked:

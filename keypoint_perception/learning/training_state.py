@@ -27,6 +27,7 @@ from keypoint_perception.model.checkpoint import (
     save_checkpoint,
 )
 from keypoint_perception.model.network import Keypointer
+from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 import torch
 from torch import Tensor
@@ -70,14 +71,14 @@ class TrainingState:
         return self._take(frames[0]), self._take(frames[1]), extra
 
     def probe(self, count: int = PROBE_FRAMES) -> Tensor:
-        """Return frames spread evenly over the recording, (N, H, W, 3) uint8."""
-        return self._take(self._spread(count))
+        """Return up to ``count`` evenly spaced frames of the recording, (N, H, W, 3) uint8."""
+        return self._take(evenly_spaced(np.arange(len(self.store)), count))
 
     def scenes(self, count: int = PROBE_FRAMES) -> Tensor:
         """Return the number of the scene of each frame of :meth:`probe`, (N,) int."""
         views = np.stack([self.store.source, self.store.camera], axis=1)
         _, scene = np.unique(views, axis=0, return_inverse=True)
-        return torch.from_numpy(scene.reshape(-1)[self._spread(count)])
+        return torch.from_numpy(evenly_spaced(scene.reshape(-1), count))
 
     def exported(self) -> Keypointer:
         """Return the averaged network with the keypoints that are kept."""
@@ -103,9 +104,6 @@ class TrainingState:
         }
         frames = self.probe(16)
         save_checkpoint(out, Checkpoint(self.exported(), tensors, state, frames))
-
-    def _spread(self, count: int) -> np.ndarray:
-        return np.linspace(0, len(self.store) - 1, count).round().astype(np.int64)
 
     def _take(self, indices: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(self.store.images[indices]))

@@ -5,7 +5,7 @@ import shutil
 
 import cv2
 from keypoint_perception.commands.program import main
-from keypoint_perception.commands.recorded_frames import calibration_frames, spread
+from keypoint_perception.commands.recorded_frames import calibration_frames
 from keypoint_perception.frames.store import extract_frames
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.manifest import read_manifest
@@ -135,8 +135,6 @@ def test_scales_and_their_cost_come_from_different_frames(model, recording):
         np.testing.assert_array_equal(found, expected)
     every = {image.tobytes() for image in stored[0]}
     assert not every & {image.tobytes() for image in stored[1]}
-    assert spread(10, 4).tolist() == [0, 2, 5, 7]
-    assert spread(3, 5).tolist() == [0, 1, 2]
 
 
 def test_frames_of_another_size_and_too_few_of_them_are_refused(model, recording, tmp_path):

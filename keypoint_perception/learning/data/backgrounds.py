@@ -13,6 +13,7 @@ import logging
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.data.pairs import find_clips
+from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ class Backgrounds:
     def _share_in_motion(self) -> float:
         """Return the share of cells that are not background, the median over some frames."""
         shares = []
-        for frame in np.linspace(0, len(self._images) - 1, LOOKS).astype(int):
+        for frame in evenly_spaced(np.arange(len(self._images)), LOOKS):
             background = self._median(int(self._clips[frame]))
             difference = np.abs(self._images[frame].astype(np.int16) - background).mean(axis=-1)
             height, width = (side // CELL for side in difference.shape)
@@ -64,6 +65,6 @@ class Backgrounds:
     def _median(self, clip: int) -> np.ndarray:
         if clip not in self._medians:
             mine = np.flatnonzero(self._clips == clip)
-            chosen = mine[np.linspace(0, len(mine) - 1, min(len(mine), FRAMES)).astype(int)]
+            chosen = evenly_spaced(mine, FRAMES)
             self._medians[clip] = np.median(self._images[chosen], axis=0).astype(np.uint8)
         return self._medians[clip]
