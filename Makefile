@@ -1,11 +1,11 @@
-# make demo    the whole way, from a recording without labels to live keypoints
-# make closed-loop    a simulated arm: record, learn, perceive, and control by what is perceived
-# make test    the whole suite, through colcon
-# make lint    ruff
-# make clean   remove build/, install/, log/ and out/; .venv/ stays
+# make demo          the complete workflow, from an unlabelled recording to live keypoints
+# make closed-loop   a simulated arm: record, train, perceive, and control from what is perceived
+# make test          the whole test suite, through colcon
+# make lint          ruff and mypy
+# make clean         remove build/, install/, log/ and out/, but not .venv/
 #
-# Needs Python 3.11 with venv, make and a package registry; no ROS and no GPU. All that is made
-# goes to .venv/, build/, install/, log/ and out/, which git ignores.
+# Requires Python 3.11 with venv, make and a package registry; no ROS and no GPU. Everything is
+# created in .venv/, build/, install/, log/ and out/, which git ignores.
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -13,12 +13,12 @@ VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := train,record,onnx,ros,examples,dev
-# Further arguments for pip. PyPI's own torch for Linux brings CUDA, which is gigabytes; PyTorch's
+# Additional arguments for pip. PyPI's torch for Linux includes CUDA, several gigabytes; PyTorch's
 # installation page names the index of its CPU builds, for PIP_ARGS='--extra-index-url ...'
 PIP_ARGS ?=
 
-# The user's own recording, for `make demo BAG=... TOPIC=...`, labels to score the model against
-# (a CSV: stamp_ns,keypoint,u,v; none are needed), and where the results go.
+# Your own recording, for `make demo BAG=... TOPIC=...`; optional labels to score the model against (a
+# CSV: stamp_ns,keypoint,u,v); and the folder for the results.
 BAG ?=
 TOPIC ?=
 ANNOTATIONS ?=
@@ -26,8 +26,8 @@ MINUTES ?= 4
 OUT ?= out/demo
 SEED ?= 0
 
-# The wheels make .venv/ a ROS prefix. A ROS installation that is sourced in this shell is left
-# out: its libraries are built for another Python.
+# The wheels make .venv/ a ROS prefix. A ROS installation sourced in this shell is ignored, because its
+# libraries are built for another Python.
 export AMENT_PREFIX_PATH := $(VENV)
 export PATH := $(BIN):$(PATH)
 unexport PYTHONPATH LD_LIBRARY_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH ROS_DISTRO
@@ -43,8 +43,8 @@ closed-loop: $(READY)
 	@$(BIN)/python -m examples.closed_loop --minutes '$(MINUTES)' --seed '$(SEED)' \
 		$(if $(filter-out file,$(origin OUT)),--out '$(OUT)')
 
-# An old result must not stand for a run that broke off, and `colcon test-result` alone is
-# content with no result at all: so it is removed first, and both have to succeed.
+# Old results are removed first, so that they cannot stand in for a run that was cut short. `colcon
+# test-result` alone would accept no result at all, so both commands have to succeed.
 test: $(READY)
 	@echo '== colcon build'
 	@rm -rf build/keypoint_perception install/keypoint_perception
@@ -61,15 +61,16 @@ test: $(READY)
 lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 
 environment: $(READY)
 
 $(READY): constraints.txt setup.py setup.cfg package.xml
 	@echo '== setting up .venv/ (ROS 2 Jazzy, PyTorch and tools from wheels, about 2 GB on disk;'
-	@echo '   once only, the next run uses it again)'
+	@echo '   only once; later runs reuse it)'
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v in ((3, 11), (3, 12)) or sys.exit( \
-		f"Python {v[0]}.{v[1]} found, but the ROS wheels are for 3.11 and 3.12 only: " \
-		"name one, as in `make demo PYTHON=python3.11`.")'
+		f"Python {v[0]}.{v[1]} found, but the ROS wheels support 3.11 and 3.12 only: " \
+		"choose one, as in `make demo PYTHON=python3.11`.")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 		echo 'venv is missing: on Debian and Ubuntu, `apt install python3-venv`.'; exit 1; }
 	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt \
@@ -77,7 +78,7 @@ $(READY): constraints.txt setup.py setup.cfg package.xml
 	@touch $(READY)
 	@echo '== .venv/ is ready'
 
-# Writes the versions of .venv/ down, for maintainers who have tried newer ones.
+# Pins the versions of .venv/, for maintainers who have tried newer ones.
 constraints:
 	@$(BIN)/python .ci/write_constraints.py
 

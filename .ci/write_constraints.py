@@ -1,21 +1,21 @@
-"""Write the versions installed in this environment to ``constraints.txt``."""
+"""Write the package versions of this environment to ``constraints.txt``."""
 
 from importlib.metadata import distributions
 from pathlib import Path
 
 HEAD = """\
 # The versions with which `make demo` and `make test` are known to work on Python 3.11.
-# `make constraints` rewrites this file from .venv/. The package itself asks for ranges: setup.py.
+# `make constraints` rewrites this file from .venv/. setup.py declares version ranges.
 """
 NOT_PINNED = {'keypoint-perception', 'pip'}
 
 
 def pins() -> list[str]:
     """
-    Return one line a distribution.
+    Return one line per distribution.
 
-    The ROS wheels carry metadata of their parts, which no registry knows: only what pip installed
-    counts. A local version such as ``2.13.0+cpu`` is one machine's build of what others have too.
+    The ROS wheels contain metadata of parts that no registry offers, so only what pip installed is
+    listed. The local suffix of a version such as ``2.13.0+cpu`` is one machine only: dropped.
     """
     found = {}
     for distribution in distributions():
