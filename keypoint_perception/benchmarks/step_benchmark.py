@@ -116,15 +116,9 @@ def measure_step(
 
 def count_flop(step: Callable[[], object]) -> int:
     """Return the operations of a step's convolutions and matrix products, 2 a multiplication."""
-    # the counter knows the product that adds to a matrix, but not the one that does so in place
-    known = {torch.ops.aten.addmm_: _product_flop}
-    with FlopCounterMode(display=False, custom_mapping=known) as counter:
+    with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops()
-
-
-def _product_flop(_into, left, right, **_kwargs) -> int:
-    return 2 * left[0] * left[1] * right[1]
 
 
 def plain_flop_per_s(fabric: Fabric) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from keypoint_perception.model.convolution import Conv2d
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -47,7 +46,7 @@ class ConvBlock(nn.Sequential):
         norm: str = 'group',
     ) -> None:
         super().__init__(
-            Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
+            nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
             make_norm(norm, out_channels),
             nn.ReLU(inplace=True),
         )

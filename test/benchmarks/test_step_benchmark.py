@@ -4,7 +4,6 @@ from keypoint_perception.benchmarks import step_benchmark
 from keypoint_perception.benchmarks.step_benchmark import count_flop, measure_step, MovingSquare
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.model import convolution
 import pytest
 import torch
 from torch.nn import functional
@@ -26,20 +25,6 @@ def test_operations_are_counted_forward_and_backward():
 
     once = 2 * 8 * 8 * 5 * 2 * 9
     assert count_flop(step) == 2 * once  # forward and weights; the image needs no gradient
-
-
-def test_our_convolution_counts_as_much(monkeypatch):
-    image = torch.randn(2, 16, 8, 8, requires_grad=True)
-    image = image.to(memory_format=torch.channels_last)
-    layer = convolution.Conv2d(16, 4, 3, padding=1, bias=False)
-    monkeypatch.setattr(convolution, 'LEAST_ROW', 0)
-    counts = []
-    for slow in (False, True):
-        monkeypatch.setattr(convolution, 'library_is_slow', lambda slow=slow: slow)
-        counts.append(count_flop(lambda: layer(image).sum().backward(retain_graph=True)))
-    once = 2 * 2 * 8 * 8 * 16 * 4 * 9
-    # rows of zeros between the images are multiplied as well: (2 * 10 - 2) rows for 16
-    assert counts == [3 * once, 2 * once + once * 18 // 16]
 
 
 def test_the_figures_of_a_step(monkeypatch):
