@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from keypoint_perception.episodes import find_episodes
 from keypoint_perception.errors import ConfigError, SourceError
 from keypoint_perception.evaluation.detections import BATCH
-from keypoint_perception.evaluation.episodes import find_episodes
 from keypoint_perception.evaluation.regression import score_regression
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import diagonal_px, Fit

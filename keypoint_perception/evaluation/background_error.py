@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-from keypoint_perception.evaluation.episodes import find_episodes
+from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.equivariance_error import Detector
 from keypoint_perception.keypoints import diagonal_px
 from keypoint_perception.sampling import evenly_spaced

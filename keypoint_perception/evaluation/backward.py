@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keypoint_perception.evaluation.episodes import find_episodes
+from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.point_motion import (
     LEAST_SPREAD_PERCENT,
     mean_spread_percent,

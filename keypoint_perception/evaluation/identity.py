@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.assignment import assign
-from keypoint_perception.evaluation.episodes import find_episodes
 from keypoint_perception.evaluation.point_motion import LEAST_SPREAD_PERCENT, spread_percent
 import numpy as np
 

@@ -7,7 +7,7 @@ thresholds are part of the definitions and stand in the docstrings; none is tune
 
 from __future__ import annotations
 
-from keypoint_perception.evaluation.episodes import find_episodes
+from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.point_motion import LEAST_SPREAD_PERCENT, spread_percent
 import numpy as np
 

@@ -11,8 +11,8 @@ from types import TracebackType
 import cv2
 from keypoint_perception.atomic_files import PendingFile, replace_file
 from keypoint_perception.drawing import draw_keypoints, Edge, tile_pictures
+from keypoint_perception.episodes import LONGEST_GAP_S
 from keypoint_perception.errors import PerceptionError
-from keypoint_perception.evaluation.episodes import LONGEST_GAP_S
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
 from keypoint_perception.sampling import evenly_spaced

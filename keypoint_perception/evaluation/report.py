@@ -12,9 +12,9 @@ import platform
 
 from keypoint_perception import __version__
 from keypoint_perception.atomic_files import replace_file
+from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.backward import BackwardScore
 from keypoint_perception.evaluation.detections import Track
-from keypoint_perception.evaluation.episodes import find_episodes
 from keypoint_perception.evaluation.identity import EPSILON_PERCENT, IdentityScore
 from keypoint_perception.evaluation.regression import PCK_PERCENT, RegressionScore
 from keypoint_perception.evaluation.reliability import Reliability, WITHIN_PERCENT

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import cv2
 from keypoint_perception.drawing import tile_pictures
+from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.charts import reliability_charts, thin, track_charts
-from keypoint_perception.evaluation.episodes import find_episodes
 from keypoint_perception.evaluation.page import (
     data_uri,
     dot,

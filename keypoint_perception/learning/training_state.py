@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from keypoint_perception.episodes import find_episodes
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.composite_objective import learns_from_labels_alone, needs
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.data.batch_extras import BATCH_EXTRAS, BatchExtra
 from keypoint_perception.learning.data.labels import Labels, LabelSampler
-from keypoint_perception.learning.data.pairs import find_clips, mean_change, PairSampler
+from keypoint_perception.learning.data.pairs import mean_change, PairSampler
 from keypoint_perception.learning.initial_weights import take_weights
 from keypoint_perception.learning.learner import Learner, WeightAverage
 from keypoint_perception.learning.pair_batch import DatasetStatistics
@@ -218,7 +219,7 @@ def _pairs(
 ) -> PairSampler:
     return PairSampler(
         store.stamps_ns,
-        find_clips(store.stamps_ns, store.source, store.camera),
+        find_episodes(store.stamps_ns, store.source, store.camera),
         min_gap_s=config.min_gap_s,
         max_gap_s=config.max_gap_s,
         seed=seed,

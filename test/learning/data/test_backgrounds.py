@@ -1,4 +1,4 @@
-"""The background is a clip's own median."""
+"""The background is an episode's own median."""
 
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.data.backgrounds import Backgrounds
@@ -20,10 +20,10 @@ def test_what_passes_by_is_not_background(as_store):
     torch.testing.assert_close(found[1], torch.full((3, 16, 16), 50 / 127.5 - 1))
 
 
-def test_a_camera_that_moves_is_said(as_store, moving, texture, caplog):
+def test_a_moving_camera_is_reported(as_store, moving, texture, caplog):
     Backgrounds(moving, TrainConfig())
     assert 'The camera seems to move' in caplog.text
-    assert 'needs a camera that stands still' in caplog.text
+    assert 'needs a static camera' in caplog.text
     caplog.clear()
     still = np.stack([texture[:64, :96]] * 10)
     still[:, 8:16, 8:16] = np.arange(10)[:, None, None, None] * 25  # one cell of 96

@@ -1,4 +1,4 @@
-"""Flow is followed from frame to frame, within a clip, and unknown where it is lost."""
+"""Flow is chained from frame to frame, within an episode, and unknown where it fails."""
 
 from types import SimpleNamespace
 
@@ -50,14 +50,21 @@ def test_a_recording_slower_than_a_hop_has_flow_between_neighbours(as_store, mov
     assert found[1].isnan().all()
 
 
-def test_no_flow_from_clip_to_clip(moving):
+def test_no_flow_from_episode_to_episode(moving):
     found = Flows(moving, TrainConfig()).take(np.array([[5, 4], [6, 5]]))['flow']
     assert found[0].isnan().all()
     assert not found[1].isnan().any()
 
 
+def test_no_hop_reaches_across_a_dropout(as_store, moving):
+    stamps = np.r_[moving.stamps_ns[:3], moving.stamps_ns[3:6] + 1_500_000_000]
+    found = Flows(as_store(moving.images[:6], stamps), TrainConfig())
+    flow = found.take(np.array([[0, 2, 3], [2, 3, 5]]))['flow']
+    assert [bool(pair.isnan().all()) for pair in flow] == [False, True, False]
+
+
 def test_a_flow_is_computed_once_and_not_all_are_kept(moving, monkeypatch):
-    monkeypatch.setattr('keypoint_perception.learning.data.flows.KEPT', 2)
+    monkeypatch.setattr('keypoint_perception.learning.data.flows.CACHED_HOPS', 2)
     flows = Flows(moving, TrainConfig())
     asked, compute = [], flows._compute
     monkeypatch.setattr(flows, '_compute', lambda *hop: asked.append(hop) or compute(*hop))

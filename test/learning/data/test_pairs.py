@@ -1,17 +1,18 @@
-"""Pairs: some time apart, both ways, never across a pause."""
+"""Pairs: some time apart, in both directions, within an episode."""
 
+from keypoint_perception.episodes import find_episodes
 from keypoint_perception.errors import TrainingError
-from keypoint_perception.learning.data.pairs import find_clips, mean_change, PairSampler
+from keypoint_perception.learning.data.pairs import mean_change, PairSampler
 import numpy as np
 import pytest
 
 SECOND = 1_000_000_000
 
 
-def sampler(stamps_ns, clips=None, *, min_gap_s=0.2, max_gap_s=2.0, seed=0, favoured=None):
-    clips = np.zeros(len(stamps_ns), int) if clips is None else clips
+def sampler(stamps_ns, episodes=None, *, min_gap_s=0.2, max_gap_s=2.0, seed=0, favoured=None):
+    episodes = np.zeros(len(stamps_ns), int) if episodes is None else episodes
     gaps = {'min_gap_s': min_gap_s, 'max_gap_s': max_gap_s}
-    return PairSampler(np.asarray(stamps_ns), clips, seed=seed, favoured=favoured, **gaps)
+    return PairSampler(np.asarray(stamps_ns), episodes, seed=seed, favoured=favoured, **gaps)
 
 
 def test_gaps_are_in_range_and_go_both_ways():
@@ -45,8 +46,8 @@ def test_every_second_pair_begins_with_a_favoured_frame():
 
 def test_favoured_frames_without_a_partner_are_passed_over():
     # the second clip is a single frame
-    clips = np.array([0] * 30 + [1])
-    source, _ = sampler(np.arange(31) * SECOND // 10, clips, favoured=np.array([30])).draw(500)
+    episodes = np.array([0] * 30 + [1])
+    source, _ = sampler(np.arange(31) * SECOND // 10, episodes, favoured=np.array([30])).draw(500)
     assert source.max() < 30
 
 
@@ -63,12 +64,11 @@ def test_every_frame_has_its_turn():
     assert set(source) == set(range(90)) == set(target)
 
 
-def test_pairs_do_not_reach_across_clips_or_cameras():
+def test_pairs_are_of_one_camera():
     # two cameras with the same stamps, interleaved as a recording has them
     stamps = np.repeat(np.arange(100) * SECOND // 30, 2)
     camera = np.tile([0, 1], 100)
-    clips = find_clips(stamps, np.zeros(200, int), camera)
-    source, target = sampler(stamps, clips).draw(2000)
+    source, target = sampler(stamps, find_episodes(stamps, camera)).draw(2000)
     assert (camera[source] == camera[target]).all()
     assert (source != target).all()
 
@@ -80,12 +80,12 @@ def test_a_slow_recording_still_has_pairs():
     assert (np.abs(stamps[target] - stamps[source]) == SECOND).all()
 
 
-def test_slow_clips_are_not_joined_either():
-    # ten seconds between frames is more than what lies between two clips on the sampler's axis
+def test_episodes_of_a_slow_recording_are_not_joined():
+    # ten seconds between frames are more than the sampler leaves between two episodes
     stamps = np.arange(10) * 10 * SECOND
-    clips = np.repeat([0, 1], 5)
-    source, target = sampler(stamps, clips).draw(500)
-    assert (clips[source] == clips[target]).all()
+    episodes = np.repeat([0, 1], 5)
+    source, target = sampler(stamps, episodes).draw(500)
+    assert (episodes[source] == episodes[target]).all()
 
 
 def test_same_seed_same_pairs_and_restoring_goes_on():
@@ -100,23 +100,10 @@ def test_same_seed_same_pairs_and_restoring_goes_on():
     assert (sampler(stamps, seed=4).draw(64) != sampler(stamps, seed=3).draw(64)).any()
 
 
-def test_a_pause_of_twenty_seconds_ends_a_clip():
-    stamps = np.r_[np.arange(30), 630 + np.arange(30)] * SECOND // 30
-    clips = find_clips(stamps, np.zeros(60, int), np.zeros(60, int))
-    assert list(np.unique(clips[:30])) == [0]
-    assert list(np.unique(clips[30:])) == [1]
-
-
-def test_two_recordings_are_two_clips_though_their_times_overlap():
-    stamps = np.r_[np.arange(30), np.arange(30)] * SECOND // 30
-    clips = find_clips(stamps, np.repeat([0, 1], 30), np.zeros(60, int))
-    assert (np.bincount(clips) == [30, 30]).all()
-
-
 @pytest.mark.parametrize('count', [1, 3])
 def test_a_recording_shorter_than_the_shortest_gap_is_refused(count):
     with pytest.raises(
-        TrainingError, match=r'lasts \d\.\d\d s, min_gap_s is 0\.2 s; give a longer'
+        TrainingError, match=r'lasts \d\.\d\d s, min_gap_s is 0\.2 s; use a longer'
     ):
         sampler(np.arange(count) * SECOND // 30)
 
@@ -150,12 +137,12 @@ def test_a_small_mover_is_enough():
     assert mean_change(images, sampler(np.arange(60) * SECOND // 30)) > 0
 
 
-def test_a_recording_shorter_than_the_largest_gap_is_said(caplog):
+def test_a_recording_shorter_than_the_largest_gap_is_reported(caplog):
     stamps = np.arange(31) * SECOND // 30
     short = sampler(stamps)
     short.warn_if_short()
     source, target = short.draw(200)
-    assert 'longest clip lasts 1.00 s, max_gap_s is 2 s' in caplog.text
+    assert 'longest episode lasts 1.00 s, less than max_gap_s of 2 s' in caplog.text
     assert (np.abs(stamps[source] - stamps[target]) <= SECOND).all()
     caplog.clear()
     sampler(np.arange(100) * SECOND // 30).warn_if_short()
