@@ -143,15 +143,12 @@ def _update_model(model: Path, page: bytes) -> list[Path]:
 
 
 def _show(values: dict, paths: list[Path]) -> None:
-    from keypoint_perception.evaluation import tables
+    from keypoint_perception.evaluation.report_tables import evaluation_tables
     from rich.console import Console
 
     console = Console()
-    if 'points' in values:
-        console.print(tables.point_table(values))
-        console.print(tables.tracking_table(values['tracking']))
-        console.print(tables.label_table(values))
-    console.print(tables.label_free_table(values['label_free']))
+    for table in evaluation_tables(values):
+        console.print(table.terminal(), '')
     print('engine: {name} ({description})'.format(**values['engine']))
     frames, seconds = values['recording']['frames'], values['durations_s']['detection']
     print(f'{frames} frames in {seconds:.1f} s, {frames / seconds:.0f} per s; wrote')

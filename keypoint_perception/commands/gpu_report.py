@@ -19,6 +19,7 @@ import sys
 
 from keypoint_perception import __version__
 from keypoint_perception.errors import PerceptionError
+from keypoint_perception.evaluation.tables import markdown_table
 
 PACKAGES = (
     'numpy',
@@ -61,7 +62,8 @@ def gpu_report(model: Path | None, *, max_batch: int, as_json: bool) -> None:
         print(json.dumps(found | {'ok': bool(steps) and fault(steps) == ''}, indent=2))
     else:
         rows = [*machine, *((s['name'], f'{s["state"]}: {s["found"]}') for s in steps)]
-        print(markdown(rows))
+        print('### `doctor --gpu`\n')
+        print(markdown_table(('', ''), rows, align=False))
     reason = fault(steps)
     if reason:
         raise PerceptionError(reason)
@@ -156,13 +158,6 @@ def fault(steps: list[dict]) -> str:
     if failed:
         return f'The GPU check did not come through: {"; ".join(failed)}.'
     return '' if steps else 'The GPU check did not begin.'
-
-
-def markdown(rows: list[Row]) -> str:
-    """Return a table that can be pasted."""
-    lines = ['### `doctor --gpu`', '', '| | |', '| --- | --- |']
-    lines += [f'| {name} | {found.replace("|", "/")} |' for name, found in rows]
-    return '\n'.join(lines)
 
 
 def first_line(path: Path) -> str:

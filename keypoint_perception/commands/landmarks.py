@@ -30,7 +30,7 @@ def landmarks(
 ) -> None:
     """Name points: fit them to a few labelled frames and export them with the model."""
     from keypoint_perception.evaluation.landmark_report import name_points
-    from keypoint_perception.evaluation.tables import landmark_table
+    from keypoint_perception.evaluation.report_tables import landmark_fit_table
     from keypoint_perception.frames.annotations import read_annotations
     from keypoint_perception.inference.engine import load_engine
     from keypoint_perception.inference.estimator import Estimator
@@ -53,7 +53,7 @@ def landmarks(
             frames=frames,
         )
         export_model(model, replace(named, network_sha256=digest))
-    Console().print(landmark_table(named.report))
+    Console().print(landmark_fit_table(named.report).terminal())
     error = named.report['held_out_error_percent']
     if error is not None:
         print(f'{error:.2f} % on the {named.report["held_out_frames"]} labelled frames not used')

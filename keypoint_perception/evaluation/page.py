@@ -10,10 +10,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from html import escape
-import math
 
 import cv2
 from keypoint_perception.drawing import keypoint_colour
+from keypoint_perception.evaluation.tables import html_table, number
 import numpy as np
 
 STYLE = """
@@ -67,6 +67,7 @@ th, td { text-align: right; padding: .3rem .9rem .3rem 0; border-bottom: 1px sol
   vertical-align: top }
 th { font-weight: 600; color: var(--soft) } th:first-child, td:first-child { text-align: left }
 td.text { text-align: left; overflow-wrap: anywhere }
+tfoot td { font-weight: 600 }
 .pair { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem),
   1fr)) }
 svg text { fill: var(--soft); font-size: 12px } svg .axis { stroke: var(--line) }
@@ -157,24 +158,17 @@ def css_colour(index: int) -> str:
     return '#{:02x}{:02x}{:02x}'.format(*keypoint_colour(index))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table that scrolls by itself where a screen is narrow."""
-    head = ''.join(f'<th>{escape(cell)}</th>' for cell in header)
-    body = ''.join(f'<tr>{"".join(map(_cell, row))}</tr>' for row in rows)
-    top = f'<thead><tr>{head}</tr></thead>' if any(header) else ''
-    return f'<div class="scroll"><table>{top}<tbody>{body}</tbody></table></div>'
-
-
-def settings_table(values: Mapping, *, summary: str = '') -> str:
-    """Return nested settings as a table of two columns, folded under a summary if there is one."""
+def settings_table(values: Mapping[str, object], *, summary: str = '') -> str:
+    """Return nested settings as a table of two columns, collapsed under a summary if given."""
     rows = [
-        (name, str(value) if isinstance(value, list) else value) for name, value in flat(values)
+        (name, number(value, '.4g') if isinstance(value, float) else str(value))
+        for name, value in flat(values)
     ]
-    body = table((), rows)
+    body = html_table((), rows)
     return f'<details><summary>{escape(summary)}</summary>{body}</details>' if summary else body
 
 
-def flat(values: Mapping, prefix: str = '') -> list[tuple[str, object]]:
+def flat(values: Mapping[str, object], prefix: str = '') -> list[tuple[str, object]]:
     """Return nested values as pairs, the names joined by dots."""
     pairs: list[tuple[str, object]] = []
     for name, value in values.items():
@@ -183,17 +177,3 @@ def flat(values: Mapping, prefix: str = '') -> list[tuple[str, object]]:
         else:
             pairs.append((prefix + str(name), value))
     return pairs
-
-
-def number(value: float | None, style: str = '.3g') -> str:
-    """Return a figure, or a dash where there is none."""
-    if value is None or not math.isfinite(value):
-        return '–'
-    return format(value, style)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f'<td>{number(value, ".4g")}</td>'
-    kind = ' class="text"' if isinstance(value, str) and len(value) > 24 else ''
-    return f'<td{kind}>{escape(str(value))}</td>'

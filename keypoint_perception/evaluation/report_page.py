@@ -17,20 +17,28 @@ from keypoint_perception.evaluation.page import (
     data_uri,
     dot,
     figure,
-    number,
     page,
     picture,
     section,
     settings_table,
-    table,
     tiles,
 )
 from keypoint_perception.evaluation.recording_measurements import RecordingMeasurements
+from keypoint_perception.evaluation.report_tables import (
+    backward_table,
+    label_free_table,
+    label_table,
+    landmark_table,
+    point_table,
+    Report,
+    tracking_table,
+)
+from keypoint_perception.evaluation.tables import number, ReportTable
 from keypoint_perception.evaluation.training_page import read_run, run_parts
 import numpy as np
 
 
-def report_page(values: dict, recording: RecordingMeasurements, model_dir: Path) -> str:
+def report_page(values: Report, recording: RecordingMeasurements, model_dir: Path) -> str:
     """
     Return the page of an evaluation.
 
@@ -65,15 +73,15 @@ def report_page(values: dict, recording: RecordingMeasurements, model_dir: Path)
             _confidence(recording, names),
             'A row for each keypoint, time to the right; bright is confident.',
         ),
-        *_labelled(values),
-        section('Measures without labels', _label_free(values['label_free'])),
+        *_with_labels(values),
+        _table(label_free_table(values['label_free'])),
         *(run_parts(model_dir, state) if state else []),
         section('How this was measured', settings_table(_context(values), summary='Details')),
     ]
     return page(title, parts)
 
 
-def _introduction(values: dict) -> str:
+def _introduction(values: Report) -> str:
     recording, model = values['recording'], values['model']
     labels = '' if 'points' not in values else f', {values["labelled_frames"]} of them labelled'
     return (
@@ -83,7 +91,7 @@ def _introduction(values: dict) -> str:
     )
 
 
-def _headline(values: dict) -> dict[str, str]:
+def _headline(values: Report) -> dict[str, str]:
     """Return the figures in large type, by what each one is."""
     free = values['label_free']
     shown = {}
@@ -123,7 +131,7 @@ def _overlay(recording: RecordingMeasurements) -> str:
     return figure(picture(tile_pictures(stills, 2), 'keypoints on frames'), caption)
 
 
-def _cards(values: dict, recording: RecordingMeasurements, names: tuple[str, ...]) -> str:
+def _cards(values: Report, recording: RecordingMeasurements, names: tuple[str, ...]) -> str:
     """Return a card for each keypoint: its crops, its figures, and what is wrong with it."""
     free = {entry['name']: entry for entry in values['label_free']['keypoints']}
     duplicates = {later for _, later in values['label_free']['duplicate_pairs']}
@@ -169,121 +177,29 @@ def _confidence(recording: RecordingMeasurements, names: tuple[str, ...]) -> str
     return f'<div class="heatmap"><ol>{listed}</ol>{heat}</div>'
 
 
-def _labelled(values: dict) -> list[str]:
-    if 'points' not in values:
+def _with_labels(report: Report) -> list[str]:
+    if 'points' not in report:
         return []
-    reliability = values['reliability']
-    charts = reliability_charts(reliability['bins']) if reliability else ''
+    reliability, backward = report['reliability'], report['backward']
     return [
+        _table(point_table(report)),
+        _table(tracking_table(report['tracking'])),
+        _table(label_table(report)),
         section(
-            'Labelled points',
-            _points(values),
-            'Told from the keypoints by a regression, on the last 30 % of the labelled frames. '
-            'Errors in % of the image diagonal; 1 is fully explained, 0 worth nothing.',
+            'Confidence reliability',
+            reliability_charts(reliability['bins']) if reliability else '',
+            'The true error is the distance from the position predicted from the labels, on '
+            'frames that were not used for the fit.',
         ),
-        section(
-            'Tracking',
-            _tracking(values['tracking']) + _identity(values['identity']),
-            'Precision / recall of clips in which a keypoint stays with a labelled point in '
-            'every frame.',
-        ),
-        section(
-            'Is the confidence to be trusted?',
-            charts,
-            'True error is the distance from where the labels put a keypoint, on frames that '
-            'were not fitted.',
-        ),
-        section('From labels back to keypoints', _backward(values['backward'])),
-        section('Named landmarks', _landmarks(values.get('landmarks'))),
+        _table(backward_table(backward)) if backward else '',
+        _table(landmark_table(report['landmarks'])) if report.get('landmarks') else '',
     ]
 
 
-def _points(values: dict) -> str:
-    switches = {p['name']: p['switches'] for p in values['identity']['points']}
-    rows = [
-        _point_row(p['name'] + ('' if p['moves'] else ' (still)'), p, switches[p['name']])
-        for p in sorted(values['points'], key=lambda p: not p['moves'])
-    ]
-    rows.append(_point_row('mean of those that move', values, values['identity']['switches']))
-    header = ('point', 'error', 'trivial', 'explained', 'in 2 %', 'in 5 %', 'in 10 %', 'switches')
-    return table(header, rows)
+def _table(table: ReportTable) -> str:
+    return section(table.title, table.html(), table.explanation)
 
 
-def _point_row(name: str, point: dict, switches: int) -> list[str]:
-    error, trivial, explained = (
-        number(point[key], style)
-        for key, style in (
-            ('regressed_error_percent', '.2f'),
-            ('trivial_error_percent', '.2f'),
-            ('explained', '.3f'),
-        )
-    )
-    shares = [number(share, '.0%') for share in point['pck'].values()]
-    return [name, error, trivial, explained, *shares, str(switches)]
-
-
-def _tracking(scores: list[dict]) -> str:
-    limits = sorted({score['epsilon_percent'] for score in scores})
-    rows: dict[int, list[str]] = {}
-    for score in scores:
-        cell = f'{number(score["precision"], ".2f")} / {number(score["recall"], ".2f")}'
-        rows.setdefault(score['clip_frames'], []).append(cell)
-    header = ('clip, frames', *(f'within {limit:g} %' for limit in limits))
-    return table(header, [[str(frames), *cells] for frames, cells in rows.items()])
-
-
-def _identity(identity: dict) -> str:
-    return (
-        f'<p>{identity["switches"]} identity switches, '
-        f'{number(identity["switches_per_1000"], ".1f")} for 1000 labels that had a partner; '
-        f'{number(identity["matched_share"], ".0%")} of the labels had one.</p>'
-    )
-
-
-def _backward(score: dict | None) -> str:
-    if not score:
-        return ''
-    rows = [
-        (
-            p['name'] + ('' if p['moves'] else ' (still)'),
-            number(p['error_percent'], '.2f'),
-            number(p['explained'], '.3f'),
-        )
-        for p in score['keypoints']
-    ]
-    mean = ('mean', number(score['error_percent'], '.2f'), number(score['explained'], '.3f'))
-    return table(('keypoint', 'backward error', 'explained'), [mean, *rows])
-
-
-def _landmarks(score: dict | None) -> str:
-    if not score:
-        return ''
-    rows = [
-        (p['name'], number(p['error_percent'], '.2f'), number(p['within'], '.0%'), p['frames'])
-        for p in score['points']
-    ]
-    return table(('landmark', 'error', 'in 5 %', 'frames'), rows)
-
-
-def _label_free(measures: dict) -> str:
-    pairs = ', '.join(' = '.join(pair) for pair in measures['duplicate_pairs'])
-    rows = [
-        ('equivariance error, %', number(measures['equivariance_error_percent'], '.2f')),
-        (
-            "on another episode's background, %",
-            number(measures['background_error_percent'], '.2f'),
-        ),
-        ('in another light, %', number(measures['light_error_percent'], '.2f')),
-        ('duplicate points', pairs or 'none'),
-        ('dead points', ', '.join(measures['dead_keypoints']) or 'none'),
-        ('static points', ', '.join(measures['static_keypoints']) or 'none'),
-        ('static, dead or duplicate', number(measures['wasted_share'], '.0%')),
-        ('on parts that never move', number(measures['static_share'], '.0%')),
-        ('jitter on still frames, %', number(measures['still_jitter_percent'], '.3f')),
-    ]
-    return table((), rows)
-
-
-def _context(values: dict) -> dict:
+def _context(values: Report) -> dict:
     names = ('recording', 'model', 'engine', 'annotations', 'machine', 'durations_s', 'date')
     return {name: values[name] for name in names if name in values}

@@ -17,14 +17,13 @@ from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.evaluation.charts import loss_chart
 from keypoint_perception.evaluation.page import (
     figure,
-    number,
     page,
     picture,
     section,
     settings_table,
-    table,
     tiles,
 )
+from keypoint_perception.evaluation.tables import html_table, number
 
 PAGE_NAME = 'report.html'
 RECONSTRUCTION_NAME = 'reconstruction.png'
@@ -89,14 +88,14 @@ def run_parts(model_dir: Path, state: dict) -> list[str]:
             'keypoints carry over.',
         )
     sources = [
-        (source['name'], ', '.join(source.get('topics', [])), source['frames'])
+        (source['name'], ', '.join(source.get('topics', [])), str(source['frames']))
         for source in state.get('sources', [])
     ]
     learned = figure(curve, 'Loss over the steps, logarithmic.') if curve else ''
     return [
         section('Reconstruction', rebuilt),
         section('Learning curve', learned),
-        section('Recordings learned from', table(('recording', 'topics', 'frames'), sources)),
+        section('Recordings learned from', html_table(('recording', 'topics', 'frames'), sources)),
         section(
             'The run',
             settings_table(state.get('metrics', {}), summary='What was measured while learning')

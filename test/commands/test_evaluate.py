@@ -66,7 +66,7 @@ def test_labels_on_the_keypoints_are_explained(
     assert report['date']
     assert report['durations_s']['detection'] > 0
     assert 'hand' in out
-    assert 'base (does not move)' in out
+    assert 'base (static)' in out
 
 
 def test_order_of_arrival_does_not_matter(

@@ -43,7 +43,7 @@ def test_all_well_is_a_table_to_paste(doctor):
     code, out, err = doctor(saying(STEPS))
     assert (code, err) == (0, '')
     lines = out.splitlines()
-    assert lines[:4] == ['### `doctor --gpu`', '', '| | |', '| --- | --- |']
+    assert lines[:4] == ['### `doctor --gpu`', '', '|  |  |', '| --- | --- |']
     assert '| CUDA | ok: Orin / 8.7 |' in lines  # a bar would be another column
     assert lines[-1] == '| build | ok: built |'
     assert any(line.startswith('| driver | ') for line in lines)

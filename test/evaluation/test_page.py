@@ -7,14 +7,15 @@ from keypoint_perception.evaluation.charts import (
     thin,
     track_charts,
 )
-from keypoint_perception.evaluation.page import flat, number, page, section, table
+from keypoint_perception.evaluation.page import flat, page, section
+from keypoint_perception.evaluation.tables import html_table, markdown_table, number
 import numpy as np
 
 NAN = float('nan')
 
 
 def test_what_users_wrote_is_not_taken_for_html():
-    assert '<bag>' not in table(('<bag>',), [['<bag>']])
+    assert '<bag>' not in html_table(('<bag>',), [['<bag>']])
     assert '&lt;bag&gt;' in section('<bag>', 'x', '<bag>')
     assert '<title>a &lt;b&gt;</title>' in page('a <b>', [])
 
@@ -24,8 +25,24 @@ def test_a_section_without_a_body_is_not_there():
 
 
 def test_numbers():
-    assert [number(v) for v in (None, NAN, float('inf'), 1.23456)] == ['–', '–', '–', '1.23']
+    assert [number(v) for v in (None, NAN, float('inf'), 1.23456)] == ['-', '-', '-', '1.23']
     assert flat({'a': {'b': 1, 'c': {'d': 2}}, 'e': 3}) == [('a.b', 1), ('a.c.d', 2), ('e', 3)]
+
+
+def test_markdown_columns_line_up():
+    rows = [[1.0, None], ['a|b', 7]]
+    assert markdown_table(['x', 'long'], rows).splitlines() == [
+        '| x    | long |',
+        '| ---- | ---- |',
+        '| 1.00 | -    |',
+        '| a/b  | 7    |',
+    ]
+    assert markdown_table(['x', 'long'], rows, align=False).splitlines() == [
+        '| x | long |',
+        '| --- | --- |',
+        '| 1.00 | - |',
+        '| a/b | 7 |',
+    ]
 
 
 def test_lines_point_up_and_break_where_nothing_is():

@@ -1,7 +1,9 @@
 """What was measured, as JSON and as a table."""
 
+import html
 import io
 import json
+import re
 
 from keypoint_perception.evaluation.regression import score_regression
 from keypoint_perception.evaluation.report import (
@@ -11,7 +13,7 @@ from keypoint_perception.evaluation.report import (
     now,
     write_json,
 )
-from keypoint_perception.evaluation.tables import (
+from keypoint_perception.evaluation.report_tables import (
     label_free_table,
     label_table,
     point_table,
@@ -36,9 +38,14 @@ def figures():
 
 
 def printed(table):
+    """Return a table as the terminal shows it, which has the cells of its HTML."""
     console = Console(width=120, file=io.StringIO())
-    console.print(table)
-    return console.file.getvalue()
+    console.print(table.terminal())
+    text = console.file.getvalue()
+    cells = {html.unescape(c) for c in re.findall(r'<t[dh][^>]*>([^<]+)</t', table.html())}
+    assert cells == {c for row in (table.header, *table.rows, table.summary) for c in row}
+    assert all(cell in text for cell in cells)
+    return text
 
 
 def test_json_is_strict_and_nan_is_null(tmp_path):
@@ -60,13 +67,18 @@ def test_regression_names_every_figure():
 
 
 def test_table_sets_apart_what_does_not_move():
-    lines = printed(point_table(figures())).splitlines()
+    values = figures()
+    values['identity'] = {'switches': 3, 'points': []}
+    values['identity']['points'] = [
+        {'name': n, 'switches': 3 * (n == 'hand')} for n in ('base', 'hand')
+    ]
+    lines = printed(point_table(values)).splitlines()
     hand, base, mean = (
         next(i for i, line in enumerate(lines) if word in line)
-        for word in (' hand ', 'base (does not move)', 'mean of those that move')
+        for word in (' hand ', 'base (static)', 'mean (moving)')
     )
     assert hand < base < mean
-    assert '35 + 15' in lines[mean]
+    assert '35+15' in lines[mean]
 
 
 def test_label_free_table():
@@ -90,12 +102,12 @@ def test_label_free_table():
         '1.23',
         '5.68',
         '9.01',
-        'kp0=kp3',
+        'kp0 = kp3',
         'none',
         '25%',
         'kp7',
         '40%',
-        'jitter on 0 still pairs',
+        'jitter over 0 pairs of still frames',
     ):
         assert part in text
 
@@ -103,7 +115,12 @@ def test_label_free_table():
 def test_label_table():
     values = {
         'backward': {'error_percent': 2.345, 'explained': 0.678},
-        'identity': {'switches': 12, 'switches_per_1000': 3.21, 'matched_share': 0.5},
+        'identity': {
+            'epsilon_percent': 5.0,
+            'switches': 12,
+            'switches_per_1000': 3.21,
+            'matched_share': 0.5,
+        },
         'reliability': {'calibration_error': 0.34, 'rank_correlation': -0.56},
     }
     text = printed(label_table(values))
@@ -132,7 +149,7 @@ def test_tracking_table():
     }
     lines = [line for line in printed(tracking_table(values)).splitlines() if ' / ' in line]
     assert [line.count('0.20 / -') for line in lines[-2:]] == [1, 1]
-    assert lines[-1].split()[1] == '50'
+    assert lines[-1].split()[0] == '50'
 
 
 def test_machine_and_date_are_said():
