@@ -81,6 +81,6 @@ def record(
             f'  {name}: {counts.written} of {counts.received} received'
             f' ({counts.skipped} left out, {counts.dropped} dropped, {counts.lost} lost)'
         )
-    if not summary.asked:
-        msg = f'Recording ended early: {summary.ended}.'
+    if not summary.requested:
+        msg = f'Recording ended early: {summary.stop_reason}.'
         raise SourceError(msg)

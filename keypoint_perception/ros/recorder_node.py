@@ -1,5 +1,5 @@
 """
-The program ``recorder_node``: records topics, under a launch file or by its services.
+The program ``recorder_node``: records topics, from its start or on service calls.
 
 ``ros2 run keypoint_perception recorder_node --ros-args -p topics:="[/camera/image_raw]"``, or
 without a workspace ``python -m keypoint_perception.ros.recorder_node --ros-args ...``.
@@ -23,10 +23,10 @@ SPIN_S = 0.2
 
 def main(arguments: list[str] | None = None) -> int:
     """
-    Run the node until it is told to stop.
+    Run the node until it is stopped.
 
     :param arguments: command line, by default the process's own
-    :return: 0 when told to stop or at the end that was asked for, 2 for what the user can mend
+    :return: 0 when stopped or at a requested end, 2 for errors that the user can fix
     """
     return run_program(arguments, run, usage=lambda: f'{USAGE}\n{table()}')
 
@@ -38,10 +38,11 @@ def run(arguments: list[str]) -> int:
     start_ros(arguments, program='recorder_node')
     with node_at_work(lambda: RecorderNode(NODE_NAME)) as (node, executor):
         if node.autostart:
-            node.begin()
+            node.start_recording()
         while not node.ended:
             executor.spin_once(timeout_sec=SPIN_S)
-        return node.exit_code
+        if node.failed:
+            return 2
     return 0
 
 

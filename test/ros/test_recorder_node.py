@@ -19,7 +19,7 @@ def test_services_begin_and_end_recordings(peer, start_node, tmp_path, messages_
     reports = peer.collect(DiagnosticArray, '/diagnostics')
     none = peer.call(Trigger, '/recorder/stop_recording', Trigger.Request())
     assert (none.success, none.message) == (
-        False, 'Nothing is being recorded; begin with ~/start_recording.'
+        False, 'Nothing is being recorded; call ~/start_recording first.'
     )  # fmt: skip
     begun = peer.call(Trigger, '/recorder/start_recording', Trigger.Request())
     assert begun.success
@@ -82,7 +82,7 @@ def test_node_ends_with_its_recording(peer, start_node, tmp_path, limit, code, m
             {'topics': '/a'},
             'error: Parameter topics: must be a list of texts, as [/camera/image_raw], got',
         ),
-        ({}, 'error: No topic is named; expected at least one to record'),
+        ({}, 'error: No topic is given; expected at least one to record'),
     ],
 )
 def test_bad_parameters_are_refused(start_node, parameters, sentence):

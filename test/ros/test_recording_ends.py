@@ -107,31 +107,32 @@ def test_what_has_arrived_is_recorded(peer, tmp_path, alive, messages_in):
     context.try_shutdown()
 
 
-def test_what_fails_in_between_costs_nothing_that_came_before(ros_domain, tmp_path, monkeypatch):
+def test_what_fails_in_between_costs_nothing_that_came_before(ros_domain, tmp_path):
     del ros_domain
     from keypoint_perception.frames.bag_writer import BagWriter
     from keypoint_perception.ros.recorder.bag_recording import BagRecording
     from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
-    from keypoint_perception.ros.recorder.recording_queue import RecordingQueue, Waiting
-    from keypoint_perception.ros.recorder.topic_subscription import TopicCounts, TopicOrigin
+    from keypoint_perception.ros.recorder.recording_queue import QueuedMessage, RecordingQueue
+    from keypoint_perception.ros.recorder.topic_subscription import TopicCounts, TopicInfo
     from rosbags.rosbag2 import Reader
 
     topic = SimpleNamespace(
-        name='/numbers', origin=TopicOrigin('std_msgs/msg/String'), counts=TopicCounts()
+        name='/numbers', info=TopicInfo('std_msgs/msg/String'), counts=TopicCounts()
     )
     queue = RecordingQueue(1000)
     for number in range(3):
-        queue.put(Waiting(topic, number, number, bytes([number]) * 8))
+        queue.put(QueuedMessage(topic, number, number, bytes([number]) * 8))
     settings = RecorderSettings(disk_floor=0)
-    bag = BagWriter(tmp_path / 'run')
+
+    class FaultyWriter(BagWriter):
+        def write(self, number, log_ns, publish_ns, data):
+            if log_ns == 2:
+                raise RuntimeError('a bug')
+            super().write(number, log_ns, publish_ns, data)
+
+    bag = FaultyWriter(tmp_path / 'run')
     recording = BagRecording(bag, queue, settings, lambda: {'/numbers': topic.counts}, print)
 
-    def choose(item):
-        if item.log_ns == 2:
-            raise RuntimeError('a bug')
-        return [item]
-
-    monkeypatch.setattr(recording, '_chosen', choose)
     with pytest.raises(RuntimeError, match='a bug'):
         recording.run()
     assert queue.closed

@@ -85,6 +85,6 @@ class Services:
             response.message = 'Nothing is being recorded; begin with ~/start_recording.'
             return response
         summary = recorder.stop()
-        ended = f' It ended by itself: {summary.ended}.' if summary.ended else ''
+        ended = f' It ended by itself: {summary.stop_reason}.' if summary.stop_reason else ''
         response.success, response.message = True, f'{summary.sentence()}.{ended}'
         return response

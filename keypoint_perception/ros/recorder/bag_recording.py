@@ -1,10 +1,10 @@
 """
-A recording that goes on: takes messages from the queue, filters them, writes the bag.
+Takes messages from the queue, filters them, and writes them to the bag.
 
-Everything here runs in one thread of its own, so that neither the disk nor JPEG holds up what
-receives. What is written is handed to the operating system with every chunk and at least every
-:data:`FLUSH_S` seconds, which is what a killed process can lose; it is forced onto the disk every
-:data:`SYNC_S` seconds, which is what a loss of power can.
+Everything here runs in a thread of its own, so that neither the disk nor JPEG encoding delays
+reception. Data is handed to the operating system with every chunk and at least every
+:data:`FLUSH_S` seconds, which bounds the loss when the process is killed; it is forced onto the
+disk every :data:`SYNC_S` seconds, which bounds the loss when power fails.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from keypoint_perception.ros.recorder.recording_filters import (
     RAW_TYPE,
     to_jpeg,
 )
-from keypoint_perception.ros.recorder.recording_queue import RecordingQueue, Waiting
+from keypoint_perception.ros.recorder.recording_queue import QueuedMessage, RecordingQueue
 from keypoint_perception.ros.recorder.topic_subscription import TopicCounts
 
 FLUSH_S = 1.0
@@ -38,25 +38,25 @@ POLL_S = 0.2
 
 
 @dataclass(frozen=True)
-class End:
+class StopReason:
     """
-    Why a recording ended.
+    Why a recording stopped.
 
-    :param reason: empty if it was stopped
-    :param asked: whether the user wanted it to end there; the bag lacks nothing then
+    :param text: empty if the user stopped it
+    :param requested: whether the user wanted it to stop there; the bag is complete then
     """
 
-    reason: str = ''
-    asked: bool = True
+    text: str = ''
+    requested: bool = True
 
 
 class BagRecording:
     """
-    Writes a bag until the queue ends or a limit is reached.
+    Writes a bag until the queue is exhausted or a limit is reached.
 
-    :param bag: empty yet
-    :param counts: of each topic by its name, for the bag's own record of what is missing
-    :param warn: says a sentence to the user
+    :param bag: still empty
+    :param counts: returns the counts by topic, which are stored in the bag
+    :param warn: passes a sentence to the user
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class BagRecording:
         queue: RecordingQueue,
         settings: RecorderSettings,
         counts: Callable[[], dict[str, TopicCounts]],
-        warn: Callable[[str], None],
+        warn: Callable[[str], object],
     ) -> None:
         self.bag = bag
         self._queue = queue
@@ -74,187 +74,187 @@ class BagRecording:
         self._warn = warn
         context_ns = round(settings.motion_context * 1e9)
         self._gate = MotionGate(settings.motion_threshold, context_ns)
-        self._written_as: dict[tuple[str, str], int] = {}
+        self._channels: dict[tuple[str, str], int] = {}
         self._first: tuple[int, float] | None = None
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         self._flushed_at = self._synced_at = time.monotonic()
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix='recorder_sync')
-        self._sync: Future | None = None
+        self._sync: Future[None] | None = None
 
-    def run(self) -> End:
-        """Write until the queue is closed or a limit is reached; the bag is closed then."""
+    def run(self) -> StopReason:
+        """Write until the queue is exhausted or a limit is reached, then close the bag."""
         try:
-            end = self._write_all()
+            reason = self._write_all()
         except OSError as error:
-            end = self._abandon(error)
+            reason = self._abandon(error)
         except Exception:
-            self._close()  # a bug must not cost what has come
+            self._close()  # a bug must not cost what was already written
             self._queue.close()
             raise
         else:
-            end = self._close() or end
+            reason = self._close() or reason
         self._queue.close()
-        return end
+        return reason
 
-    def _write_all(self) -> End:
+    def _write_all(self) -> StopReason:
         while not self._queue.exhausted:
             item = self._queue.take(POLL_S)
-            end = self._limit(item)
-            if end is not None:
-                self._leave(item, end)
-                return end
+            reason = self._reached_limit(item)
+            if reason is not None:
+                self._discard(item, reason)
+                return reason
             if item is not None:
-                for kept in self._chosen(item):
+                for kept in self._select(item):
                     self._write(kept)
-            self._flush_in_time()
-        self._leave(None, End())
-        return End()
+            self._flush_when_due()
+        reason = StopReason()
+        self._discard(None, reason)
+        return reason
 
-    def _leave(self, item: Waiting | None, end: End) -> None:
-        """Count what has come and is not written any more."""
+    def _discard(self, item: QueuedMessage | None, reason: StopReason) -> None:
+        """Count the messages that arrived and will not be written."""
         self._queue.close()
-        for still in self._gate.left():
-            still.topic.counts.skipped += 1
+        for pending in self._gate.pending():
+            pending.topic.counts.skipped += 1
         while item is not None:
             counts = item.topic.counts
-            if end.asked:
+            if reason.requested:
                 counts.skipped += 1
             else:
                 counts.dropped += 1
             item = self._queue.take(0)
 
-    def _limit(self, item: Waiting | None) -> End | None:
-        """Return why recording ends before a message, if it does."""
+    def _reached_limit(self, item: QueuedMessage | None) -> StopReason | None:
+        """Return why recording stops before a message; None if it continues."""
         settings = self._settings
         if settings.max_messages and self.bag.messages >= settings.max_messages:
-            return End(f'{settings.max_messages} messages are recorded (max_messages)')
-        if settings.duration and self._seconds(item) >= settings.duration:
-            return End(f'{settings.duration:g} s are recorded (duration)')
+            return StopReason(f'{settings.max_messages} messages were recorded (max_messages)')
+        if settings.duration and self._elapsed_s(item) >= settings.duration:
+            return StopReason(f'{settings.duration:g} s were recorded (duration)')
         floor = settings.disk_floor * BYTES_PER_MB
-        coming = self.bag.waiting_bytes + (0 if item is None else len(item.data))
-        free = shutil.disk_usage(self.bag.path).free - coming
+        pending_bytes = self.bag.waiting_bytes + (0 if item is None else len(item.data))
+        free = shutil.disk_usage(self.bag.path).free - pending_bytes
         if floor and free < floor:
-            reason = (
+            text = (
                 f'the disk of {str(self.bag.path)!r} has {free / BYTES_PER_MB:.0f} MB left, less '
                 f'than disk_floor ({settings.disk_floor:g} MB); free some space, or record to '
                 'another disk'
             )
-            return End(reason, asked=False)
+            return StopReason(text, requested=False)
         return None
 
-    def _seconds(self, item: Waiting | None) -> float:
-        """Return the time since the first message, by the bag's clock; in silence by ours."""
+    def _elapsed_s(self, item: QueuedMessage | None) -> float:
+        """Return the time since the first message, by the messages' clock where there is one."""
         if self._first is None:
             if item is not None:
                 self._first = item.log_ns, time.monotonic()
             return 0.0
-        log_ns, at = self._first
-        return time.monotonic() - at if item is None else (item.log_ns - log_ns) / 1e9
+        log_ns, started = self._first
+        return time.monotonic() - started if item is None else (item.log_ns - log_ns) / 1e9
 
-    def _chosen(self, item: Waiting) -> list[Waiting]:
-        """Return what is to be written now that a message has come."""
-        if not self._settings.only_motion or item.topic.origin.msgtype not in IMAGE_TYPES:
+    def _select(self, item: QueuedMessage) -> list[QueuedMessage]:
+        """Return the messages to write after the arrival of one."""
+        if not self._settings.only_motion or item.topic.info.msgtype not in IMAGE_TYPES:
             return [item]
         try:
-            kept, gone = self._gate.admit(item)
+            kept, rejected = self._gate.admit(item)
         except EncodingError as error:
-            self._say_once(f'{item.topic.name}: {error} It is recorded unseen')
+            self._warn_once(f'{item.topic.name}: {error} It is recorded without a motion check')
             return [item]
-        for left in gone:
-            left.topic.counts.skipped += 1
+        for each in rejected:
+            each.topic.counts.skipped += 1
         return kept
 
-    def _write(self, item: Waiting) -> None:
+    def _write(self, item: QueuedMessage) -> None:
         topic = item.topic
-        name, msgtype, data = topic.name, topic.origin.msgtype, item.data
+        name, msgtype, data = topic.name, topic.info.msgtype, item.data
         if self._settings.jpeg and msgtype == RAW_TYPE:
-            packed = self._jpeg(item)
-            if packed is not None:
-                name, msgtype, data = f'{name}/compressed', COMPRESSED_TYPE, packed
-        number = self._written_as.get((name, msgtype))
-        if number is None:
-            number = self._add_topic(item, name, msgtype)
-        self.bag.write(number, item.log_ns, item.publish_ns, data)
+            jpeg = self._encode(item)
+            if jpeg is not None:
+                name, msgtype, data = f'{name}/compressed', COMPRESSED_TYPE, jpeg
+        channel = self._channels.get((name, msgtype))
+        if channel is None:
+            channel = self._channels[name, msgtype] = self._add_topic(item, name, msgtype)
+        self.bag.write(channel, item.log_ns, item.publish_ns, data)
         topic.counts.written += 1
 
-    def _jpeg(self, item: Waiting) -> bytes | None:
+    def _encode(self, item: QueuedMessage) -> bytes | None:
         name = item.topic.name
         try:
-            packed = to_jpeg(item.data, self._settings.jpeg)
+            jpeg = to_jpeg(item.data, self._settings.jpeg)
         except EncodingError as error:
-            self._say_once(f'{name}: {error} It is recorded as it is')
+            self._warn_once(f'{name}: {error} It is recorded as received')
             return None
-        if packed is None:
-            self._say_once(f'{name}: has more than 8 bits a channel, which JPEG loses: stays raw')
-        return packed
+        if jpeg is None:
+            self._warn_once(f'{name} has more than 8 bits a channel and is recorded without JPEG')
+        return jpeg
 
-    def _add_topic(self, item: Waiting, name: str, msgtype: str) -> int:
-        origin = item.topic.origin
+    def _add_topic(self, item: QueuedMessage, name: str, msgtype: str) -> int:
+        info = item.topic.info
         definition = message_definition(msgtype)
         if not definition:
-            self._say_once(f'the text of {msgtype} is not installed: the bag goes without')
-        type_hash = origin.type_hash if msgtype == origin.msgtype else ''
-        topic = RecordedTopic(name, msgtype, definition, type_hash, origin.qos)
-        number = self.bag.add_topic(topic)
-        self._written_as[name, msgtype] = number
-        return number
+            self._warn_once(
+                f'the definition of {msgtype} is not installed; the bag does not include it'
+            )
+        type_hash = info.type_hash if msgtype == info.msgtype else ''
+        return self.bag.add_topic(RecordedTopic(name, msgtype, definition, type_hash, info.qos))
 
-    def _flush_in_time(self) -> None:
+    def _flush_when_due(self) -> None:
         now = time.monotonic()
         if now - self._flushed_at >= FLUSH_S:
             self._flushed_at = now
             self.bag.flush()
         if now - self._synced_at >= SYNC_S and (self._sync is None or self._sync.done()):
             self._synced_at = now
-            self._note_missing()
-            self._sync = self._syncer.submit(self._sync_now, self.bag.sync_handle())
+            self._store_counts()
+            self._sync = self._syncer.submit(self._sync_to_disk, self.bag.sync_handle())
 
-    def _sync_now(self, handle: int) -> None:
-        """Force what is written onto the disk; in a thread of its own, for it can take long."""
+    def _sync_to_disk(self, handle: int) -> None:
+        """Force written data onto the disk; runs in a thread of its own, as it can be slow."""
         try:
             os.fdatasync(handle)
             self.bag.write_metadata()
         except OSError as error:
-            self._say_once(f'the disk does not confirm what was written ({error.strerror})')
+            self._warn_once(f'the disk does not confirm written data ({error.strerror})')
         finally:
             os.close(handle)
 
-    def _note_missing(self) -> None:
-        """Keep in the bag what is not in it."""
+    def _store_counts(self) -> None:
+        """Store in the bag how many messages of each topic it lacks."""
         for name, counts in self._counts().items():
-            told = {
+            values = {
                 'received': counts.received,
                 'skipped': counts.skipped,
                 'dropped': counts.dropped,
                 'lost': counts.lost,
             }
-            self.bag.custom_data[f'keypoint_perception {name}'] = json.dumps(told)
+            self.bag.custom_data[f'keypoint_perception {name}'] = json.dumps(values)
 
-    def _close(self) -> End | None:
+    def _close(self) -> StopReason | None:
         self._syncer.shutdown(wait=True)
-        self._note_missing()
+        self._store_counts()
         try:
             self.bag.close()
         except OSError as error:
             return self._abandon(error)
         return None
 
-    def _abandon(self, error: OSError) -> End:
+    def _abandon(self, error: OSError) -> StopReason:
         self._syncer.shutdown(wait=True)
-        self._note_missing()
+        self._store_counts()
         try:
             self.bag.abandon()
-            older = ''
+            stale = ''
         except OSError:
-            older = ' (the counts in its metadata.yaml are older)'
-        reason = (
+            stale = ' (the counts in its metadata.yaml are older)'
+        text = (
             f'the bag {str(self.bag.path)!r} cannot be written any further: {error.strerror}; '
-            f'what was written until then can be read{older}; free some space, or record to '
+            f'what was written until then can be read{stale}; free some space, or record to '
             'another disk'
         )
-        return End(reason, asked=False)
+        return StopReason(text, requested=False)
 
-    def _say_once(self, sentence: str) -> None:
-        if sentence not in self._said:
-            self._said.add(sentence)
+    def _warn_once(self, sentence: str) -> None:
+        if sentence not in self._warned:
+            self._warned.add(sentence)
             self._warn(sentence + '.')

@@ -1,4 +1,4 @@
-"""One recording from its start to its end, in a process of its own."""
+"""The recording of the verb ``record``, from its start to its end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keypoint_perception.ros.installation import (
     DDS_PROFILE,
@@ -16,6 +17,9 @@ from keypoint_perception.ros.installation import (
 )
 from keypoint_perception.ros.node_program import leave_interrupts_to_ros
 from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
+
+if TYPE_CHECKING:
+    from keypoint_perception.ros.recorder.recorder import RecordingSummary
 
 NODE_NAME = 'keypoint_recorder'
 SHOW_S = 0.5
@@ -29,16 +33,15 @@ def record_topics(
     out: Path,
     settings: RecorderSettings,
     *,
-    show: Callable,
+    show: Callable[[RecordingSummary], object],
     default_dds: bool = False,
-):
+) -> RecordingSummary:
     """
-    Record until a limit is reached, or the process is told to stop (SIGINT, SIGTERM).
+    Record until a limit is reached, or until SIGINT or SIGTERM.
 
-    :param show: called twice a second with a
-        :class:`keypoint_perception.ros.recorder.recorder.RecordingSummary`
-    :param default_dds: leave Fast DDS as it is, without the shipped profile
-    :return: the last summary
+    :param show: called twice a second with the state of the recording
+    :param default_dds: use Fast DDS's own settings instead of the shipped profile
+    :return: the final state
     :raises PerceptionError: if recording cannot start
     """
     find_ros()
@@ -50,35 +53,35 @@ def record_topics(
 
     leave_interrupts_to_ros()
     rclpy.init(args=['--ros-args', '--log-level', 'warn'])
-    recorder = None
     try:
         node = rclpy.create_node(NODE_NAME)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         recorder = Recorder(node, topics=topics, out=out, settings=settings, log=log)
-        recorder.start()
-        node.create_timer(SHOW_S, lambda: show(recorder.summary()))
-        while not recorder.finished.is_set():
-            executor.spin_once(timeout_sec=SPIN_S)
-    except ExternalShutdownException:
-        pass
-    except Exception:
-        # A signal ends ROS at whatever line this is; what fails for that reason is no error.
-        if recorder is None or rclpy.ok():
-            raise
+        try:
+            recorder.start()
+            node.create_timer(SHOW_S, lambda: show(recorder.summary()))
+            while not recorder.finished.is_set():
+                executor.spin_once(timeout_sec=SPIN_S)
+        except ExternalShutdownException:
+            pass
+        except Exception:
+            if rclpy.ok():  # else a signal shut ROS down, which makes any call fail
+                raise
+        finally:
+            summary = recorder.stop()
     finally:
-        summary = None if recorder is None else recorder.stop()
         rclpy.try_shutdown()
     return summary
 
 
 def _use_shipped_profile() -> None:
-    """Give Fast DDS room for images, unless the user has a profile of their own."""
+    """Use the shipped Fast DDS profile, whose buffers hold images, unless the user has one."""
     own = dds_profile_in_use()
     if own is not None:
-        log.info('DDS profile: %s, as the environment has it', own)
+        log.info('DDS profile: %s, from the environment', own)
         return
     profile = shipped_file('config', DDS_PROFILE)
     if profile.is_file():
         os.environ.update(dict.fromkeys(DDS_PROFILE_VARIABLES, str(profile)))
-        log.info('DDS profile: %s; start the camera driver with it too', profile)
+        log.info('DDS profile: %s; use it for the camera driver as well', profile)

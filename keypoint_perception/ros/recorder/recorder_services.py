@@ -1,6 +1,8 @@
-"""The node of ``recorder_node``: parameters, services and diagnostics around a recorder."""
+"""The node of ``recorder_node``: parameters, services and diagnostics of a recorder."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from keypoint_perception.errors import PerceptionError
@@ -18,7 +20,9 @@ from keypoint_perception.ros.recorder.recorder_settings import (
 )
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
@@ -27,22 +31,23 @@ REPORT_S = 1.0
 
 class RecorderNode(Node):
     """
-    Records when it is told to, one bag at a time.
+    Records on request, one bag at a time.
 
     :raises ConfigError: if a parameter is of a wrong type or out of range
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        self._log: RcutilsLogger = Node.get_logger(self)
         self._recorder: Recorder | None = None
         defaults = OWN_DEFAULTS | vars(RecorderSettings())
         texts = {name: text for name, (_, text) in OWN_PARAMETERS.items()} | DESCRIPTIONS
         for name, default in defaults.items():
-            # A whole number is as good as a fraction; what is not good is said by `check`.
+            # Integers are accepted where floats are expected; `check` reports wrong types.
             descriptor = ParameterDescriptor(description=texts[name], dynamic_typing=True)
             descriptor.additional_constraints = expected(name)
             self.declare_parameter(name, default, descriptor)
-        check(self._given())
+        check(self._values())
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.create_service(Trigger, '~/start_recording', self._start)
         self.create_service(Trigger, '~/stop_recording', self._stop)
@@ -52,30 +57,30 @@ class RecorderNode(Node):
 
     @property
     def autostart(self) -> bool:
-        """Return whether to record at once."""
-        return bool(check(self._given())[0]['autostart'])
+        """Return whether to record from the start."""
+        return bool(check(self._values())[0]['autostart'])
 
     @property
     def ended(self) -> bool:
-        """Return whether the recording has ended by itself and the node is to end with it."""
+        """Return whether the node is to exit because its recording stopped by itself."""
         recorder = self._recorder
         if recorder is None or not recorder.finished.is_set():
             return False
         return bool(self.get_parameter('exit_at_end').value)
 
     @property
-    def exit_code(self) -> int:
-        """Return 2 if the recording ended before it was to, else 0."""
-        return 0 if self._recorder is None or self._recorder.summary().asked else 2
+    def failed(self) -> bool:
+        """Return whether recording stopped before the user wanted it to."""
+        return self._recorder is not None and not self._recorder.summary().requested
 
-    def begin(self) -> None:
+    def start_recording(self) -> Path:
         """
-        Begin a recording.
+        Start a recording and return its bag.
 
-        :raises PerceptionError: if it cannot begin
+        :raises PerceptionError: if it cannot be started
         :raises OSError: if the bag cannot be written
         """
-        own, settings = check(self._given())
+        own, settings = check(self._values())
         out = own['out'] or dated_bag(own['directory'])
         self._recorder = Recorder(self, topics=own['topics'], out=out, settings=settings)
         try:
@@ -83,43 +88,45 @@ class RecorderNode(Node):
         except (PerceptionError, OSError):
             self._recorder = None
             raise
+        return self._recorder.out
 
     def stop(self) -> str:
-        """End the recording; return what it has become, empty if there is none."""
+        """Stop the recording; return a sentence on it, empty if there is none."""
         recorder, self._recorder = self._recorder, None
         if recorder is None:
             return ''
         sentence = recorder.stop().sentence()
-        self.get_logger().info(f'recorded {sentence}')
+        self._log.info(f'recorded {sentence}')
         return sentence
 
-    def _given(self) -> dict[str, object]:
-        """Return the parameters as they are now."""
+    def _values(self) -> dict[str, object]:
+        """Return the present values of the parameters."""
         names = (*OWN_DEFAULTS, *SETTING_NAMES)
         return {name: self.get_parameter(name).value for name in names}
 
-    def _on_set_parameters(self, parameters) -> SetParametersResult:
-        """Refuse bad values; good ones count from the next recording on."""
+    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Reject invalid values; valid ones apply from the next recording on."""
         changed = {p.name: p.value for p in parameters}
         try:
-            check(self._given() | changed)
+            check(self._values() | changed)
         except PerceptionError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def _start(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         del request
-        if self._recorder is not None and not self._recorder.finished.is_set():
-            response.message = f'{str(self._recorder.out)!r} is being recorded; stop it first.'
+        recorder = self._recorder
+        if recorder is not None and not recorder.finished.is_set():
+            response.message = f'{str(recorder.out)!r} is being recorded; stop it first.'
             return response
         self.stop()
         try:
-            self.begin()
+            out = self.start_recording()
         except (PerceptionError, OSError) as error:
             response.message = str(error)
-            self.get_logger().error(f'~/start_recording: {error}')
+            self._log.error(f'~/start_recording: {error}')
             return response
-        response.success, response.message = True, str(self._recorder.out)
+        response.success, response.message = True, str(out)
         return response
 
     def _stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -127,17 +134,17 @@ class RecorderNode(Node):
         response.message = self.stop()
         response.success = bool(response.message)
         if not response.success:
-            response.message = 'Nothing is being recorded; begin with ~/start_recording.'
+            response.message = 'Nothing is being recorded; call ~/start_recording first.'
         return response
 
     def _report(self) -> None:
-        """Publish how it goes."""
+        """Publish the state of the recording."""
         status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id='recorder')
         status.level, status.message = DiagnosticStatus.OK, 'not recording'
         if self._recorder is not None:
             summary = self._recorder.summary()
-            status.message = summary.ended or f'recording {summary.sentence()}'
-            if not summary.asked:
+            status.message = summary.stop_reason or f'recording {summary.sentence()}'
+            if not summary.requested:
                 status.level = DiagnosticStatus.ERROR
             elif summary.dropped or summary.lost:
                 status.level = DiagnosticStatus.WARN

@@ -1,4 +1,4 @@
-"""What the recorder leaves out or makes smaller: rate, motion, JPEG."""
+"""The recorder's filters: rate limit, motion gate, JPEG encoding."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ import struct
 from keypoint_perception.cdr import read_compressed_image, read_image
 from keypoint_perception.compressed import decode
 from keypoint_perception.ros.messages import to_rgb
-from keypoint_perception.ros.recorder.recording_queue import Waiting
+from keypoint_perception.ros.recorder.recording_queue import QueuedMessage
 import numpy as np
 
 RAW_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 IMAGE_TYPES = (RAW_TYPE, COMPRESSED_TYPE)
-# A camera's intervals vary by less than this share; an image so much too early is still kept.
+# Jitter of a camera, as a share of its period; an image early by less is still kept.
 RATE_TOLERANCE = 0.25
 STAMPS_REMEMBERED = 64
 SMALL_PX = 64
-# A clock that is back by more has jumped; messages of several topics overtake each other by less.
+# Messages of several topics overtake each other by less; a clock that is back by more has jumped.
 JUMP_NS = 1_000_000_000
-DEEP = ('16', '32', '64')  # bits of a pixel's channel, as encodings name them
+DEEP = ('16', '32', '64')  # bits per channel in the names of encodings
 
 
 def stamp_of(data: bytes) -> int:
     """
-    Return the stamp of a serialised message with a header, ns.
+    Return the header stamp of a serialised message, ns.
 
     :raises struct.error: if it is too short
     """
     order = '<' if len(data) > 1 and data[1] & 1 else '>'
     sec, nanosec = struct.unpack_from(f'{order}iI', data, 4)
-    return sec * 1_000_000_000 + nanosec
+    return int(sec) * 1_000_000_000 + int(nanosec)
 
 
 class RateLimit:
     """
-    Keeps so many images a second of each topic.
+    Limits the image rate of each topic.
 
-    An image whose stamp was kept on another topic is kept too, so that colour and depth stay
-    pairs.
+    An image is also kept if an image of the same stamp was kept on another topic, so that colour
+    and depth remain paired.
 
-    :param hz: images a second and topic
+    :param hz: images a second per topic
     """
 
     def __init__(self, hz: float) -> None:
@@ -53,40 +53,40 @@ class RateLimit:
         """Return whether to keep an image."""
         due = self._due_ns.get(topic, stamp_ns)
         early = due - stamp_ns
-        if early > 2 * self._period_ns:  # the clock jumped back, as in a loop of a bag
+        if early > 2 * self._period_ns:  # the clock jumped back, as when a bag loops
             due = stamp_ns
         elif early > RATE_TOLERANCE * self._period_ns and stamp_ns not in self._kept:
             return False
-        # In step with what is due, unless the camera is slower than the limit.
-        in_step = abs(stamp_ns - due) < self._period_ns
-        self._due_ns[topic] = (due if in_step else stamp_ns) + self._period_ns
+        # Keep the phase of the limit, unless the camera is slower than the limit.
+        in_phase = abs(stamp_ns - due) < self._period_ns
+        self._due_ns[topic] = (due if in_phase else stamp_ns) + self._period_ns
         self._kept.append(stamp_ns)
         return True
 
 
 class MotionGate:
     """
-    Keeps the images of all topics while something moves in one of them.
+    Keeps the images of all topics while there is motion in one of them.
 
-    A picture is compared with the last one in which something moved, so that slow motion counts
-    as well; both are scaled down, each place the mean of its area, so that noise does not.
+    An image is compared with the last one that showed motion, so that slow motion is detected as
+    well; both are downscaled by area averaging, which suppresses noise.
 
-    :param threshold: grey levels by which one place has to differ
-    :param context_ns: how long before and after motion images are kept
+    :param threshold: difference in grey levels that one downscaled pixel must exceed
+    :param context_ns: time before and after motion for which images are kept
     """
 
     def __init__(self, threshold: float, context_ns: int) -> None:
         self._threshold = threshold
         self._context_ns = context_ns
         self._references: dict[str, np.ndarray] = {}
-        self._before: deque[Waiting] = deque()
+        self._before: deque[QueuedMessage] = deque()
         self._moved_ns: int | None = None
 
-    def admit(self, item: Waiting) -> tuple[list[Waiting], list[Waiting]]:
+    def admit(self, item: QueuedMessage) -> tuple[list[QueuedMessage], list[QueuedMessage]]:
         """
-        Return the images that are to be kept now, oldest first, and those that never will be.
+        Return the images to keep now, oldest first, and those rejected for good.
 
-        :raises EncodingError: if the picture cannot be read; the image is not taken
+        :raises EncodingError: if the image cannot be decoded; it is not admitted
         """
         moves, passed = self._moves(item), []
         if self._jumped_back(item.log_ns):
@@ -99,27 +99,27 @@ class MotionGate:
         self._before.append(item)
         if since_ns is not None and since_ns <= self._context_ns:
             kept = [i for i in self._before if item.log_ns - i.log_ns <= self._context_ns]
-            gone = [i for i in self._before if item.log_ns - i.log_ns > self._context_ns]
+            rejected = [i for i in self._before if item.log_ns - i.log_ns > self._context_ns]
             self._before.clear()
-            return kept, passed + gone
-        gone = passed
+            return kept, passed + rejected
+        rejected = passed
         while item.log_ns - self._before[0].log_ns > self._context_ns:
-            gone.append(self._before.popleft())
-        return [], gone
+            rejected.append(self._before.popleft())
+        return [], rejected
 
     def _jumped_back(self, log_ns: int) -> bool:
-        """Return whether the clock jumped back, as in a loop of a bag, and not just a little."""
+        """Return whether the clock jumped back, as when a bag is played in a loop."""
         latest = max([i.log_ns for i in self._before] + [self._moved_ns or log_ns])
         return latest - log_ns > max(self._context_ns, JUMP_NS)
 
-    def left(self) -> list[Waiting]:
-        """Return the images that wait for motion when recording ends."""
+    def pending(self) -> list[QueuedMessage]:
+        """Return the images that are neither kept nor rejected yet."""
         return list(self._before)
 
-    def _moves(self, item: Waiting) -> bool:
-        small = small_grey(item.topic.origin.msgtype, item.data)
+    def _moves(self, item: QueuedMessage) -> bool:
+        small = small_grey(item.topic.info.msgtype, item.data)
         if small is None:
-            return not self._references  # where no topic can be judged, all is kept
+            return not self._references  # without any topic to judge, all images are kept
         name = item.topic.name
         reference = self._references.get(name)
         if reference is not None and reference.shape == small.shape:
@@ -131,34 +131,34 @@ class MotionGate:
 
 
 def is_deep(encoding: str) -> bool:
-    """Return whether pixels have more than 8 bits, as depth has: not to be seen nor to be JPEG."""
+    """Return whether channels have more than 8 bits, as in depth images: unfit for JPEG."""
     return any(bits in encoding for bits in DEEP)
 
 
 def small_grey(msgtype: str, data: bytes) -> np.ndarray | None:
     """
-    Return a picture, scaled to a long side of :data:`SMALL_PX`, as grey levels, (h, w) uint8.
+    Return an image in grey levels with a long side of :data:`SMALL_PX`, (h, w) uint8.
 
-    :return: None for depth and other pictures that show no grey levels
-    :raises EncodingError: if it cannot be read
+    :return: None for depth and other images of more than 8 bits
+    :raises EncodingError: if it cannot be decoded
     """
     import cv2
 
     if msgtype == COMPRESSED_TYPE:
-        message = read_compressed_image(data)
-        if 'compressedDepth' in message.format:
+        compressed = read_compressed_image(data)
+        if 'compressedDepth' in compressed.format:
             return None
-        octets = np.frombuffer(message.data, np.uint8)
-        picture = decode(octets, message.format, cv2.IMREAD_REDUCED_GRAYSCALE_4)
+        octets = np.frombuffer(compressed.data, np.uint8)
+        image = decode(octets, compressed.format, cv2.IMREAD_REDUCED_GRAYSCALE_4)
     else:
-        message = read_image(data)
-        if is_deep(message.encoding):
+        raw = read_image(data)
+        if is_deep(raw.encoding):
             return None
-        picture = to_rgb(message)
-    height, width = picture.shape[:2]
+        image = to_rgb(raw)
+    height, width = image.shape[:2]
     scale = min(1.0, SMALL_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
 
 
@@ -167,8 +167,8 @@ def to_jpeg(data: bytes, quality: int) -> bytes | None:
     Return a serialised Image as a serialised CompressedImage with the same header.
 
     :param quality: 1 to 100
-    :return: None for depth and other pictures that JPEG would spoil
-    :raises EncodingError: if the picture cannot be read
+    :return: None for depth and other images of more than 8 bits
+    :raises EncodingError: if the image cannot be decoded
     """
     import array
 
@@ -181,9 +181,9 @@ def to_jpeg(data: bytes, quality: int) -> bytes | None:
     if is_deep(message.encoding):
         return None
     is_grey = message.encoding in ('mono8', '8UC1')
-    picture = to_rgb(message)
-    picture = picture[..., 0] if is_grey else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    _, octets = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    image = to_rgb(message)
+    image = image[..., 0] if is_grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, octets = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     inner = 'mono8' if is_grey else 'bgr8'
     compressed = CompressedImage(header=to_header(message.header))
     compressed.format = f'{message.encoding}; jpeg compressed {inner}'

@@ -1,22 +1,25 @@
-"""What waits for the disk, bounded in bytes."""
+"""The queue between the subscriptions and the disk, bounded in bytes."""
 
 from __future__ import annotations
 
 from collections import deque
 import threading
-from typing import Any, NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keypoint_perception.ros.recorder.topic_subscription import TopicSubscription
 
 
-class Waiting(NamedTuple):
+class QueuedMessage(NamedTuple):
     """
-    One received message.
+    A received message that has not been written yet.
 
-    :param topic: whom it belongs to
-    :param log_ns: when it was received
-    :param publish_ns: when it was published
+    :param log_ns: time of reception
+    :param publish_ns: time of publication
+    :param data: serialised message
     """
 
-    topic: Any
+    topic: TopicSubscription
     log_ns: int
     publish_ns: int
     data: bytes
@@ -24,20 +27,20 @@ class Waiting(NamedTuple):
 
 class RecordingQueue:
     """
-    Hands messages from the executor's thread to the one that writes.
+    Passes messages from the executor's thread to the writing thread.
 
-    :param max_bytes: what may wait; a message alone may be larger
+    :param max_bytes: capacity; a single message may exceed it
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._items: deque[Waiting] = deque()
+        self._items: deque[QueuedMessage] = deque()
         self._changed = threading.Condition()
         self._closed = False
 
-    def put(self, item: Waiting) -> bool:
-        """Add a message; return whether there was room."""
+    def put(self, item: QueuedMessage) -> bool:
+        """Add a message; return False if the queue is full or closed."""
         with self._changed:
             if self._closed or (self._items and self._bytes + len(item.data) > self._max_bytes):
                 return False
@@ -46,8 +49,8 @@ class RecordingQueue:
             self._changed.notify()
             return True
 
-    def take(self, timeout_s: float) -> Waiting | None:
-        """Return the oldest message, None if none came in time or none will come any more."""
+    def take(self, timeout_s: float) -> QueuedMessage | None:
+        """Return the oldest message; None after the timeout, or if closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._closed, timeout_s)
             if not self._items:
@@ -58,17 +61,17 @@ class RecordingQueue:
 
     @property
     def exhausted(self) -> bool:
-        """Return whether nothing waits and nothing will."""
+        """Return whether the queue is closed and empty."""
         with self._changed:
             return self._closed and not self._items
 
     @property
     def closed(self) -> bool:
-        """Return whether no more is taken."""
+        """Return whether the queue refuses further messages."""
         return self._closed
 
     def close(self) -> None:
-        """Take no more; what waits can still be taken."""
+        """Refuse further messages; queued ones can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,30 +1,30 @@
-"""One topic that is recorded: its type and QoS from the graph, its messages as they come."""
+"""One recorded topic: type and QoS from the ROS graph, serialised messages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.ros.message_definitions import message_class
+from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-# Messages that wait in the middleware while this process is busy.
+# Messages that the middleware holds while this process is busy.
 DEPTH = 50
 
 
 @dataclass
 class TopicCounts:
     """
-    What became of a topic's messages.
+    How many messages of a topic were received and written, and where the others went.
 
-    :param received: by the recorder
-    :param written: to the bag
-    :param skipped: left out on purpose, by the rate limit or for lack of motion
-    :param dropped: because the disk did not keep up
-    :param lost: on the way, as the middleware reports it
+    :param skipped: left out on purpose, by the rate limit or the motion filter
+    :param dropped: not written because the disk did not keep up
+    :param lost: in transit, as reported by the middleware
     """
 
     received: int = 0
@@ -35,55 +35,65 @@ class TopicCounts:
 
 
 @dataclass(frozen=True)
-class TopicOrigin:
+class TopicInfo:
     """
-    What the publishers of a topic say about it.
+    A topic as its publishers declare it.
 
-    :param qos: what each offers, with rosbag2's keys
+    :param msgtype: empty before there is a publisher
+    :param qos: profile offered by each, with rosbag2's keys
     """
 
-    msgtype: str
+    msgtype: str = ''
     type_hash: str = ''
-    qos: list[dict] = field(default_factory=list)
+    qos: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Log(Protocol):
+    """A logger of ROS or of Python."""
+
+    def info(self, message: str, /) -> object:
+        """Log for information."""
+
+    def warning(self, message: str, /) -> object:
+        """Log a warning."""
 
 
 class TopicSubscription:
     """
     Receives the serialised messages of a topic as soon as it has a publisher.
 
-    :param name: full name of the topic
-    :param receive: called with the message and rclpy's information on it, in the executor's thread
-    :param log: logger with ``info``
+    :param name: fully qualified name
+    :param receive: called in the executor's thread with the message and rclpy's message info
     """
 
     def __init__(
         self,
         node: Node,
         name: str,
-        receive: Callable[[TopicSubscription, bytes, dict], None],
-        log,
+        receive: Callable[[TopicSubscription, bytes, dict[str, int]], None],
+        log: Log,
     ) -> None:
         self.name = name
         self.counts = TopicCounts()
-        self.origin: TopicOrigin | None = None
+        self.info = TopicInfo()
         self._node = node
         self._receive = receive
         self._log = log
-        self._subscription = None
-        self._matched: tuple | None = None
-        self._unusable = ''
+        self._subscription: Any = None
+        self._matched: tuple[ReliabilityPolicy, DurabilityPolicy] | None = None
+        self._type_error = ''
 
     @property
     def listening(self) -> bool:
-        """Return whether messages can arrive."""
+        """Return whether the topic is subscribed to."""
         return self._subscription is not None
 
     def follow_publishers(self) -> None:
-        """Subscribe once there is a publisher, and again if those there are ask for other QoS."""
+        """Subscribe once there is a publisher, and again if the publishers' QoS changes."""
         publishers = self._node.get_publishers_info_by_topic(self.name)
         if not publishers:
             return
-        msgtype = publishers[0].topic_type if self.origin is None else self.origin.msgtype
+        msgtype = self.info.msgtype or publishers[0].topic_type
         same = [p for p in publishers if p.topic_type == msgtype]
         if not same:
             return
@@ -94,9 +104,9 @@ class TopicSubscription:
         try:
             kind = message_class(msgtype)
         except ConfigError as error:
-            self._unusable = str(error)
+            self._type_error = str(error)
             return
-        self.origin = TopicOrigin(
+        self.info = TopicInfo(
             msgtype, _hash_text(same[0]), [qos_values(p.qos_profile) for p in same]
         )
         self.close()
@@ -104,13 +114,15 @@ class TopicSubscription:
         self._matched = matched
         self._log.info(f'recording {self.name} ({msgtype}, {profile.reliability.name.lower()})')
 
-    def _subscribe(self, kind: type, profile: QoSProfile):
-        def on_message(message: bytes, info: dict) -> None:
-            self._receive(self, message, info)
+    def _subscribe(self, kind: type, profile: QoSProfile) -> Any:
+        def on_message(message: bytes, message_info: dict[str, int]) -> None:
+            self._receive(self, message, message_info)
 
-        def create(events: SubscriptionEventCallbacks):
+        callback: Any = on_message  # rclpy's types omit callbacks that take the message info
+
+        def create(events: SubscriptionEventCallbacks) -> Any:
             return self._node.create_subscription(
-                kind, self.name, on_message, profile, raw=True, event_callbacks=events
+                kind, self.name, callback, profile, raw=True, event_callbacks=events
             )
 
         try:
@@ -118,49 +130,49 @@ class TopicSubscription:
         except UnsupportedEventTypeError:
             return create(SubscriptionEventCallbacks())
 
-    def _on_lost(self, event) -> None:
+    def _on_lost(self, event: Any) -> None:
         self.counts.lost += event.total_count_change
 
-    def obstacle(self) -> str:
-        """Return why nothing arrives, in one sentence."""
+    def silence_reason(self) -> str:
+        """Return in one sentence why no messages arrive."""
         publishers = self._node.get_publishers_info_by_topic(self.name)
         if not publishers:
             others = ', '.join(self._topics_with_publishers()[:6])
-            there = f'published are {others}' if others else 'nothing is published at all'
+            found = f'published topics: {others}' if others else 'nothing is published at all'
             return (
-                f'no publisher on {self.name}; {there}; start it, or check the name and '
+                f'no publisher on {self.name}; {found}; start it, or check the name and '
                 'ROS_DOMAIN_ID.'
             )
-        if self._unusable:
-            return self._unusable
+        if self._type_error:
+            return self._type_error
         types = sorted({p.topic_type for p in publishers})
-        if self.origin is not None and types != [self.origin.msgtype]:
+        if self.info.msgtype and types != [self.info.msgtype]:
             return (
-                f'{self.name} is published as {", ".join(types)}, recorded is '
-                f'{self.origin.msgtype}; stop one of the publishers, or record anew.'
+                f'{self.name} is published as {", ".join(types)} but recorded as '
+                f'{self.info.msgtype}; stop one of the publishers, or restart the recording.'
             )
         return (
-            f'{self.name} has {len(publishers)} publishers ({types[0]}) and no message arrives; '
-            'is it sending, and are both sides on one Fast DDS profile '
-            '(config/fastdds_large_images.xml)?'
+            f'{self.name} has {len(publishers)} publishers ({types[0]}) but no message arrives; '
+            'check that it is sending, and that both sides use the same Fast DDS profile '
+            '(config/fastdds_large_images.xml).'
         )
 
     def _topics_with_publishers(self) -> list[str]:
         names = [name for name, _ in self._node.get_topic_names_and_types()]
         own = self._node.get_fully_qualified_name() + '/'
-        quiet = {'/rosout', '/parameter_events', '/diagnostics'}
+        hidden = {'/rosout', '/parameter_events', '/diagnostics'}
         return sorted(
             n
             for n in names
-            if n not in quiet and not n.startswith(own) and self._node.count_publishers(n)
+            if n not in hidden and not n.startswith(own) and self._node.count_publishers(n)
         )
 
     def close(self) -> None:
-        """Receive what has arrived already, and then no more."""
+        """Receive the messages that have already arrived, then unsubscribe."""
         if self._subscription is None:
             return
         subscription, self._subscription = self._subscription, None
-        for _ in range(DEPTH):  # no more wait, and more may arrive for ever
+        for _ in range(DEPTH):  # the middleware holds no more, but new ones can keep arriving
             taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
             if taken is None:
                 break
@@ -170,9 +182,9 @@ class TopicSubscription:
 
 def matched_qos(offered: list[QoSProfile]) -> QoSProfile:
     """
-    Return the strictest profile by which all publishers can be heard.
+    Return the strictest profile that is compatible with all publishers.
 
-    :param offered: what each publisher offers, at least one
+    :param offered: profile of each publisher, at least one
     """
     reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in offered)
     latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in offered)
@@ -184,10 +196,10 @@ def matched_qos(offered: list[QoSProfile]) -> QoSProfile:
     )
 
 
-def qos_values(profile: QoSProfile) -> dict:
+def qos_values(profile: QoSProfile) -> dict[str, Any]:
     """Return a profile with the keys and values of rosbag2's metadata, version 9."""
 
-    def duration(value) -> dict:
+    def duration(value: Duration) -> dict[str, int]:
         seconds, nanoseconds = divmod(value.nanoseconds, 10**9)
         return {'sec': seconds, 'nsec': nanoseconds}
 
@@ -204,8 +216,7 @@ def qos_values(profile: QoSProfile) -> dict:
     }
 
 
-def _hash_text(publisher) -> str:
-    """Return the hash of a publisher's type as rosbag2 writes it; empty where RMW tells none."""
-    told = getattr(publisher, 'topic_type_hash', None)
-    text = str(told) if told is not None else ''
+def _hash_text(publisher: object) -> str:
+    """Return the hash of a publisher's type as rosbag2 writes it; empty if RMW has none."""
+    text = str(getattr(publisher, 'topic_type_hash', None))
     return text if text.startswith('RIHS01_') else ''

@@ -83,7 +83,7 @@ def test_messages_are_kept_as_they_were_received(peer, record, make_image):
     publish(peer, recorder, info_publisher, infos)
     summary = recorder.stop()
     assert summary.messages == summary.safe == 5
-    assert (summary.dropped, summary.lost, summary.ended) == (0, 0, '')
+    assert (summary.dropped, summary.lost, summary.stop_reason) == (0, 0, '')
     messages = read(recorder.out)
     assert [(topic, kind) for topic, kind, _ in messages] == [
         *[('/cam/image', 'sensor_msgs/msg/Image')] * 3,
@@ -177,15 +177,17 @@ def test_why_nothing_comes_is_said(peer, record, monkeypatch):
     from keypoint_perception.ros.recorder import recorder as module
     from std_msgs.msg import Header
 
-    monkeypatch.setattr(module, 'SILENT_S', 0.0)
+    monkeypatch.setattr(module, 'SILENCE_S', 0.0)
     log = Log()
     recorder = record('/cam/image', log=log)
     assert log.has('waiting for a publisher on /cam/image')
     publisher = peer.node.create_publisher(Header, '/elsewhere', 1)
-    said = 'nothing to record: no publisher on /cam/image; published are .*/elsewhere.*; start it'
+    said = (
+        'nothing to record: no publisher on /cam/image; published topics: .*/elsewhere.*; start it'
+    )
     peer.spin_until(lambda: log.has(said), 'the reason')
     silent = peer.node.create_publisher(Header, '/cam/image', 1)
-    said = r'/cam/image has 1 publishers \(std_msgs/msg/Header\) and no message arrives'
+    said = r'/cam/image has 1 publishers \(std_msgs/msg/Header\) but no message arrives'
     peer.spin_until(lambda: log.has(said), 'the other reason')
     assert recorder.stop().messages == 0
     assert read(recorder.out) == []
@@ -203,14 +205,14 @@ def test_type_that_is_not_installed_is_named(ros_domain):
 
 
 @pytest.mark.parametrize(
-    ('settings', 'sentence', 'asked'),
+    ('settings', 'sentence', 'requested'),
     [
-        ({'max_messages': 3}, r'3 messages are recorded \(max_messages\)', True),
-        ({'duration': 1e-9}, r'1e-09 s are recorded \(duration\)', True),
+        ({'max_messages': 3}, r'3 messages were recorded \(max_messages\)', True),
+        ({'duration': 1e-9}, r'1e-09 s were recorded \(duration\)', True),
         ({'disk_floor': 1e9}, r'has \d+ MB left, less than disk_floor \(1e\+09 MB\)', False),
     ],
 )
-def test_limits_end_the_recording(peer, record, make_image, settings, sentence, asked):
+def test_limits_end_the_recording(peer, record, make_image, settings, sentence, requested):
     from sensor_msgs.msg import Image
 
     recorder = record('/cam/image', **settings)
@@ -220,11 +222,11 @@ def test_limits_end_the_recording(peer, record, make_image, settings, sentence, 
     assert recorder.finished.wait(30)
     peer.spin_until(lambda: not peer.node.count_subscribers('/cam/image'), 'no subscription')
     summary = recorder.stop()
-    assert re.search(sentence, summary.ended)
-    assert summary.asked == asked
+    assert re.search(sentence, summary.stop_reason)
+    assert summary.requested == requested
     assert len(read(recorder.out)) == summary.messages <= 3
     (counts,) = summary.topics.values()
-    left = counts.skipped if asked else counts.dropped
+    left = counts.skipped if requested else counts.dropped
     assert counts.received == counts.written + left
 
 
@@ -232,7 +234,7 @@ def test_bag_that_exists_is_kept(record, tmp_path):
     (tmp_path / 'run').mkdir()
     with pytest.raises(SourceError, match=r"run' exists already and bags are not overwritten"):
         record('/cam/image')
-    with pytest.raises(ConfigError, match='No topic is named; expected at least one'):
+    with pytest.raises(ConfigError, match='No topic is given; expected at least one'):
         record()
 
 
@@ -254,7 +256,7 @@ def test_raw_images_become_jpeg(peer, record, make_image):
     (first, kind, data), (second, other_kind, _) = read(recorder.out)
     assert (first, kind) == ('/cam/image/compressed', 'sensor_msgs/msg/CompressedImage')
     assert (second, other_kind) == ('/cam/depth', 'sensor_msgs/msg/Image')
-    assert log.has('/cam/depth: has more than 8 bits a channel, which JPEG loses: stays raw')
+    assert log.has('/cam/depth has more than 8 bits a channel and is recorded without JPEG')
     message = read_compressed_image(data)
     assert message.format == 'rgb8; jpeg compressed bgr8'
     assert message.header.stamp_ns == 5_123_456_789

@@ -51,20 +51,20 @@ def gate_run(gate, items):
         now_kept, now_gone = gate.admit(item)
         kept += [i.log_ns // MS for i in now_kept]
         gone += [i.log_ns // MS for i in now_gone]
-    return kept, gone, [i.log_ns // MS for i in gate.left()]
+    return kept, gone, [i.log_ns // MS for i in gate.pending()]
 
 
 def waiting(make_image, time_ms, u, topic='/a', **fields):
-    from keypoint_perception.ros.recorder.recording_queue import Waiting
-    from keypoint_perception.ros.recorder.topic_subscription import TopicOrigin
+    from keypoint_perception.ros.recorder.recording_queue import QueuedMessage
+    from keypoint_perception.ros.recorder.topic_subscription import TopicInfo
     from rclpy.serialization import serialize_message
 
     class Topic:
         name = topic
-        origin = TopicOrigin('sensor_msgs/msg/Image')
+        info = TopicInfo('sensor_msgs/msg/Image')
 
     data = serialize_message(make_image(1, u=u, **fields))
-    return Waiting(Topic, time_ms * MS, time_ms * MS, data)
+    return QueuedMessage(Topic, time_ms * MS, time_ms * MS, data)
 
 
 def test_images_around_motion_are_kept(make_image):
@@ -149,16 +149,16 @@ def test_a_picture_that_cannot_be_read_is_said(make_image):
 
 
 def test_queue_is_bounded_in_bytes():
-    from keypoint_perception.ros.recorder.recording_queue import RecordingQueue, Waiting
+    from keypoint_perception.ros.recorder.recording_queue import QueuedMessage, RecordingQueue
 
     queue = RecordingQueue(100)
-    assert queue.put(Waiting('a', 1, 1, bytes(300)))  # alone, whatever its size
-    assert not queue.put(Waiting('a', 2, 2, bytes(1)))
+    assert queue.put(QueuedMessage('a', 1, 1, bytes(300)))  # alone, whatever its size
+    assert not queue.put(QueuedMessage('a', 2, 2, bytes(1)))
     assert queue.take(0).log_ns == 1
-    assert all(queue.put(Waiting('a', t, t, bytes(50))) for t in (3, 4))
-    assert not queue.put(Waiting('a', 5, 5, bytes(1)))
+    assert all(queue.put(QueuedMessage('a', t, t, bytes(50))) for t in (3, 4))
+    assert not queue.put(QueuedMessage('a', 5, 5, bytes(1)))
     queue.close()
-    assert not queue.put(Waiting('a', 6, 6, b''))
+    assert not queue.put(QueuedMessage('a', 6, 6, b''))
     assert [queue.take(0).log_ns, queue.take(0).log_ns, queue.take(0)] == [3, 4, None]
     assert queue.exhausted
 
