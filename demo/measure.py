@@ -1,4 +1,4 @@
-"""What was measured on the way: loss, latency, and how much of the scene's motion is explained."""
+"""Measurements of the demo: loss, latency and explained motion."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import numpy as np
 @dataclass(frozen=True)
 class Journey:
     """
-    Images sent, keypoints received.
+    Images sent and keypoints received.
 
     :param latency_ms: from the publication of an image to the arrival of its keypoints, (N,)
     """
@@ -39,7 +39,7 @@ class Journey:
 
 
 def read_journey(sent: Path, arrivals: Path) -> Journey:
-    """Return what the two ends wrote down, joined by the images' stamps."""
+    """Join the logs of both ends by the stamps of the images."""
     published, arrived = _times(sent), _times(arrivals)
     latency_ns = [arrived[stamp] - published[stamp] for stamp in arrived if stamp in published]
     return Journey(len(published), len(arrived), np.array(latency_ns) / 1e6)
@@ -53,7 +53,7 @@ def _times(path: Path) -> dict[int, int]:
 
 
 def score(keypoints: Keypoints, image_hw: tuple[int, int], annotations: Path) -> RegressionScore:
-    """Return how much of the labels the received keypoints explain."""
+    """Score the received keypoints against the labels."""
     order = np.argsort(keypoints.stamps_ns, kind='stable')
     stamps_ns = keypoints.stamps_ns[order]
     labels = read_annotations(annotations)
@@ -69,7 +69,7 @@ def score(keypoints: Keypoints, image_hw: tuple[int, int], annotations: Path) ->
 
 def draw(frames: Iterator[Frame], keypoints_csv: Path, video: Path) -> tuple[int, int]:
     """
-    Write the overlay video and its contact sheet from the keypoints as received.
+    Write the overlay video and its contact sheet from the received keypoints.
 
     :return: height and width of the images, px
     """

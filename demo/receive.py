@@ -1,11 +1,11 @@
 """
-Receive keypoints as a controller would, and write them down.
+Receive keypoints as a controller would and write them to a file.
 
     python -m demo.receive --topic /perception_node/keypoints --model MODEL --out keypoints.csv
 
-Keypoints of the stamp 0 are of the lead-in of :mod:`demo.replay` and are not written down. A line
-on stdin with the stamp of the last image (ns) tells that no more will come: the process then ends
-as soon as that image's keypoints are there, or nothing came for a while.
+Keypoints with stamp 0 belong to the lead-in of :mod:`demo.replay` and are not written. A line on
+stdin with the stamp of the last image (ns) announces the end: the process then exits as soon as
+the keypoints of that image have arrived, or after a quiet period.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ import rclpy
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import PointCloud2
 
-# So long after the last keypoints nothing is still under way on one machine.
+# After this time without keypoints, none are in transit any more.
 QUIET_S = 5.0
 
 
 class Receiver:
-    """What has arrived so far."""
+    """Writes received keypoints and their arrival times."""
 
     def __init__(self, rows: KeypointWriter, arrivals, names: tuple[str, ...], image: str) -> None:
         self.answered = False
@@ -51,7 +51,7 @@ class Receiver:
         return len(self._seen)
 
     def take(self, cloud: PointCloud2) -> None:
-        """Write the keypoints of one image down."""
+        """Write the keypoints of one image."""
         arrived_ns = time.monotonic_ns()
         stamp = cloud.header.stamp
         stamp_ns = stamp.sec * 10**9 + stamp.nanosec
@@ -63,7 +63,7 @@ class Receiver:
         self.last_stamp_ns = stamp_ns
         self.last_arrival_s = time.monotonic()
         if stamp_ns in self._seen:
-            return  # two images of one stamp: which is meant cannot be told
+            return  # two images with the same stamp are ambiguous
         self._seen.add(stamp_ns)
         points = from_point_cloud(cloud)
         keypoints = np.stack([points['u'], points['v'], points['confidence']], axis=-1)
@@ -72,7 +72,7 @@ class Receiver:
 
 
 def receive(args: argparse.Namespace) -> None:
-    """Write down what comes until all has come."""
+    """Write keypoints until the last image is answered."""
     names = read_manifest(args.model).keypoint_names
     node = rclpy.create_node('receive')
     with KeypointWriter(args.out) as rows, args.arrivals.open('w', newline='') as stream:
@@ -97,10 +97,10 @@ def receive(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Receive what the command line says."""
+    """Run the program."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('--topic', default='/perception_node/keypoints')
-    parser.add_argument('--image', default='/camera/image', help='topic to name in the CSV')
+    parser.add_argument('--image', default='/camera/image', help='image topic for the CSV')
     parser.add_argument('--model', type=Path, required=True)
     parser.add_argument('--out', type=Path, required=True, help='keypoint CSV')
     parser.add_argument('--arrivals', type=Path, required=True, help='CSV of the arrival times')

@@ -3,12 +3,12 @@ Replay a recording as a camera: any SOURCE -> ``sensor_msgs/Image`` over DDS.
 
     python -m demo.replay demo/arm --image /camera/image --rate 30
 
-Images keep the stamps of the recording. When each was published stands in ``--sent``. The
-process stays until its stdin is closed, because images still under way live in its memory.
+Images keep the stamps of the recording; ``--sent`` lists when each was published. The process runs
+until its stdin is closed, because images in transit live in its memory.
 
-Images are never closer together than the rate says, as from a camera: a late one delays the next.
-With ``--lead-in`` the first image is shown with the stamp 0 until a line comes on stdin. A
-subscriber may learn of a camera some images later than the camera of the subscriber.
+As with a real camera, images are never closer together than the rate allows: a late one delays the
+next. With ``--lead-in`` the first image is published with stamp 0 until a line arrives on stdin,
+because a publisher can discover a subscriber before that subscriber discovers the publisher.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def to_message(frame: Frame) -> Image:
 
 
 class Camera:
-    """Publishes frames at a rate, and never two at once."""
+    """Publishes frames at a fixed rate, never two at once."""
 
     def __init__(self, publisher, rate_hz: float) -> None:
         self._publisher = publisher
@@ -53,7 +53,7 @@ class Camera:
         self._due_s = time.monotonic()
 
     def show(self, frame: Frame) -> int:
-        """Publish a frame when its time has come; return when, ns of the monotonic clock."""
+        """Publish a frame when it is due; return the monotonic time, ns."""
         message = to_message(frame)
         time.sleep(max(0.0, self._due_s - time.monotonic()))
         self._due_s = max(self._due_s, time.monotonic()) + self._period_s
@@ -63,7 +63,7 @@ class Camera:
 
 
 def replay(args: argparse.Namespace) -> None:
-    """Publish the recording once somebody listens."""
+    """Publish the recording once there is a subscriber."""
     topics = [args.topic] if args.topic else []
     total = count_frames([args.source], topics)
     if args.limit:
@@ -72,7 +72,7 @@ def replay(args: argparse.Namespace) -> None:
     node = rclpy.create_node('replay')
     publisher = node.create_publisher(Image, args.image, qos_profile_sensor_data)
     spin_until(
-        node, lambda: publisher.get_subscription_count() > 0, f'a subscriber of {args.image}'
+        node, lambda: publisher.get_subscription_count() > 0, f'a subscriber to {args.image}'
     )
     frames, camera = iter(frames), Camera(publisher, args.rate)
     first = next(frames)
@@ -93,14 +93,16 @@ def replay(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Replay what the command line says."""
+    """Run the program."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('source')
     parser.add_argument('--topic', default='')
     parser.add_argument('--image', default='/camera/image')
-    parser.add_argument('--rate', type=float, default=30.0, help='images a second')
-    parser.add_argument('--limit', type=int, default=0, help='at most so many images; 0: all')
-    parser.add_argument('--lead-in', action='store_true', help='show the first image before')
+    parser.add_argument('--rate', type=float, default=30.0, help='images per second')
+    parser.add_argument('--limit', type=int, default=0, help='maximum number of images; 0: all')
+    parser.add_argument(
+        '--lead-in', action='store_true', help='publish the first image until told to start'
+    )
     parser.add_argument('--sent', type=Path, required=True, help='CSV of the publication times')
     args = parser.parse_args()
     logging.basicConfig(format='%(message)s')

@@ -1,12 +1,11 @@
 """
-The whole way, as a user of the package would go it.
+The complete workflow, as a user of the package would run it.
 
     recording -> train -> ONNX -> perception_node
     recording -> replay -> DDS -> perception_node -> DDS -> receive -> overlay, figures
 
-Training, the node, the camera and the receiver are four processes that share nothing but files
-and ROS topics. ``make demo`` runs this; ``make demo BAG=... TOPIC=...`` does the same with a
-recording of one's own.
+Training, the node, the camera and the receiver are four processes that share only files and ROS
+topics. ``make demo`` runs this; ``make demo BAG=... TOPIC=...`` does the same with your recording.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ console = Console(highlight=False)
 
 
 def say(step: str) -> None:
-    """Say what happens next."""
+    """Announce the next step."""
     console.print(f'\n[bold]== {step}[/bold]')
 
 
 def train(source: str, topic: str, out: Path, minutes: float) -> dict:
-    """Learn in a process of its own, and return the figures of the model."""
+    """Train in a separate process and return the metrics of the model."""
     if (out / 'manifest.json').is_file() or (out / 'checkpoint').is_dir():
-        shutil.rmtree(out)  # the model of the run before
+        shutil.rmtree(out)  # the model of the previous run
     options = ['--minutes', f'{minutes:g}', *(['--topic', topic] if topic else [])]
     started = time.monotonic()
     run_verb(environment(out.parent), 'train', source, '--out', str(out), *options)
@@ -57,7 +56,7 @@ def train(source: str, topic: str, out: Path, minutes: float) -> dict:
 
 
 def go_live(source: str, topic: str, model: Path, out: Path) -> None:
-    """Run the node between a camera and a receiver, each a process, until all is through."""
+    """Run camera, node and receiver as processes until every image is answered."""
     camera = [source, '--rate', str(RATE_HZ), '--limit', str(MOST_FRAMES), '--lead-in']
     camera += ['--sent', str(out / 'sent.csv'), *(['--topic', topic] if topic else [])]
     controller = ['--model', str(model), '--out', str(out / 'keypoints.csv')]
@@ -71,7 +70,7 @@ def go_live(source: str, topic: str, model: Path, out: Path) -> None:
             log=out / 'perception_node.log',
         )
         receive = children.start('receive', 'demo.receive', controller, log=out / 'receive.log')
-        console.print('waiting until node and receiver have found each other ...')
+        console.print('waiting for node and receiver to discover each other ...')
         receive.wait_for('matched', others=[node], patience_s=PATIENCE_S)
         replay = children.start('replay', 'demo.replay', camera)
         receive.wait_for('answered', others=[node, replay], patience_s=PATIENCE_S)
@@ -92,16 +91,16 @@ def overlay(source: str, topic: str, out: Path) -> tuple[int, int]:
 
 
 def show(figures: dict, points: list[dict]) -> None:
-    """Print what was measured."""
-    table = Table(title='measured on the way', title_justify='left')
+    """Print the measurements."""
+    table = Table(title='measurements', title_justify='left')
     table.add_column('what')
     table.add_column('value', justify='right')
     for what, value in figures.items():
         table.add_row(what, f'{value:.2f}' if isinstance(value, float) else str(value))
     console.print(table)
     if points:
-        table = Table(title='how much of each labelled motion the keypoints explain')
-        for heading in ('point', 'explained', 'error', 'always the mean'):
+        table = Table(title='share of each labelled motion that the keypoints explain')
+        for heading in ('point', 'explained', 'error', 'mean predictor'):
             table.add_column(heading, justify='left' if heading == 'point' else 'right')
         for p in points:
             errors = (f'{p["error_percent"]:.1f} %', f'{p["trivial_percent"]:.1f} %')
@@ -113,11 +112,11 @@ def show(figures: dict, points: list[dict]) -> None:
 
 
 def measure(out: Path, image_hw: tuple[int, int], annotations: Path | None, metrics: dict) -> None:
-    """Gather the figures, show them, and write them down."""
+    """Collect, print and write the figures."""
     journey = read_journey(out / 'sent.csv', out / 'arrivals.csv')
     if not journey.received:
         log = out / 'perception_node.log'
-        msg = f'{journey.sent} images were sent and no keypoints came back; see {str(log)!r}.'
+        msg = f'{journey.sent} images were sent but no keypoints were received; see {str(log)!r}.'
         raise StepError(msg)
     figures = {'images sent': journey.sent, 'keypoints received': journey.received}
     figures |= {f'latency {p} (ms)': ms for p, ms in journey.percentiles_ms.items()}
@@ -134,32 +133,32 @@ def measure(out: Path, image_hw: tuple[int, int], annotations: Path | None, metr
 
 
 def demo(args: argparse.Namespace) -> None:
-    """Go the whole way."""
+    """Run the complete workflow."""
     out, model = args.out, args.out / 'model'
     out.mkdir(parents=True, exist_ok=True)
     own = args.bag is None
     source = str(RECORDING) if own else args.bag
     annotations = ANNOTATIONS if own else args.annotations
     started = time.monotonic()
-    say(f'1/4 learn keypoints from {source} without labels, for {args.minutes:g} minutes')
+    say(f'1/4 learn keypoints from {source} without labels for {args.minutes:g} minutes')
     metrics = train(source, args.topic, model, args.minutes)
-    say(f'2/4 run perception_node, and replay the recording to it over DDS at {RATE_HZ} images/s')
+    say(f'2/4 run perception_node and replay the recording to it over DDS at {RATE_HZ} images/s')
     go_live(source, args.topic, model, out)
     say('3/4 draw the received keypoints over the recording')
     image_hw = overlay(source, args.topic, out)
-    say('4/4 what was measured')
+    say('4/4 measurements')
     measure(out, image_hw, annotations, metrics | {'demo_s': time.monotonic() - started})
-    console.print('\nmade:')
+    console.print('\nwritten:')
     for name in ('overlay.mp4', 'overlay.png', 'keypoints.csv', 'measured.json', 'model'):
         console.print(f'  {out / name}', soft_wrap=True)
 
 
 def main() -> None:
-    """Run the demo; whatever stops it, all processes it started end with it."""
+    """Run the demo; however it ends, its child processes end with it."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
-    parser.add_argument('--bag', help="a recording of one's own, any SOURCE")
-    parser.add_argument('--topic', default='', help='its image topic, where it has several')
-    parser.add_argument('--annotations', type=Path, help='its labels, where there are any')
+    parser.add_argument('--bag', help='your recording, any SOURCE')
+    parser.add_argument('--topic', default='', help='its image topic, if it has several')
+    parser.add_argument('--annotations', type=Path, help='its labels, if there are any')
     parser.add_argument('--out', type=Path, default=Path('out/demo'))
     parser.add_argument('--minutes', type=float, default=4.0, help='of training')
     args = parser.parse_args()

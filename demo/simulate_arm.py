@@ -1,14 +1,14 @@
 """
-Make the recording of the demo: a robot arm that carries a cube about, seen by one camera.
+Generate the recording of the demo: a robot arm that moves a cube, seen by one camera.
 
-For maintainers; users have the recording already. Needs MuJoCo and a software OpenGL:
+For maintainers; the recording ships with the repository. Requires MuJoCo and software OpenGL:
 
     pip install 'mujoco<4' && apt install libosmesa6
     MUJOCO_GL=osmesa python demo/simulate_arm.py
 
-The arm moves by kinematics alone: smooth joint motions through random poses, and picks and
-places whose poses come from inverse kinematics. So every label is exact, and the same seed makes
-the same recording on every machine that renders alike.
+The motion is kinematic: smooth joint motions through random poses, and pick-and-place motions from
+inverse kinematics. Every label is therefore exact, and the same seed generates the same recording
+wherever the renderer is the same.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Workcell:
         self.in_hand: tuple[np.ndarray, np.ndarray] | None = None
 
     def pose(self, joints: np.ndarray, opening: float) -> None:
-        """Put the arm into a pose; a cube in the hand goes along."""
+        """Set the arm's pose; a grasped cube moves with it."""
         self.data.qpos[self.arm] = joints
         self.data.qpos[self.fingers] = opening
         mujoco.mj_kinematics(self.model, self.data)
@@ -96,18 +96,18 @@ class Workcell:
         mujoco.mj_forward(self.model, self.data)
 
     def place_cube(self, position: np.ndarray, quaternion: np.ndarray) -> None:
-        """Put the cube somewhere."""
+        """Place the cube."""
         self.data.qpos[self.cube : self.cube + 3] = position
         self.data.qpos[self.cube + 3 : self.cube + 7] = quaternion
 
     def grasp(self) -> None:
-        """Fix the cube to the hand as it lies now."""
+        """Attach the cube to the hand in its current pose."""
         hand, cube = self.data.site('grip'), self.data.site('cube')
         turned = hand.xmat.reshape(3, 3).T
         self.in_hand = (turned @ (cube.xpos - hand.xpos), turned @ cube.xmat.reshape(3, 3))
 
     def reach(self, target: np.ndarray) -> np.ndarray:
-        """Return joints that hold the grip at ``target`` and point it down, by least squares."""
+        """Solve for joints with the grip at ``target``, pointing down, by least squares."""
         joints = HOME.copy()
         joints[0] = np.arctan2(target[1], target[0])
         jacobian_p = np.empty((3, self.model.nv))
@@ -129,14 +129,14 @@ class Workcell:
         return joints
 
     def picture(self) -> np.ndarray:
-        """Return what the camera sees, with a camera's little noise, (H, W, 3) uint8 RGB."""
+        """Render the camera image with sensor noise, (H, W, 3) uint8 RGB."""
         self.renderer.update_scene(self.data, camera='workcell')
         image = self.renderer.render().astype(np.float32)
         image += self.rng.normal(0.0, 0.7, image.shape)
         return np.clip(image.round(), 0, 255).astype(np.uint8)
 
     def project(self, site: str) -> tuple[float, float]:
-        """Return where a site is in the picture: u, v in px, pixel centres are integers."""
+        """Project a site into the image: u, v in px; integers are pixel centres."""
         camera = self.data.camera('workcell')
         local = camera.xmat.reshape(3, 3).T @ (self.data.site(site).xpos - camera.xpos)
         focal_px = HEIGHT / 2 / np.tan(np.radians(self.model.camera('workcell').fovy[0]) / 2)
@@ -145,7 +145,7 @@ class Workcell:
 
 
 def random_pose(cell: Workcell, rng: np.random.Generator) -> np.ndarray:
-    """Return joints that hold the hand somewhere above the table."""
+    """Return joints for a random pose of the hand above the table."""
     low = np.radians([-75, -12, 55, 10, -80])
     high = np.radians([75, 45, 115, 90, 80])
     held, cell.in_hand = cell.in_hand, None
@@ -158,13 +158,13 @@ def random_pose(cell: Workcell, rng: np.random.Generator) -> np.ndarray:
 
 
 def random_spot(rng: np.random.Generator) -> np.ndarray:
-    """Return a place for the cube on the table, in reach and in sight."""
+    """Return a reachable and visible position for the cube on the table."""
     radius, angle = rng.uniform(0.30, 0.48), rng.uniform(-1.1, 0.9)
     return np.array([radius * np.cos(angle), radius * np.sin(angle), CUBE_HALF])
 
 
 def plan(cell: Workcell, rng: np.random.Generator) -> list[tuple]:
-    """Return the waypoints of an episode: (joints, opening, frames, what happens on arrival)."""
+    """Return the waypoints of an episode: (joints, opening, frames, action on arrival)."""
     steps = [(random_pose(cell, rng), OPEN, 12, '')]
     spot = cell.data.qpos[cell.cube : cell.cube + 3].copy()
     above = np.array([0, 0, 0.13])
@@ -192,12 +192,12 @@ def plan(cell: Workcell, rng: np.random.Generator) -> list[tuple]:
 
 
 def ease(fraction: float) -> float:
-    """Return the minimum-jerk course from 0 to 1."""
+    """Return the minimum-jerk profile from 0 to 1."""
     return fraction**3 * (10 - 15 * fraction + 6 * fraction**2)
 
 
 def motion(cell: Workcell, rng: np.random.Generator):
-    """Move the arm through one episode, yielding after every frame."""
+    """Move the arm through one episode; yield after every frame."""
     cell.in_hand = None
     cell.place_cube(random_spot(rng), np.array([1.0, 0, 0, 0]))
     joints, opening, frames = random_pose(cell, rng), OPEN, 0
@@ -219,7 +219,7 @@ def motion(cell: Workcell, rng: np.random.Generator):
 
 
 def record(out: Path, annotations: Path, *, seed: int) -> int:
-    """Write the recording and its labels, and return the number of frames."""
+    """Write the recording and its labels; return the number of frames."""
     rng = np.random.default_rng(seed)
     cell = Workcell(rng)
     lamp = cell.model.light('lamp').diffuse.copy()
@@ -255,7 +255,7 @@ def record(out: Path, annotations: Path, *, seed: int) -> int:
 
 
 def main() -> None:
-    """Make the recording where the demo looks for it."""
+    """Generate the recording where the demo expects it."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('--out', type=Path, default=HERE / 'arm')
     parser.add_argument('--annotations', type=Path, default=HERE / 'arm_annotations.csv')

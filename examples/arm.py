@@ -1,9 +1,9 @@
 """
 A small simulated arm, seen by one camera: PyBullet's dynamics and its software renderer.
 
-No OpenGL and no screen are needed. The arm (``arm.urdf``) has three upright joints, so that its
-tip moves in a plane over the table; the camera looks at the table from one side, so that neither
-the plane nor the joints are along the picture's axes.
+It needs neither OpenGL nor a screen. The arm (``arm.urdf``) has three vertical joints, so its tip
+moves in a plane above the table. The camera views the table from one side, so neither the plane
+nor the joints are aligned with the image axes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 MODEL = Path(__file__).with_name('arm.urdf')
 STEP_S = 1 / 240
-# What stands in the room: half sizes in m, place in m, colour. The table fills the picture.
+# Objects in the scene: half extents in m, position in m, colour. The table fills the image.
 ROOM = (
     ((1.5, 1.5, 0.02), (0.2, 0.0, -0.02), (0.62, 0.50, 0.38, 1)),
     ((0.30, 0.22, 0.002), (0.42, -0.12, 0.002), (0.70, 0.68, 0.60, 1)),
@@ -35,8 +35,8 @@ class Camera:
     """
     A pinhole camera without distortion.
 
-    :param eye: where it is, m
-    :param target: what it looks at, m
+    :param eye: its position, m
+    :param target: the point it looks at, m
     :param fov_deg: vertical field of view
     :param size: width and height, px
     """
@@ -48,12 +48,12 @@ class Camera:
 
     @property
     def focal_px(self) -> float:
-        """Return the focal length, the same in both directions."""
+        """Return the focal length, px, equal in both directions."""
         return self.size[1] / 2 / float(np.tan(np.radians(self.fov_deg) / 2))
 
     @property
     def axes(self) -> np.ndarray:
-        """Return right, down and forward in the world, the rows of (3, 3)."""
+        """Return the world directions right, down and forward as the rows of (3, 3)."""
         forward = np.subtract(self.target, self.eye)
         forward = forward / np.linalg.norm(forward)
         right = np.cross(forward, (0.0, 0.0, 1.0))
@@ -61,14 +61,14 @@ class Camera:
         return np.stack([right, np.cross(forward, right), forward])
 
     def to_optical(self, point) -> np.ndarray:
-        """Return a point of the world in the optical frame (x right, y down, z forward), m."""
+        """Transform a world point to the optical frame (x right, y down, z forward), m."""
         return self.axes @ np.subtract(point, self.eye)
 
     def project(self, point) -> tuple[float, float]:
         """
-        Return where a point of the world is in the picture.
+        Project a world point into the image.
 
-        :return: u, v in px, an integer is a pixel's centre
+        :return: u, v in px; integers are pixel centres
         """
         x, y, z = self.to_optical(point)
         width, height = self.size
@@ -78,9 +78,9 @@ class Camera:
 
 class Arm:
     """
-    The arm in its room.
+    The arm in its scene.
 
-    :param joints: where it starts, rad; by default in the middle of its limits
+    :param joints: initial angles, rad; the middle of the limits by default
     :raises SimulatorError: if PyBullet is not installed
     """
 
@@ -140,7 +140,7 @@ class Arm:
 
     @property
     def joints(self) -> np.ndarray:
-        """Return the angles, (J,) rad."""
+        """Return the joint angles, (J,) rad."""
         states = self._bullet.getJointStates(
             self._body, self._indices, physicsClientId=self._world
         )
@@ -148,20 +148,20 @@ class Arm:
 
     @property
     def tip(self) -> np.ndarray:
-        """Return where the tip is in the world, (3,) m."""
+        """Return the tip's position in the world, (3,) m."""
         state = self._bullet.getLinkState(
             self._body, self._tip, computeForwardKinematics=True, physicsClientId=self._world
         )
         return np.array(state[4])
 
     def place(self, joints: np.ndarray) -> None:
-        """Put the arm somewhere at once, at rest."""
+        """Set the joints instantly, at rest."""
         for index, angle in zip(self._indices, joints, strict=True):
             self._bullet.resetJointState(self._body, index, angle, physicsClientId=self._world)
         self.command(joints)
 
     def command(self, joints: np.ndarray) -> None:
-        """Set where the motors shall bring the joints, rad; limits are kept."""
+        """Set the motor targets, rad, clipped to the limits."""
         goals = np.clip(joints, self.limits[:, 0], self.limits[:, 1])
         for index, goal, force, speed in zip(
             self._indices, goals, self.forces, self.fastest, strict=True
@@ -177,12 +177,12 @@ class Arm:
             )
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the simulation."""
         for _ in range(round(seconds / STEP_S)):
             self._bullet.stepSimulation(physicsClientId=self._world)
 
     def picture(self) -> np.ndarray:
-        """Return what the camera sees, (H, W, 3) uint8 RGB."""
+        """Render the camera image, (H, W, 3) uint8 RGB."""
         width, height = self.camera.size
         rgba = self._bullet.getCameraImage(
             width,
@@ -196,7 +196,7 @@ class Arm:
         return np.ascontiguousarray(np.reshape(rgba, (height, width, 4))[..., :3], np.uint8)
 
     def close(self) -> None:
-        """Give the world back."""
+        """Release the simulator."""
         self._bullet.disconnect(physicsClientId=self._world)
 
 
@@ -211,7 +211,7 @@ def load_bullet():
     except ImportError as error:
         msg = (
             f'The simulator PyBullet cannot be imported ({error}); install it with '
-            "`pip install -e '.[examples]'`, on Python 3.10 or 3.11: it has no wheels for others."
+            "`pip install -e '.[examples]'`, on Python 3.10 or 3.11; there are no other wheels."
         )
         raise SimulatorError(msg) from error
     return pybullet

@@ -3,16 +3,16 @@ The simulated arm as a robot on ROS.
 
     python -m examples.arm_node --ros-args -r image:=/camera/image
 
-It speaks as a robot under ros2_control does: ``/joint_states`` out,
-``/forward_position_controller/commands`` in (goal angles in rad, in the order of the joints'
-names). Besides, it publishes ``image`` (``sensor_msgs/Image``, rgb8), and on ``~/truth``, in the
-form of ``~/keypoints``, where the tip really is. Nothing that controls may listen to the latter:
-it is there to label a few frames, as a person would with a mouse, and to keep the score.
+It has the interface of a robot under ros2_control: it publishes ``/joint_states`` and subscribes
+to ``/forward_position_controller/commands`` (goal angles in rad, in the order of the joint names).
+It also publishes ``image`` (``sensor_msgs/Image``, rgb8) and, on ``~/truth``, the true position of
+the tip in the layout of ``~/keypoints``. Controllers must not subscribe to ``~/truth``: it serves
+to label a few frames, as a person would by hand, and to score the result.
 
-It also keeps the time, as simulators do: on ``/clock``, for nodes with ``use_sim_time``. On a
-machine too slow for real time everything runs in slow motion together.
+It publishes simulated time on ``/clock`` for nodes with ``use_sim_time``. On a machine that is too
+slow for real time, everything slows down together.
 
-Parameters: ``rate`` (images a second, 15).
+Parameters: ``rate`` (images per second, 15).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from std_msgs.msg import Float64MultiArray, Header
 
 FRAME_ID = 'camera_optical_frame'
 TICK_NS = 1_000_000_000 // 60
-# Time zero is how ROS says that there is no clock yet.
+# In ROS, time zero means that no clock has been received yet.
 FIRST_NS = 1_000_000_000
 
 
@@ -64,12 +64,13 @@ class ArmNode(Node):
         if not self._said:
             self._said = True
             self.get_logger().warning(
-                f'a command of {len(goals)} values, {list(goals)[:8]}, is ignored, as others like '
-                f'it will be; expected finite angles in rad of {", ".join(self._arm.names)}.'
+                f'a command of {len(goals)} values, {list(goals)[:8]}, is ignored, like all '
+                'further ones of this kind; expected finite angles in rad of '
+                f'{", ".join(self._arm.names)}.'
             )
 
     def _tick(self) -> None:
-        """Let a moment pass, and publish what is due."""
+        """Advance by one time step and publish what is due."""
         self._arm.advance(TICK_NS * 1e-9)
         self._now_ns += TICK_NS
         now = Time(sec=self._now_ns // 10**9, nanosec=self._now_ns % 10**9)
@@ -91,7 +92,7 @@ class ArmNode(Node):
 
 
 def main() -> None:
-    """Run the arm until it is told to stop."""
+    """Run the arm until it is stopped."""
     run_node(ArmNode)
 
 

@@ -1,4 +1,4 @@
-"""Processes that are started, watched and, whatever happens, ended."""
+"""Child processes that are started, monitored and always stopped."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _PATIENCE_S = 5.0
 
 
 class StepError(PerceptionError):
-    """A process of the demo or of an example did not do what it should."""
+    """A process of the demo or of an example failed."""
 
 
 def environment(out: Path) -> dict[str, str]:
     """
-    Return the environment of all ROS processes that are started.
+    Return the environment for all ROS child processes.
 
-    A domain of their own keeps them from talking to robots, and to other demos.
+    A separate domain keeps them from reaching robots and other demos.
     """
     chosen = {
         'FASTRTPS_DEFAULT_PROFILES_FILE': str(PROFILE),
@@ -41,19 +41,19 @@ def environment(out: Path) -> dict[str, str]:
         'ROS_LOG_DIR': str(out / 'ros_log'),
     }
     defaults = {
-        # The ROS wheels are laid out as a ROS installation is.
+        # The ROS wheels have the layout of a ROS installation.
         'AMENT_PREFIX_PATH': sys.prefix,
         'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
     }
     return defaults | dict(os.environ) | chosen
 
 
-# Asked of the kernel in each process that is started, before anything else.
+# Called in every child process before anything else.
 _end_with_parent = partial(end_with_parent, signal.SIGTERM)
 
 
 def run_program(work: Callable[[], None]) -> None:
-    """Do the work of a program; whatever stops it, all processes it started end with it."""
+    """Run a program's work; however it ends, its child processes end with it."""
     logging.basicConfig(format='%(message)s')
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -66,7 +66,7 @@ def run_program(work: Callable[[], None]) -> None:
 
 
 def run_verb(env: dict[str, str], *arguments: str) -> None:
-    """Run a verb of the package, as a user would; its words go to the user."""
+    """Run a verb of the package as a user would, with its output shown."""
     command = [sys.executable, '-m', 'keypoint_perception', *arguments]
     code = subprocess.run(command, env=env, check=False, preexec_fn=_end_with_parent).returncode
     if code:
@@ -75,9 +75,9 @@ def run_verb(env: dict[str, str], *arguments: str) -> None:
 
 class Child:
     """
-    A process that reports on stdout, one JSON object a line.
+    A process that reports events on stdout, one JSON object per line.
 
-    :param log: where what it writes to stderr goes; None = to the user
+    :param log: file for its stderr; None = inherit
     """
 
     def __init__(self, name: str, module: str, arguments: list[str], env: dict, log: Path | None):
@@ -106,10 +106,10 @@ class Child:
 
     def wait_for(self, event: str, *, others: list[Child], patience_s: float) -> dict:
         """
-        Return the report of an event.
+        Wait for an event and return its report.
 
-        :param others: processes without which the event cannot come
-        :raises StepError: if one of the processes ends first, or nothing comes in time
+        :param others: processes that the event depends on
+        :raises StepError: if one of the processes ends first, or on timeout
         """
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
@@ -123,7 +123,7 @@ class Child:
                     if self._lines.empty():
                         self.check_running()
             except json.JSONDecodeError:
-                continue  # a line that is no report
+                continue  # not a report
             else:
                 if report.get('event') == event:
                     return report
@@ -135,17 +135,19 @@ class Child:
 
     def wait_to_end(self, *, others: list[Child], patience_s: float) -> None:
         """
-        Wait until the process has done its work and ended.
+        Wait until the process has finished.
 
-        :param others: processes without which it cannot do it
-        :raises StepError: if it fails, one of the others ends first, or it takes too long
+        :param others: processes that it depends on
+        :raises StepError: if it fails, one of the others ends first, or on timeout
         """
         deadline = time.monotonic() + patience_s
         while self.process.poll() is None:
             for child in others:
                 child.check_running()
             if time.monotonic() > deadline:
-                msg = f'{self.name} was not done after {patience_s:.0f} s; see its output above.'
+                msg = (
+                    f'{self.name} did not finish within {patience_s:.0f} s; see its output above.'
+                )
                 raise StepError(msg)
             time.sleep(0.2)
         if self.process.returncode:
@@ -155,7 +157,7 @@ class Child:
         """
         Check that the process is running.
 
-        :raises StepError: with its own last words, if it has ended
+        :raises StepError: with the end of its log, if it has ended
         """
         code = self.process.poll()
         if code is None:
@@ -170,7 +172,7 @@ class Child:
         self.process.stdin.flush()
 
     def end(self) -> None:
-        """End the process: kindly, then firmly."""
+        """Stop the process, with increasingly strong signals."""
         self.process.stdin.close()
         for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             if self.process.poll() is not None:
@@ -185,7 +187,7 @@ class Child:
 
 
 class Children:
-    """The running processes; leaving the context ends them all."""
+    """The running processes; leaving the context stops them all."""
 
     def __init__(self, env: dict[str, str]) -> None:
         self._env = env
@@ -208,6 +210,6 @@ class Children:
 
 
 def last_lines(path: Path, count: int = 3) -> list[str]:
-    """Return the last lines of a log that say something."""
+    """Return the last non-empty lines of a log."""
     lines = [line.strip() for line in path.read_text(errors='replace').splitlines()]
     return [line for line in lines if line][-count:]

@@ -1,14 +1,14 @@
 """
-The whole mission in one command: record, learn, perceive, control.
+The complete workflow in one command: record, train, perceive, control.
 
     make closed-loop                      # or: python -m examples.closed_loop
 
     simulated arm -> record -> train (no labels) -> landmarks (20 labelled frames)
     simulated arm -> perception_node -> servo_node -> simulated arm
-                                     +-> judge (commands, keeps the score), film
+                                     +-> judge (commands and scores), film
 
-Each is a process of its own, and they share nothing but files and ROS topics. The controller sees
-the camera only through perception_node. Success is judged by the simulator's own tip.
+Each part is a process of its own; they share only files and ROS topics. The controller sees the
+camera only through perception_node. Success is measured at the simulator's own tip.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ IMAGE = '/camera/image'
 LABELLED = 20
 PATIENCE_S = 90.0
 RATE_HZ = 15
-# On a busy machine the simulator's seconds may last so many of the clock's.
+# Maximum wall-clock seconds per simulated second, on a loaded machine.
 SLOWEST = 20
 POSITION_S = 40.0
 SIM_TIME = ('--ros-args', '-p', 'use_sim_time:=true')
@@ -38,16 +38,16 @@ console = Console(highlight=False)
 
 
 def say(step: str) -> None:
-    """Say what happens next."""
+    """Announce the next step."""
     console.print(f'\n[bold]== {step}[/bold]')
 
 
 def alone(out: Path) -> dict[str, str]:
     """
-    Return the environment of all processes: a domain of their own on this machine alone.
+    Return the environment for all processes: a separate domain, limited to this machine.
 
-    Joints are commanded here on the topics on which robots listen, whatever the user's shell says
-    about where robots are.
+    Joint commands are published on topics that real robots subscribe to, so the domain of the
+    user's shell must not be used.
     """
     domain = str(1 + os.getpid() % 100)
     apart = {'ROS_DOMAIN_ID': domain, 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
@@ -63,7 +63,7 @@ def start_arm(children: Children, out: Path) -> Child:
 
 
 def record(out: Path, seconds: float, seed: int) -> None:
-    """Move the arm about and record its camera; write down where its tip was, for the labels."""
+    """Move the arm randomly; record its camera and, for the labels, the position of its tip."""
     with Children(alone(out)) as children:
         arm = start_arm(children, out)
         truth = children.start(
@@ -87,7 +87,7 @@ def record(out: Path, seconds: float, seed: int) -> None:
 
 
 def learn(out: Path, args: argparse.Namespace) -> None:
-    """Learn keypoints without labels, then give the tip its name by a few labels."""
+    """Learn keypoints without labels, then name the tip from a few labelled frames."""
     from examples.truth import label_frames
 
     stamps_ns = [frame.stamp_ns for frame in read_frames([str(out / 'bag')])]
@@ -102,7 +102,7 @@ def learn(out: Path, args: argparse.Namespace) -> None:
 
 
 def start_loop(children: Children, out: Path) -> tuple[list[Child], Child]:
-    """Start the arm, the perception, the controller and, last, the film; wait until it turns."""
+    """Start the arm, the perception, the controller and the film; wait until it records."""
     points = [f'{name}:=/perception_node/{name}' for name in ('keypoints', 'landmarks')]
     arm = start_arm(children, out)
     node = children.start(
@@ -131,7 +131,7 @@ def start_loop(children: Children, out: Path) -> tuple[list[Child], Child]:
 
 
 def control(out: Path, count: int, seed: int) -> dict:
-    """Close the loop, command positions, and return the score."""
+    """Close the loop, command positions and return the score."""
     score = out / 'score.json'
     arguments = ['--truth', str(out / 'truth.csv'), '--out', str(score), '--seed', str(seed)]
     arguments += ['--patience', str(POSITION_S), '--count', str(count), *SIM_TIME]
@@ -150,14 +150,14 @@ def control(out: Path, count: int, seed: int) -> dict:
 
 def make_room(out: Path) -> None:
     """
-    Remove the bag and the model of the run before.
+    Remove the bag and the model of a previous run.
 
-    :raises ConfigError: if they are not this program's
+    :raises ConfigError: if they were not made by this program
     """
     old = [out / name for name in ('bag', 'model') if (out / name).exists()]
     if old and not (out / 'truth.csv').is_file():
         msg = (
-            f'{str(old[0])!r} is there, but not from a run of this program; choose another '
+            f'{str(old[0])!r} exists but was not made by this program; choose another '
             'directory with --out.'
         )
         raise ConfigError(msg)
@@ -166,7 +166,7 @@ def make_room(out: Path) -> None:
 
 
 def show(number: int, result: dict) -> None:
-    """Print how one position went."""
+    """Print the result of one position."""
     u, v = result['target_px']
     verdict = 'reached' if result['success'] else 'missed'
     console.print(
@@ -177,8 +177,8 @@ def show(number: int, result: dict) -> None:
 
 
 def closed_loop(args: argparse.Namespace) -> None:
-    """Go the whole way."""
-    load_bullet()  # missing, it is said at once
+    """Run the complete workflow."""
+    load_bullet()  # fail early if it is missing
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -186,7 +186,7 @@ def closed_loop(args: argparse.Namespace) -> None:
         make_room(out)
         say(f'1/3 record the simulated arm for {args.record:g} s')
         record(out, args.record, args.seed)
-        say(f'2/3 learn from the bag without labels, then name the tip in {LABELLED} frames')
+        say(f'2/3 train on the bag without labels, then name the tip in {LABELLED} frames')
         learn(out, args)
     say(f'3/3 close the loop over ROS: {args.positions} commanded positions')
     score = control(out, args.positions, args.seed)
@@ -203,7 +203,7 @@ def closed_loop(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Run it; whatever stops it, all processes it started end with it."""
+    """Run it; however it ends, its child processes end with it."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('--out', type=Path, default=Path('out/closed_loop'))
     parser.add_argument('--record', type=float, default=90.0, help='seconds of recording')

@@ -1,11 +1,11 @@
 """
-Film the loop: the picture, its keypoints, the point that is controlled, its way and its target.
+Film the loop: image, keypoints, the controlled point with its path, and the target.
 
     python -m examples.film --video closed_loop.mp4 --picture closed_loop.jpg
 
-Image, keypoints and landmarks are joined by their stamps, which are the same. The picture that is
-left at the end has the last frame on its left, and on its right the ways to all targets. A line
-on stdin ends the film.
+Images, keypoints and landmarks are paired by their stamps, which are equal. The image that is
+written at the end shows the last frame on the left and the paths to all targets on the right. A
+line on stdin ends the film.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from sensor_msgs.msg import Image, PointCloud2
 SCALE = 2
 RATE_HZ = 15.0
 WITHIN_PX = 0.03 * DIAGONAL_PX
-# Frames that wait for what belongs to them.
+# Frames that wait for their keypoints and landmarks.
 WAITING = 60
 WHITE, DARK, GOLD, GREEN = (255, 255, 255), (20, 20, 20), (255, 205, 40), (60, 220, 120)
 
 
 def enlarged(uv) -> tuple[int, int]:
-    """Return where a place of the picture, px, is on the canvas, which is SCALE times larger."""
+    """Convert image coordinates, px, to the canvas, which is SCALE times larger."""
     u, v = ((p + 0.5) * SCALE - 0.5 for p in uv)
     return round(float(u)), round(float(v))
 
 
 def draw_line(canvas: np.ndarray, places: list, colour, width: int = 2) -> None:
-    """Draw a way through places (2,) px."""
+    """Draw a path through points (2,) px."""
     points = np.array([enlarged(uv) for uv in places], np.int32)
     if len(points) > 1:
         cv2.polylines(canvas, [points], False, DARK, width + 2, cv2.LINE_AA)
@@ -52,7 +52,7 @@ def draw_line(canvas: np.ndarray, places: list, colour, width: int = 2) -> None:
 
 
 def draw_target(canvas: np.ndarray, uv, colour=WHITE, name: str = '') -> None:
-    """Draw a cross in a circle, which is what counts as reached."""
+    """Draw a cross in a circle; the circle counts as reached."""
     centre = enlarged(uv)
     for ink, width in ((DARK, 4), (colour, 2)):
         cv2.circle(canvas, centre, round(WITHIN_PX * SCALE), ink, width, cv2.LINE_AA)
@@ -62,7 +62,7 @@ def draw_target(canvas: np.ndarray, uv, colour=WHITE, name: str = '') -> None:
 
 
 def write(canvas: np.ndarray, text: str, corner: tuple[int, int], size: float = 0.6) -> None:
-    """Write a text over dark copies of it that are shifted each way."""
+    """Write text with a dark outline."""
     shifts = [(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if dx or dy]
     for dx, dy in [*shifts, (0, 0)]:
         place, ink = (corner[0] + dx, corner[1] + dy), DARK if dx or dy else WHITE
@@ -75,9 +75,9 @@ def draw_scene(rgb, keypoints, tip, target, way, title: str) -> np.ndarray:
 
     :param rgb: (H, W, 3) uint8
     :param keypoints: u, v in px and confidence, (K, 3)
-    :param tip: the same of the point that is controlled, (3,)
+    :param tip: the same for the controlled point, (3,)
     :param target: (2,) px, None before the first
-    :param way: places (2,) px of the point since the target was given
+    :param way: positions (2,) px of the point since the target was set
     :return: (SCALE * H, SCALE * W, 3) uint8
     """
     canvas = draw_keypoints(rgb, keypoints, threshold=0.3, scale=SCALE)
@@ -92,7 +92,7 @@ def draw_scene(rgb, keypoints, tip, target, way, title: str) -> np.ndarray:
 
 
 class Film(Node):
-    """Joins what belongs to one stamp, draws it and writes it."""
+    """Pairs messages of equal stamps, draws them and writes the video."""
 
     def __init__(self, video: Path) -> None:
         super().__init__('film')
@@ -145,21 +145,24 @@ class Film(Node):
             fourcc = cv2.VideoWriter_fourcc(*'mp4v')
             self._writer = cv2.VideoWriter(str(self._part), fourcc, RATE_HZ, size)
             if not self._writer.isOpened():
-                msg = f'This OpenCV cannot write {str(self._video)!r}; install ffmpeg with it.'
+                msg = (
+                    f'This OpenCV build cannot write {str(self._video)!r}; install one with '
+                    'ffmpeg support.'
+                )
                 raise PerceptionError(msg)
         self._writer.write(cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))
         self.last = (rgb, canvas)
         self.count += 1
 
     def finish(self) -> None:
-        """Give the film its name."""
+        """Move the finished video to its final name."""
         if self._writer is not None:
             self._writer.release()
             self._part.replace(self._video)
 
 
 def overview(rgb: np.ndarray, journeys: list[tuple[np.ndarray, list]]) -> np.ndarray:
-    """Return the picture with the ways to all targets, as large as a frame of the film."""
+    """Draw the paths to all targets, at the size of a video frame."""
     height, width = rgb.shape[:2]
     canvas = cv2.resize(rgb, (SCALE * width, SCALE * height), interpolation=cv2.INTER_LINEAR)
     canvas = np.ascontiguousarray((canvas * 0.6).astype(np.uint8))
@@ -175,7 +178,7 @@ def overview(rgb: np.ndarray, journeys: list[tuple[np.ndarray, list]]) -> np.nda
 
 
 def film(args: argparse.Namespace) -> None:
-    """Film until told to stop."""
+    """Film until stopped."""
     node = Film(args.video)
     spin_until(node, lambda: node.count > 0, 'image, keypoints and landmarks of one stamp')
     print(json.dumps({'event': 'matched'}), flush=True)
@@ -191,7 +194,7 @@ def film(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Film what the command line says."""
+    """Run the program."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('--video', type=Path, required=True, help='MP4 to write')
     parser.add_argument('--picture', type=Path, required=True, help='JPEG to write')

@@ -1,10 +1,10 @@
 """
-Command ten positions, one after another, and keep the score by where the tip really is.
+Command ten positions one after another and score them by the true position of the tip.
 
     python -m examples.judge --truth truth.csv --out score.json --seed 0
 
-A position counts if the true tip is within 3 % of the picture's diagonal when the controller says
-that it has arrived, or when its time is up.
+A position counts as reached if the true tip is within 3 % of the image diagonal when the
+controller reports arrival, or on timeout.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import String
 
 WITHIN_PERCENT = 3.0
-# A position is away from the border, and from the one before it, by so much of the diagonal.
+# Minimum distance of a position from the border and from the previous one, share of the diagonal.
 BORDER_PERCENT = 4.0
 APART_PERCENT = 15.0
 # So long the controller has to say without a break that it has arrived, and so much of the time
@@ -37,9 +37,9 @@ LOOK_S = 0.5
 
 def choose_targets(places: np.ndarray, count: int, seed: int) -> np.ndarray:
     """
-    Return positions to command: places where the tip has been, each away from the last.
+    Choose positions to command among those the tip has visited, each far from the last.
 
-    :param places: (N, 2) px
+    :param places: visited positions, (N, 2) px
     :return: (count, 2) px
     """
     rng = np.random.default_rng(seed)
@@ -53,13 +53,13 @@ def choose_targets(places: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def error_percent(places: np.ndarray, target: np.ndarray) -> float:
-    """Return how far places (N, 2) px are from a target, the median in % of the diagonal."""
+    """Return the median distance of positions (N, 2) px from a target, % of the diagonal."""
     away = np.linalg.norm(np.reshape(places, (-1, 2)) - target, axis=1)
     return float(np.median(away)) / DIAGONAL_PX * 100
 
 
 class Judge:
-    """What is commanded, and what came of it."""
+    """Commands positions and measures the result."""
 
     def __init__(self, node: rclpy.node.Node) -> None:
         self.node = node
@@ -72,7 +72,7 @@ class Judge:
         node.create_subscription(PointCloud2, TOPIC, self._on_truth, 10)
 
     def _now(self) -> float:
-        """Return the time in s, of the simulator where it keeps it."""
+        """Return the time in s, simulated where available."""
         return self.node.get_clock().now().nanoseconds * 1e-9
 
     def _on_status(self, status: String) -> None:
@@ -83,7 +83,7 @@ class Judge:
         self._tips.append((self._now(), read_truth(cloud)[1]))
 
     def wait_for_all(self) -> None:
-        """Wait until the arm and the controller are there."""
+        """Wait for the arm and the controller."""
         spin_until(self.node, lambda: self._tips, f'the arm on {TOPIC}')
         spin_until(
             self.node,
@@ -96,7 +96,7 @@ class Judge:
         return self.status == 'reached' and self._now() - begun >= ARRIVED_S
 
     def command(self, target: np.ndarray, patience_s: float) -> dict:
-        """Command a position, wait, and return how it went."""
+        """Command a position, wait, and return the result."""
         message = PointStamped()
         message.header.stamp = self.node.get_clock().now().to_msg()
         message.point.x, message.point.y = map(float, target)
@@ -120,7 +120,7 @@ class Judge:
 
 
 def judge(args: argparse.Namespace) -> None:
-    """Command all positions, and write the score down."""
+    """Command all positions and write the score."""
     known = read_annotations(args.truth)
     targets = choose_targets(known.uv[:, 0].astype(float), args.count, args.seed)
     referee = Judge(rclpy.create_node('judge'))
@@ -142,12 +142,12 @@ def judge(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Judge what the command line says."""
+    """Run the program."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
-    parser.add_argument('--truth', type=Path, required=True, help='where the tip has been, CSV')
+    parser.add_argument('--truth', type=Path, required=True, help='CSV of the true tip positions')
     parser.add_argument('--out', type=Path, required=True, help='JSON to write')
     parser.add_argument('--count', type=int, default=10, help='positions')
-    parser.add_argument('--patience', type=float, default=40.0, help='seconds for each')
+    parser.add_argument('--patience', type=float, default=40.0, help='timeout per position, s')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args(rclpy.utilities.remove_ros_args(sys.argv)[1:])
     run_ros(lambda: judge(args))

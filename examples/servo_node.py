@@ -1,21 +1,21 @@
 """
-A controller that closes the loop: it brings a point of the picture to where it is told.
+A controller that closes the loop: it moves a point in the image to a commanded position.
 
     python -m examples.servo_node --ros-args -p landmark:=tip -p perception:=/perception_node
     ros2 topic pub --once /servo_node/target geometry_msgs/msg/PointStamped \
         "{point: {x: 200, y: 90}}"
 
-A template for controllers of your own. All it knows of the scene is what perception_node tells
-of one point, by name; all it knows of the robot is the names and limits of its joints. It does
-not know where the camera is: it finds out by moving each joint a little (:mod:`.visual_servo`).
+A template for your own controllers. It needs one named point from perception_node and the names
+and limits of the robot's joints. It does not need the camera's pose: it estimates the image
+Jacobian by moving each joint slightly (:mod:`.visual_servo`).
 
-What a controller should do and this one does: take the joints' angles at the stamp of the
-*picture*; hold still while perception is unsure or silent; move no faster than told, and stay
-within the limits; say what it does (``~/status``).
+As any such controller should, it uses the joint angles at the stamp of the *image*, holds still
+while the point is uncertain or missing, respects speed and joint limits, and reports its state
+(``~/status``).
 
 | in | |
 | --- | --- |
-| ``~/landmarks`` or ``~/keypoints`` of perception_node | where ``~/names`` says the point is |
+| ``~/landmarks`` or ``~/keypoints`` of perception_node | the one with the point, by ``~/names`` |
 | ``joint_states`` | ``sensor_msgs/JointState`` |
 | ``~/target`` | ``geometry_msgs/PointStamped``: x = u, y = v, px of the image; z is not used |
 
@@ -41,11 +41,11 @@ from sensor_msgs.msg import JointState, PointCloud2
 from std_msgs.msg import Float64MultiArray, String
 
 RATE_HZ = 30.0
-# What happened between two pictures further apart than this is not known.
+# Images further apart than this are not used to update the Jacobian.
 LONGEST_GAP_S = 0.5
-# A move is planned for no longer than this.
+# Longest time that a single move is planned for.
 LONGEST_MOVE_S = 0.25
-# How far the commands may run ahead of the joints.
+# Maximum lead of the commands over the joints.
 LEAD_RAD = 0.25
 
 
@@ -57,11 +57,13 @@ class ServoNode(Node):
         self._read_parameters()
         self._history = JointHistory()
         self._target: np.ndarray | None = None
-        self._command: np.ndarray | None = None  # what the motors were told last
-        self._goal: np.ndarray | None = None  # where the command goes, at most so fast
+        self._command: np.ndarray | None = None  # the last command
+        self._goal: np.ndarray | None = None  # goal of the command, and its maximum speed
         self._exploration: Exploration | None = None
         self._jacobian: ImageJacobian | None = None
-        self._seen: tuple[np.ndarray, np.ndarray] | None = None  # joints and point, last used
+        self._seen: tuple[np.ndarray, np.ndarray] | None = (
+            None  # joints and point at the last update
+        )
         self._picture_ns: int | None = None
         self._progress = Progress()
         self._heard = self.get_clock().now()
@@ -81,7 +83,7 @@ class ServoNode(Node):
         if not len(self._joint_names) == len(low) == len(high):
             msg = (
                 f'{len(self._joint_names)} joints with {len(low)} lower and {len(high)} upper '
-                'limits; expected as many of each, in the order of the commands.'
+                'limits; expected one of each per joint, in the order of the commands.'
             )
             raise ConfigError(msg)
         limits = np.array([low, high]).T
@@ -103,7 +105,7 @@ class ServoNode(Node):
         self._say('waiting')
 
     def _on_names(self, message: String) -> None:
-        """Listen to the cloud that has the point, whichever model runs now."""
+        """Subscribe to the cloud that contains the point in the current model."""
         names = json.loads(message.data)
         if self._points is not None:
             self.destroy_subscription(self._points)
@@ -117,16 +119,16 @@ class ServoNode(Node):
         known = ', '.join(names['landmarks'] + names['keypoints'])
         self.get_logger().error(
             f'the model has no point {self._landmark!r}, it has {known}: set the parameter '
-            'landmark to one of these, or name points with `keypoint_perception landmarks`.'
+            'landmark to one of these, or add landmarks with `keypoint_perception landmarks`.'
         )
 
     def _on_joints(self, state: JointState) -> None:
         angle_of = dict(zip(state.name, state.position, strict=False))
         if not set(self._joint_names) <= set(angle_of):
-            return  # of another robot, or of another part of this one
+            return  # from another robot or another part of this one
         angles = np.array([angle_of[name] for name in self._joint_names])
         self._history.add(to_ns(state.header.stamp), angles)
-        if self._target is None:  # others may move the arm until there is something to do
+        if self._target is None:  # others may move the arm until there is a target
             self._command = self._goal = angles
 
     def _on_target(self, target: PointStamped) -> None:
@@ -142,7 +144,7 @@ class ServoNode(Node):
         self._say('moving')
 
     def _on_points(self, cloud: PointCloud2) -> None:
-        """Look where the point is, and set the joints' next goal."""
+        """Locate the point and set the next goal of the joints."""
         self._heard = self.get_clock().now()
         try:
             point = from_point_cloud(cloud)[self._index]
@@ -152,14 +154,14 @@ class ServoNode(Node):
         uv = np.array([point['u'], point['v']], float)
         sure = point['confidence'] >= self._least_confidence and np.isfinite(uv).all()
         if not sure:
-            self._hold(f'{self._landmark} is seen with too little confidence')
+            self._hold(f'{self._landmark} has too low a confidence')
             return
         stamp_ns = to_ns(cloud.header.stamp)
         joints = self._history.at(stamp_ns)
         gap_s = (stamp_ns - (self._picture_ns or 0)) * 1e-9
         self._picture_ns = stamp_ns
         if joints is None:
-            self._hold('no joint states of the time of the picture')
+            self._hold('no joint states at the time of the image')
             return
         if self._target is None:
             return
@@ -184,36 +186,36 @@ class ServoNode(Node):
         if self._seen is None or self._jacobian.update(joints - self._seen[0], uv - self._seen[1]):
             self._seen = (joints, uv)
         elif np.abs(joints - self._seen[0]).max() > self._jacobian.least_rad:
-            self._seen = (joints, uv)  # an observation that nobody believes
+            self._seen = (joints, uv)  # an implausible observation
         error = self._target - uv
         away_px = float(np.linalg.norm(error))
         move = self._servo.move(self._jacobian.matrix, error, self._command, gap_s)
         latest = self._history.latest
         self._goal = np.clip(self._command + move, latest - LEAD_RAD, latest + LEAD_RAD)
-        # a point that trembles at the edge has not left
+        # hysteresis against jitter at the edge
         if away_px <= self._reached_px * (2 if self._status == 'reached' else 1):
             self._say('reached')
             self._progress.restart()
             return
         self._say('moving')
         if self._progress.is_stuck(away_px, gap_s) and away_px > 2 * self._reached_px:
-            self.get_logger().info(f'still {away_px:.0f} px away: finding out again how it moves')
+            self.get_logger().info(f'still {away_px:.0f} px away: exploring again')
             self._jacobian = None
 
     def _hold(self, reason: str) -> None:
-        """Stay where the joints are, and let what was begun start anew afterwards."""
+        """Hold the joints; exploration and progress restart afterwards."""
         self._goal = self._command
         self._exploration, self._seen, self._picture_ns = None, None, None
         self._progress.restart()
         self._say(f'holding: {reason}')
 
     def _tick(self) -> None:
-        """Bring the command nearer to the goal, no faster than allowed."""
+        """Move the command towards the goal at no more than the maximum speed."""
         if self._target is None:
             return
         silent_s = self._since(self._heard)
         if silent_s > self._stale_s:
-            self._hold(f'{self._landmark} was not heard of for {self._stale_s:g} s')
+            self._hold(f'{self._landmark} has not been received for {self._stale_s:g} s')
         longest = self._fastest / RATE_HZ
         limits = self._servo.limits
         step = np.clip(self._goal - self._command, -longest, longest)
@@ -224,7 +226,7 @@ class ServoNode(Node):
         return (self.get_clock().now() - moment).nanoseconds * 1e-9
 
     def _say(self, status: str) -> None:
-        """Publish what is being done, and log it, whenever it changes."""
+        """Publish and log the state when it changes."""
         if status != self._status:
             self._status = status
             self._statuses.publish(String(data=status))
@@ -237,7 +239,7 @@ def to_ns(stamp) -> int:
 
 
 def main() -> None:
-    """Control until told to stop."""
+    """Control until stopped."""
     run_node(ServoNode)
 
 

@@ -1,4 +1,4 @@
-"""A ROS process of a demo or an example: started, stopped, and waiting for others to appear."""
+"""Starting and stopping the ROS processes of the demo and the examples."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def spin_until(node: Node, condition: Callable[[], bool], awaited: str) -> None:
     """
     Spin until a condition holds.
 
-    :param awaited: what is waited for, for the message
+    :param awaited: what the condition waits for, for the message
     :raises StepError: after a minute
     """
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
             msg = (
-                f'{node.get_name()} waited {PATIENCE_S:.0f} s for {awaited} and found none; is a '
-                'firewall between processes, or /dev/shm full?'
+                f'{node.get_name()} waited {PATIENCE_S:.0f} s for {awaited} and found none; check '
+                'for a firewall and for space in /dev/shm.'
             )
             raise StepError(msg)
         rclpy.spin_once(node, timeout_sec=0.1)
 
 
 def run_node(make: Callable[[], Node]) -> None:
-    """Make a node and spin until it is told to stop, which is how it ends well."""
+    """Create a node and spin until it is stopped."""
 
     def work() -> None:
         try:
@@ -43,7 +43,7 @@ def run_node(make: Callable[[], Node]) -> None:
         except (KeyboardInterrupt, ExternalShutdownException):
             pass
         except Exception:
-            # A signal ends ROS at whatever line the node is; what fails for that is no error.
+            # A signal can shut ROS down at any point; failures after that are not errors.
             if rclpy.ok():
                 raise
 
@@ -51,7 +51,7 @@ def run_node(make: Callable[[], Node]) -> None:
 
 
 def run_ros(work: Callable[[], None]) -> None:
-    """Do some work between ROS's start and end; what a user can mend is one sentence."""
+    """Run work with ROS initialised; report user errors in one sentence."""
     end_with_launch()
     rclpy.init()
     try:

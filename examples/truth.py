@@ -1,9 +1,9 @@
 """
-What is true of the simulated arm's tip: written down, labelled from, and scored by.
+The ground truth of the simulated arm's tip, for labels and scores.
 
     python -m examples.truth --out truth.csv
 
-Only those who label and those who keep the score look here; the controller never does.
+It is used for labelling and scoring only, never by the controller.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ HEADER = ('stamp_ns', 'keypoint', 'u', 'v')
 
 
 def read_truth(cloud: PointCloud2) -> tuple[int, np.ndarray]:
-    """Return the stamp in ns and the tip's place, (2,) px."""
+    """Return the stamp in ns and the tip's position, (2,) px."""
     stamp, tip = cloud.header.stamp, from_point_cloud(cloud)[0]
     return stamp.sec * 10**9 + stamp.nanosec, np.array([tip['u'], tip['v']], float)
 
 
 def in_picture(uv: np.ndarray, border_px: float = 0.0) -> np.ndarray:
-    """Return which places (..., 2) are in the picture, so far from its border."""
+    """Return which positions (..., 2) are inside the image by a margin."""
     last = np.array(SIZE) - 1
     return ((uv >= border_px) & (uv <= last - border_px)).all(axis=-1)
 
 
 def label_frames(truth: Path, stamps_ns: list[int], out: Path, count: int) -> int:
     """
-    Label a few recorded frames as a person would: spread over the recording, on whole pixels.
+    Label a few recorded frames as a person would: evenly spaced, in whole pixels.
 
-    :param truth: what this program wrote
+    :param truth: CSV written by this program
     :param stamps_ns: stamps of the recorded frames
     :param out: annotation file to write
     :return: the number of frames that were labelled
@@ -71,7 +71,7 @@ def label_frames(truth: Path, stamps_ns: list[int], out: Path, count: int) -> in
 
 
 def write_truth(out: Path) -> None:
-    """Write the tip's place down at every picture's stamp, until a line comes on stdin."""
+    """Write the tip's position at every image's stamp until a line arrives on stdin."""
     node = rclpy.create_node('truth')
     count = 0
     with out.open('w', newline='') as stream:
@@ -93,9 +93,9 @@ def write_truth(out: Path) -> None:
 
 
 def main() -> None:
-    """Write down what the command line says."""
+    """Run the program."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
-    parser.add_argument('--out', type=Path, required=True, help='CSV of the form of annotations')
+    parser.add_argument('--out', type=Path, required=True, help='annotation CSV')
     args = parser.parse_args()
     run_ros(lambda: write_truth(args.out))
 

@@ -1,18 +1,18 @@
 """
-Visual servoing of a point in the picture, with nothing calibrated: mathematics without ROS.
+Uncalibrated visual servoing of an image point; independent of ROS.
 
-The image Jacobian J says how far a point of the picture moves when the joints do::
+The image Jacobian J relates joint motion to the motion of a point in the image::
 
     du = J dq              u = (u, v) px, q = joint angles in rad, J is (2, joints)
 
-It is found by moving each joint a little, and kept right while the arm moves by Broyden's update
+It is estimated by moving each joint slightly and refined during motion by Broyden's update
 (M. Jagersand, O. Fuentes, R. Nelson: Experimental evaluation of uncalibrated visual servoing,
 ICRA 1997; the same idea with a memory: K. Hosoda, M. Asada: Versatile visual servoing without
 knowledge of true Jacobian, IROS 1994)::
 
     J <- J + alpha (du - J dq) dq^T / (dq^T dq)
 
-No camera pose, no model of the arm and no depth enter.
+Neither the camera pose nor a model of the arm nor depth is needed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import numpy as np
 @dataclass
 class ImageJacobian:
     """
-    How a point of the picture follows the joints.
+    The image Jacobian of a point and its updates.
 
-    :param matrix: px a rad, (2, joints)
-    :param alpha: share of what an observation contradicts that is corrected, 0 to 1
-    :param least_rad: joints that moved less say nothing
-    :param most_px: an observation that contradicts by more is taken for an error of perception
+    :param matrix: px per rad, (2, joints)
+    :param alpha: gain of the update, 0 to 1
+    :param least_rad: smaller joint motions are ignored
+    :param most_px: observations that deviate by more are treated as outliers
     """
 
     matrix: np.ndarray
@@ -43,13 +43,13 @@ class ImageJacobian:
         """
         Return the least-squares fit to exploratory moves.
 
-        :param moves: of the joints, (moves, joints) rad
-        :param shifts: of the point, (moves, 2) px
+        :param moves: joint motions, (moves, joints) rad
+        :param shifts: motions of the point, (moves, 2) px
         """
         return cls(np.linalg.lstsq(moves, shifts, rcond=None)[0].T, **settings)
 
     def update(self, move: np.ndarray, shift: np.ndarray) -> bool:
-        """Correct the estimate by an observed move (joints,) and shift (2,); return whether."""
+        """Update from an observed move (joints,) and shift (2,); return whether it was used."""
         length = float(move @ move)
         surprise = shift - self.matrix @ move
         if length < self.least_rad**2 or np.linalg.norm(surprise) > self.most_px:
@@ -61,14 +61,14 @@ class ImageJacobian:
 @dataclass(frozen=True)
 class Servo:
     """
-    From a point's error in the picture to a move of the joints.
+    The control law: from the image error of a point to a joint motion.
 
     :param limits: lowest and highest angle of each joint, (joints, 2) rad
-    :param gain: share of the error that is taken away in a second, 1/s
-    :param fastest: of any joint, rad/s
-    :param damping: px a rad; directions in which the point moves less are not forced
-    :param centring: how fast joints that the task leaves free go to the middle, 1/s
-    :param margin: kept from the limits, rad
+    :param gain: proportional gain, 1/s
+    :param fastest: maximum joint speed, rad/s
+    :param damping: of the least squares, px per rad
+    :param centring: rate at which redundant joints move to mid-range, 1/s
+    :param margin: distance kept from the limits, rad
     """
 
     limits: np.ndarray
@@ -82,14 +82,14 @@ class Servo:
         self, jacobian: np.ndarray, error: np.ndarray, joints: np.ndarray, seconds: float
     ) -> np.ndarray:
         """
-        Return how the joints shall move.
+        Return the next joint motion.
 
-        A joint that would leave its limits stays, and the others do without it.
+        A joint that would exceed its limits is held, and the others compensate.
 
-        :param jacobian: (2, joints) px a rad
+        :param jacobian: (2, joints) px per rad
         :param error: target - point, (2,) px
-        :param joints: where they are, (joints,) rad
-        :param seconds: until the next move
+        :param joints: current angles, (joints,) rad
+        :param seconds: time until the next motion
         :return: (joints,) rad
         """
         low, high = self.limits[:, 0] + self.margin, self.limits[:, 1] - self.margin
@@ -104,7 +104,7 @@ class Servo:
             free &= ~leaving
 
     def _speed(self, jacobian, error, joints) -> np.ndarray:
-        """Return damped least squares for the error, and centring in what it leaves free."""
+        """Return damped least squares for the error, with centring in its null space."""
         square = jacobian @ jacobian.T + self.damping**2 * np.eye(2)
         inverse = jacobian.T @ np.linalg.inv(square)  # (joints, 2)
         centre = self.centring * (self.limits.mean(axis=1) - joints)
@@ -113,14 +113,14 @@ class Servo:
 
 class Exploration:
     """
-    Little moves, one joint after another, that show how the point follows.
+    Exploration: small moves of one joint after another, to estimate the Jacobian.
 
-    :param home: where the joints are, (joints,) rad
+    :param home: current angles, (joints,) rad
     :param limits: lowest and highest angle of each joint, (joints, 2) rad
-    :param step_rad: how far each joint moves, to the side where it has more room
-    :param pictures: taken at rest of every pose
-    :param near_rad: joints so near to a goal are there
-    :param patience: pictures after which a goal that is not reached is left for the next
+    :param step_rad: motion of each joint, towards the side with more room
+    :param pictures: images taken at rest in every pose
+    :param near_rad: tolerance for reaching a goal
+    :param patience: images after which an unreached goal is skipped
     """
 
     def __init__(
@@ -142,15 +142,15 @@ class Exploration:
 
     @property
     def goal(self) -> np.ndarray:
-        """Return where the joints shall be now, (joints,) rad."""
+        """Return the current goal, (joints,) rad."""
         return self._goals[min(len(self._poses), len(self._goals) - 1)]
 
     def observe(self, joints: np.ndarray, point: np.ndarray) -> ImageJacobian | None:
         """
-        Take what a picture shows.
+        Process an image.
 
-        :param joints: when it was taken, (joints,) rad
-        :param point: where it shows the point, (2,) px
+        :param joints: angles at its stamp, (joints,) rad
+        :param point: the point in it, (2,) px
         :return: the Jacobian after the last goal, None before
         """
         self._waited += 1
@@ -169,10 +169,10 @@ class Exploration:
 
 class Progress:
     """
-    Whether the point comes nearer to its target.
+    Detects whether the point approaches its target.
 
-    :param patience_s: an estimate that brings it no nearer for so long is no good
-    :param share: of the least distance so far, below which it has come nearer
+    :param patience_s: time without progress after which the Jacobian is considered wrong
+    :param share: of the smallest distance so far, below which progress is made
     """
 
     def __init__(self, patience_s: float = 4.0, share: float = 0.9) -> None:
@@ -180,11 +180,11 @@ class Progress:
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew: another target, or another estimate."""
+        """Restart for another target or another Jacobian."""
         self._nearest_px, self._waited_s = np.inf, 0.0
 
     def is_stuck(self, away_px: float, seconds: float) -> bool:
-        """Take how far away the point is so many seconds after the last time; return whether."""
+        """Update with the distance and the elapsed seconds; return whether it progresses."""
         if away_px < self._share * self._nearest_px:
             self._nearest_px, self._waited_s = away_px, 0.0
         else:
@@ -194,10 +194,10 @@ class Progress:
 
 class JointHistory:
     """
-    The last joint angles, to know where the joints were when a picture was taken.
+    The recent joint angles, to look up the angles at the stamp of an image.
 
     :param length: readings to keep
-    :param slack_s: a picture so much younger than the newest reading is still given that
+    :param slack_s: maximum extrapolation beyond the newest reading
     """
 
     def __init__(self, length: int = 400, slack_s: float = 0.2) -> None:
@@ -206,7 +206,7 @@ class JointHistory:
         self._angles: list[np.ndarray] = []
 
     def add(self, stamp_ns: int, angles: np.ndarray) -> None:
-        """Note a reading; one older than the last means that the clock went back."""
+        """Add a reading; an older one than the last means that the clock jumped back."""
         if self._stamps_ns and stamp_ns <= self._stamps_ns[-1]:
             if stamp_ns == self._stamps_ns[-1]:
                 return
@@ -217,11 +217,11 @@ class JointHistory:
 
     @property
     def latest(self) -> np.ndarray | None:
-        """Return the newest angles, None before the first."""
+        """Return the newest angles; None before the first."""
         return self._angles[-1] if self._angles else None
 
     def at(self, stamp_ns: int) -> np.ndarray | None:
-        """Return the angles at a time, between readings on a line; None if they are not known."""
+        """Return the angles at a time, linearly interpolated; None if unknown."""
         if not self._stamps_ns:
             return None
         if not self._stamps_ns[0] <= stamp_ns <= self._stamps_ns[-1] + self._slack_ns:

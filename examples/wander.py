@@ -1,10 +1,10 @@
 """
-Move the arm about, so that there is something to learn from.
+Move the arm randomly, to record training data.
 
     python -m examples.wander --ros-args -p seed:=0
 
-From one random pose to the next along minimum-jerk courses, within the limits, as a robot's own
-program might. Parameters: ``seed``; ``fastest`` (mean speed of the fastest joint, rad/s).
+It moves from one random pose to the next along minimum-jerk trajectories within the limits.
+Parameters: ``seed``; ``fastest`` (mean speed of the fastest joint, rad/s).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEAST_S = 0.6
 
 
 def ease(share: float) -> float:
-    """Return the minimum-jerk course from 0 to 1."""
+    """Return the minimum-jerk profile from 0 to 1."""
     return share**3 * (10 - 15 * share + 6 * share**2)
 
 
@@ -29,7 +29,7 @@ class Wander(Node):
 
     def __init__(self) -> None:
         super().__init__('wander')
-        # as the robot's description states them, for the example's arm
+        # from the URDF of the example's arm
         low = self.declare_parameter('lower_limits', [-1.7, 0.35, -1.2]).value
         high = self.declare_parameter('upper_limits', [0.8, 2.1, 1.2]).value
         self._limits = np.array([low, high])
@@ -63,7 +63,7 @@ class Wander(Node):
 
 
 def main() -> None:
-    """Wander until told to stop."""
+    """Move until stopped."""
     run_node(Wander)
 
 

@@ -38,7 +38,7 @@ def test_only_its_own_bag_is_removed(tmp_path):
     from examples.closed_loop import make_room
 
     (tmp_path / 'bag').mkdir()
-    with pytest.raises(ConfigError, match=r"bag' is there, but not from a run of this program"):
+    with pytest.raises(ConfigError, match=r"bag' exists but was not made by this program"):
         make_room(tmp_path)
     assert (tmp_path / 'bag').is_dir()
     (tmp_path / 'truth.csv').touch()

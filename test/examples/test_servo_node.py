@@ -148,7 +148,7 @@ def test_it_brings_the_tip_to_its_target_and_holds_when_blind(world, servo):
     world.confidence = 0.9
     world.until(lambda: not world.says('holding'), 'going on', servo)
     world.seen = False
-    world.until(lambda: world.says('holding: tip was not heard of for 1 s'), 'holding', servo)
+    world.until(lambda: world.says('holding: tip has not been received for 1 s'), 'holding', servo)
     world.points.publish(PointCloud2())
     world.until(lambda: world.says('holding: A cloud of 0 x 0 points'), 'holding', servo)
     world.seen = True
