@@ -1,5 +1,5 @@
 """
-Objectives by name, one or several learned together, each with its weight and settings.
+The objectives of a run: one or several trained together, each with its weight and settings.
 
 ``objective`` in the configuration is a name, names joined by ``+``, or a list::
 
@@ -7,19 +7,19 @@ Objectives by name, one or several learned together, each with its weight and se
       - temporal_transport
       - {name: equivariance, weight: 0.5, settings: {angle: 20}, weights: {diversity: 0}}
 
-Alone an objective's terms have their own names, together they are ``NAME.term``.
+The loss terms of a single objective keep their names; those of several are ``NAME.term``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-import math
+from typing import Any
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.objectives import OBJECTIVES
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.network import NetworkConfig
-from keypoint_perception.settings import build, refuse_unknown
+from keypoint_perception.settings import from_yaml, refuse_unknown, Setting, Settings
 from torch import nn, Tensor
 
 
@@ -28,25 +28,27 @@ class ObjectiveSpec:
     """
     One objective of a run.
 
-    :param weight: of all its terms together
-    :param settings: its checked settings, an instance of its ``Config``
-    :param weights: weight of each of its terms
+    :param weight: common factor of all its terms
+    :param settings: an instance of its ``Config``
+    :param weights: weight of each term
     """
 
     name: str
     weight: float
-    settings: object
+    settings: Settings
     weights: dict[str, float]
 
 
-def read_parts(objective: str | list, settings: dict, weights: dict) -> tuple[ObjectiveSpec, ...]:
+def read_parts(
+    objective: str | list[Any], settings: dict[str, Any], weights: dict[str, float]
+) -> tuple[ObjectiveSpec, ...]:
     """
-    Return the objectives that a configuration names.
+    Return the objectives of a configuration.
 
     :param objective: a name, names joined by ``+``, or a list of names and mappings
-    :param settings: ``objective_settings``, for an objective that is alone
-    :param weights: ``weights``, for an objective that is alone
-    :raises ConfigError: naming what is not known
+    :param settings: ``objective_settings``, for a single objective
+    :param weights: ``weights``, for a single objective
+    :raises ConfigError: if a name is unknown or a value is not accepted
     """
     entries = split_objective(objective)
     if len(entries) == 1:
@@ -60,14 +62,14 @@ def read_parts(objective: str | list, settings: dict, weights: dict) -> tuple[Ob
     parts = tuple(_read_part(entry) for entry in entries)
     names = [part.name for part in parts]
     if len(set(names)) < len(names):
-        msg = f'objective: names one twice, {", ".join(names)}; name each once.'
+        msg = f'objective: lists one twice, {", ".join(names)}; list each once.'
         raise ConfigError(msg)
     return parts
 
 
-def split_objective(objective: str | list) -> list[dict]:
+def split_objective(objective: str | list[Any]) -> list[dict[str, Any]]:
     """
-    Return the entries of ``objective`` as mappings of their own, unchecked but for that.
+    Return the entries of ``objective`` as new mappings, otherwise unchecked.
 
     :raises ConfigError: if it is neither a name nor a list of names and mappings
     """
@@ -79,30 +81,25 @@ def split_objective(objective: str | list) -> list[dict]:
     return [{'name': e.strip()} if isinstance(e, str) else dict(e) for e in entries]
 
 
-def _read_part(entry: dict) -> ObjectiveSpec:
+def _read_part(entry: dict[str, Any]) -> ObjectiveSpec:
     refuse_unknown(entry, ('name', 'weight', 'settings', 'weights'), 'an entry of objective')
-    name = entry.get('name')
-    if name not in OBJECTIVES:
-        msg = f'objective: {name!r} is not known; known: {", ".join(OBJECTIVES)}.'
-        raise ConfigError(msg)
-    kind = OBJECTIVES[name]
+    known = Setting('objective', str, choices=tuple(OBJECTIVES))
+    name: str = known.check(entry.get('name'))
+    kind: Any = OBJECTIVES[name]
     own = entry.get('weights', {})
     refuse_unknown(own, kind.weights, f'weights of {name}')
     weights = {term: _weight(own.get(term, value), term) for term, value in kind.weights.items()}
-    settings = build(kind.Config, entry.get('settings', {}), 'objective_settings')
+    settings = from_yaml(kind.Config, entry.get('settings', {}), 'objective_settings')
     return ObjectiveSpec(name, _weight(entry.get('weight', 1.0), name), settings, weights)
 
 
-def _weight(value, name: str) -> float:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < 0:
-        msg = f'weights.{name}: must be a number that is not negative, got {value!r}.'
-        raise ConfigError(msg)
-    return float(value)
+def _weight(value: object, name: str) -> float:
+    weight: float = Setting(f'weights.{name}', float, low=0).check(value)
+    return weight
 
 
 def total_weights(parts: tuple[ObjectiveSpec, ...]) -> dict[str, float]:
-    """Return the weight of each term by the name it has in the history."""
+    """Return the weight of each term by its name in the history."""
     return {
         _term(parts, part, term): part.weight * weight
         for part in parts
@@ -112,31 +109,33 @@ def total_weights(parts: tuple[ObjectiveSpec, ...]) -> dict[str, float]:
 
 def needs(parts: tuple[ObjectiveSpec, ...]) -> tuple[str, ...]:
     """
-    Return the names of the batch_extras that the objectives ask for.
+    Return the names of the batch extras that the objectives need.
 
-    An objective's ``needs`` are names, or names with the term that needs each: a term whose
-    weight is zero needs nothing.
+    An objective's ``needs`` are names, or a mapping from names to the terms that need them: a
+    term whose weight is zero needs nothing.
     """
-    found = set()
+    found: set[str] = set()
     for part in parts:
         named = getattr(OBJECTIVES[part.name], 'needs', ())
         terms = named if isinstance(named, dict) else dict.fromkeys(named)
-        found |= {name for name, term in terms.items() if part.weights.get(term, 1.0)}
+        found |= {
+            name for name, term in terms.items() if term is None or part.weights.get(term, 1.0)
+        }
     return tuple(sorted(found))
 
 
 def learns_from_labels(name: str) -> bool:
-    """Say whether an objective learns from labels."""
+    """Return whether an objective learns from labels."""
     return 'labels' in getattr(OBJECTIVES[name], 'needs', ())
 
 
 def learns_from_labels_alone(parts: tuple[ObjectiveSpec, ...]) -> bool:
-    """Say whether every objective learns from labels, so that frames need not go in pairs."""
+    """Return whether every objective learns from labels, so that no pairs are needed."""
     return all(learns_from_labels(part.name) for part in parts)
 
 
 class CompositeObjective(nn.Module):
-    """The objectives of a run as one: they see the same batch."""
+    """The objectives of a run as one module, evaluated on the same batch."""
 
     def __init__(
         self,
@@ -152,12 +151,13 @@ class CompositeObjective(nn.Module):
                 for part in parts
             }
         )
-        for part in parts:  # so that an objective can leave out what would not count
-            self.objectives[part.name].used = {t for t, w in part.weights.items() if w > 0}
+        for part in parts:  # so that an objective can skip terms without weight
+            objective: Any = self.objectives[part.name]
+            objective.used = {term for term, weight in part.weights.items() if weight > 0}
 
     @property
     def one_way(self) -> bool:
-        """Say whether no objective sends a gradient through the first frames' keypoints."""
+        """Return whether no objective has a gradient through the first frames' keypoints."""
         return all(getattr(o, 'one_way', False) for o in self.objectives.values())
 
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
@@ -174,8 +174,10 @@ class CompositeObjective(nn.Module):
         return any(hasattr(kind, 'skeleton') for kind in self.objectives.values())
 
     def skeleton(self) -> list[tuple[int, int, float]]:
-        """Return the edges between keypoints that an objective learned; the first that has any."""
-        found = (getattr(kind, 'skeleton', list)() for kind in self.objectives.values())
+        """Return the learned edges between keypoints, of the first objective that has any."""
+        found: list[list[tuple[int, int, float]]] = [
+            getattr(kind, 'skeleton', list)() for kind in self.objectives.values()
+        ]
         return next((edges for edges in found if edges), [])
 
 

@@ -1,29 +1,29 @@
-"""Settings that follow from others: as many keypoints as labels, the network of a first model."""
+"""Defaults derived from other settings: the labels' keypoints, the initial model's network."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from keypoint_perception.frames.annotations import read_annotations
 from keypoint_perception.model.checkpoint import load_network
 
 
-def derived_defaults(named: dict) -> dict:
+def derived_defaults(stated: dict[str, Any]) -> dict[str, Any]:
     """
-    Return the settings that what a user named goes with; what the user named goes before them.
+    Return defaults derived from the stated settings, which take precedence over them.
 
-    :param named: settings by name
-    :raises ModelError: if the model to begin with cannot be read
+    :raises ModelError: if the initial model cannot be read
     :raises SourceError: if the annotations cannot be read
     """
-    implied = {}
-    if named.get('init'):
-        config = load_network(Path(str(named['init']))).config
-        implied = {
+    derived: dict[str, Any] = {}
+    if stated.get('init'):
+        config = load_network(Path(str(stated['init']))).config
+        derived = {
             name: getattr(config, name)
             for name in ('network', 'keypoints', 'width', 'norm', 'window', 'stacks')
         }
-        implied['size'] = max(config.input_hw)
-    if named.get('annotations'):
-        implied['keypoints'] = len(read_annotations(Path(str(named['annotations']))).names)
-    return implied
+        derived['size'] = max(config.input_hw)
+    if stated.get('annotations'):
+        derived['keypoints'] = len(read_annotations(Path(str(stated['annotations']))).names)
+    return derived

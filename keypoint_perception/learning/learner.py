@@ -27,7 +27,7 @@ class Learner(nn.Module):
         super().__init__()
         network = NetworkConfig(
             network=config.network,
-            keypoints=config.keypoints + config.spare,
+            keypoints=config.keypoints + config.extra_keypoints,
             input_hw=input_hw,
             width=config.width,
             norm=config.norm,
@@ -36,10 +36,10 @@ class Learner(nn.Module):
         )
         self.network = Keypointer(network)
         self.objective = CompositeObjective(config.parts, network, statistics)
-        if config.spare and self.objective.links:
+        if config.extra_keypoints and self.objective.links:
             msg = (
-                f'spare: {config.title} learns which of all its keypoints belong together and '
-                f'none can be left out, got {config.spare}; leave spare at 0.'
+                f'extra_keypoints: must be 0 for {config.title}, which links all of its '
+                f'keypoints, got {config.extra_keypoints}.'
             )
             raise ConfigError(msg)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.reconstruction import swap
 from keypoint_perception.model.fixed_features import load_vgg16, RandomPyramid
+from keypoint_perception.settings import setting, Settings
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -30,22 +31,19 @@ DECAY = 0.99
 
 
 @dataclass(frozen=True)
-class ComparisonConfig:
-    """
-    Settings that objectives share that compare what they drew with a frame.
+class ComparisonConfig(Settings):
+    """Settings of objectives that compare a rebuilt frame with the original."""
 
-    :param compare: where frames are compared: ``pixels`` alone, or also in the layers of
-        ``random`` filters or of ``vgg16``
-    :param vgg16: safetensors file with the weights of VGG-16
-    """
-
-    compare: str = 'random'
-    vgg16: str = ''
+    compare: str = setting(
+        'random',
+        choices=COMPARISONS,
+        help='Where frames are compared: in pixels alone, or also in the layers of random filters '
+        'or of VGG-16.',
+    )
+    vgg16: str = setting('', help='Safetensors file with the weights of VGG-16.')
 
     def __post_init__(self) -> None:
-        if self.compare not in COMPARISONS:
-            msg = f'compare: {self.compare!r} is not known; known: {", ".join(COMPARISONS)}.'
-            raise ConfigError(msg)
+        super().__post_init__()
         if (self.compare == 'vgg16') != bool(self.vgg16):
             msg = (
                 f'compare: {self.compare!r} with vgg16: {self.vgg16!r}; to compare in the layers '

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keypoint_perception.errors import ConfigError
+from keypoint_perception.settings import setting, Settings
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,27 +22,25 @@ NOISE = 0.05
 
 
 @dataclass(frozen=True)
-class ReconstructionConfig:
-    """
-    Settings that the objectives share that rebuild frames from bumps at keypoints.
+class BumpConfig(Settings):
+    """Settings of objectives that rebuild frames from bumps at the keypoints."""
 
-    :param sigma: width of a bump in half image sides (the longer one); 0.1 is Transporter's
-    :param both_ways: rebuild each frame of a pair from the other
-    :param still_weight: weight of pixels that do not change between the two frames, to 1 for
-        those that do; 1 is the plain error
-    """
+    sigma: float = setting(
+        0.1, above=0, high=1, help='Width of a bump, half image sides (the longer one).'
+    )
+    still_weight: float = setting(
+        0.3,
+        low=0,
+        high=1,
+        help='Weight of pixels that do not change between the frames; 1 is the plain error.',
+    )
 
-    sigma: float = 0.1
-    both_ways: bool = True
-    still_weight: float = 0.3
 
-    def __post_init__(self) -> None:
-        if not 0 < self.sigma <= 1:
-            msg = f'sigma: must be above 0 and at most 1, got {self.sigma}.'
-            raise ConfigError(msg)
-        if not 0 <= self.still_weight <= 1:
-            msg = f'still_weight: must be between 0 and 1, got {self.still_weight}.'
-            raise ConfigError(msg)
+@dataclass(frozen=True)
+class ReconstructionConfig(BumpConfig):
+    """Settings of objectives that rebuild one frame of a pair from the other."""
+
+    both_ways: bool = setting(True, help='Rebuild each frame of a pair from the other.')
 
 
 def motion_weight(image0: Tensor, image1: Tensor, still_weight: float) -> Tensor:

@@ -153,7 +153,7 @@ class RunMonitor:
         network = session.average.network
         has_names = session.statistics.label_names or session.learner.objective.links
         config = self._config
-        if (config.prune or config.spare) and not has_names:
+        if (config.prune or config.extra_keypoints) and not has_names:
             count = None if config.prune else config.keypoints
             asked = min(CHOOSING_FRAMES, len(session.store))
             frames, scene = session.probe(asked).to(device), session.scenes(asked)

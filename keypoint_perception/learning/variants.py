@@ -13,7 +13,7 @@ from keypoint_perception.learning.composite_objective import (
     split_objective,
 )
 from keypoint_perception.learning.config import read_config, read_yaml, to_values, TrainConfig
-from keypoint_perception.settings import build
+from keypoint_perception.settings import current_names, from_yaml
 import yaml
 
 # The name of the package's own settings.
@@ -74,7 +74,8 @@ def read_assignments(texts: list[str]) -> dict:
 
     :raises ConfigError: if one is no setting, or its value is not YAML
     """
-    return dict(_assignment(text) for text in texts)
+    values = dict(_assignment(text) for text in texts)
+    return current_names(TrainConfig, values, 'The command line')
 
 
 def changed(settings: dict, values: dict) -> dict:
@@ -117,7 +118,7 @@ def resolve(
 
 
 def _wants_labels(settings: dict) -> bool:
-    return 'labels' in needs(build(TrainConfig, settings, 'the configuration').parts)
+    return 'labels' in needs(from_yaml(TrainConfig, settings, 'the configuration').parts)
 
 
 def _limit_labels(settings: dict, share: float) -> dict:

@@ -104,7 +104,7 @@ def test_going_on_from_a_model(capsys, recording, quick, tmp_path):
     assert read_manifest(out).metrics['steps'] == 4
     code, _, stderr = run(capsys, 'train', recording, '--out', out, '--resume', '--keypoints', '9')
     assert code == 2
-    assert 'begun with other settings (keypoints 3 -> 9)' in sentence(stderr)
+    assert 'started with other settings (keypoints 3 -> 9)' in sentence(stderr)
 
 
 @pytest.fixture
@@ -270,15 +270,15 @@ def test_too_short_a_recording(capsys, recording, quick, tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'expected'),
     [
-        (['--objective', 'magic'], "objective: 'magic' is not known; known: "),
+        (['--objective', 'magic'], 'objective: must be one of default, '),
         (['--steps', '0'], '--steps'),
-        (['--keypoints', '0'], 'keypoints: must be between 1 and 256, got 0'),
+        (['--keypoints', '0'], 'keypoints: must be an integer from 1 to 256, got 0'),
         (['--size', '100'], 'size: must be a multiple of 8, got 100'),
         (['--config', 'nowhere.yaml'], "'nowhere.yaml' cannot be read"),
         (['--resume'], 'holds no checkpoint'),
         (['--init', 'nowhere'], "'nowhere' holds no checkpoint"),
         (['--annotations', 'nowhere.csv'], "'nowhere.csv' cannot be read"),
-        (['--objective', 'supervised'], 'supervised learns from labels and none are named; give'),
+        (['--objective', 'supervised'], 'supervised learns from labels, but no file is given; a'),
     ],
 )
 def test_mistakes(capsys, recording, tmp_path, arguments, expected):

@@ -14,6 +14,7 @@ from keypoint_perception.learning.composite_objective import (
 from keypoint_perception.learning.config import read_config, TrainConfig
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
+from keypoint_perception.settings import setting, Settings
 import pytest
 import torch
 from torch import nn
@@ -22,21 +23,16 @@ NETWORK = NetworkConfig(keypoints=2, input_hw=(32, 48), width=8)
 
 
 @dataclass(frozen=True)
-class Settings:
+class Strength(Settings):
     """Settings of an objective that is made up."""
 
-    strength: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.strength < 0:
-            msg = f'strength: must not be negative, got {self.strength}.'
-            raise ConfigError(msg)
+    strength: float = setting(1.0, low=0, help='Strength.')
 
 
 class Nearness(nn.Module):
     """Looks at the points; needs nothing."""
 
-    Config = Settings
+    Config = Strength
     weights = {'near': 2.0, 'far': 0.5}  # noqa: RUF012
 
     def __init__(self, config, network, statistics):
@@ -52,7 +48,7 @@ class Nearness(nn.Module):
 class Peaks(nn.Module):
     """Looks at the maps, and needs labels and colours."""
 
-    Config = Settings
+    Config = Strength
     weights = {'near': 1.0}  # noqa: RUF012
     needs = ('labels', 'colours')
 
@@ -125,16 +121,16 @@ def test_a_list_of_one_is_an_objective_alone():
 @pytest.mark.parametrize(
     ('objective', 'settings', 'weights', 'sentence'),
     [
-        ('nearness+nearness', {}, {}, 'names one twice, nearness, nearness; name each once'),
-        (['nearness', {'name': 'nearness', 'weight': 2}], {}, {}, 'names one twice'),
-        ('magic', {}, {}, "'magic' is not known; known: nearness, peaks"),
-        ('nearness+magic', {}, {}, "'magic' is not known"),
-        ('nearness+', {}, {}, "'' is not known"),
+        ('nearness+nearness', {}, {}, 'lists one twice, nearness, nearness; list each once'),
+        (['nearness', {'name': 'nearness', 'weight': 2}], {}, {}, 'lists one twice'),
+        ('magic', {}, {}, "objective: must be one of nearness, peaks, got 'magic'"),
+        ('nearness+magic', {}, {}, "objective: must be one of .*, got 'magic'"),
+        ('nearness+', {}, {}, "objective: must be one of .*, got ''"),
         ([], {}, {}, r'must be a name or a list of names and mappings, got \[\]'),
         ([3], {}, {}, r'must be a name or a list of names and mappings, got \[3\]'),
         (None, {}, {}, 'must be a name or a list of names and mappings, got None'),
         (5, {}, {}, 'must be a name or a list of names and mappings, got 5'),
-        ([{'weight': 2}], {}, {}, 'None is not known'),
+        ([{'weight': 2}], {}, {}, 'objective: must be one of .*, got None'),
         (
             [{'name': 'nearness', 'wieght': 2}],
             {},
@@ -144,10 +140,15 @@ def test_a_list_of_one_is_an_objective_alone():
         ('nearness+peaks', {'strength': 2}, {}, 'are for a single objective; with several, give'),
         ('nearness+peaks', {}, {'near': 2}, 'are for a single objective; with several, give'),
         ('nearness', {'stregth': 2}, {}, "objective_settings has no 'stregth'; known: strength"),
-        ('nearness', {'strength': 'much'}, {}, "strength: must be a number, got 'much'"),
-        ('nearness', {'strength': -1}, {}, r'strength: must not be negative, got -1\.0'),
+        (
+            'nearness',
+            {'strength': 'much'},
+            {},
+            "strength: must be a number, .*, got 'much'",
+        ),
+        ('nearness', {'strength': -1}, {}, 'strength: must be a number, 0 or more, got -1'),
         ('nearness', {}, {'middle': 1}, "weights of nearness has no 'middle'; known: far, near"),
-        ('nearness', {}, {'near': 'x'}, r"weights\.near: must be a number .*, got 'x'"),
+        ('nearness', {}, {'near': 'x'}, r"weights\.near: must be a number, 0 or more, got 'x'"),
         ([{'name': 'nearness', 'weight': -1}], {}, {}, r'weights\.nearness: must be .*, got -1'),
         ([{'name': 'nearness', 'weights': 3}], {}, {}, 'weights of nearness: must be a mapping'),
         ([{'name': 'nearness', 'settings': 3}], {}, {}, 'objective_settings: must be a mapping'),
@@ -201,7 +202,7 @@ def test_the_network_looks_once_for_all_of_them(network):
 def test_a_configuration_holds_several(tmp_path, monkeypatch):
     path = tmp_path / 'both.yaml'
     path.write_text('objective:\n  - nearness\n  - {name: peaks, weight: 0.25}\n')
-    with pytest.raises(ConfigError, match=r'nearness\+peaks learns from labels and none are'):
+    with pytest.raises(ConfigError, match=r'nearness\+peaks learns from labels, but no'):
         read_config(path, {})
     config = TrainConfig(objective=['nearness', {'name': 'peaks', 'weight': 0.25}])
     assert config.title == 'nearness+peaks'

@@ -72,12 +72,14 @@ def test_frames_that_are_only_shown_have_no_gradient():
     assert terms['spread'].shape == both['spread'].shape == (3,)
 
 
-def test_no_keypoint_of_a_learned_graph_can_be_spare():
-    config = TrainConfig('edge_linking', keypoints=4, spare=2, size=32, width=8)
-    with pytest.raises(ConfigError, match='spare: edge_linking learns which of all its keypoint'):
+def test_no_keypoint_of_a_learned_graph_can_be_extra():
+    config = TrainConfig('edge_linking', keypoints=4, extra_keypoints=2, size=32, width=8)
+    with pytest.raises(
+        ConfigError, match=r'extra_keypoints: must be 0 for edge_linking, .* got 2'
+    ):
         Learner(config, (32, 32), DatasetStatistics(change=0.1))
 
 
-def test_spare_keypoints_are_learned_beside_those_asked_for():
-    config = TrainConfig(keypoints=4, spare=2, size=32, width=8)
+def test_extra_keypoints_are_learned_beside_those_asked_for():
+    config = TrainConfig(keypoints=4, extra_keypoints=2, size=32, width=8)
     assert Learner(config, (32, 32), DatasetStatistics(change=0.1)).network.config.keypoints == 6

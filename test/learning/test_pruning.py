@@ -139,18 +139,18 @@ def test_only_keypoints_that_nobody_asked_for_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('stated', 'spare'),
+    ('stated', 'extra_keypoints'),
     [
         ({}, 0),
         ({'keypoints': 8}, 12),
         ({'keypoints': 32}, 0),
-        ({'keypoints': 8, 'spare': 1}, 1),
+        ({'keypoints': 8, 'extra_keypoints': 1}, 1),
         ({'keypoints': 8, 'prune': True}, 0),
         ({'keypoints': 8, 'objective': 'temporal_transport'}, 0),
     ],
 )
-def test_the_best_of_at_least_twenty_are_kept(stated, spare):
-    assert read_config(None, stated).spare == spare
+def test_the_best_of_at_least_twenty_are_kept(stated, extra_keypoints):
+    assert read_config(None, stated).extra_keypoints == extra_keypoints
 
 
 class ByNumber(torch.nn.Module):

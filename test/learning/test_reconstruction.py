@@ -49,12 +49,12 @@ def test_swapping_twice_changes_nothing():
 
 @pytest.mark.parametrize('sigma', [0.0, -0.1, 1.5])
 def test_sigma_must_make_sense(sigma):
-    with pytest.raises(ConfigError, match=f'sigma: must be above 0 and at most 1, got {sigma}'):
+    with pytest.raises(ConfigError, match=rf'sigma: must be a number above 0 .*, got {sigma}'):
         ReconstructionConfig(sigma=sigma)
 
 
 @pytest.mark.parametrize('weight', [-0.1, 1.5])
 def test_still_weight_must_make_sense(weight):
-    sentence = f'still_weight: must be between 0 and 1, got {weight}'
+    sentence = f'still_weight: must be a number from 0 to 1, got {weight}'
     with pytest.raises(ConfigError, match=sentence):
         ReconstructionConfig(still_weight=weight)

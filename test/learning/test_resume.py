@@ -68,5 +68,5 @@ def test_steps_at_which_a_run_ends(steps_done, steps, minutes, goes_on, limit):
 
 def test_a_run_longer_than_usual_is_not_ended_in_silence(steps_done):
     steps_done(USUAL_STEPS + 1)
-    with pytest.raises(ConfigError, match='has done 6001 steps, more than the usual 6000; say'):
+    with pytest.raises(ConfigError, match='6001 steps, more than the default of 6000; limit'):
         step_limit(TrainConfig(), Path('model'), minutes=None, resume=True)

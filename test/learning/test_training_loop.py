@@ -97,7 +97,7 @@ def test_settings_of_a_resumed_run_hold(run, square_store, tmp_path):
     run(square_store, tmp_path, steps=2)
     kept = settings_of_run(tmp_path, None, {'steps': 9, 'keypoints': None}, resume=True)
     assert (kept.steps, kept.keypoints, kept.width) == (9, 3, 8)
-    with pytest.raises(ConfigError, match=r'begun with other settings \(keypoints 3 -> 5\)'):
+    with pytest.raises(ConfigError, match=r'started with other settings \(keypoints 3 -> 5\)'):
         settings_of_run(tmp_path, None, {'keypoints': 5}, resume=True)
 
 

@@ -9,19 +9,16 @@ network px, NaN where a point is not labelled. What leads from the image to the 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from keypoint_perception.errors import ConfigError, SourceError
+from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.annotations import match_labels, read_annotations
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.keypoints import Fit
+from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.manifest import file_digest
 import numpy as np
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from keypoint_perception.learning.config import TrainConfig
 
 
 class Labels:
@@ -41,7 +38,7 @@ class Labels:
         :raises ConfigError: if no annotations are named
         :raises SourceError: if they do not go with the frames
         """
-        path = Path(annotations_of(config))
+        path = config.annotation_file()
         annotations = read_annotations(path)
         uv = match_labels(annotations, store.stamps_ns, store.image_hw, path=path)
         self.names, self.digest = annotations.names, file_digest(path)
@@ -81,21 +78,6 @@ class LabelSampler:
     def restore(self, state: dict) -> None:
         """Go on drawing where :meth:`state` was taken."""
         self._rng.bit_generator.state = state
-
-
-def annotations_of(config: TrainConfig) -> str:
-    """
-    Return the annotation file of a run that needs one.
-
-    :raises ConfigError: if it names none
-    """
-    if not config.annotations:
-        msg = (
-            f'annotations: {config.title} learns from labels and none are named; give them with '
-            '--annotations FILE.csv (stamp_ns,keypoint,u,v), or choose another objective.'
-        )
-        raise ConfigError(msg)
-    return config.annotations
 
 
 def _fraction(config: TrainConfig) -> float:

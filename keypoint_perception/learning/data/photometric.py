@@ -9,8 +9,10 @@ one core, a third of a step of learning, and this 3 ms.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import math
 
+from keypoint_perception.settings import setting, Settings
 import torch
 from torch import Tensor
 
@@ -18,6 +20,13 @@ from torch import Tensor
 LUMA = (0.299, 0.587, 0.114)
 # Hue at strength one, either way.
 MAX_HUE_RAD = math.pi / 2
+
+
+@dataclass(frozen=True)
+class ColourConfig(Settings):
+    """Settings of objectives that change the colours of images."""
+
+    colour: float = setting(0.2, low=0, high=1, help='Strength of the colour jitter; 0: none.')
 
 
 def jitter_colours(

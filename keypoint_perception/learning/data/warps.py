@@ -24,6 +24,7 @@ from functools import lru_cache
 import math
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.settings import setting, Settings
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -38,41 +39,34 @@ NEWTON_STEPS = 5
 
 
 @dataclass(frozen=True)
-class WarpConfig:
-    """
-    How far images are warped at most; every number is drawn evenly up to it.
+class WarpConfig(Settings):
+    """The largest warps of images; every value is drawn uniformly up to its limit."""
 
-    :param angle: rotation either way, degrees
-    :param scale: growth; 0.2 draws from 1 / 1.2 to 1.2 times the size
-    :param shift: shift either way along each axis, in half image sides of that axis
-    :param bend: displacement of the spline's control points along each axis, in half of the
-        longer image side
-    """
-
-    angle: float = 20.0
-    scale: float = 0.2
-    shift: float = 0.1
-    bend: float = 0.08
+    angle: float = setting(20.0, low=0, high=180, help='Rotation in either direction, degrees.')
+    scale: float = setting(
+        0.2, low=0, high=2, help='Scaling; 0.2 draws from 1 / 1.2 to 1.2 times the size.'
+    )
+    shift: float = setting(
+        0.1,
+        low=0,
+        high=1,
+        help='Shift in either direction along each axis, in half image sides of that axis.',
+    )
+    # beyond MAX_BEND the image may fold
+    bend: float = setting(
+        0.08,
+        low=0,
+        high=MAX_BEND,
+        help="Displacement of the spline's control points along each axis, in half of the longer "
+        'image side; stronger ones may fold the image.',
+    )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.angle <= 180:
-            msg = f'angle: must be between 0 and 180 degrees, got {self.angle}.'
-            raise ConfigError(msg)
-        if not 0 <= self.scale <= 2:
-            msg = f'scale: must be between 0 and 2, got {self.scale}.'
-            raise ConfigError(msg)
-        if not 0 <= self.bend <= MAX_BEND:
+        super().__post_init__()
+        if not (self.shift + self.bend) * (1 + self.scale) < 1:
             msg = (
-                f'bend: must be between 0 and {MAX_BEND}, got {self.bend}; a stronger one may '
-                'fold the image.'
-            )
-            raise ConfigError(msg)
-        reach = (abs(self.shift) + self.bend) * (1 + self.scale)
-        if self.shift < 0 or not reach < 1:
-            msg = (
-                f'shift: must not be negative, and (shift + bend) * (1 + scale) must be below 1, '
-                f'or the middle of the image may leave it; got shift {self.shift}, bend '
-                f'{self.bend} and scale {self.scale}.'
+                f'shift: (shift + bend) * (1 + scale) must be below 1, or the centre of the image '
+                f'may leave it; got shift {self.shift}, bend {self.bend} and scale {self.scale}.'
             )
             raise ConfigError(msg)
 

@@ -47,11 +47,7 @@ from torch import nn, Tensor
 
 @dataclass(frozen=True)
 class ConditionalGenerationConfig(ComparisonConfig, ReconstructionConfig):
-    """Settings of conditional generation: those of the reconstruction and of the comparison."""
-
-    def __post_init__(self) -> None:
-        ReconstructionConfig.__post_init__(self)
-        ComparisonConfig.__post_init__(self)
+    """Settings of conditional generation."""
 
 
 class ConditionalGeneration(nn.Module):

@@ -56,14 +56,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.foreground import (
     find_foreground,
     off_foreground,
     share_on,
     uncovered,
 )
-from keypoint_perception.learning.data.photometric import jitter_colours
+from keypoint_perception.learning.data.photometric import ColourConfig, jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.motion_losses import (
     disagreement,
@@ -75,12 +74,13 @@ from keypoint_perception.learning.objectives.temporal_transport import transport
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.reconstruction import (
     as_far_as_explained,
+    BumpConfig,
     motion_weight,
-    ReconstructionConfig,
     swap,
 )
 from keypoint_perception.model.heatmaps import gaussian_maps, overlap, steepness, union, variance
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
+from keypoint_perception.settings import setting
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -90,31 +90,15 @@ NARROWEST = 0.6
 
 
 @dataclass(frozen=True)
-class DefaultConfig:
-    """
-    Settings of the default objective.
+class DefaultConfig(ColourConfig, BumpConfig):
+    """Settings of the default objective."""
 
-    :param sigma: width of a bump in half image sides
-    :param still_weight: weight of pixels that do not change between the two frames
-    :param angle: largest rotation of ``turn`` and ``agree``, degrees
-    :param swap_backgrounds: whether what is turned is put on the background of another pair
-    :param colour: strength of the colour jitter of the frames whose foreground is turned
-    """
-
-    sigma: float = 0.1
-    still_weight: float = 0.3
-    angle: float = 180.0
-    swap_backgrounds: bool = True
-    colour: float = 0.2
-
-    def __post_init__(self) -> None:
-        ReconstructionConfig(sigma=self.sigma, still_weight=self.still_weight)
-        if not 0 <= self.angle <= 180:
-            msg = f'angle: must be between 0 and 180 degrees, got {self.angle}.'
-            raise ConfigError(msg)
-        if not 0 <= self.colour <= 1:
-            msg = f'colour: must be between 0 and 1, got {self.colour}.'
-            raise ConfigError(msg)
+    angle: float = setting(
+        180.0, low=0, high=180, help='Largest rotation of `turn` and `agree`, degrees.'
+    )
+    swap_backgrounds: bool = setting(
+        True, help='Put the turned foreground on the background of another pair.'
+    )
 
 
 class Default(nn.Module):

@@ -44,6 +44,7 @@ from keypoint_perception.learning.reconstruction import as_far_as_explained, swa
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.layers import SpaceToDepth
 from keypoint_perception.model.network import NetworkConfig
+from keypoint_perception.settings import setting
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -61,32 +62,22 @@ CHUNK = 2
 
 @dataclass(frozen=True)
 class EdgeLinkingConfig(ComparisonConfig):
-    """
-    Settings of edge linking, besides those of the comparison.
+    """Settings of edge linking."""
 
-    :param thickness: distance s from an edge at which it has fallen to 1/e, half image sides
-    :param masked: share of the blocks that are put out
-    :param blocks: blocks along the longer image side
-    :param threshold: weight of the weakest edge of the skeleton, as a share of the strongest
-    """
-
-    thickness: float = 0.07
-    masked: float = 0.8
-    blocks: int = 16
-    threshold: float = 0.2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.thickness <= 1:
-            msg = f'thickness: must be above 0 and at most 1, got {self.thickness}.'
-            raise ConfigError(msg)
-        if self.blocks < 1:
-            msg = f'blocks: must be at least 1, got {self.blocks}.'
-            raise ConfigError(msg)
-        for name in ('masked', 'threshold'):
-            if not 0 <= getattr(self, name) <= 1:
-                msg = f'{name}: must be between 0 and 1, got {getattr(self, name)}.'
-                raise ConfigError(msg)
+    thickness: float = setting(
+        0.07,
+        above=0,
+        high=1,
+        help='Distance from an edge at which it has fallen to 1/e, half image sides.',
+    )
+    masked: float = setting(0.8, low=0, high=1, help='Share of the blocks that are masked.')
+    blocks: int = setting(16, low=1, help='Blocks along the longer image side.')
+    threshold: float = setting(
+        0.2,
+        low=0,
+        high=1,
+        help='Weight of the weakest edge of the skeleton, as a share of the strongest.',
+    )
 
 
 class EdgeLinking(nn.Module):

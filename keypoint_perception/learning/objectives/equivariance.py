@@ -46,13 +46,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.data.photometric import jitter_colours
+from keypoint_perception.learning.data.photometric import ColourConfig, jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.loss_terms import masked_mean, refuse_separable_reading
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.heatmaps import expectation, softmax_2d
 from keypoint_perception.model.network import make_features, NetworkConfig
+from keypoint_perception.settings import setting
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -62,30 +62,21 @@ LENGTH = 20.0
 
 
 @dataclass(frozen=True)
-class EquivarianceConfig(WarpConfig):
-    """
-    Settings of equivariance, besides those of the warps.
-
-    :param colour: strength of the colour jitter of the warped frames
-    :param pool: side of the window in which maps may not overlap, half image sides
-    :param exchange: find keypoints again by their vectors in the other frame
-    """
+class EquivarianceConfig(ColourConfig, WarpConfig):
+    """Settings of equivariance."""
 
     angle: float = 180.0
     scale: float = 0.3
     shift: float = 0.2
-    colour: float = 0.2
-    pool: float = 0.25
-    exchange: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.colour <= 1:
-            msg = f'colour: must be between 0 and 1, got {self.colour}.'
-            raise ConfigError(msg)
-        if not 0 < self.pool <= 1:
-            msg = f'pool: must be above 0 and at most 1, got {self.pool}.'
-            raise ConfigError(msg)
+    pool: float = setting(
+        0.25,
+        above=0,
+        high=1,
+        help='Side of the window in which maps must not overlap, half image sides.',
+    )
+    exchange: bool = setting(
+        False, help='Find keypoints again in the other frame by their feature vectors.'
+    )
 
 
 class Equivariance(nn.Module):

@@ -44,12 +44,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.loss_terms import concentration, separation
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.heatmaps import gaussian_maps
 from keypoint_perception.model.network import make_features, NetworkConfig
+from keypoint_perception.settings import setting, Settings
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -68,23 +68,21 @@ PACE = 0.01
 
 
 @dataclass(frozen=True)
-class MotionEnergyConfig:
-    """
-    Settings of motion energy.
+class MotionEnergyConfig(Settings):
+    """Settings of motion energy."""
 
-    :param tolerance: t of the turn, half image sides: how far off a turned point may be before the
-        pull on it weakens
-    :param apart: distance s of the separation, half image sides; 0.08 is the paper's
-    """
-
-    tolerance: float = 0.1
-    apart: float = 0.08
-
-    def __post_init__(self) -> None:
-        for name in ('tolerance', 'apart'):
-            if not 0 < getattr(self, name) <= 1:
-                msg = f'{name}: must be above 0 and at most 1, got {getattr(self, name)}.'
-                raise ConfigError(msg)
+    tolerance: float = setting(
+        0.1,
+        above=0,
+        high=1,
+        help='Error of a turned point beyond which its pull weakens (t), half image sides.',
+    )
+    apart: float = setting(
+        0.08,
+        above=0,
+        high=1,
+        help='Distance of the separation (s), half image sides; 0.08 in the paper.',
+    )
 
 
 class MotionEnergy(nn.Module):

@@ -53,7 +53,7 @@ REACH = 3.0
 
 @dataclass(frozen=True)
 class SpatioTemporalTransportConfig(ReconstructionConfig):
-    """Settings of spatio-temporal transport: sigma, both_ways and still_weight."""
+    """Settings of spatio-temporal transport."""
 
 
 class SpatioTemporalTransport(nn.Module):

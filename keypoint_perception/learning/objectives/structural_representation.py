@@ -44,8 +44,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.data.photometric import jitter_colours
+from keypoint_perception.learning.data.photometric import ColourConfig, jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.loss_terms import (
     concentration,
@@ -57,6 +56,7 @@ from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.heatmaps import expectation, gaussian_maps
 from keypoint_perception.model.network import make_features, NetworkConfig
+from keypoint_perception.settings import setting
 import torch
 from torch import nn, Tensor
 
@@ -71,29 +71,21 @@ BACKGROUND = 0.1
 
 
 @dataclass(frozen=True)
-class StructuralRepresentationConfig(WarpConfig):
-    """
-    Settings of structural representation, besides those of the warps.
+class StructuralRepresentationConfig(ColourConfig, WarpConfig):
+    """Settings of structural representation."""
 
-    :param colour: strength of the colour jitter of the warped frames
-    :param sigma: standard deviation of the narrowest of the maps drawn for the decoder, half
-        image sides
-    :param apart: distance s of the separation, half image sides; 0.16 is the paper's for K = 10
-    """
-
-    colour: float = 0.2
-    sigma: float = 0.1
-    apart: float = 0.16
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.colour <= 1:
-            msg = f'colour: must be between 0 and 1, got {self.colour}.'
-            raise ConfigError(msg)
-        for name in ('sigma', 'apart'):
-            if not 0 < getattr(self, name) <= 1:
-                msg = f'{name}: must be above 0 and at most 1, got {getattr(self, name)}.'
-                raise ConfigError(msg)
+    sigma: float = setting(
+        0.1,
+        above=0,
+        high=1,
+        help="Standard deviation of the narrowest of the decoder's maps, half image sides.",
+    )
+    apart: float = setting(
+        0.16,
+        above=0,
+        high=1,
+        help='Distance of the separation (s), half image sides; 0.16 in the paper for K = 10.',
+    )
 
 
 class StructuralRepresentation(nn.Module):

@@ -30,54 +30,29 @@ from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.keypoints import network_to_cells
-from keypoint_perception.learning.data.photometric import jitter_colours
+from keypoint_perception.learning.data.photometric import ColourConfig, jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.loss_terms import masked_mean
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.heatmaps import divergence, expectation, softmax_2d
 from keypoint_perception.model.network import NetworkConfig
+from keypoint_perception.settings import setting
 import torch
 from torch import nn, Tensor
 
 
 @dataclass(frozen=True)
-class SupervisedConfig:
-    """
-    Settings of learning from labels.
+class SupervisedConfig(ColourConfig, WarpConfig):
+    """Settings of learning from labels."""
 
-    :param sigma: standard deviation of a bump, cells
-    :param fraction: share of the labelled frames that is used, the first ones in time
-    :param angle: rotation of the images either way at most, degrees
-    :param scale: growth of the images at most, as :class:`.warps.WarpConfig` has it
-    :param shift: shift of the images either way at most, half image sides
-    :param bend: bend of the images at most, half image sides
-    :param colour: strength of the change of colours, 0 = none
-    """
-
-    sigma: float = 1.0
-    fraction: float = 1.0
     angle: float = 10.0
     scale: float = 0.1
-    shift: float = 0.1
     bend: float = 0.0
     colour: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not 0.3 <= self.sigma <= 10:
-            msg = f'sigma: must be between 0.3 and 10 cells, got {self.sigma}.'
-            raise ConfigError(msg)
-        if not 0 < self.fraction <= 1:
-            msg = f'fraction: must be above 0 and at most 1, got {self.fraction}.'
-            raise ConfigError(msg)
-        if not 0 <= self.colour <= 1:
-            msg = f'colour: must be between 0 and 1, got {self.colour}.'
-            raise ConfigError(msg)
-        _ = self.warp
-
-    @property
-    def warp(self) -> WarpConfig:
-        """Return how far images are warped at most."""
-        return WarpConfig(self.angle, self.scale, self.shift, self.bend)
+    sigma: float = setting(1.0, low=0.3, high=10, help='Standard deviation of a bump, cells.')
+    fraction: float = setting(
+        1.0, above=0, high=1, help='Share of the labelled frames to use, the first ones in time.'
+    )
 
     @property
     def warps(self) -> bool:
@@ -131,7 +106,7 @@ class Supervised(nn.Module):
         images = jitter_colours(batch.images, config.colour)
         if config.warps:
             hw = tuple(images.shape[-2:])
-            warp = random_warp(len(images), hw, config.warp, device=images.device)
+            warp = random_warp(len(images), hw, config, device=images.device)
             images = warp.images(images)
             shown = warp.inside(labels, hw)
             labels = torch.where(shown[..., None], warp.points(labels, hw), torch.nan)

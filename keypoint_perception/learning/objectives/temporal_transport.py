@@ -52,7 +52,7 @@ from torch import nn, Tensor
 
 @dataclass(frozen=True)
 class TemporalTransportConfig(ReconstructionConfig):
-    """Settings of temporal transport: sigma, both_ways and still_weight."""
+    """Settings of temporal transport."""
 
 
 class TemporalTransport(nn.Module):

@@ -105,7 +105,7 @@ def test_labels_of_no_frame_are_left_out_aloud(config, caplog):
 
 
 def test_there_must_be_labels():
-    with pytest.raises(ConfigError, match=r'supervised learns from labels and none are named'):
+    with pytest.raises(ConfigError, match='supervised learns from labels, but no file'):
         Labels(store(), TrainConfig(objective='supervised'))
 
 

@@ -156,11 +156,11 @@ def test_the_strongest_allowed_bend_folds_nothing():
 @pytest.mark.parametrize(
     ('settings', 'sentence'),
     [
-        ({'angle': 200}, 'angle: must be between 0 and 180 degrees, got 200'),
-        ({'scale': -0.5}, 'scale: must be between 0 and 2, got -0.5'),
-        ({'bend': 0.2}, 'bend: must be between 0 and 0.09, got 0.2; a stronger one may fold'),
-        ({'shift': -0.1}, 'shift: must not be negative'),
-        ({'shift': 0.8}, r'below 1, or the middle of the image may leave it; got shift 0.8'),
+        ({'angle': 200}, 'angle: must be a number from 0 to 180, got 200'),
+        ({'scale': -0.5}, 'scale: must be a number from 0 to 2, got -0.5'),
+        ({'bend': 0.2}, 'bend: must be a number from 0 to 0.09, got 0.2'),
+        ({'shift': -0.1}, 'shift: must be a number from 0 to 1, got'),
+        ({'shift': 0.8}, r'below 1, or the centre of the image may leave it; got shift 0.8'),
     ],
 )
 def test_warps_that_cannot_be_used_are_refused(settings, sentence):

@@ -22,7 +22,9 @@ def network():
 
 def objective(*, both_ways=True, change=1.0, still_weight=1.0, compare='random'):
     torch.manual_seed(1)
-    config = ConditionalGenerationConfig(0.1, both_ways, still_weight, compare)
+    config = ConditionalGenerationConfig(
+        both_ways=both_ways, still_weight=still_weight, compare=compare
+    )
     return ConditionalGeneration(config, NETWORK, DatasetStatistics(change))
 
 
@@ -152,10 +154,10 @@ def test_columns_are_not_rows(network):
 @pytest.mark.parametrize(
     ('settings', 'sentence'),
     [
-        ({'compare': 'resnet'}, "compare: 'resnet' is not known; known: pixels, random, vgg16"),
+        ({'compare': 'resnet'}, "compare: must be one of pixels, random, vgg16, got 'resnet'"),
         ({'compare': 'vgg16'}, "compare: 'vgg16' with vgg16: ''; to compare in the layers of VGG"),
         ({'vgg16': 'a.safetensors'}, "compare: 'random' with vgg16: 'a.safetensors'; to compare"),
-        ({'sigma': 2.0}, r'sigma: must be above 0 and at most 1, got 2\.0'),
+        ({'sigma': 2.0}, r'sigma: must be a number above 0 and at most 1, got 2\.0'),
     ],
 )
 def test_settings_must_make_sense(settings, sentence):

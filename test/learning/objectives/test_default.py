@@ -156,9 +156,9 @@ def test_terms_that_do_not_count_are_not_computed(network):
 @pytest.mark.parametrize(
     ('setting', 'expected'),
     [
-        ({'angle': -1.0}, 'angle: must be between 0 and 180 degrees, got -1.0'),
-        ({'angle': 181.0}, 'angle: must be between 0 and 180 degrees, got 181.0'),
-        ({'colour': 1.5}, 'colour: must be between 0 and 1, got 1.5'),
+        ({'angle': -1.0}, 'angle: must be a number from 0 to 180, got -1.0'),
+        ({'angle': 181.0}, 'angle: must be a number from 0 to 180, got 181.0'),
+        ({'colour': 1.5}, 'colour: must be a number from 0 to 1, got 1.5'),
     ],
 )
 def test_settings_must_make_sense(setting, expected):

@@ -233,10 +233,10 @@ def test_one_keypoint_is_refused():
 @pytest.mark.parametrize(
     ('settings', 'sentence'),
     [
-        ({'thickness': 0.0}, 'thickness: must be above 0 and at most 1, got 0.0'),
-        ({'masked': 1.5}, 'masked: must be between 0 and 1, got 1.5'),
-        ({'threshold': -1.0}, 'threshold: must be between 0 and 1, got -1.0'),
-        ({'blocks': 0}, 'blocks: must be at least 1, got 0'),
+        ({'thickness': 0.0}, 'thickness: must be a number above 0 and at most 1, got 0.0'),
+        ({'masked': 1.5}, 'masked: must be a number from 0 to 1, got 1.5'),
+        ({'threshold': -1.0}, 'threshold: must be a number from 0 to 1, got -1.0'),
+        ({'blocks': 0}, 'blocks: must be an integer, 1 or more, got 0'),
     ],
 )
 def test_settings_must_make_sense(settings, sentence):

@@ -184,9 +184,9 @@ def test_without_a_warp_a_flat_map_costs_its_variance(batch):
 @pytest.mark.parametrize(
     ('settings', 'sentence'),
     [
-        ({'colour': 1.5}, 'colour: must be between 0 and 1, got 1.5'),
-        ({'pool': 0.0}, 'pool: must be above 0 and at most 1, got 0.0'),
-        ({'shift': 0.95}, 'or the middle of the image may leave it; got shift 0.95'),
+        ({'colour': 1.5}, 'colour: must be a number from 0 to 1, got 1.5'),
+        ({'pool': 0.0}, 'pool: must be a number above 0 and at most 1, got 0.0'),
+        ({'shift': 0.95}, 'or the centre of the image may leave it; got shift 0.95'),
     ],
 )
 def test_settings_must_make_sense(settings, sentence):

@@ -25,7 +25,7 @@ def network():
 
 def objective(*, both_ways=True, change=1.0, still_weight=1.0):
     torch.manual_seed(1)
-    config = SpatioTemporalTransportConfig(0.1, both_ways, still_weight)
+    config = SpatioTemporalTransportConfig(both_ways=both_ways, still_weight=still_weight)
     return SpatioTemporalTransport(config, NETWORK, DatasetStatistics(change))
 
 

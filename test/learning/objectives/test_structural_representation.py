@@ -179,10 +179,10 @@ def test_readout_does_not_move_the_points(batch):
 @pytest.mark.parametrize(
     ('settings', 'sentence'),
     [
-        ({'colour': -0.1}, 'colour: must be between 0 and 1, got -0.1'),
-        ({'sigma': 0.0}, 'sigma: must be above 0 and at most 1, got 0.0'),
-        ({'apart': 2.0}, 'apart: must be above 0 and at most 1, got 2.0'),
-        ({'bend': 0.5}, 'bend: must be between 0 and 0.09, got 0.5'),
+        ({'colour': -0.1}, 'colour: must be a number from 0 to 1, got -0.1'),
+        ({'sigma': 0.0}, 'sigma: must be a number above 0 and at most 1, got 0.0'),
+        ({'apart': 2.0}, 'apart: must be a number above 0 and at most 1, got 2.0'),
+        ({'bend': 0.5}, 'bend: must be a number from 0 to 0.09, got 0.5'),
     ],
 )
 def test_settings_must_make_sense(settings, sentence):

@@ -206,11 +206,11 @@ def test_there_must_be_a_keypoint_for_each_label(count):
 @pytest.mark.parametrize(
     ('settings', 'sentence'),
     [
-        ({'sigma': 0.1}, r'sigma: must be between 0\.3 and 10 cells, got 0\.1'),
-        ({'fraction': 0.0}, r'fraction: must be above 0 and at most 1, got 0\.0'),
-        ({'fraction': 1.1}, r'fraction: must be above 0 and at most 1, got 1\.1'),
-        ({'colour': -1.0}, r'colour: must be between 0 and 1, got -1\.0'),
-        ({'angle': 200.0}, r'angle: must be between 0 and 180 degrees, got 200\.0'),
+        ({'sigma': 0.1}, r'sigma: must be a number from 0\.3 to 10, got 0\.1'),
+        ({'fraction': 0.0}, r'fraction: must be a number above 0 and at most 1, got 0\.0'),
+        ({'fraction': 1.1}, r'fraction: must be a number above 0 and at most 1, got 1\.1'),
+        ({'colour': -1.0}, r'colour: must be a number from 0 to 1, got -1\.0'),
+        ({'angle': 200.0}, r'angle: must be a number from 0 to 180, got 200\.0'),
     ],
 )
 def test_settings_must_make_sense(settings, sentence):

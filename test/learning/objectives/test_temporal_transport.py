@@ -21,7 +21,7 @@ def network():
 
 def objective(*, both_ways=True, change=1.0, sigma=0.1, still_weight=1.0):
     torch.manual_seed(1)
-    config = TemporalTransportConfig(sigma, both_ways, still_weight)
+    config = TemporalTransportConfig(sigma, still_weight, both_ways)
     return TemporalTransport(config, NETWORK, DatasetStatistics(change))
 
 
