@@ -22,7 +22,8 @@ from examples.children import Children, environment, ROOT, run_program, run_verb
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.frames.annotations import read_keypoints
 from keypoint_perception.frames.source import count_frames, read_frames
-from keypoint_perception.manifest import ONNX_NAME, read_manifest
+from keypoint_perception.manifest import read_manifest
+from keypoint_perception.model_directory import CHECKPOINT_NAME, MANIFEST_NAME, ONNX_NAME
 from rich.console import Console
 from rich.table import Table
 
@@ -41,7 +42,7 @@ def say(step: str) -> None:
 
 def train(source: str, topic: str, out: Path, minutes: float) -> dict:
     """Train in a separate process and return the metrics of the model."""
-    if (out / 'manifest.json').is_file() or (out / 'checkpoint').is_dir():
+    if (out / MANIFEST_NAME).is_file() or (out / CHECKPOINT_NAME).is_dir():
         shutil.rmtree(out)  # the model of the previous run
     options = ['--minutes', f'{minutes:g}', *(['--topic', topic] if topic else [])]
     started = time.monotonic()

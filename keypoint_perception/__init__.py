@@ -6,11 +6,11 @@ estimator -> node -> message. The rooms on that way, and what each may import:
 
     root         errors, keypoints (the coordinate convention), encodings (pixel layouts),
                  compressed (JPEG, PNG), images (as they were sent -> RGB, and their fit to the
-                 network), manifest (what an engine must know of its network), landmarks
-                 (points with names of the user's own), drawing (overlays), settings (checked
-                 settings), cdr (serialised ROS messages), episodes (where a recording is
-                 interrupted), atomic_files (files that appear when they are complete),
-                 sole_writer (one process at a time writes a directory)
+                 network), model_directory (file names), manifest (what an engine must know of its
+                 network), landmark_map (points with names of the user's own), drawing (overlays),
+                 settings (checked settings), cdr (serialised ROS messages), episodes (where a
+                 recording is interrupted), atomic_files (files that appear when they are
+                 complete), sole_writer (one process at a time writes a directory)
     frames/      bags, videos, folders -> stamped frames; the frame store; annotations
                  (imports root); salvage/ reads what is damaged
     model/       the one network, heatmaps, checkpoints, ONNX export (root)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.errors import ModelError
+from keypoint_perception.model_directory import LANDMARKS_NAME
 import numpy as np
 
-LANDMARKS_NAME = 'landmarks.json'
 FORMAT_VERSION = 1
 
 

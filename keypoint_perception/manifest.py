@@ -15,12 +15,9 @@ from pathlib import Path
 from keypoint_perception import __version__
 from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.errors import ModelError
+from keypoint_perception.model_directory import MANIFEST_NAME, ONNX_NAME, onnx_name, PRECISIONS
 
 FORMAT_VERSION = 1
-MANIFEST_NAME = 'manifest.json'
-ONNX_NAME = 'keypointer.onnx'
-# What `export --precision` makes beside it, of the same network in fewer bits.
-PRECISIONS = ('fp32', 'fp16', 'int8')
 
 
 @dataclass(frozen=True)
@@ -59,11 +56,6 @@ class Manifest:
     def keypoint_count(self) -> int:
         """Return K."""
         return len(self.keypoint_names)
-
-
-def onnx_name(precision: str) -> str:
-    """Return the file that has the network in a precision."""
-    return ONNX_NAME if precision == 'fp32' else f'keypointer.{precision}.onnx'
 
 
 def onnx_file(model_dir: Path, manifest: Manifest, precision: str = 'fp32') -> Path:

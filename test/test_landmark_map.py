@@ -3,12 +3,8 @@
 import json
 
 from keypoint_perception.errors import ModelError
-from keypoint_perception.landmark_map import (
-    Landmarks,
-    LANDMARKS_NAME,
-    read_landmarks,
-    write_landmarks,
-)
+from keypoint_perception.landmark_map import Landmarks, read_landmarks, write_landmarks
+from keypoint_perception.model_directory import LANDMARKS_NAME
 import numpy as np
 import pytest
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from keypoint_perception.commands.options import Model
 from keypoint_perception.commands.outputs import check_file
+from keypoint_perception.model_directory import CHECKPOINT_NAME, FRAME_STORE_NAME
 import typer
 
 FRAMES = 64
@@ -45,7 +46,7 @@ def engine(
 
     batches = sorted(set(batch or [1, 2, 4, 8]))
     manifest = read_manifest(model)
-    there = (model / 'checkpoint').is_dir() and find_spec('torch') is not None
+    there = (model / CHECKPOINT_NAME).is_dir() and find_spec('torch') is not None
     field = contenders(
         ['fp32', *manifest.precisions], [found[:2] for found in candidates()], torch=there
     )
@@ -95,7 +96,7 @@ def _frames(model: Path, input_hw: tuple[int, int], count: int):
     import numpy as np
 
     try:
-        images = FrameStore.open(model / 'frames').images
+        images = FrameStore.open(model / FRAME_STORE_NAME).images
         if images.shape[1:3] == tuple(input_hw) and len(images) >= count:
             return np.asarray(evenly_spaced(images, count)), 'recorded frames'
     except SourceError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-import csv
 import json
 from pathlib import Path
 import shutil
@@ -30,6 +29,7 @@ from keypoint_perception.benchmarks.learning_runs import (
 from keypoint_perception.errors import ModelError, PerceptionError
 from keypoint_perception.evaluation.report import now
 from keypoint_perception.manifest import read_manifest
+from keypoint_perception.model_directory import CHECKPOINT_NAME, read_history
 import yaml
 
 POLL_S = 0.5
@@ -64,7 +64,7 @@ def carry_out(
     place = run.place(out)
     began = read_record(place)
     resume = began.get('state') == BEGUN and run.budget.steps is not None
-    if not (resume and (place / 'model' / 'checkpoint').is_dir()):
+    if not (resume and (place / 'model' / CHECKPOINT_NAME).is_dir()):
         resume = False
         shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True, exist_ok=True)
@@ -221,8 +221,7 @@ def _sentence(printed: str, code: int) -> str:
 def _share(run: Run, model: Path) -> float:
     """Return the share of the budget that the run's history says is used up."""
     try:
-        with (model / 'history.csv').open(newline='') as stream:
-            row = list(csv.DictReader(stream))[-1]
+        row = read_history(model)[-1]
         if run.budget.steps is not None:
             return min(1.0, int(row['step']) / run.budget.steps)
         return min(1.0, float(row['elapsed_s']) / (60 * run.budget.minutes))

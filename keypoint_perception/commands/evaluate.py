@@ -128,18 +128,18 @@ def _update_model(model: Path, page: bytes) -> list[Path]:
     import logging
 
     from keypoint_perception.errors import PerceptionError
-    from keypoint_perception.evaluation.training_page import PAGE_NAME
     from keypoint_perception.manifest import update_file
+    from keypoint_perception.model_directory import REPORT_NAME
     from keypoint_perception.sole_writer import sole_writer
 
     try:
         with sole_writer(model):
-            update_file(model, PAGE_NAME, page)
+            update_file(model, REPORT_NAME, page)
     except (PerceptionError, OSError) as error:
         log = logging.getLogger('keypoint_perception')
-        log.warning('%r keeps its old %s (%s).', str(model), PAGE_NAME, error)
+        log.warning('%r keeps its old %s (%s).', str(model), REPORT_NAME, error)
         return []
-    return [model / PAGE_NAME]
+    return [model / REPORT_NAME]
 
 
 def _show(values: dict, paths: list[Path]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.manifest import onnx_name, PRECISIONS
+from keypoint_perception.model_directory import ONNX_NAME, onnx_name, PRECISIONS
 import typer
 
 ENGINES = ('onnxruntime', 'tensorrt')
@@ -102,7 +102,7 @@ def export_fp32(model: Path) -> None:
 
     parity = export_model(model).metrics['parity']
     print(
-        f'wrote {model / "keypointer.onnx"}; it differs from torch by at most '
+        f'wrote {model / ONNX_NAME}; it differs from torch by at most '
         f'{parity["largest_px"]:.4f} px on {parity["frames"]} frames of its training recording'
     )
 

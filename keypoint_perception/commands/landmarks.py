@@ -9,6 +9,7 @@ from typing import Annotated
 
 from keypoint_perception.commands.options import EngineName, Model, Recording, Threads
 from keypoint_perception.commands.progress import show_progress
+from keypoint_perception.model_directory import LANDMARKS_NAME, MANIFEST_NAME, ONNX_NAME
 import typer
 
 
@@ -58,7 +59,7 @@ def landmarks(
     if error is not None:
         print(f'{error:.2f} % on the {named.report["held_out_frames"]} labelled frames not used')
     print(f'{len(named.names)} points named from {len(named.report["stamps_ns"])} frames; wrote')
-    for name in ('landmarks.json', 'keypointer.onnx', 'manifest.json'):
+    for name in (LANDMARKS_NAME, ONNX_NAME, MANIFEST_NAME):
         print(f'  {model / name}')
 
 

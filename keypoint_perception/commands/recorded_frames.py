@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keypoint_perception.errors import SourceError
+from keypoint_perception.model_directory import FRAME_STORE_NAME
 from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 
@@ -29,8 +30,9 @@ def calibration_frames(
     images = _stored(model, input_hw) if source is None else _recorded(source, topic, input_hw)
     if len(images) < LEAST_FRAMES:
         msg = (
-            f'{str(source or model / "frames")!r} has {len(images)} frames, int8 needs at least '
-            f'{LEAST_FRAMES} to take its scales from; give a longer recording with --frames.'
+            f'{str(source or model / FRAME_STORE_NAME)!r} has {len(images)} frames, int8 needs '
+            f'at least {LEAST_FRAMES} to take its scales from; give a longer recording with '
+            '--frames.'
         )
         raise SourceError(msg)
     end = round(CALIBRATION_SHARE * len(images))
@@ -42,7 +44,7 @@ def calibration_frames(
 def _stored(model: Path, input_hw: tuple[int, int]) -> np.ndarray:
     from keypoint_perception.frames.frame_store import FrameStore
 
-    place = model / 'frames'
+    place = model / FRAME_STORE_NAME
     if not place.is_dir():
         msg = (
             f'The frames that this model learned from are gone ({str(place)!r}), and int8 takes '

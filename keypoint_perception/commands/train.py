@@ -8,6 +8,13 @@ from typing import Annotated
 
 from keypoint_perception.commands.outputs import check_outputs
 from keypoint_perception.errors import ConfigError, TrainingError
+from keypoint_perception.model_directory import (
+    MANIFEST_NAME,
+    ONNX_NAME,
+    OVERLAYS_NAME,
+    REPORT_NAME,
+    TENSORBOARD_NAME,
+)
 import typer
 
 
@@ -112,7 +119,7 @@ def train(
         + (f' at {speed:.0f} pairs/s' if speed else '')
         + f', {outcome.metrics["peak_memory_mb"]} MB at most; wrote'
     )
-    for name in ('keypointer.onnx', 'manifest.json', 'report.html', 'overlays', 'tensorboard'):
+    for name in (ONNX_NAME, MANIFEST_NAME, REPORT_NAME, OVERLAYS_NAME, TENSORBOARD_NAME):
         print(f'  {out / name}')
 
 

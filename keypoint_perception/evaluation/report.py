@@ -19,7 +19,8 @@ from keypoint_perception.evaluation.identity import EPSILON_PERCENT, IdentitySco
 from keypoint_perception.evaluation.regression import PCK_PERCENT, RegressionScore
 from keypoint_perception.evaluation.reliability import Reliability, WITHIN_PERCENT
 from keypoint_perception.evaluation.tracking import TrackingScore
-from keypoint_perception.manifest import Manifest, ONNX_NAME
+from keypoint_perception.manifest import Manifest
+from keypoint_perception.model_directory import ONNX_NAME
 import numpy as np
 
 FORMAT_VERSION = 1

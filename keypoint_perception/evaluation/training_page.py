@@ -7,7 +7,6 @@ them again beside what it measured.
 
 from __future__ import annotations
 
-import csv
 from html import escape
 import json
 from pathlib import Path
@@ -24,9 +23,15 @@ from keypoint_perception.evaluation.page import (
     tiles,
 )
 from keypoint_perception.evaluation.tables import html_table, number
-
-PAGE_NAME = 'report.html'
-RECONSTRUCTION_NAME = 'reconstruction.png'
+from keypoint_perception.model_directory import (
+    CHECKPOINT_NAME,
+    OVERLAYS_NAME,
+    read_history,
+    RECONSTRUCTION_NAME,
+    REPORT_NAME,
+    STATE_FILE,
+    step_files,
+)
 
 
 def write_training_page(model_dir: Path) -> Path:
@@ -35,7 +40,7 @@ def write_training_page(model_dir: Path) -> Path:
 
     :param model_dir: directory with ``checkpoint/training.json`` and ``history.csv``
     """
-    path = model_dir / PAGE_NAME
+    path = model_dir / REPORT_NAME
     state = read_run(model_dir)
     title = f'Keypoints learned in {model_dir.resolve().name}'
     parts = [f'<h1>{escape(title)}</h1>', *run_head(state), last_overlay(model_dir)]
@@ -45,7 +50,7 @@ def write_training_page(model_dir: Path) -> Path:
 
 def read_run(model_dir: Path) -> dict | None:
     """Return what a run says of itself; None where there was none."""
-    path = model_dir / 'checkpoint' / 'training.json'
+    path = model_dir / CHECKPOINT_NAME / STATE_FILE
     return json.loads(path.read_text()) if path.is_file() else None
 
 
@@ -69,15 +74,15 @@ def run_head(state: dict) -> list[str]:
 
 def last_overlay(model_dir: Path) -> str:
     """Return the run's last picture of keypoints on frames of the recording."""
-    pictures = sorted((model_dir / 'overlays').glob('step_*.png'))
+    pictures = step_files(model_dir / OVERLAYS_NAME, '.png')
     body = _file(pictures[-1], 'keypoints on frames of the recording') if pictures else ''
     return section('On frames of the recording', body)
 
 
 def run_parts(model_dir: Path, state: dict) -> list[str]:
     """Return the sections on how a run learned, without its head."""
-    history = _history(model_dir)
-    curve = loss_chart([row[0] for row in history], [row[1] for row in history])
+    history = read_history(model_dir)
+    curve = loss_chart([float(r['step']) for r in history], [float(r['loss']) for r in history])
     reconstruction = model_dir / RECONSTRUCTION_NAME
     rebuilt = ''
     if reconstruction.is_file():
@@ -106,14 +111,6 @@ def run_parts(model_dir: Path, state: dict) -> list[str]:
 
 def _objective(state: dict) -> str:
     return escape(str(state.get('objective', 'not known')))
-
-
-def _history(model_dir: Path) -> list[tuple[float, float]]:
-    path = model_dir / 'history.csv'
-    if not path.is_file():
-        return []
-    with path.open(newline='') as stream:
-        return [(float(row['step']), float(row['loss'])) for row in csv.DictReader(stream)]
 
 
 def _file(path: Path, alt: str, caption: str = '') -> str:

@@ -27,7 +27,8 @@ from keypoint_perception.inference.tensorrt.device import TensorRTDevice
 from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers, random_images
 from keypoint_perception.inference.tensorrt.library import import_tensorrt
 from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
-from keypoint_perception.manifest import Manifest, ONNX_NAME, read_manifest
+from keypoint_perception.manifest import Manifest, read_manifest
+from keypoint_perception.model_directory import ONNX_NAME
 import numpy as np
 
 OK, FAILED = 'ok', 'failed'

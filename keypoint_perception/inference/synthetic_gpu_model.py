@@ -11,7 +11,8 @@ from pathlib import Path
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.synthetic_model import IR_VERSION, OPSET
-from keypoint_perception.manifest import Manifest, ONNX_NAME, write_manifest
+from keypoint_perception.manifest import Manifest, write_manifest
+from keypoint_perception.model_directory import ONNX_NAME
 import numpy as np
 
 STRIDE = 8

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RECONSTRUCTION_NAME = 'reconstruction.png'
 PAIRS = 5
 
 

@@ -14,11 +14,17 @@ from pathlib import Path
 import cv2
 from keypoint_perception.drawing import draw_keypoints, Edge, tile_pictures
 from keypoint_perception.model.network import Keypointer
+from keypoint_perception.model_directory import (
+    HISTORY_NAME,
+    OVERLAYS_NAME,
+    read_history,
+    step_name,
+    TENSORBOARD_NAME,
+)
 import numpy as np
 import torch
 from torch import Tensor
 
-HISTORY_NAME = 'history.csv'
 OVERLAY_FRAMES = 12
 
 
@@ -37,7 +43,7 @@ class RunLog:
             writer = csv.DictWriter(stream, self._columns)
             writer.writeheader()
             writer.writerows(kept)
-        self._board = SummaryWriter(str(out / 'tensorboard'), purge_step=from_step + 1)
+        self._board = SummaryWriter(str(out / TENSORBOARD_NAME), purge_step=from_step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add a row: every column but the step by its name."""
@@ -69,7 +75,7 @@ class RunLog:
             for image, keypoints in zip(chosen.cpu().numpy(), found, strict=True)
         ]
         sheet = tile_pictures(pictures, 4)
-        path = self._out / 'overlays' / f'step_{step:07d}.png'
+        path = self._out / OVERLAYS_NAME / step_name(step, '.png')
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
         self._board.add_image('keypoints', sheet, step, dataformats='HWC')
@@ -83,12 +89,3 @@ class RunLog:
     def close(self) -> None:
         """Flush what is still to be written."""
         self._board.close()
-
-
-def read_history(out: Path) -> list[dict[str, str]]:
-    """Return the rows of a run's history; none if there is none yet."""
-    path = out / HISTORY_NAME
-    if not path.is_file():
-        return []
-    with path.open(newline='') as stream:
-        return list(csv.DictReader(stream))

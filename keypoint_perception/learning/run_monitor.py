@@ -18,17 +18,14 @@ from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.collapse import CollapseCheck, examine
 from keypoint_perception.learning.confidence_calibration import calibrate
 from keypoint_perception.learning.pruning import choose_keypoints
-from keypoint_perception.learning.reconstruction_sheet import (
-    PAIRS,
-    RECONSTRUCTION_NAME,
-    reconstruction_sheet,
-)
+from keypoint_perception.learning.reconstruction_sheet import PAIRS, reconstruction_sheet
 from keypoint_perception.learning.run_log import RunLog
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.threads import Threads
 from keypoint_perception.learning.training_state import TrainingState
 from keypoint_perception.model.checkpoint import has_checkpoint
 from keypoint_perception.model.snapshots import drop_snapshots, save_snapshot
+from keypoint_perception.model_directory import RECONSTRUCTION_NAME
 from lightning_fabric import Fabric
 import torch
 from torch import Tensor

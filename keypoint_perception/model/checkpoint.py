@@ -21,15 +21,16 @@ from keypoint_perception.atomic_files import backup_path, PendingDirectory
 from keypoint_perception.errors import ModelError
 from keypoint_perception.manifest import file_digest
 from keypoint_perception.model.network import Keypointer, NetworkConfig
+from keypoint_perception.model_directory import (
+    CHECKPOINT_NAME,
+    FRAMES_FILE,
+    NETWORK_FILE,
+    STATE_FILE,
+    TRAINING_FILE,
+)
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn, Tensor
-
-CHECKPOINT_NAME = 'checkpoint'
-NETWORK_FILE = 'network.safetensors'
-TRAINING_FILE = 'training.safetensors'
-FRAMES_FILE = 'frames.safetensors'
-STATE_FILE = 'training.json'
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 
 from keypoint_perception.errors import ModelError
-from keypoint_perception.landmark_map import Landmarks, LANDMARKS_NAME, read_landmarks
+from keypoint_perception.landmark_map import Landmarks, read_landmarks
 from keypoint_perception.manifest import file_digest
-from keypoint_perception.model.checkpoint import CHECKPOINT_NAME, NETWORK_FILE
 from keypoint_perception.model.inference_form import InferenceForm
 from keypoint_perception.model.network import Keypointer
+from keypoint_perception.model_directory import CHECKPOINT_NAME, LANDMARKS_NAME, NETWORK_FILE
 import torch
 from torch import nn, Tensor
 

@@ -16,21 +16,21 @@ import warnings
 
 from keypoint_perception.atomic_files import PendingFile
 from keypoint_perception.errors import EngineError, ModelError
-from keypoint_perception.landmark_map import Landmarks, LANDMARKS_NAME, write_landmarks
-from keypoint_perception.manifest import (
-    file_digest,
-    Manifest,
+from keypoint_perception.landmark_map import Landmarks, write_landmarks
+from keypoint_perception.manifest import file_digest, Manifest, read_manifest, write_manifest
+from keypoint_perception.model.checkpoint import Checkpoint, load_checkpoint
+from keypoint_perception.model.inference_form import InferenceForm
+from keypoint_perception.model.landmark_head import fitted_landmarks, LandmarkKeypointer
+from keypoint_perception.model.network import Keypointer
+from keypoint_perception.model_directory import (
+    CHECKPOINT_NAME,
+    LANDMARKS_NAME,
     MANIFEST_NAME,
     ONNX_NAME,
     onnx_name,
     PRECISIONS,
-    read_manifest,
-    write_manifest,
+    REPORT_NAME,
 )
-from keypoint_perception.model.checkpoint import Checkpoint, CHECKPOINT_NAME, load_checkpoint
-from keypoint_perception.model.inference_form import InferenceForm
-from keypoint_perception.model.landmark_head import fitted_landmarks, LandmarkKeypointer
-from keypoint_perception.model.network import Keypointer
 import numpy as np
 import torch
 
@@ -220,7 +220,7 @@ def run_onnx(path: Path, frames: np.ndarray, output: str = 'keypoints') -> np.nd
 def _files(model_dir: Path, landmarks: Landmarks | None) -> list[str]:
     checkpoint = sorted((model_dir / CHECKPOINT_NAME).iterdir())
     named = [f'{CHECKPOINT_NAME}/{path.name}' for path in checkpoint if path.is_file()]
-    extra = [name for name in ('report.html',) if (model_dir / name).is_file()]
+    extra = [name for name in (REPORT_NAME,) if (model_dir / name).is_file()]
     extra += [LANDMARKS_NAME] if landmarks is not None else []
     assert MANIFEST_NAME not in named
     return [ONNX_NAME, *extra, *named]

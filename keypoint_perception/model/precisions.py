@@ -14,17 +14,12 @@ from pathlib import Path
 
 from keypoint_perception.atomic_files import PendingFile
 from keypoint_perception.errors import EngineError
-from keypoint_perception.manifest import (
-    Manifest,
-    ONNX_NAME,
-    onnx_name,
-    read_manifest,
-    write_manifest,
-)
+from keypoint_perception.manifest import Manifest, read_manifest, write_manifest
 from keypoint_perception.model.checkpoint import load_network
 from keypoint_perception.model.landmark_head import fitted_landmarks
 from keypoint_perception.model.onnx_export import run_onnx, write_onnx
 from keypoint_perception.model.quantisation import write_quantised
+from keypoint_perception.model_directory import ONNX_NAME, onnx_name
 import numpy as np
 
 # How far the median point may be from that of fp32, px at network size.

@@ -15,8 +15,7 @@ from keypoint_perception.atomic_files import PendingFile
 from keypoint_perception.errors import ModelError
 from keypoint_perception.model.checkpoint import read_notes, write_network
 from keypoint_perception.model.network import Keypointer
-
-FOLDER = 'snapshots'
+from keypoint_perception.model_directory import SNAPSHOTS_NAME, step_files, step_name
 
 
 class WeightSnapshot(NamedTuple):
@@ -33,7 +32,7 @@ class WeightSnapshot(NamedTuple):
 
 def save_snapshot(model_dir: Path, network: Keypointer, step: int, elapsed_s: float) -> None:
     """Keep a network as it is at a moment of its run."""
-    path = model_dir / FOLDER / f'step_{step:07d}.safetensors'
+    path = model_dir / SNAPSHOTS_NAME / step_name(step, '.safetensors')
     path.parent.mkdir(parents=True, exist_ok=True)
     with PendingFile(path) as part:
         write_network(part, network, {'elapsed_s': repr(elapsed_s), 'step': str(step)})
@@ -46,7 +45,7 @@ def find_snapshots(model_dir: Path) -> list[WeightSnapshot]:
     :raises ModelError: if there is none, or one cannot be read
     """
     found = []
-    for path in sorted((Path(model_dir) / FOLDER).glob('step_*.safetensors')):
+    for path in step_files(Path(model_dir) / SNAPSHOTS_NAME, '.safetensors'):
         try:
             notes = read_notes(path)
             found.append(WeightSnapshot(int(notes['step']), float(notes['elapsed_s']), path))
@@ -64,9 +63,9 @@ def find_snapshots(model_dir: Path) -> list[WeightSnapshot]:
 
 def drop_snapshots(model_dir: Path, *, after_step: int) -> None:
     """Remove what a run that goes on from ``after_step`` takes again."""
-    folder = Path(model_dir) / FOLDER
+    folder = Path(model_dir) / SNAPSHOTS_NAME
     if after_step == 0:
         shutil.rmtree(folder, ignore_errors=True)
-    for path in folder.glob('step_*.safetensors'):
+    for path in step_files(folder, '.safetensors'):
         if int(path.stem.removeprefix('step_')) > after_step:
             path.unlink()

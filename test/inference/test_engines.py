@@ -8,7 +8,8 @@ import sys
 from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.inference.engine import load_engine
 from keypoint_perception.inference.synthetic_model import write_synthetic_model
-from keypoint_perception.manifest import file_digest, Manifest, ONNX_NAME, write_manifest
+from keypoint_perception.manifest import file_digest, Manifest, write_manifest
+from keypoint_perception.model_directory import ONNX_NAME
 import numpy as np
 import pytest
 

@@ -2,7 +2,8 @@
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.engine import load_engine
-from keypoint_perception.manifest import Manifest, ONNX_NAME, write_manifest
+from keypoint_perception.manifest import Manifest, write_manifest
+from keypoint_perception.model_directory import ONNX_NAME
 import numpy as np
 import pytest
 

@@ -5,11 +5,11 @@ from keypoint_perception.learning import seed_selection
 from keypoint_perception.learning import training_loop as learning
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.resume import settings_of_run
-from keypoint_perception.learning.run_log import read_history
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.training_state import new_session
 from keypoint_perception.learning.training_step import TrainingStep
 from keypoint_perception.model.checkpoint import load_checkpoint
+from keypoint_perception.model_directory import read_history
 import pytest
 import torch
 

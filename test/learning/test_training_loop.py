@@ -13,11 +13,11 @@ from keypoint_perception.learning import training_step as stepping
 from keypoint_perception.learning.collapse import CollapseCheck
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.resume import settings_of_run
-from keypoint_perception.learning.run_log import read_history
 from keypoint_perception.learning.stopping import Budget, StopRequest
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model.checkpoint import load_checkpoint
 from keypoint_perception.model.network import NETWORKS
+from keypoint_perception.model_directory import read_history
 import pytest
 import torch
 import yaml

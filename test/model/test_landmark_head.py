@@ -4,11 +4,12 @@ from dataclasses import replace
 import logging
 
 from keypoint_perception.errors import EngineError, ModelError
-from keypoint_perception.landmark_map import Landmarks, LANDMARKS_NAME, write_landmarks
+from keypoint_perception.landmark_map import Landmarks, write_landmarks
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model import onnx_export
 from keypoint_perception.model.checkpoint import save_checkpoint
 from keypoint_perception.model.landmark_head import LandmarkKeypointer, network_digest
+from keypoint_perception.model_directory import LANDMARKS_NAME
 import numpy as np
 import pytest
 import torch

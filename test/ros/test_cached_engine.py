@@ -14,7 +14,8 @@ from pathlib import Path
 from keypoint_perception.inference.fake_device import FakeDevice
 from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
 from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers
-from keypoint_perception.manifest import ONNX_NAME, read_manifest
+from keypoint_perception.manifest import (read_manifest)
+from keypoint_perception.model_directory import (ONNX_NAME)
 from keypoint_perception.ros.perception_node import main
 
 def load(model_dir, name, *, max_batch, progress, **settings):

@@ -110,7 +110,8 @@ def test_a_bad_model_is_refused_and_the_old_one_goes_on(peer, node, models, ask,
 def test_a_model_that_does_not_run_is_said_and_the_parameter_set_back(
     peer, node, models, ask, tmp_path
 ):
-    from keypoint_perception.manifest import ONNX_NAME, read_manifest, write_manifest
+    from keypoint_perception.manifest import read_manifest, write_manifest
+    from keypoint_perception.model_directory import ONNX_NAME
 
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
     shutil.copytree(models / 'five', tmp_path / 'broken')

@@ -12,7 +12,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from keypoint_perception.inference.synthetic_model import write_synthetic_model
-from keypoint_perception.manifest import ONNX_NAME
+from keypoint_perception.model_directory import ONNX_NAME
 from keypoint_perception.ros.installation import DDS_PROFILE_VARIABLES
 from keypoint_perception.ros.messages import from_point_cloud
 import numpy as np

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.manifest import Manifest
+from keypoint_perception.model_directory import CHECKPOINT_NAME, FRAMES_FILE
 import numpy as np
 
-FRAMES_NAME = 'checkpoint/frames.safetensors'
+FRAMES_NAME = f'{CHECKPOINT_NAME}/{FRAMES_FILE}'
 RANDOM_FRAMES = 16
 # Below this confidence a map is flat enough for its largest cell to be a matter of rounding.
 CONFIDENT = 0.3

@@ -9,9 +9,8 @@ from keypoint_perception.errors import ConfigError
 from keypoint_perception.frames.digest import source_digest
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.frames.store_files import is_store, read_header
+from keypoint_perception.model_directory import FRAME_STORE_NAME
 from lightning_fabric import Fabric
-
-STORE_NAME = 'frames'
 
 
 def prepare_frames(
@@ -44,7 +43,7 @@ def prepare_frames(
             )
             raise ConfigError(msg)
         return store
-    place = out / STORE_NAME
+    place = out / FRAME_STORE_NAME
     if fabric.is_global_zero:
         if is_store(place):
             _check_recordings(place, sources, topics, complete=resume)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from keypoint_perception.errors import ConfigError, EngineError, PerceptionError
 from keypoint_perception.inference.engine import Engine
-from keypoint_perception.manifest import ONNX_NAME, read_manifest
+from keypoint_perception.manifest import read_manifest
+from keypoint_perception.model_directory import ONNX_NAME
 import numpy as np
 
 WARM_UP_RUNS = 3

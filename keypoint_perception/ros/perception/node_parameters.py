@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from keypoint_perception.geometry.point_filter import FILTERS
 from keypoint_perception.inference.engine import ENGINE_NAMES
 from keypoint_perception.inference.onnx_providers import PROVIDER_NAMES
-from keypoint_perception.manifest import PRECISIONS
+from keypoint_perception.model_directory import PRECISIONS
 from keypoint_perception.ros.parameter import KIND_NAMES, Parameter
 
 TRANSPORTS = ('raw', 'compressed')
