@@ -149,7 +149,7 @@ def test_node_lives_through_a_thousand_broken_images(peer, node, make_image):
     peer.spin_until(lambda: counted('images received') >= COUNT, 'all of them', node)
     unreadable = [c for c in broken(image_on_the_wire(), seed=3) if not readable(c)]
     assert counted('bad images: broken message') == len(unreadable)
-    said = node.count(r'image left out \(broken message\)')
+    said = node.count(r'image rejected \(broken message\)')
     assert said == 3  # cut short, no CDR, no text
     good = make_image(77, u=20, v=30)
 

@@ -10,10 +10,10 @@ NODE = """
 import sys, threading
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.fake_engine import FakeEngine
-from keypoint_perception.ros import loading
+from keypoint_perception.ros.perception import engine_loading
 from keypoint_perception.ros.perception_node import main
 import numpy as np
-loading.model_identity = str
+engine_loading.model_identity = str
 def load(model_dir, name, *, max_batch, progress, **settings):
     print('building for', max_batch, flush=True)
     told = threading.Event()

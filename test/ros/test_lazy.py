@@ -13,11 +13,11 @@ NODE = '/perception_node'
 def test_a_camera_is_heard_while_its_topics_are(peer, start_node, model_dir, make_image):
     node = start_node(model=model_dir, cameras='[left, right]')
     outputs = {camera: f'{NODE}/{camera}/keypoints' for camera in ('left', 'right')}
-    node.wait_for(f'listening to /left/image once somebody listens to {outputs["left"]} or {NODE}')
+    node.wait_for(f'listening to /left/image once {outputs["left"]} or {NODE}')
     left = peer.publisher(Image, '/left/image', matched=False)
     right = peer.publisher(Image, '/right/image', matched=False)
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
-    peer.diagnosed(f'idle: nobody listens to {outputs["left"]} or', diagnoses, node)
+    peer.diagnosed(f'idle: no subscriber to {outputs["left"]} or', diagnoses, node)
     assert left.get_subscription_count() == right.get_subscription_count() == 0
 
     clouds = []

@@ -88,7 +88,7 @@ def test_another_model_is_used_with_its_own_points(peer, node, models, ask):
     points = ask(keypoints=5)
     # half as many network pixels: each is two of the image, whose centres are odd halves
     assert points['u'].tolist() == [20.5, 22.5, 24.5, 26.5, 28.5]
-    node.wait_for(r'five \(5 keypoints, 32x24 px, sha256 \w+\) is in use, by onnxruntime')
+    node.wait_for(r'five \(5 keypoints, 32x24 px, sha256 \w+\) is now in use, by onnxruntime')
     assert set_model(peer, models / 'three') == ''
     assert len(ask(keypoints=3)) == 3
 
@@ -119,7 +119,9 @@ def test_a_model_that_does_not_run_is_said_and_the_parameter_set_back(
     manifest = read_manifest(models / 'five')
     write_manifest(tmp_path / 'broken', manifest, files=[ONNX_NAME])
     assert set_model(peer, tmp_path / 'broken') == ''
-    node.wait_for(r"broken' is not used: ONNX Runtime \S+ cannot load .*three \(3 keypo.* goes on")
+    node.wait_for(
+        r"broken' is not used: ONNX Runtime \S+ cannot load .*three \(3 keypo.* stays in use"
+    )
     peer.spin_until(
         lambda: get_model(peer) == str(models / 'three'), 'the parameter is set back', node
     )
@@ -145,7 +147,7 @@ def test_the_node_outlives_its_model_folder(peer, node, models, ask):
     answer = peer.call(Trigger, f'{NODE}/reload', Trigger.Request())
     assert not answer.success
     assert "three' is not a model directory (no such directory)" in answer.message
-    assert 'goes on' in answer.message
+    assert 'stays in use' in answer.message
     assert len(ask()) == 4
     shutil.move(models / 'moved', models / 'three')
     assert peer.call(Trigger, f'{NODE}/reload', Trigger.Request()).success
@@ -170,13 +172,13 @@ def test_lazy_and_enable_take_effect_at_once(peer, node, make_image):
     publisher = peer.publisher(Image, '/cam/image', matched=False)
     heard = publisher.get_subscription_count
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
-    peer.diagnosed('idle: nobody listens', diagnoses, node)
+    peer.diagnosed('idle: no subscriber', diagnoses, node)
     assert heard() == 0
     assert set_parameter(peer, 'lazy', type=1, bool_value=False) == ''
     peer.spin_until(heard, 'a subscription', node)
     answer = peer.call(SetBool, f'{NODE}/enable', SetBool.Request(data=False))
     assert answer.success
-    assert answer.message.startswith('The cameras are left alone until ~/enable')
+    assert answer.message.startswith('The cameras are disabled until ~/enable')
     peer.spin_until(lambda: not heard(), 'the end of the subscription', node)
     peer.diagnosed('disabled by ~/enable', diagnoses, node)
     assert peer.call(SetBool, f'{NODE}/enable', SetBool.Request(data=True)).message == 'Enabled.'
@@ -197,7 +199,7 @@ def test_cameras_are_recorded_on_demand(peer, node, models, make_image):
     assert answer.message.startswith('Recording /cam/image into ')
     again = peer.call(Trigger, f'{NODE}/start_recording', Trigger.Request())
     assert not again.success
-    assert again.message.endswith('is being recorded; end it first.')
+    assert again.message.endswith('is being recorded; stop it first.')
     peer.spin_until(publisher.get_subscription_count, 'a recording subscription', node)
     for sec in range(3):
         publisher.publish(make_image(sec))

@@ -66,8 +66,8 @@ def test_slow_engine_never_builds_a_queue(peer, node, make_image):
 @pytest.mark.parametrize(
     ('what', 'sentence'),
     [
-        ('nan', r'image left out \(not finite\): .* NaN or infinity for kp1; the network is bro'),
-        ('fail', r'image left out \(unexpected error\): RuntimeError: the library broke'),
+        ('nan', r'image rejected \(not finite\): .* NaN or infinity for kp1; the network is bro'),
+        ('fail', r'image rejected \(unexpected error\): RuntimeError: the library broke'),
     ],
 )
 def test_node_lives_on_after_a_broken_answer(peer, node, make_image, what, sentence):

@@ -45,7 +45,10 @@ def test_wrong_parameters_are_refused_with_a_sentence(start_node, parameters, se
 @pytest.mark.parametrize(
     ('command', 'sentence'),
     [
-        (['--model', 'x'], "'--model x' means nothing to perception_node; expected parameters"),
+        (
+            ['--model', 'x'],
+            "perception_node does not know the argument '--model x'; expected p",
+        ),
         (['--ros-args', '-x'], 'error: ROS cannot use the command line: .*-x'),
         (['--ros-args', '--params-file', '/nowhere.yaml'], 'cannot use .* /nowhere.yaml'),
     ],
@@ -112,10 +115,10 @@ STOPPED_WHILE_LOADING = """
 import os, signal, sys, time
 import numpy as np
 from keypoint_perception.inference.fake_engine import FakeEngine
-from keypoint_perception.ros import loading
+from keypoint_perception.ros.perception import engine_loading
 from keypoint_perception.ros.perception_node import main
 import rclpy
-loading.model_identity = str
+engine_loading.model_identity = str
 def load(model_dir, name, **settings):
     os.kill(os.getpid(), signal.{name})
     while {until}:
@@ -168,7 +171,7 @@ def test_incompatible_qos_is_explained(peer, start_node, model_dir):
     )
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
     peer.publisher(Image, '/q/image', matched=False, best_effort=True)
-    node.wait_for('QoS incompatible on /q/image: .* RELIABILITY that this node asks for')
+    node.wait_for('QoS incompatible on /q/image: .* RELIABILITY that this node requests')
     told = 'QoS incompatible on /q/image: best effort publisher and reliable subscription; change'
     peer.diagnosed('nothing published: ' + told, diagnoses, node)
     assert node.stop() == 0
@@ -190,7 +193,7 @@ def test_compressed_images_and_a_namespace(peer, start_node, model_dir):
     count = peer.node.count_publishers
     topic = '/left_arm/perception_node/keypoints'
     peer.spin_until(lambda: count(topic), 'a publisher of clouds', node)
-    said = r'image left out \(broken compressed image\): A compressed image of 10 bytes'
+    said = r'image rejected \(broken compressed image\): A compressed image of 10 bytes'
     bad = CompressedImage(format='jpeg', data=b'no picture')
     peer.publish_until(lambda: node.count(said), publisher, bad, 'the sentence', node)
     peer.publish_until(lambda: clouds, publisher, good, 'keypoints', node)
@@ -212,7 +215,7 @@ def test_images_lost_in_shared_memory_are_explained(peer, start_node, model_dir,
     publisher = peer.publisher(Image, '/large/image', best_effort=True)
     image = Image(height=480, width=640, encoding='rgb8', step=3 * 640)
     image.data = array.array('B', bytes(480 * 640 * 3))
-    told = r'% of the images on /large/image are lost on their way: images above 0\.5 MB'
+    told = r'% of the images on /large/image are lost in transit: images above 0\.5 MB'
 
     def explained():
         publisher.publish(image)
@@ -237,7 +240,7 @@ def test_reliable_delivery_is_asked_for_where_images_are_lost(
     reliable = peer.publisher(Image, '/large/image')
     image = Image(height=480, width=640, encoding='rgb8', step=3 * 640)
     image.data = array.array('B', bytes(480 * 640 * 3))
-    told = r'reliable delivery is asked for on /large/image from now on: \d+% of the images were'
+    told = r'switching to reliable delivery on /large/image: \d+% of the images were'
 
     def asked():
         reliable.publish(image)
@@ -250,7 +253,7 @@ def test_reliable_delivery_is_asked_for_where_images_are_lost(
     peer.publish_until(arrived, reliable, image, 'an image that arrives', node)
 
     poor = peer.publisher(Image, '/large/image', matched=False, best_effort=True)
-    node.wait_for('best effort again on /large/image: a publisher offers no more')
+    node.wait_for('falling back to best effort on /large/image: a publisher offers no more')
     peer.spin_until(poor.get_subscription_count, 'a subscription to both', node)
     small = make_image(9)
     arrived = lambda: [c for c in clouds if c.header.stamp.sec == 9]  # noqa: E731

@@ -48,8 +48,8 @@ def start_camera(peer, start_node, make_image):
 def test_a_node_whose_engine_hangs_comes_back(peer, start_camera):
     node, camera = start_camera(engine_timeout=0.5)
     camera.keep_busy(1)
-    camera.diagnosed(r'the engine has not answered for \d+ s; it is loaded again until it works')
-    node.wait_for('the engine is back after fault 1')
+    camera.diagnosed(r'the engine has not responded for \d+ s; it will be reloaded until it works')
+    node.wait_for('the engine has recovered from fault 1')
     node.write('go')  # the engine that hung comes back too late
     camera.keep_busy(2)
     node.write('go')
@@ -58,8 +58,8 @@ def test_a_node_whose_engine_hangs_comes_back(peer, start_camera):
     camera.diagnoses.clear()
     values = camera.diagnosed('^publishing at')
     assert values['engine faults'] == '1'
-    assert values['last error'].startswith('the engine has not answered for')
-    assert node.count(r'\[ERROR\].*the engine has not answered') == 1
+    assert values['last error'].startswith('the engine has not responded for')
+    assert node.count(r'\[ERROR\].*the engine has not responded') == 1
     assert node.stop() == 0
     assert 'Traceback' not in node.output
 
@@ -70,18 +70,18 @@ def test_a_node_whose_engine_fails_in_a_row_comes_back(peer, start_camera):
         camera.keep_busy(sec)
         node.write('fail')
     camera.diagnosed(r'the engine failed 3 times in a row \(RuntimeError: the library broke\)')
-    node.wait_for('the engine is back after fault 1')
+    node.wait_for('the engine has recovered from fault 1')
     camera.keep_busy(7)
     node.write('go')
     peer.spin_until(lambda: camera.clouds, 'an answer of the new engine', node)
     assert camera.clouds[0].header.stamp.sec == 7
-    assert node.count(r'image left out \(unexpected error\)') == 1
+    assert node.count(r'image rejected \(unexpected error\)') == 1
     assert node.stop() == 0
 
 
 def test_a_node_whose_engine_hangs_ends_all_the_same(start_camera):
     node, camera = start_camera(engine_timeout=0.1)
     camera.keep_busy(1)
-    camera.diagnosed('the engine has not answered')
+    camera.diagnosed('the engine has not responded')
     assert node.stop() == 0
     assert 'Traceback' not in node.output

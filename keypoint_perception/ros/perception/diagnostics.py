@@ -1,23 +1,28 @@
 """
-``/diagnostics``: what the node does, and the reason when it publishes nothing.
+``/diagnostics``: what the node does, and the reason if it publishes nothing.
 
-One :class:`DiagnosticStatus` a camera a second. Its message is a sentence for people, its values
-are for monitors.
+One :class:`DiagnosticStatus` per camera and second. Its message is a sentence for people, its
+values are for monitors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from keypoint_perception.ros.installation import DDS_PROFILE, dds_profile_in_use, shipped_file
+from keypoint_perception.ros.perception.camera import Camera
 from keypoint_perception.ros.perception.image_input import LOST_SHARE
-from keypoint_perception.ros.perception.node_statistics import StatisticsSnapshot
+from keypoint_perception.ros.perception.node_statistics import NodeStatistics, StatisticsSnapshot
+from keypoint_perception.ros.seen_messages import SeenMessages
+from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import Header
 
-# Longer than one image of a slow camera, shorter than a user's patience.
+# Longer than the period of a slow camera, shorter than a user's patience.
 SILENT_S = 2.0
 SILENCE = 'nothing published'
-# A segment of 512 KiB also holds the data of other topics.
+# The default segment of 512 KiB also holds the data of other topics.
 LARGE_BYTES = 400_000
 STAGES = {
     'latency': 'latency stamp to publish',
@@ -30,31 +35,31 @@ STAGES = {
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class NodeCondition:
     """
-    What stands beside the counts.
+    The condition of the node and one camera, besides the camera's statistics.
 
     :param state: lifecycle state
-    :param building: how far an engine is that is being built; empty if none is
-    :param not_loaded: why there is no engine; empty if there is one
-    :param disabled: whether it was told to rest
-    :param fault: why the engine is not at work; empty if it is
-    :param faults: how often that has happened
-    :param last_error: the last thing that went wrong with an engine
-    :param engine: what runs the network
-    :param busy_s: for how long the engine has been at what it has in work
-    :param gpu_memory: what the engine holds on its device, in words
-    :param model: which network
-    :param topic: topic of the images; empty while inactive
-    :param publishers: publishers on it
-    :param obstacle: why no image can arrive; empty if nothing is known
-    :param camera: name of the camera; empty for the only one of a node
-    :param unheard: topics that nobody listens to, for which the camera is left alone
+    :param build_progress: progress of an engine being built; empty if there is none
+    :param load_error: why no engine is loaded; empty if one is
+    :param disabled: whether ~/enable has disabled the cameras
+    :param fault: why the engine is not running; empty if it is
+    :param faults: number of such faults so far
+    :param last_error: the last error of an engine
+    :param engine: description of the engine
+    :param busy_s: how long the current engine call has been running
+    :param gpu_memory: the engine's GPU memory, as text
+    :param model: identifies the model
+    :param topic: image topic
+    :param publishers: number of publishers on it
+    :param blocking_reason: why no image can arrive; empty if no reason is known
+    :param camera: name of the camera; empty for the only camera of a node
+    :param idle_topics: output topics without subscribers, for which the camera stays idle
     """
 
     state: str
-    building: str = ''
-    not_loaded: str = ''
+    build_progress: str = ''
+    load_error: str = ''
     disabled: bool = False
     fault: str = ''
     faults: int = 0
@@ -65,59 +70,129 @@ class Circumstances:
     model: str = ''
     topic: str = ''
     publishers: int = 0
-    obstacle: str = ''
+    blocking_reason: str = ''
     camera: str = ''
-    unheard: str = ''
+    idle_topics: str = ''
 
 
-def judge(circumstances: Circumstances, counts: StatisticsSnapshot) -> tuple[bytes, str]:
-    """Return the level and the sentence: all is well, or why nothing or little is published."""
-    if circumstances.building and circumstances.state != 'active':
-        return DiagnosticStatus.WARN, circumstances.building
-    if circumstances.not_loaded:
-        return DiagnosticStatus.ERROR, circumstances.not_loaded
-    if circumstances.state != 'active':
-        return DiagnosticStatus.OK, f'{circumstances.state}: waiting for a lifecycle manager'
-    if circumstances.fault:
-        return DiagnosticStatus.ERROR, circumstances.fault
-    if circumstances.disabled:
+class DiagnosticsPublisher:
+    """Publishes ``/diagnostics``; reasons for a long silence are also logged, once each."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._logged: dict[str, SeenMessages] = {}
+        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 1)
+
+    def restart(self) -> None:
+        """Log every reason again."""
+        self._logged.clear()
+
+    def publish(
+        self, cameras: Sequence[Camera], condition: NodeCondition, *, silence_timeout_s: float
+    ) -> None:
+        """
+        Publish the status of each camera.
+
+        :param condition: of the node
+        :param silence_timeout_s: time without a keypoint message after which the reason is logged
+        """
+        array = DiagnosticArray(header=Header(stamp=self._node.get_clock().now().to_msg()))
+        name = self._node.get_fully_qualified_name()
+        for camera in cameras:
+            of_camera, statistics = (
+                camera_condition(camera, condition),
+                camera.statistics.snapshot(),
+            )
+            array.status.append(to_status(name, of_camera, statistics))
+            if of_camera.state == 'active' and not of_camera.idle_topics:
+                self._log_problem(of_camera, statistics, silence_timeout_s)
+        if not cameras:
+            array.status.append(to_status(name, condition, NodeStatistics().snapshot()))
+        self._publisher.publish(array)
+
+    def _log_problem(
+        self, condition: NodeCondition, statistics: StatisticsSnapshot, silence_timeout_s: float
+    ) -> None:
+        logged = self._logged.setdefault(condition.camera, SeenMessages())
+        silent = statistics.silent_s > max(SILENT_S, silence_timeout_s)
+        if not silent:  # log the next silence again, but not that a network keeps losing images
+            logged.forget(SILENCE)
+        if silent or statistics.recently_lost > LOST_SHARE:
+            _, message = assess(condition, statistics)
+            if logged.is_new(message):
+                self._node.get_logger().warning(message)
+
+
+def camera_condition(camera: Camera, condition: NodeCondition) -> NodeCondition:
+    """Return the condition of the node and a camera."""
+    if camera.input is None:
+        return replace(
+            condition,
+            camera=camera.name,
+            topic=camera.topic,
+            idle_topics=camera.publishers.topics,
+        )
+    return replace(
+        condition,
+        camera=camera.name,
+        topic=camera.topic,
+        publishers=camera.input.publishers,
+        blocking_reason=camera.input.blocking_reason(),
+    )
+
+
+def assess(condition: NodeCondition, statistics: StatisticsSnapshot) -> tuple[bytes, str]:
+    """Return the level and the message: all is well, or why little or nothing is published."""
+    if condition.build_progress and condition.state != 'active':
+        return DiagnosticStatus.WARN, condition.build_progress
+    if condition.load_error:
+        return DiagnosticStatus.ERROR, condition.load_error
+    if condition.state != 'active':
+        return DiagnosticStatus.OK, f'{condition.state}: waiting for a lifecycle manager'
+    if condition.fault:
+        return DiagnosticStatus.ERROR, condition.fault
+    if condition.disabled:
         return DiagnosticStatus.OK, 'disabled by ~/enable'
-    if circumstances.unheard:
-        return DiagnosticStatus.OK, f'idle: nobody listens to {circumstances.unheard}'
-    if counts.silent_s > SILENT_S:
-        return _why_silent(circumstances, counts)
-    if counts.recently_lost > LOST_SHARE:
-        return DiagnosticStatus.WARN, loss_sentence(circumstances.topic, counts)
-    if counts.recently_bad:
-        sentence = f'{counts.recently_bad} bad images in the last seconds; {counts.last_bad}'
-        return DiagnosticStatus.WARN, sentence
-    if counts.recently_noted:
-        return DiagnosticStatus.WARN, counts.last_note
-    return DiagnosticStatus.OK, f'publishing at {counts.output_hz:.1f} Hz'
+    if condition.idle_topics:
+        return DiagnosticStatus.OK, f'idle: no subscriber to {condition.idle_topics}'
+    if statistics.silent_s > SILENT_S:
+        return _explain_silence(condition, statistics)
+    if statistics.recently_lost > LOST_SHARE:
+        return DiagnosticStatus.WARN, explain_loss(condition.topic, statistics)
+    if statistics.recently_rejected:
+        count, last = statistics.recently_rejected, statistics.last_rejected
+        return DiagnosticStatus.WARN, f'{count} bad images in the last seconds; {last}'
+    if statistics.recently_degraded:
+        return DiagnosticStatus.WARN, statistics.last_degraded
+    return DiagnosticStatus.OK, f'publishing at {statistics.output_hz:.1f} Hz'
 
 
-def _why_silent(circumstances: Circumstances, counts: StatisticsSnapshot) -> tuple[bytes, str]:
-    if counts.recently_bad:
-        return DiagnosticStatus.ERROR, f'{SILENCE}: {counts.last_bad}'
-    if circumstances.obstacle:
-        return DiagnosticStatus.WARN, f'{SILENCE}: {circumstances.obstacle}'
-    if counts.recently_lost > LOST_SHARE:
-        return DiagnosticStatus.ERROR, loss_sentence(circumstances.topic, counts)
-    if circumstances.busy_s > SILENT_S:
-        sentence = f'{SILENCE}: the engine has been busy for {circumstances.busy_s:.0f} s.'
-        return DiagnosticStatus.WARN, sentence
+def _explain_silence(
+    condition: NodeCondition, statistics: StatisticsSnapshot
+) -> tuple[bytes, str]:
+    if statistics.recently_rejected:
+        return DiagnosticStatus.ERROR, f'{SILENCE}: {statistics.last_rejected}'
+    if condition.blocking_reason:
+        return DiagnosticStatus.WARN, f'{SILENCE}: {condition.blocking_reason}'
+    if statistics.recently_lost > LOST_SHARE:
+        return DiagnosticStatus.ERROR, explain_loss(condition.topic, statistics)
+    if condition.busy_s > SILENT_S:
+        message = f'{SILENCE}: the engine has been busy for {condition.busy_s:.0f} s.'
+        return DiagnosticStatus.WARN, message
     return DiagnosticStatus.WARN, (
-        f'{SILENCE}: {circumstances.publishers} publisher(s) on {circumstances.topic}, '
-        f'but no image for {counts.silent_s:.0f} s; check the publisher, and for large images '
+        f'{SILENCE}: {condition.publishers} publisher(s) on {condition.topic}, '
+        f'but no image for {statistics.silent_s:.0f} s; check the publisher, and for large images '
         f'the DDS profile {shipped_file("config", DDS_PROFILE)}.'
     )
 
 
-def loss_sentence(topic: str, counts: StatisticsSnapshot) -> str:
-    """Return what is known about images that never arrive, and what to do."""
-    lost = f'{counts.recently_lost:.0%} of the images on {topic} are lost on their way'
-    if 0 < counts.image_bytes < LARGE_BYTES:
-        return f'{lost}: check the network and the load of this machine, or send compressed ones.'
+def explain_loss(topic: str, statistics: StatisticsSnapshot) -> str:
+    """Return why images are lost, and what to do."""
+    lost = f'{statistics.recently_lost:.0%} of the images on {topic} are lost in transit'
+    if 0 < statistics.image_bytes < LARGE_BYTES:
+        return (
+            f'{lost}: check the network and the load of this machine, or send compressed images.'
+        )
     own = dds_profile_in_use()
     profile = own or shipped_file('config', DDS_PROFILE)
     who = 'the publisher (this node has it already)' if own else 'the publisher and this node'
@@ -128,44 +203,44 @@ def loss_sentence(topic: str, counts: StatisticsSnapshot) -> str:
 
 
 def to_status(
-    name: str, circumstances: Circumstances, counts: StatisticsSnapshot
+    name: str, condition: NodeCondition, statistics: StatisticsSnapshot
 ) -> DiagnosticStatus:
     """
     Return the status of a camera.
 
     :param name: full name of the node
     """
-    level, sentence = judge(circumstances, counts)
+    level, message = assess(condition, statistics)
     values = {
-        'state': circumstances.state,
-        'engine': circumstances.engine,
-        'engine being built': circumstances.building,
-        'GPU memory': circumstances.gpu_memory,
-        'model': circumstances.model,
-        'image topic': circumstances.topic,
-        'publishers': circumstances.publishers,
-        'input rate (Hz)': f'{counts.input_hz:.2f}',
-        'output rate (Hz)': f'{counts.output_hz:.2f}',
-        'images received': counts.received,
-        'keypoints published': counts.published,
-        'dropped for a newer image': counts.dropped,
-        'lost before arrival': counts.lost,
-        'bad images': sum(counts.bad.values()),
+        'state': condition.state,
+        'engine': condition.engine,
+        'engine being built': condition.build_progress,
+        'GPU memory': condition.gpu_memory,
+        'model': condition.model,
+        'image topic': condition.topic,
+        'publishers': condition.publishers,
+        'input rate (Hz)': f'{statistics.input_hz:.2f}',
+        'output rate (Hz)': f'{statistics.output_hz:.2f}',
+        'images received': statistics.received,
+        'keypoints published': statistics.published,
+        'dropped for a newer image': statistics.dropped,
+        'lost before arrival': statistics.lost,
+        'bad images': sum(statistics.rejected.values()),
     }
-    for kind, count in sorted(counts.bad.items()):
+    for kind, count in sorted(statistics.rejected.items()):
         values[f'bad images: {kind}'] = count
-    values['last bad image'] = counts.last_bad
-    for kind, count in sorted(counts.notes.items()):
+    values['last bad image'] = statistics.last_rejected
+    for kind, count in sorted(statistics.degraded.items()):
         values[f'notes: {kind}'] = count
-    values['last note'] = counts.last_note
-    values['stamps or clock went back'] = counts.jumps
-    values['engine faults'] = circumstances.faults
-    values['last error'] = circumstances.last_error
-    for stage, what in STAGES.items():
-        for share, figure in zip(('p50', 'p95', 'p99'), counts.spread_ms[stage], strict=True):
-            values[f'{what} {share} (ms)'] = f'{figure:.2f}'
-    what = f'{circumstances.camera} keypoints'.strip()
-    status = DiagnosticStatus(level=level, name=f'{name}: {what}', message=sentence)
-    status.hardware_id = circumstances.model
+    values['last note'] = statistics.last_degraded
+    values['stamps or clock went back'] = statistics.clock_jumps
+    values['engine faults'] = condition.faults
+    values['last error'] = condition.last_error
+    for stage, label in STAGES.items():
+        for share, figure in zip(('p50', 'p95', 'p99'), statistics.spread_ms[stage], strict=True):
+            values[f'{label} {share} (ms)'] = f'{figure:.2f}'
+    output = f'{condition.camera} keypoints'.strip()
+    status = DiagnosticStatus(level=level, name=f'{name}: {output}', message=message)
+    status.hardware_id = condition.model
     status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
     return status

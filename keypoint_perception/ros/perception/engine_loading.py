@@ -1,4 +1,4 @@
-"""A model directory becomes a warm engine."""
+"""Load the engine of a model directory and warm it up."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ WARM_UP_RUNS = 3
 
 class EngineSpec(NamedTuple):
     """
-    Which engine is wanted; the fields are parameters of the node.
+    The engine to load; the fields are parameters of the node.
 
     :param model: model directory
-    :param engine: name of the library
-    :param threads: CPU threads of one inference
-    :param precision: of the network
-    :param provider: where ONNX Runtime computes
+    :param engine: name of the engine
+    :param threads: CPU threads per inference
+    :param precision: precision of the network
+    :param provider: execution provider of ONNX Runtime
     """
 
     model: str
@@ -38,11 +38,11 @@ class EngineSpec(NamedTuple):
         return Path(self.model).expanduser()
 
 
-class Loaded(NamedTuple):
+class LoadedEngine(NamedTuple):
     """
-    An engine that is warm.
+    A warm engine.
 
-    :param identity: what tells its model from another
+    :param identity: identifies its model, see :func:`model_identity`
     """
 
     engine: Engine
@@ -51,56 +51,52 @@ class Loaded(NamedTuple):
 
 def load_warm(
     load: Callable[..., Engine],
-    wish: EngineSpec,
-    batch_sizes: int,
+    spec: EngineSpec,
+    max_batch: int,
     progress: Callable[[int, int, str], bool | None] | None = None,
-) -> Loaded:
+) -> LoadedEngine:
     """
-    Load an engine, and run it until it has done everything that is done only once.
+    Load an engine and run it until all one-time initialisation is done.
 
     :param load: as :func:`keypoint_perception.inference.engine.load_engine`
-    :param batch_sizes: it shall be warm for batches of 1 up to this many images
-    :param progress: is told how far an engine is that has to be built first
-    :raises PerceptionError: if there is no such model or engine, or if it cannot run
+    :param max_batch: the engine is warmed up for batches of 1 up to this many images
+    :param progress: receives the progress of an engine that has to be built first
+    :raises PerceptionError: if the model or the engine is missing or cannot run
     """
-    check_spec(wish)
+    check_spec(spec)
     try:
         engine = load(
-            wish.model_dir,
-            wish.engine,
-            threads=wish.threads,
-            precision=wish.precision,
-            provider=wish.provider,
-            max_batch=batch_sizes,
+            spec.model_dir,
+            spec.engine,
+            threads=spec.threads,
+            precision=spec.precision,
+            provider=spec.provider,
+            max_batch=max_batch,
             progress=progress,
         )
         try:
-            return _warm(engine, wish, batch_sizes)
+            black = np.zeros((max_batch, *engine.input_hw, 3), np.uint8)
+            for _ in range(WARM_UP_RUNS):
+                for size in range(1, max_batch + 1):
+                    engine.run(black[:size])
+            return LoadedEngine(engine, model_identity(spec.model_dir))
         except BaseException:
-            engine.close()  # what it holds on a GPU is not given back by itself
+            engine.close()  # GPU memory is not released otherwise
             raise
     except PerceptionError:
         raise
-    except Exception as error:  # a library's own
-        msg = f'The engine does not run {wish.model!r}: {type(error).__name__}: {error}.'
+    except Exception as error:  # raised by a library
+        msg = f'The engine cannot run {spec.model!r}: {type(error).__name__}: {error}.'
         raise EngineError(msg) from error
 
 
-def _warm(engine: Engine, wish: EngineSpec, batch_sizes: int) -> Loaded:
-    black = np.zeros((batch_sizes, *engine.input_hw, 3), np.uint8)
-    for _ in range(WARM_UP_RUNS):
-        for size in range(1, batch_sizes + 1):
-            engine.run(black[:size])
-    return Loaded(engine, model_identity(wish.model_dir))
-
-
-def check_spec(wish: EngineSpec) -> None:
+def check_spec(spec: EngineSpec) -> None:
     """
-    Look whether a model is named at all.
+    Check that a model is specified.
 
     :raises ConfigError: if not
     """
-    if not wish.model:
+    if not spec.model:
         msg = (
             'Parameter model is not set; set it to the directory that `train --out` wrote, '
             'as in `--ros-args -p model:=DIR`.'
@@ -109,7 +105,7 @@ def check_spec(wish: EngineSpec) -> None:
 
 
 def model_identity(model_dir: Path) -> str:
-    """Return what tells one model from another: its place, shape and the network's digest."""
+    """Return what identifies a model: directory, shape and the network's digest."""
     manifest = read_manifest(model_dir)
     height, width = manifest.input_hw
     return (

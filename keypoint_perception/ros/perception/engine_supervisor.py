@@ -1,8 +1,9 @@
 """
-Keeps an engine at work: loads it, exchanges it between two images, replaces one that fails.
+Owns the engine in use: loads it, swaps it between two images, replaces one that fails.
 
-Engines are built in a thread of their own while the old one goes on. One that hangs cannot be
-stopped; its thread is left alone with it, and gives it back if it ever returns.
+A new engine is loaded in its own thread while the current one keeps running. An engine that hangs
+cannot be stopped; it is abandoned together with its thread, which closes it if the call ever
+returns.
 """
 
 from __future__ import annotations
@@ -14,259 +15,273 @@ import threading
 import time
 
 from keypoint_perception.errors import EngineError, PerceptionError
-from keypoint_perception.ros.perception.engine_loading import EngineSpec, Loaded
-from keypoint_perception.ros.perception.inference_worker import Worker
-from keypoint_perception.ros.perception.watched_engine import WatchedEngine
+from keypoint_perception.ros.perception.engine_loading import EngineSpec, LoadedEngine
+from keypoint_perception.ros.perception.inference_worker import InferenceWorker
+from keypoint_perception.ros.perception.monitored_engine import MonitoredEngine
+from keypoint_perception.ros.seen_messages import SeenMessages
 
 logger = logging.getLogger('keypoint_perception')
 
-# Calls in a row that fail before the engine is thought to be broken, and not the image.
-FAILURES = 3
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 60.0
-# Images after which an engine is thought to be well again.
-WELL_AFTER = 10
-# Between two looks whether an engine that is being loaded is still wanted.
-ASK_AGAIN_S = 0.25
-# Each engine that hangs keeps its memory and a thread.
-MOST_HANGING = 3
-CLEANED_UP = 'the node was cleaned up meanwhile.'
+# Consecutive failures after which the engine is considered broken, rather than an image.
+MAX_FAILURES = 3
+FIRST_RETRY_S = 1.0
+MAX_RETRY_S = 60.0
+# Successful calls after which an engine is considered healthy again.
+HEALTHY_AFTER = 10
+POLL_S = 0.25
+# Every engine that hangs keeps its memory and a thread.
+MAX_HANGING = 3
+CLEANED_UP = 'the node was cleaned up in the meantime.'
+SUPERSEDED = 'another model was requested in the meantime.'
+# Called when a swap has ended, with the reason why it failed, or with an empty text.
+SwapCallback = Callable[[str], None]
 
 
 class EngineSupervisor:
     """
-    The engine in use; all methods are for the executor's thread.
+    Owns the engine in use; all methods are for the executor's thread.
 
-    :param load: makes a warm engine
-    :param employ: starts a worker with an engine, after another worker's last images
-    :param soon: has a function called in the executor's thread
-    :param exchanged: called when another engine has taken over
-    :ivar wish: what the engine in use was made from; None if there is none
-    :ivar fault: why there is no engine at work though there should be; empty if there is one
-    :ivar faults: how often that has happened
-    :ivar last_error: the last thing that went wrong with an engine
+    :param load: returns a warm engine
+    :param start_worker: starts a worker on an engine, after its predecessor's last images
+    :param call_in_executor: schedules a function in the executor's thread
+    :param on_swap: called after another engine has taken over
+    :ivar spec: the specification of the engine in use; None if there is none
+    :ivar identity: identifies the model in use; empty if there is none
+    :ivar fault: why no engine is running although one should be; empty otherwise
+    :ivar faults: number of faults so far
+    :ivar last_error: the last error of an engine
     """
 
     def __init__(
         self,
-        load: Callable[[EngineSpec], Loaded],
-        employ: Callable[[WatchedEngine, Worker | None], Worker],
-        soon: Callable[[Callable[[], None]], None],
-        exchanged: Callable[[], None] = lambda: None,
+        load: Callable[[EngineSpec], LoadedEngine],
+        start_worker: Callable[[MonitoredEngine, InferenceWorker | None], InferenceWorker],
+        call_in_executor: Callable[[Callable[[], None]], None],
+        on_swap: Callable[[], None] = lambda: None,
     ) -> None:
         self._load = load
-        self._exchanged = exchanged
-        self._employ = employ
-        self._soon = soon
-        self._engine: WatchedEngine | None = None
-        self._worker: Worker | None = None
-        self._leaving: list[tuple[Worker, WatchedEngine]] = []
+        self._start_worker = start_worker
+        self._call_in_executor = call_in_executor
+        self._on_swap = on_swap
+        self._engine: MonitoredEngine | None = None
+        self._worker: InferenceWorker | None = None
+        self._retired: list[tuple[InferenceWorker, MonitoredEngine]] = []
         self._active = False
         self._loading = False
-        self._next: tuple[EngineSpec, Callable[[str], None]] | None = None
-        self._life = 0
-        self._pause_s = FIRST_PAUSE_S
-        self._retry_at = 0.0
-        self._said: set[str] = set()
-        self.wish: EngineSpec | None = None
+        self._pending: tuple[EngineSpec, SwapCallback] | None = None
+        self._generation = 0
+        self._retry_s = FIRST_RETRY_S
+        self._retry_at_s = 0.0
+        self._logged = SeenMessages()
+        self.spec: EngineSpec | None = None
         self.identity = ''
         self.fault = ''
         self.faults = 0
         self.last_error = ''
 
     @property
-    def engine(self) -> WatchedEngine | None:
+    def engine(self) -> MonitoredEngine | None:
         """Return the engine in use; None if there is none."""
         return self._engine
 
     @property
+    def description(self) -> str:
+        """Return the description of the engine in use; empty if there is none."""
+        return '' if self._engine is None else self._engine.description
+
+    @property
     def loading(self) -> bool:
-        """Return whether another engine is being built."""
+        """Return whether another engine is being loaded."""
         return self._loading
 
     @property
     def gpu_memory(self) -> str:
-        """Return what the engine holds on its device, in words."""
+        """Return the engine's GPU memory, as text."""
         held = getattr(self._engine, 'gpu_memory_bytes', None)
         return 'not applicable' if held is None else f'{held / 2**20:.0f} MiB'
 
-    def load(self, wish: EngineSpec, wanted: Callable[[], bool] = lambda: True) -> None:
+    def load(self, spec: EngineSpec, keep_waiting: Callable[[], bool] = lambda: True) -> None:
         """
-        Load the first engine, and wait for it.
+        Load the first engine and wait for it.
 
-        :param wanted: asked now and then; once it is not, its thread is left alone with it
-        :raises PerceptionError: if there is no such engine, or it is not wanted any more
+        :param keep_waiting: polled while loading; if it returns False, the loading thread is
+            abandoned
+        :raises PerceptionError: if the engine cannot be loaded, or the wait was cancelled
         """
-        results: queue.SimpleQueue[Loaded | Exception] = queue.SimpleQueue()
-        self._build(wish, results.put)
+        results: queue.SimpleQueue[LoadedEngine | Exception] = queue.SimpleQueue()
+        self._load_in_thread(spec, results.put)
         while True:
             try:
-                result = results.get(timeout=ASK_AGAIN_S)
+                result = results.get(timeout=POLL_S)
                 break
             except queue.Empty:
-                if not wanted():
-                    msg = f'{wish.model!r} was still being loaded when the node was told to end.'
+                if not keep_waiting():
+                    msg = f'{spec.model!r} was still loading when the node was shut down.'
                     raise EngineError(msg) from None
         if isinstance(result, Exception):
             raise result
-        self._use(wish, result)
+        self._use(spec, result)
 
-    def _build(self, wish: EngineSpec, built: Callable[[Loaded | Exception], None]) -> None:
-        """Load an engine in a thread of its own, and hand over what came of it, in that thread."""
-
-        def build() -> None:
+    def _load_in_thread(
+        self, spec: EngineSpec, on_result: Callable[[LoadedEngine | Exception], None]
+    ) -> None:
+        def load() -> None:
             try:
-                result: Loaded | Exception = self._load(wish)
+                result: LoadedEngine | Exception = self._load(spec)
             except Exception as error:
                 result = error
-            built(result)
+            on_result(result)
 
-        threading.Thread(target=build, name='loading', daemon=True).start()
+        threading.Thread(target=load, name='loading', daemon=True).start()
 
     def activate(self) -> None:
-        """Begin to take images."""
+        """Start processing images."""
         self._active = True
         if self._engine is not None:
-            self._worker = self._employ(self._engine, None)
+            self._worker = self._start_worker(self._engine, None)
 
     def deactivate(self, timeout_s: float) -> bool:
-        """Take no more images; return whether the engine has come to an end in time."""
+        """Stop processing images; return whether the engine finished in time."""
         self._active = False
-        worker, self._worker = self._worker, None
+        worker = self._worker
         if worker is None or worker.stop(timeout_s):
+            self._worker = None
             return True
-        self._leave_alone(worker)
-        self._set_fault('the engine was still busy when it was told to stop', pause_s=0.0)
+        self._abandon(worker)
+        self._set_fault('the engine was still busy when it was deactivated', retry_s=0.0)
         return False
 
     def unload(self) -> None:
-        """Give the engine back."""
-        self._life += 1
-        waiting, self._next = self._next, None
-        if waiting is not None:
-            waiting[1](CLEANED_UP)
+        """Close the engine."""
+        self._generation += 1
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending[1](CLEANED_UP)
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
-        self.wish, self.identity, self.fault = None, '', ''
-        self._pause_s = FIRST_PAUSE_S
+        self.spec, self.identity, self.fault = None, '', ''
+        self._retry_s = FIRST_RETRY_S
 
-    def exchange(self, wish: EngineSpec, done: Callable[[str], None]) -> None:
+    def swap(self, spec: EngineSpec, done: SwapCallback) -> None:
         """
-        Build another engine beside the one in use, and use it when it is warm.
+        Load another engine beside the one in use, and switch to it once it is warm.
 
-        :param done: called at the end with the reason why the old one goes on, or with nothing
+        :param done: called at the end with the reason if the current engine stays, otherwise
+            with an empty text
         """
-        if self._loading:  # one at a time; of those that wait only the last is wanted
-            if self._next is not None:
-                self._next[1]('another one was asked for meanwhile.')
-            self._next = (wish, done)
+        if self._loading:  # one at a time; of the pending requests only the last one counts
+            if self._pending is not None:
+                self._pending[1](SUPERSEDED)
+            self._pending = (spec, done)
             return
         self._loading = True
-        life = self._life
-        self._build(
-            wish,
-            lambda result: self._soon(lambda: self._built(life, wish, result, done)),
-        )
+        generation = self._generation
 
-    def _built(self, life: int, wish: EngineSpec, result: Loaded | Exception, done) -> None:
+        def on_result(result: LoadedEngine | Exception) -> None:
+            self._call_in_executor(lambda: self._finish_swap(generation, spec, result, done))
+
+        self._load_in_thread(spec, on_result)
+
+    def _finish_swap(
+        self,
+        generation: int,
+        spec: EngineSpec,
+        result: LoadedEngine | Exception,
+        done: SwapCallback,
+    ) -> None:
         self._loading = False
-        waiting, self._next = self._next, None
-        if isinstance(result, Exception):
-            done(in_words(result))
-        elif life != self._life:
+        pending, self._pending = self._pending, None
+        if isinstance(result, PerceptionError):
+            done(str(result))
+        elif isinstance(result, Exception):
+            done(f'{type(result).__name__}: {result}.')
+        elif generation != self._generation:
             result.engine.close()
             done(CLEANED_UP)
-        elif waiting is not None:
+        elif pending is not None:
             result.engine.close()
-            done('another one was asked for meanwhile.')
+            done(SUPERSEDED)
         else:
-            self._use(wish, result)
-            self._exchanged()
+            self._use(spec, result)
+            self._on_swap()
             done('')
-        if waiting is not None:
-            self.exchange(*waiting)
+        if pending is not None:
+            self.swap(*pending)
 
-    def _use(self, wish: EngineSpec, loaded: Loaded) -> None:
-        engine, worker = self._engine, self._worker
-        self._engine = WatchedEngine(loaded.engine)
-        self.wish, self.identity, self.fault = wish, loaded.identity, ''
+    def _use(self, spec: EngineSpec, loaded: LoadedEngine) -> None:
+        previous, worker = self._engine, self._worker
+        self._engine = MonitoredEngine(loaded.engine)
+        self.spec, self.identity, self.fault = spec, loaded.identity, ''
         if self._active:
-            self._worker = self._employ(self._engine, worker)
-        if worker is not None:
-            self._leaving.append((worker, engine))
-            worker.release(engine.close)
-        elif engine is not None:
-            engine.close()
+            self._worker = self._start_worker(self._engine, worker)
+        if previous is not None and worker is not None:
+            self._retired.append((worker, previous))
+            worker.retire(previous.close)
+        elif previous is not None:
+            previous.close()
 
-    def watch(self, timeout_s: float) -> None:
+    def check(self, timeout_s: float) -> None:
         """
-        Look after the engine; call it now and then.
+        Check the engine and replace it if it hangs or fails; call this periodically.
 
-        :param timeout_s: how long a call of the engine may take; 0 = for ever
+        :param timeout_s: longest duration of one engine call; 0 = unlimited
         """
-        self._leaving = [(worker, engine) for worker, engine in self._leaving if worker.alive]
-        for worker, engine in self._leaving:
+        self._retired = [(worker, engine) for worker, engine in self._retired if worker.alive]
+        for worker, engine in self._retired:
             if 0 < timeout_s < engine.busy_s:
                 worker.abandon()
         if self.fault:
-            self._try_again()
-        elif self._worker is not None:
-            self._judge(timeout_s)
+            self._retry()
+        elif self._worker is not None and self._engine is not None:
+            self._check_running(self._worker, self._engine, timeout_s)
 
-    def _judge(self, timeout_s: float) -> None:
-        engine = self._engine
+    def _check_running(
+        self, worker: InferenceWorker, engine: MonitoredEngine, timeout_s: float
+    ) -> None:
+        reason = ''
         if 0 < timeout_s < engine.busy_s:
-            self._give_up(f'the engine has not answered for {engine.busy_s:.0f} s')
-        elif engine.failures >= FAILURES:
+            reason = f'the engine has not responded for {engine.busy_s:.0f} s'
+        elif engine.failures >= MAX_FAILURES:
             reason = f'the engine failed {engine.failures} times in a row ({engine.last_failure})'
-            self._give_up(reason)
-        elif not self._worker.alive:
-            self._give_up('the inference thread has ended, which is a bug')
-        elif engine.answers >= WELL_AFTER:
-            self._pause_s = FIRST_PAUSE_S
+        elif not worker.alive:
+            reason = 'the inference thread has died, which is a bug'
+        elif engine.successes >= HEALTHY_AFTER:
+            self._retry_s = FIRST_RETRY_S
+        if reason:
+            self._abandon(worker)
+            self.faults += 1
+            self._set_fault(reason, retry_s=self._retry_s)
+            self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
 
-    def _give_up(self, reason: str) -> None:
-        worker, self._worker = self._worker, None
-        self._leave_alone(worker)
-        self.faults += 1
-        self._set_fault(reason, pause_s=self._pause_s)
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-
-    def _leave_alone(self, worker: Worker) -> None:
-        engine, self._engine = self._engine, None
-        self._leaving.append((worker, engine))
+    def _abandon(self, worker: InferenceWorker) -> None:
+        engine, self._engine, self._worker = self._engine, None, None
+        assert engine is not None, 'a worker runs an engine'
+        self._retired.append((worker, engine))
         worker.abandon()
-        worker.release(engine.close)
+        worker.retire(engine.close)
 
-    def _set_fault(self, reason: str, *, pause_s: float) -> None:
-        self._retry_at = time.monotonic() + pause_s
-        self.fault = self.last_error = f'{reason}; it is loaded again until it works.'
-        kind = reason.split('(')[0].rstrip('0123456789 s')
-        if kind not in self._said:
-            self._said.add(kind)
+    def _set_fault(self, reason: str, *, retry_s: float) -> None:
+        self._retry_at_s = time.monotonic() + retry_s
+        self.fault = self.last_error = f'{reason}; it will be reloaded until it works.'
+        if self._logged.is_new(reason):
             logger.error('%s Further faults are only counted, in /diagnostics.', self.fault)
 
-    def _try_again(self) -> None:
-        if self._loading or not self._active or time.monotonic() < self._retry_at:
+    def _retry(self) -> None:
+        if self._loading or not self._active or time.monotonic() < self._retry_at_s:
             return
-        if len(self._leaving) >= MOST_HANGING:
-            self.fault = f'{len(self._leaving)} engines hang; start the node again.'
+        if len(self._retired) >= MAX_HANGING:
+            self.fault = f'{len(self._retired)} engines hang; restart the node.'
             return
         fault = self.fault
 
-        def tried(reason: str) -> None:
+        def done(reason: str) -> None:
             if not reason:
-                logger.warning('the engine is back after fault %d: %s', self.faults, fault)
+                logger.warning('the engine has recovered from fault %d: %s', self.faults, fault)
             elif self.fault:
-                self.fault = self.last_error = f'the engine cannot be loaded again: {reason}'
-                self._retry_at = time.monotonic() + self._pause_s
-                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+                self.fault = self.last_error = f'the engine cannot be reloaded: {reason}'
+                self._retry_at_s = time.monotonic() + self._retry_s
+                self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
 
-        self.exchange(self.wish, tried)
-
-
-def in_words(error: Exception) -> str:
-    """Return a sentence about an error."""
-    own = isinstance(error, PerceptionError)
-    return str(error) if own else f'{type(error).__name__}: {error}.'
+        assert self.spec is not None, 'a fault is of an engine that was loaded'
+        self.swap(self.spec, done)

@@ -1,4 +1,4 @@
-"""The subscriptions to a camera's calibration and depth images."""
+"""A camera's subscriptions to its calibration and depth images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from keypoint_perception.ros.perception.point_locator import GeometrySettings, P
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
 
 LATCHED_QOS = QoSProfile(
@@ -17,52 +18,57 @@ LATCHED_QOS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-# The depth image of a picture may come before the picture, and another one before that is needed.
+# Depth images may arrive before their image, and older ones may still be needed.
 DEPTH_IMAGES = 4
 
 
 class GeometryInput:
     """
-    Receives what a camera's points are located with, as serialised bytes.
+    Receives a camera's calibration and depth images, as serialised bytes.
 
-    :param topics: as of :func:`geometry_topics`
+    :param topics: as returned by :func:`geometry_topics`
+    :param locator: receives the messages
     """
 
-    def __init__(
-        self, node: LifecycleNode, topics: dict[str, str], geometry: PointLocator
-    ) -> None:
+    def __init__(self, node: LifecycleNode, topics: dict[str, str], locator: PointLocator) -> None:
         self._node = node
-        self._geometry = geometry
+        self._locator = locator
         self._topic = topics['camera_info']
         self._latched = False
-        overriding = {'qos_overriding_options': QoSOverridingOptions.with_default_policies()}
-        # profiles of its own: what the user overrides, rclpy writes into them
-        self._repeated_qos = _newest(1)
-        self._camera_info = self._subscribe_calibration(self._repeated_qos, **overriding)
-        self._depth = None
-        if geometry.settings.depth:
+        overriding = QoSOverridingOptions.with_default_policies()
+        # A profile of its own, because rclpy writes the user's overrides into it.
+        self._volatile_qos = _best_effort(1)
+        self._camera_info = self._subscribe_calibration(self._volatile_qos, overriding)
+        self._depth: Subscription | None = None
+        if locator.settings.depth:
             self._depth = node.create_subscription(
                 Image,
                 topics['depth'],
-                geometry.put_depth,
-                _newest(DEPTH_IMAGES),
+                locator.put_depth,
+                _best_effort(DEPTH_IMAGES),
                 raw=True,
-                **overriding,
+                qos_overriding_options=overriding,
             )
 
-    def _subscribe_calibration(self, qos: QoSProfile, **options):
-        put = self._geometry.put_camera_info
+    def _subscribe_calibration(
+        self, qos: QoSProfile, overriding: QoSOverridingOptions | None = None
+    ) -> Subscription:
         return self._node.create_subscription(
-            CameraInfo, self._topic, put, qos, raw=True, **options
+            CameraInfo,
+            self._topic,
+            self._locator.put_camera_info,
+            qos,
+            raw=True,
+            qos_overriding_options=overriding,
         )
 
-    def match(self) -> None:
+    def adapt_durability(self) -> None:
         """
-        Ask for what was published before, if a calibration is sent once and kept for all.
+        Subscribe as transient local if the calibration is published once and latched.
 
-        Who sends it again and again does not offer that, and could then not be heard.
+        A publisher that repeats it does not offer that, and would then be incompatible.
         """
-        if not self._latched and self._geometry.calibration_came:
+        if not self._latched and self._locator.calibration_came:
             return
         publishers = self._node.get_publishers_info_by_topic(self._topic)
         offered = {publisher.qos_profile.durability for publisher in publishers}
@@ -71,38 +77,38 @@ class GeometryInput:
             self._latched = latched
             self._node.destroy_subscription(self._camera_info)
             self._camera_info = self._subscribe_calibration(
-                LATCHED_QOS if latched else self._repeated_qos
+                LATCHED_QOS if latched else self._volatile_qos
             )
 
     def close(self) -> None:
-        """Receive no more."""
+        """Destroy the subscriptions."""
         self._node.destroy_subscription(self._camera_info)
         if self._depth is not None:
             self._node.destroy_subscription(self._depth)
 
 
-def _newest(depth: int) -> QoSProfile:
+def _best_effort(depth: int) -> QoSProfile:
     return QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
-def geometry_topics(node: LifecycleNode, source: Callable[[str], str]) -> dict[str, str]:
+def geometry_topics(node: LifecycleNode, input_name: Callable[[str], str]) -> dict[str, str]:
     """
     Return the full names of the topics ``camera_info`` and ``depth`` of a camera.
 
-    ``camera_info`` is the sibling of the images, as everywhere in ROS: with ``image`` remapped to
-    ``/cam/image_raw`` it is ``/cam/camera_info``, unless it is remapped itself.
+    As elsewhere in ROS, ``camera_info`` is the sibling of the image topic: with ``image`` remapped
+    to ``/cam/image_raw`` it is ``/cam/camera_info``, unless it is remapped itself.
 
-    :param source: the camera's own name of a topic, as ``left/image`` of ``image``
+    :param input_name: returns the camera's name of a topic, as ``left/image`` of ``image``
     """
-    camera_info = node.resolve_topic_name(source('camera_info'))
-    if camera_info == node.resolve_topic_name(source('camera_info'), only_expand=True):
-        images = node.resolve_topic_name(source('image'))
+    camera_info = node.resolve_topic_name(input_name('camera_info'))
+    if camera_info == node.resolve_topic_name(input_name('camera_info'), only_expand=True):
+        images = node.resolve_topic_name(input_name('image'))
         camera_info = f'{images.rpartition("/")[0]}/camera_info'
-    return {'camera_info': camera_info, 'depth': node.resolve_topic_name(source('depth'))}
+    return {'camera_info': camera_info, 'depth': node.resolve_topic_name(input_name('depth'))}
 
 
 def geometry_settings(parameters: NodeParameters) -> GeometrySettings:
-    """Return what the parameters ask for."""
+    """Return the settings that the parameters specify."""
     return GeometrySettings(
         depth=parameters.depth,
         depth_tolerance_s=parameters.depth_tolerance,

@@ -1,10 +1,16 @@
-"""The subscription to images, and what keeps them away."""
+"""A camera's image subscription, and the reason when no image can arrive on it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
-from keypoint_perception.cdr import read_compressed_image, read_image
+from keypoint_perception.cdr import (
+    read_compressed_image,
+    read_image,
+    ReceivedCompressedImage,
+    ReceivedImage,
+)
 from keypoint_perception.ros.installation import DDS_PROFILE, shipped_file
 from keypoint_perception.ros.perception.node_statistics import NodeStatistics
 from keypoint_perception.ros.qos_overrides import POLICIES
@@ -20,17 +26,18 @@ from rclpy.qos import (
     ReliabilityPolicy,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 TYPE_NAMES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
-MAX_TOPICS_NAMED = 6
+MAX_TOPICS_LISTED = 6
 OVERRIDABLE = tuple(QoSPolicyKind[policy.upper()] for policy in POLICIES)
 # Wireless links lose some images; a shared-memory segment that is too small loses most.
 LOST_SHARE = 0.1
 
 
 def newest_image() -> QoSProfile:
-    """Return what is asked of a camera: sensor data, and only the newest image."""
+    """Return the QoS of a subscription to sensor data of which only the newest matters."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
     )
@@ -43,6 +50,7 @@ class ImageInput:
     :param base: name of the topic without its transport, as ``image``
     :param transport: ``raw`` for ``image``, ``compressed`` for ``image/compressed``
     :param receive: called with every serialised message, in the executor's thread
+    :param qos_overrides: names of the QoS overrides set by the user
     """
 
     def __init__(
@@ -51,25 +59,36 @@ class ImageInput:
         base: str,
         transport: str,
         receive: Callable[[bytes], None],
-        health: NodeStatistics,
+        statistics: NodeStatistics,
+        *,
+        qos_overrides: Collection[str] = (),
     ) -> None:
         self._node = node
         self._base = base
         self._transport = transport
-        self._health = health
-        self.read = {'raw': read_image, 'compressed': read_compressed_image}[transport]
+        self._statistics = statistics
+        self._qos_overrides = qos_overrides
         self.topic = image_topic(node, base, transport)
         self._receive = receive
         self._qos = newest_image()
-        self._raised = False
+        self._upgraded = False
         self._subscription = self._subscribe()
 
-    def _subscribe(self):
-        # Overrides have been looked at before: they would undo what is raised now.
-        overriding = QoSOverridingOptions(policy_kinds=OVERRIDABLE)
-        options = {} if self._raised else {'qos_overriding_options': overriding}
+    def read(self, serialised: bytes) -> ReceivedImage | ReceivedCompressedImage:
+        """
+        Return the image of a serialised message.
 
-        def create(events: SubscriptionEventCallbacks):
+        :raises EncodingError: if it cannot be read
+        """
+        if self._transport == 'raw':
+            return read_image(serialised)
+        return read_compressed_image(serialised)
+
+    def _subscribe(self) -> Subscription:
+        # Overrides were applied by the first subscription; now they would undo the upgrade.
+        overriding = None if self._upgraded else QoSOverridingOptions(policy_kinds=OVERRIDABLE)
+
+        def create(events: SubscriptionEventCallbacks) -> Subscription:
             return self._node.create_subscription(
                 {'raw': Image, 'compressed': CompressedImage}[self._transport],
                 self.topic,
@@ -77,102 +96,101 @@ class ImageInput:
                 self._qos,
                 raw=True,
                 event_callbacks=events,
-                **options,
+                qos_overriding_options=overriding,
             )
 
-        quiet = {'incompatible_qos': self._on_incompatible_qos}
+        on_qos = self._on_incompatible_qos
         try:
-            return create(SubscriptionEventCallbacks(message_lost=self._on_lost, **quiet))
+            return create(
+                SubscriptionEventCallbacks(message_lost=self._on_lost, incompatible_qos=on_qos)
+            )
         except UnsupportedEventTypeError:
             self._node.get_logger().info(
                 'this RMW implementation does not report lost messages; the count stays 0'
             )
-            return create(SubscriptionEventCallbacks(**quiet))
+            return create(SubscriptionEventCallbacks(incompatible_qos=on_qos))
 
-    def _on_lost(self, event) -> None:
-        self._health.lost(event.total_count_change)
+    def _on_lost(self, event: Any) -> None:
+        self._statistics.count_lost(event.total_count_change)
 
-    def _on_incompatible_qos(self, event) -> None:
-        if self._raised:
+    def _on_incompatible_qos(self, event: Any) -> None:
+        if self._upgraded:
             self._set_reliability(ReliabilityPolicy.BEST_EFFORT)
             self._node.get_logger().warning(
-                f'best effort again on {self.topic}: a publisher offers no more.'
+                f'falling back to best effort on {self.topic}: a publisher offers no more.'
             )
             return
         policy = qos_policy_name_from_kind(event.last_policy_kind)
-        reason = f'a publisher does not offer the {policy} that this node asks for'
-        self._node.get_logger().warning(self._qos_sentence(reason))
+        reason = f'a publisher does not offer the {policy} that this node requests'
+        self._node.get_logger().warning(self._incompatible_qos(reason))
 
-    def _qos_sentence(self, reason: str) -> str:
+    def _incompatible_qos(self, reason: str) -> str:
         return (
             f'QoS incompatible on {self.topic}: {reason}; change '
             f'qos_overrides.{self.topic}.subscription, or the publisher.'
         )
 
-    def match(self, lost_share: float) -> None:
+    def adapt_reliability(self, lost_share: float) -> None:
         """
-        Ask for reliable delivery where images are lost and every publisher offers it.
+        Switch to reliable delivery if images are lost and every publisher offers it.
 
-        :param lost_share: share of the last images that never arrived
+        :param lost_share: share of recent images that never arrived
         """
         best_effort = self._qos.reliability == ReliabilityPolicy.BEST_EFFORT
-        if lost_share <= LOST_SHARE or not best_effort or self._overridden():
+        overridden = f'qos_overrides.{self.topic}.subscription.reliability' in self._qos_overrides
+        if lost_share <= LOST_SHARE or not best_effort or overridden:
             return
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         offered = {publisher.qos_profile.reliability for publisher in publishers}
         if offered == {ReliabilityPolicy.RELIABLE}:
             self._set_reliability(ReliabilityPolicy.RELIABLE)
             self._node.get_logger().warning(
-                f'reliable delivery is asked for on {self.topic} from now on: {lost_share:.0%} of '
-                'the images were lost, and every publisher offers it. It costs latency; for large '
-                f'images give the publisher the DDS profile {shipped_file("config", DDS_PROFILE)}.'
+                f'switching to reliable delivery on {self.topic}: {lost_share:.0%} of the images '
+                'were lost, and every publisher offers it. It costs latency; for large images '
+                f'give the publisher the DDS profile {shipped_file("config", DDS_PROFILE)}.'
             )
-
-    def _overridden(self) -> bool:
-        chosen = getattr(self._node, 'qos_overrides', ())
-        return f'qos_overrides.{self.topic}.subscription.reliability' in chosen
 
     def _set_reliability(self, reliability: ReliabilityPolicy) -> None:
         self.close()
         self._qos.reliability = reliability
-        self._raised = reliability == ReliabilityPolicy.RELIABLE
+        self._upgraded = reliability == ReliabilityPolicy.RELIABLE
         self._subscription = self._subscribe()
 
     def close(self) -> None:
-        """Receive no more."""
+        """Destroy the subscription."""
         self._node.destroy_subscription(self._subscription)
 
     @property
     def publishers(self) -> int:
-        """Return the number of publishers on the topic, whether or not they can be heard."""
+        """Return the number of publishers on the topic, whether compatible or not."""
         return self._node.count_publishers(self.topic)
 
-    def obstacle(self) -> str:
-        """Return why no image can arrive; empty if nothing is known that keeps them away."""
+    def blocking_reason(self) -> str:
+        """Return why no image can arrive; empty if no reason is known."""
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         expected = TYPE_NAMES[self._transport]
         if not publishers:
-            return f'no publisher on {self.topic} ({expected}); {self._where_images_are()}'
-        right = [p for p in publishers if p.topic_type == expected]
-        if not right:
+            return f'no publisher on {self.topic} ({expected}); {self._suggest_topic()}'
+        matching = [p for p in publishers if p.topic_type == expected]
+        if not matching:
             return (
                 f'the publisher on {self.topic} sends {publishers[0].topic_type}, expected '
-                f'{expected}; {self._where_images_are()}'
+                f'{expected}; {self._suggest_topic()}'
             )
         reasons = []
-        for publisher in right:
+        for publisher in matching:
             compatibility, reason = qos_check_compatible(publisher.qos_profile, self._qos)
             if compatibility != QoSCompatibility.ERROR:
                 return ''
             reasons.append(qos_errors(reason))
-        return self._qos_sentence(reasons[0])
+        return self._incompatible_qos(reasons[0])
 
-    def _where_images_are(self) -> str:
+    def _suggest_topic(self) -> str:
         """Return what to do about a topic without images."""
         topics = self._node.get_topic_names_and_types()
         found = {
             transport: sorted(
-                name for name, types in topics if kind in types and self._heard(name)
+                name for name, types in topics if kind in types and self._is_source(name)
             )
             for transport, kind in TYPE_NAMES.items()
         }
@@ -181,13 +199,14 @@ class ImageInput:
         there = {'raw': base, 'compressed': f'{base}/compressed'}[other]
         if there in found[other]:
             return f'{there} has one: set image_transport:={other}.'
-        named = found['raw'] + found['compressed']
-        if not named:
+        listed = found['raw'] + found['compressed']
+        if not listed:
             return 'no image topic is published at all; start the camera, or check ROS_DOMAIN_ID.'
-        listed = ', '.join(named[:MAX_TOPICS_NAMED])
-        return f'image topics: {listed}; remap with `-r {self._base}:=TOPIC`.'
+        names = ', '.join(listed[:MAX_TOPICS_LISTED])
+        return f'image topics: {names}; remap with `-r {self._base}:=TOPIC`.'
 
-    def _heard(self, topic: str) -> bool:
+    def _is_source(self, topic: str) -> bool:
+        """Return whether another node publishes a topic."""
         return self._node.count_publishers(topic) > 0 and not topic.startswith(
             self._node.get_fully_qualified_name() + '/'
         )
@@ -195,18 +214,18 @@ class ImageInput:
 
 def qos_errors(reason: str) -> str:
     """
-    Return what two profiles fail in, without the warnings beside it.
+    Return the incompatibilities of two profiles, without the warnings among them.
 
     :param reason: as ``qos_check_compatible`` gives it: ``ERROR: Best effort publisher and
         reliable subscription;WARNING: ...;``
     """
     parts = [part.strip() for part in reason.split(';')]
     errors = [part.removeprefix('ERROR: ') for part in parts if part.startswith('ERROR: ')]
-    named = ', '.join(error[:1].lower() + error[1:] for error in errors)
-    return named or 'the publisher does not offer what this node asks for'
+    listed = ', '.join(error[:1].lower() + error[1:] for error in errors)
+    return listed or 'the publisher does not offer what this node requests'
 
 
 def image_topic(node: LifecycleNode, base: str, transport: str) -> str:
     """Return the full name of the topic; the base is remapped before the transport is added."""
-    resolved = node.resolve_topic_name(base)
+    resolved: str = node.resolve_topic_name(base)
     return resolved if transport == 'raw' else f'{resolved}/compressed'

@@ -4,95 +4,93 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import threading
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from keypoint_perception.ros.perception.latest_buffer import LatestBuffer
 
-
-class Way(Protocol):
-    """What a worker does with items."""
-
-    def process(self, items: list) -> None:
-        """Do all there is to do with the items that are there together."""
-
-    def close(self) -> None:
-        """Let nothing more come out, from whatever thread."""
+if TYPE_CHECKING:
+    from keypoint_perception.ros.perception.camera import QueuedImage
+    from keypoint_perception.ros.perception.pipeline import Pipeline
 
 
-class Worker:
+class InferenceWorker:
     """
-    Processes the newest items, and never more than one of each sender at a time.
+    Runs the newest images through a pipeline, never more than one per camera at a time.
 
-    :param budget_s: tells how long an item may wait for those of other senders
-    :param after: a worker on the same latest_buffer whose last items come first
+    :param batch_budget_s: returns how long an image may wait for those of other cameras
+    :param predecessor: a worker on the same buffer that has to finish before this one starts
     """
 
     def __init__(
         self,
-        latest_buffer: LatestBuffer,
-        way: Way,
-        budget_s: Callable[[], float] = lambda: 0.0,
+        latest_buffer: LatestBuffer[QueuedImage],
+        pipeline: Pipeline,
+        batch_budget_s: Callable[[], float] = lambda: 0.0,
         *,
-        after: Worker | None = None,
+        predecessor: InferenceWorker | None = None,
     ) -> None:
         self._latest_buffer = latest_buffer
-        self._way = way
-        self._budget_s = budget_s
-        self._after = after
+        self._pipeline = pipeline
+        self._batch_budget_s = batch_budget_s
+        self._predecessor = predecessor
         self._stopped = threading.Event()
-        self._out_of_the_way = threading.Event()
+        self._successor_may_start = threading.Event()
         self._lock = threading.Lock()
-        self._ended = False
-        self._at_end: Callable[[], None] | None = None
-        # A daemon, so that an engine that hangs cannot keep the process alive.
+        self._exited = False
+        self._on_exit: Callable[[], None] | None = None
+        # A daemon thread, so that a hanging engine cannot keep the process alive.
         self._thread = threading.Thread(target=self._run, name='inference', daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        if self._after is not None:
-            self._after._out_of_the_way.wait()
-            self._after = None
+        if self._predecessor is not None:
+            self._predecessor._successor_may_start.wait()
+            self._predecessor = None
         try:
-            while items := self._take():
-                self._way.process(items)
+            while images := self._take():
+                self._pipeline.process(images)
         finally:
-            self._out_of_the_way.set()
+            self._successor_may_start.set()
             with self._lock:
-                self._ended = True
-            if self._at_end is not None:
-                self._at_end()
+                self._exited = True
+            if self._on_exit is not None:
+                self._on_exit()
 
-    def _take(self) -> list:
-        return self._latest_buffer.take(budget_s=self._budget_s(), given_up=self._stopped.is_set)
+    def _take(self) -> list[QueuedImage]:
+        return self._latest_buffer.take_all(
+            budget_s=self._batch_budget_s(), cancelled=self._stopped.is_set
+        )
 
     @property
     def alive(self) -> bool:
-        """Return whether the thread has not ended yet."""
+        """Return whether the thread is still running."""
         return self._thread.is_alive()
 
     def stop(self, timeout_s: float) -> bool:
-        """End after the items in work; return whether the thread has ended in time."""
-        self._stopped.set()
-        self._latest_buffer.wake()
+        """Stop after the images in progress; return whether the thread exited in time."""
+        self._request_stop()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def release(self, at_end: Callable[[], None]) -> None:
+    def retire(self, on_exit: Callable[[], None]) -> None:
         """
-        End after the items in work, without waiting for it.
+        Stop after the images in progress, without waiting.
 
-        :param at_end: called then, in the thread; gives back what only the thread may
+        :param on_exit: called in the thread when it exits, or at once if it has exited
         """
         with self._lock:
-            ended = self._ended
-            if not ended:
-                self._at_end = at_end
-        if ended:
-            at_end()
+            exited = self._exited
+            if not exited:
+                self._on_exit = on_exit
+        if exited:
+            on_exit()
+        self._request_stop()
+
+    def _request_stop(self) -> None:
         self._stopped.set()
-        self._latest_buffer.wake()
+        self._latest_buffer.notify()
 
     def abandon(self) -> None:
-        """Expect nothing more of a thread that hangs; a worker after this one goes on."""
-        self._way.close()
-        self._out_of_the_way.set()
+        """Give up a thread that hangs: publish nothing more of it and let a successor start."""
+        self._pipeline.close()
+        self._successor_may_start.set()

@@ -1,9 +1,9 @@
 """
-The parameters while the node works: what may change, and what a change does.
+Parameter changes while the node is running: which are allowed, and what they do.
 
-ROS asks before it sets a parameter, and wants the answer at once, but an engine takes its time. So
-a model directory is looked at when it is asked for, and refused if it is none; the engine is then
-built beside the one in use. If that fails, the parameters are set back to what is in use.
+ROS expects an immediate verdict on a change, but loading an engine takes time. A model directory
+is therefore checked before its parameter is accepted, and the engine is then loaded beside the one
+in use. If that fails, the parameters are reset to the engine in use.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ class LiveParameters:
     """
     Checks and applies changes of a node's parameters.
 
-    :param state: tells the lifecycle state of the node
-    :param apply: lets the values take effect, apart from those of the engine
-    :ivar values: the parameters as they are now
+    :param state: returns the lifecycle state of the node
+    :param apply: applies the values, except those of the engine
+    :ivar values: the current parameters
     """
 
     def __init__(
         self,
         node: LifecycleNode,
-        keeper: EngineSupervisor,
+        supervisor: EngineSupervisor,
         *,
         state: Callable[[], str],
         apply: Callable[[], None],
     ) -> None:
         self._node = node
-        self._keeper = keeper
+        self._supervisor = supervisor
         self._state = state
         self._apply_values = apply
         self.values: NodeParameters = read_parameters(node)
@@ -49,12 +49,12 @@ class LiveParameters:
         node.add_post_set_parameters_callback(self._apply)
 
     @property
-    def wish(self) -> EngineSpec:
-        """Return the engine that the parameters ask for."""
+    def engine_spec(self) -> EngineSpec:
+        """Return the engine that the parameters specify."""
         return EngineSpec(*(getattr(self.values, name) for name in EngineSpec._fields))
 
     def _check(self, changed: list[Parameter]) -> SetParametersResult:
-        """Refuse bad values, and what cannot change now."""
+        """Reject invalid values, and changes that are not allowed now."""
         try:
             given = {p.name: BY_NAME[p.name].check(p.value) for p in changed if p.name in BY_NAME}
             if self._state() != UNCONFIGURED:
@@ -71,53 +71,61 @@ class LiveParameters:
                 'clean up first.'
             )
             raise ConfigError(msg)
-        wish = self.wish._replace(**{n: v for n, v in given.items() if n in EngineSpec._fields})
-        if wish not in (self.wish, self._keeper.wish):  # these may be gone from the disk
-            check_spec(wish)
-            read_manifest(wish.model_dir)
+        spec = self.engine_spec._replace(
+            **{n: v for n, v in given.items() if n in EngineSpec._fields}
+        )
+        if spec not in (self.engine_spec, self._supervisor.spec):  # whose files may be gone
+            check_spec(spec)
+            read_manifest(spec.model_dir)
 
     def _apply(self, changed: list[Parameter]) -> None:
-        """Let new values take effect; ROS has set them."""
+        """Apply new values, which ROS has set."""
         if not any(parameter.name in BY_NAME for parameter in changed):
             return
-        before = self.wish
+        before = self.engine_spec
         self.values = read_parameters(self._node)
         self._apply_values()
-        wish, in_use = self.wish, self._keeper.wish
-        if in_use is not None and wish != before and (wish != in_use or self._keeper.loading):
-            self._exchange(wish, lambda worked, sentence: worked or self._set_back(wish))
+        spec, in_use = self.engine_spec, self._supervisor.spec
+        if in_use is not None and spec != before and (spec != in_use or self._supervisor.loading):
 
-    def _set_back(self, wish: EngineSpec) -> None:
-        """Let the parameters say what is in use, unless another engine is wanted meanwhile."""
-        in_use = self._keeper.wish
-        if in_use is not None and self.wish == wish:
+            def done(success: bool, message: str) -> None:
+                del message
+                if not success:
+                    self._reset_parameters(spec)
+
+            self._swap_engine(spec, done)
+
+    def _reset_parameters(self, spec: EngineSpec) -> None:
+        """Reset the parameters to the engine in use, unless they have changed again."""
+        in_use = self._supervisor.spec
+        if in_use is not None and self.engine_spec == spec:
             values = in_use._asdict().items()
             self._node.set_parameters([Parameter(name, value=value) for name, value in values])
 
     def reload(self, done: Callable[[bool, str], None]) -> None:
         """
-        Load the model directory as it is now, while the engine in use goes on.
+        Reload the model directory while the engine in use keeps running.
 
-        :param done: called with whether it worked, and a sentence
+        :param done: called with success and a message
         """
-        if self._keeper.wish is None:
+        if self._supervisor.spec is None:
             done(False, f'The node is {self._state()} and has no model; configure it first.')
         else:
-            self._exchange(self._keeper.wish, done)
+            self._swap_engine(self._supervisor.spec, done)
 
-    def _exchange(self, wish: EngineSpec, done: Callable[[bool, str], object]) -> None:
-        keeper, log = self._keeper, self._node.get_logger()
+    def _swap_engine(self, spec: EngineSpec, done: Callable[[bool, str], None]) -> None:
+        supervisor, log = self._supervisor, self._node.get_logger()
 
         def finished(reason: str) -> None:
             if reason:
-                goes_on = f'{keeper.identity} goes on.' if keeper.identity else ''
-                sentence = f'{wish.model!r} is not used: {reason} {goes_on}'.rstrip()
-                keeper.last_error = sentence
-                log.error(sentence)
+                kept = f'{supervisor.identity} stays in use.' if supervisor.identity else ''
+                message = f'{spec.model!r} is not used: {reason} {kept}'.rstrip()
+                supervisor.last_error = message
+                log.error(message)
             else:
-                sentence = f'{keeper.identity} is in use, by {keeper.engine.description}.'
-                log.info(sentence)
-            done(not reason, sentence)
+                message = f'{supervisor.identity} is now in use, by {supervisor.description}.'
+                log.info(message)
+            done(not reason, message)
 
-        log.info(f'loading {wish.model} beside {keeper.identity}')
-        keeper.exchange(wish, finished)
+        log.info(f'loading {spec.model} beside {supervisor.identity}')
+        supervisor.swap(spec, finished)

@@ -1,37 +1,31 @@
-"""What the node counts: images in, keypoints out, and what happened to the rest."""
+"""What happened to a camera's images: counters, rates and latencies."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-import re
 import threading
 import time
 from typing import NamedTuple
 
+from keypoint_perception.ros.seen_messages import SeenMessages
 import numpy as np
 
-# Rates, latencies and shares speak of the last seconds, so that they follow what happens now.
+# Rates, latencies and shares are computed over a sliding window, so that they follow the present.
 WINDOW_S = 5.0
 MAX_SAMPLES = 4096
-# Sentences that differ in numbers alone are one kind of complaint; a stream of ever new texts
-# must neither fill the log nor the memory.
-MAX_COMPLAINTS = 64
-COUNTS = ('received', 'published', 'dropped', 'lost', 'jumps')
-
-
 UNKNOWN = float('nan')
 
 
-class Times(NamedTuple):
+class StageTimes(NamedTuple):
     """
-    Where the time of one answered image went, in milliseconds; NaN where unknown.
+    Where the time of one published image went, in milliseconds; NaN where unknown.
 
     :param latency: from the image's stamp to publication
     :param wait: from arrival to the inference thread
-    :param prepare: from the bytes to the network's input, and back to pixels of the image
+    :param prepare: decoding and fitting to the network's input, and mapping keypoints back
     :param engine: in the engine
-    :param publish: from keypoints to messages that are sent
+    :param publish: from keypoints to published messages
     """
 
     latency: float = UNKNOWN
@@ -44,87 +38,92 @@ class Times(NamedTuple):
 @dataclass(frozen=True)
 class StatisticsSnapshot:
     """
-    The counts at one moment.
+    The statistics at one moment; "recent" refers to the sliding window.
 
     :param received: images that arrived
-    :param published: messages of keypoints
+    :param published: keypoint messages
     :param dropped: images that a newer one replaced before the engine was free
     :param lost: images that were sent and never arrived
-    :param bad: images that could not be used, by reason
-    :param last_bad: sentence about the last of these
-    :param notes: images that could be used but not wholly, as without a depth, by reason
-    :param last_note: sentence about the last of these
-    :param input_hz: images a second
-    :param output_hz: messages a second
+    :param clock_jumps: how often stamps or the clock went back
+    :param rejected: images that could not be used, by kind
+    :param last_rejected: message about the last of these
+    :param degraded: images that could only be used in part, as without depth, by kind
+    :param last_degraded: message about the last of these
+    :param input_hz: images per second
+    :param output_hz: keypoint messages per second
     :param spread_ms: p50, p95, p99 of the ``age`` of stamps at arrival and of each of
-        :class:`Times`; NaN if unknown
-    :param jumps: how often stamps or the clock have gone back
-    :param recently_bad: images of the last seconds that could not be used
-    :param recently_noted: images of the last seconds that could not be used wholly
-    :param recently_lost: share of the last seconds' images that never arrived
+        :class:`StageTimes`; NaN if unknown
+    :param recently_rejected: recent images that could not be used
+    :param recently_degraded: recent images that could only be used in part
+    :param recently_lost: share of recent images that never arrived
     :param image_bytes: size of the last image as it was sent
-    :param silent_s: seconds since the last message or since the start
+    :param silent_s: seconds since the last keypoint message or since the start
     """
 
     received: int
     published: int
     dropped: int
     lost: int
-    bad: dict[str, int]
-    last_bad: str
-    notes: dict[str, int]
-    last_note: str
+    clock_jumps: int
+    rejected: dict[str, int]
+    last_rejected: str
+    degraded: dict[str, int]
+    last_degraded: str
     input_hz: float
     output_hz: float
     spread_ms: dict[str, tuple[float, float, float]]
-    jumps: int
-    recently_bad: int
-    recently_noted: int
+    recently_rejected: int
+    recently_degraded: int
     recently_lost: float
     image_bytes: int
     silent_s: float
 
 
 @dataclass
-class Recent:
-    """Values with the time at which they came; those older than the window are forgotten."""
+class SlidingWindow:
+    """Timestamped values; those older than the window are dropped."""
 
-    samples: deque = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
+    samples: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
 
     def add(self, now: float, value: float = 1.0) -> None:
-        """Remember a value."""
+        """Add a value."""
         self.samples.append((now, value))
 
     def values(self, now: float) -> list[float]:
-        """Return the values of the window."""
+        """Return the values within the window."""
         while self.samples and self.samples[0][0] < now - WINDOW_S:
             self.samples.popleft()
         return [value for _, value in self.samples]
 
 
 class NodeStatistics:
-    """Counts, from both threads of the node."""
+    """Collects the statistics of one camera, from both threads of the node."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = Counter()
-        self._bad = Counter()
-        self._last_bad = ''
-        self._notes = Counter()
-        self._last_note = ''
+        self._counts: Counter[str] = Counter()
+        self._rejected: Counter[str] = Counter()
+        self._last_rejected = ''
+        self._degraded: Counter[str] = Counter()
+        self._last_degraded = ''
         self._image_bytes = 0
-        self._complaints: set[str] = set()
-        self.restart()
+        self._seen = SeenMessages()
+        self.restart_window()
 
-    def restart(self) -> None:
-        """Begin a new window; counts stay."""
+    def restart_window(self) -> None:
+        """Empty the sliding windows; the counters stay."""
         with self._lock:
-            self._started = self._last_published = time.monotonic()
-            names = ('received', 'lost', 'bad', 'noted', 'age', *Times._fields)
-            self._recent = {name: Recent() for name in names}
+            self._started_s = self._last_published_s = time.monotonic()
+            names = ('received', 'lost', 'rejected', 'degraded', 'age', *StageTimes._fields)
+            self._recent = {name: SlidingWindow() for name in names}
 
-    def received(self, size: int, age_ms: float = UNKNOWN) -> None:
-        """Count an image of so many bytes that arrived, and how old its stamp was."""
+    def count_received(self, size: int, age_ms: float = UNKNOWN) -> None:
+        """
+        Count an image that arrived.
+
+        :param size: in bytes
+        :param age_ms: age of its stamp
+        """
         with self._lock:
             now = time.monotonic()
             self._image_bytes = size
@@ -132,56 +131,49 @@ class NodeStatistics:
             self._recent['received'].add(now)
             self._recent['age'].add(now, age_ms)
 
-    def jumped_back(self) -> None:
-        """Count that stamps or the clock went back; ages of before say nothing any more."""
+    def count_clock_jump(self) -> None:
+        """Count that stamps or the clock went back, which makes all previous ages meaningless."""
         with self._lock:
-            self._counts['jumps'] += 1
-            self._recent['age'], self._recent['latency'] = Recent(), Recent()
+            self._counts['clock_jumps'] += 1
+            self._recent['age'], self._recent['latency'] = SlidingWindow(), SlidingWindow()
 
-    def dropped(self) -> None:
+    def count_dropped(self) -> None:
         """Count an image that a newer one replaced."""
         with self._lock:
             self._counts['dropped'] += 1
 
-    def lost(self, count: int) -> None:
+    def count_lost(self, count: int) -> None:
         """Count images that never arrived."""
         with self._lock:
             self._counts['lost'] += count
             self._recent['lost'].add(time.monotonic(), count)
 
-    def published(self, times: Times) -> None:
-        """Count a message."""
+    def count_published(self, times: StageTimes) -> None:
+        """Count a keypoint message."""
         with self._lock:
             self._counts['published'] += 1
-            self._last_published = time.monotonic()
-            for name, time_ms in zip(Times._fields, times, strict=True):
-                self._recent[name].add(self._last_published, time_ms)
+            self._last_published_s = time.monotonic()
+            for name, time_ms in zip(StageTimes._fields, times, strict=True):
+                self._recent[name].add(self._last_published_s, time_ms)
 
-    def refused(self, kind: str, sentence: str) -> bool:
-        """Count a bad image; return whether its sentence is new, apart from numbers."""
+    def count_rejected(self, kind: str, message: str) -> bool:
+        """Count an image that cannot be used; return whether its message is new."""
         with self._lock:
-            self._bad[kind] += 1
-            self._last_bad = sentence
-            self._recent['bad'].add(time.monotonic())
-            return self._is_new(sentence)
+            self._rejected[kind] += 1
+            self._last_rejected = message
+            self._recent['rejected'].add(time.monotonic())
+            return self._seen.is_new(message)
 
-    def noted(self, kind: str, sentence: str) -> bool:
-        """Count an image that could be used but not wholly; see :meth:`refused`."""
+    def count_degraded(self, kind: str, message: str) -> bool:
+        """Count an image that can only be used in part; return whether its message is new."""
         with self._lock:
-            self._notes[kind] += 1
-            self._last_note = sentence
-            self._recent['noted'].add(time.monotonic())
-            return self._is_new(sentence)
-
-    def _is_new(self, sentence: str) -> bool:
-        complaint = re.sub(r'\d+', '#', sentence)
-        new = complaint not in self._complaints and len(self._complaints) < MAX_COMPLAINTS
-        if new:
-            self._complaints.add(complaint)
-        return new
+            self._degraded[kind] += 1
+            self._last_degraded = message
+            self._recent['degraded'].add(time.monotonic())
+            return self._seen.is_new(message)
 
     def lost_share(self) -> float:
-        """Return the share of the last seconds' images that never arrived."""
+        """Return the share of recent images that never arrived."""
         with self._lock:
             return self._lost_share(time.monotonic())
 
@@ -191,26 +183,29 @@ class NodeStatistics:
         return lost / max(1, lost + received)
 
     def snapshot(self) -> StatisticsSnapshot:
-        """Return the counts as they are now."""
+        """Return the current statistics."""
         with self._lock:
             now = time.monotonic()
-            recent = {name: values.values(now) for name, values in self._recent.items()}
-            seconds = max(1.0, min(WINDOW_S, now - self._started))
-            received = len(recent['received'])
+            recent = {name: window.values(now) for name, window in self._recent.items()}
+            seconds = max(1.0, min(WINDOW_S, now - self._started_s))
             return StatisticsSnapshot(
-                **{name: self._counts[name] for name in COUNTS},
-                bad=dict(self._bad),
-                last_bad=self._last_bad,
-                notes=dict(self._notes),
-                last_note=self._last_note,
-                input_hz=received / seconds,
+                received=self._counts['received'],
+                published=self._counts['published'],
+                dropped=self._counts['dropped'],
+                lost=self._counts['lost'],
+                clock_jumps=self._counts['clock_jumps'],
+                rejected=dict(self._rejected),
+                last_rejected=self._last_rejected,
+                degraded=dict(self._degraded),
+                last_degraded=self._last_degraded,
+                input_hz=len(recent['received']) / seconds,
                 output_hz=len(recent['engine']) / seconds,
-                spread_ms={n: percentiles(recent[n]) for n in ('age', *Times._fields)},
-                recently_bad=len(recent['bad']),
-                recently_noted=len(recent['noted']),
+                spread_ms={n: percentiles(recent[n]) for n in ('age', *StageTimes._fields)},
+                recently_rejected=len(recent['rejected']),
+                recently_degraded=len(recent['degraded']),
                 recently_lost=self._lost_share(now),
                 image_bytes=self._image_bytes,
-                silent_s=now - self._last_published,
+                silent_s=now - self._last_published_s,
             )
 
 
@@ -218,5 +213,6 @@ def percentiles(values: list[float]) -> tuple[float, float, float]:
     """Return p50, p95 and p99 of the finite values; NaN if there are none."""
     finite = [value for value in values if np.isfinite(value)]
     if not finite:
-        return (float('nan'),) * 3
-    return tuple(float(p) for p in np.percentile(finite, (50, 95, 99)))
+        return (UNKNOWN, UNKNOWN, UNKNOWN)
+    p50, p95, p99 = np.percentile(finite, (50, 95, 99))
+    return (float(p50), float(p95), float(p99))

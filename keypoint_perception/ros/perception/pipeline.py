@@ -1,8 +1,4 @@
-"""
-The way of the images that are there together: checked -> keypoints -> published.
-
-What the way does with one image stands in :meth:`Camera.publish`.
-"""
+"""Images that arrived together: opened -> keypoints of all in one engine call -> published."""
 
 from __future__ import annotations
 
@@ -16,109 +12,108 @@ from keypoint_perception.encodings import EncodedImage, SUPPORTED_ENCODINGS
 from keypoint_perception.errors import EncodingError, EngineError
 from keypoint_perception.inference.estimator import Estimate, Estimator
 from keypoint_perception.ros.messages import open_message
-from keypoint_perception.ros.perception.camera import Arrival
-from keypoint_perception.ros.perception.node_statistics import Times
-from keypoint_perception.ros.perception.watched_engine import WatchedEngine
+from keypoint_perception.ros.perception.camera import QueuedImage
+from keypoint_perception.ros.perception.monitored_engine import MonitoredEngine
+from keypoint_perception.ros.perception.node_statistics import StageTimes
 
 logger = logging.getLogger('keypoint_perception')
 
 
-class Picture(NamedTuple):
-    """An image that could be read, and when its way began."""
+class OpenedImage(NamedTuple):
+    """An image that could be opened, and when the pipeline started on it."""
 
-    arrival: Arrival
+    queued: QueuedImage
     image: EncodedImage
-    began_s: float
+    started_s: float
 
 
 class Pipeline:
     """
     Turns received images into published keypoints, in the inference thread.
 
-    Whatever one image does wrong is said and counted with its camera and stops no other.
+    A fault of one image is logged and counted with its camera and affects no other image.
     """
 
-    def __init__(self, engine: WatchedEngine) -> None:
+    def __init__(self, engine: MonitoredEngine) -> None:
         self._engine = engine
         self._estimator = Estimator(engine)
         self._closed = False
-        self._said = False
+        self._batch_fault_logged = False
 
     def close(self) -> None:
-        """Publish nothing more, not even what is in work."""
+        """Publish nothing more, not even the images in progress; callable from any thread."""
         self._closed = True
 
-    def process(self, arrivals: Sequence[Arrival]) -> None:
-        """Publish the keypoints of images; those that cannot be used are counted instead."""
-        pictures = [picture for arrival in arrivals if (picture := _open(arrival))]
-        if pictures:
-            self._answer(pictures)
+    def process(self, images: Sequence[QueuedImage]) -> None:
+        """Publish the keypoints of images; reject those that cannot be used."""
+        opened = [image for queued in images if (image := _open(queued))]
+        if opened:
+            self._infer(opened)
 
-    def _answer(self, pictures: list[Picture]) -> None:
+    def _infer(self, opened: list[OpenedImage]) -> None:
         try:
-            images = [picture.image for picture in pictures]
-            estimates = self._estimator.estimate_batch_named(images)
+            estimates = self._estimator.estimate_batch_named([item.image for item in opened])
         except Exception as error:
             if self._closed:
                 return
-            if len(pictures) == 1:
-                _refuse(pictures[0].arrival, error)
+            if len(opened) == 1:
+                _reject(opened[0].queued, error)
                 return
-            self._say_once(error)
-            for picture in pictures:  # the others shall not suffer for one
-                self._answer([picture])
+            self._log_batch_fault(error)
+            for item in opened:  # so that one bad image does not cost the others
+                self._infer([item])
             return
         estimated_s = time.perf_counter()
-        for picture, estimate in zip(pictures, estimates, strict=True):
+        for item, estimate in zip(opened, estimates, strict=True):
             if self._closed:
                 return
-            self._publish(picture, estimate, estimated_s)
+            self._publish(item, estimate, estimated_s)
 
-    def _say_once(self, error: Exception) -> None:
-        if not self._said and not isinstance(error, EncodingError):
-            self._said = True
+    def _log_batch_fault(self, error: Exception) -> None:
+        if not self._batch_fault_logged and not isinstance(error, EncodingError):
+            self._batch_fault_logged = True
             logger.warning(
-                'the engine failed on the images of several cameras at once (%s); each is tried '
-                'alone now, and whenever that happens again',
+                'the engine failed on a batch of images from several cameras (%s); each image is '
+                'retried on its own, now and whenever this recurs',
                 error,
             )
 
-    def _publish(self, picture: Picture, estimate: Estimate, estimated_s: float) -> None:
-        arrival, camera = picture.arrival, picture.arrival.camera
+    def _publish(self, item: OpenedImage, estimate: Estimate, estimated_s: float) -> None:
+        queued, camera = item.queued, item.queued.camera
         engine_ms = self._engine.last_ms
-        began_s = time.perf_counter()
+        started_s = time.perf_counter()
         try:
-            camera.publish(arrival, picture.image, estimate, self._estimator)
-            times = Times(
-                wait=(picture.began_s - arrival.at_s) * 1e3,
-                prepare=(estimated_s - picture.began_s) * 1e3 - engine_ms,
+            camera.publish(queued, item.image, estimate, self._estimator)
+            times = StageTimes(
+                wait=(item.started_s - queued.arrived_s) * 1e3,
+                prepare=(estimated_s - item.started_s) * 1e3 - engine_ms,
                 engine=engine_ms,
-                publish=(time.perf_counter() - began_s) * 1e3,
+                publish=(time.perf_counter() - started_s) * 1e3,
             )
-            camera.answered(arrival, times)
+            camera.count_published(queued, times)
         except Exception as error:
-            _refuse(arrival, error)
+            _reject(queued, error)
 
 
-def _open(arrival: Arrival) -> Picture | None:
-    began_s = time.perf_counter()
+def _open(queued: QueuedImage) -> OpenedImage | None:
+    started_s = time.perf_counter()
     try:
-        return Picture(arrival, open_message(arrival.image), began_s)
+        return OpenedImage(queued, open_message(queued.image), started_s)
     except Exception as error:
-        _refuse(arrival, error)
+        _reject(queued, error)
         return None
 
 
-def _refuse(arrival: Arrival, error: Exception) -> None:
-    """Leave an image out; a library's own error is no reason for the node to end either."""
+def _reject(queued: QueuedImage, error: Exception) -> None:
+    """Reject an image; not even an unexpected exception of a library may stop the node."""
     if isinstance(error, (EncodingError, EngineError)):
-        arrival.camera.refuse(kind_of(arrival.image, error), str(error))
+        queued.camera.reject(rejection_kind(queued.image, error), str(error))
     else:
-        arrival.camera.refuse_unexpected(error)
+        queued.camera.reject_unexpected(error)
 
 
-def kind_of(image: ReceivedImage | ReceivedCompressedImage, error: Exception) -> str:
-    """Return under which name a bad image is counted."""
+def rejection_kind(image: ReceivedImage | ReceivedCompressedImage, error: Exception) -> str:
+    """Return the kind under which a rejected image is counted."""
     if isinstance(error, EngineError):
         return 'not finite' if 'NaN' in str(error) else 'engine failed'
     if isinstance(image, ReceivedCompressedImage):

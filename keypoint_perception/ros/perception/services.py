@@ -1,90 +1,111 @@
-"""The node's services: rest and go on, load the model again, record."""
+"""The node's services: ``~/enable``, ``~/reload``, ``~/start_recording``, ``~/stop_recording``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from keypoint_perception.errors import PerceptionError
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 if TYPE_CHECKING:
-    from keypoint_perception.ros.perception.lifecycle_node import PerceptionNode
     from keypoint_perception.ros.recorder.recorder import Recorder
+
+ReloadCallback = Callable[[bool, str], None]
 
 
 class Services:
-    """Answers ``~/enable``, ``~/reload``, ``~/start_recording`` and ``~/stop_recording``."""
+    """
+    Serves requests and records the cameras' topics on demand.
 
-    def __init__(self, node: PerceptionNode) -> None:
+    :param enable: enables or disables the cameras; returns a message for the caller
+    :param reload: reloads the model, then calls back with success and a message
+    :param recorded_topics: returns the topics to record; none while the node is unconfigured
+    :param record_directory: returns the directory in which bags are created
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        *,
+        enable: Callable[[bool], str],
+        reload: Callable[[ReloadCallback], None],
+        recorded_topics: Callable[[], list[str]],
+        record_directory: Callable[[], str],
+    ) -> None:
         self._node = node
-        node.create_service(SetBool, '~/enable', self._enable)
-        # An answer that has to be waited for must not keep other callbacks waiting.
-        group = ReentrantCallbackGroup()
-        node.create_service(Trigger, '~/reload', self._reload, callback_group=group)
-        node.create_service(Trigger, '~/start_recording', self._start_recording)
-        node.create_service(Trigger, '~/stop_recording', self._stop_recording)
+        self._enable = enable
+        self._reload = reload
+        self._recorded_topics = recorded_topics
+        self._record_directory = record_directory
         self._recorder: Recorder | None = None
+        node.create_service(SetBool, '~/enable', self._on_enable)
+        # Reentrant: awaiting the reload must not block other callbacks.
+        group = ReentrantCallbackGroup()
+        node.create_service(Trigger, '~/reload', self._on_reload, callback_group=group)
+        node.create_service(Trigger, '~/start_recording', self._on_start_recording)
+        node.create_service(Trigger, '~/stop_recording', self._on_stop_recording)
 
-    def stop(self) -> None:
-        """End a recording that goes on."""
+    def stop_recording(self) -> None:
+        """Stop the current recording, if any."""
         recorder, self._recorder = self._recorder, None
         if recorder is not None:
             self._node.get_logger().info(f'recorded {recorder.stop().sentence()}')
 
-    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        response.message = self._node.enable(request.data)
-        response.success = True
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        response.success, response.message = True, self._enable(request.data)
         return response
 
-    async def _reload(
+    async def _on_reload(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         del request
         future = Future()
-        self._node.reload(lambda worked, sentence: future.set_result((worked, sentence)))
+        self._reload(lambda success, message: future.set_result((success, message)))
         response.success, response.message = await future
         return response
 
-    def _start_recording(
+    def _on_start_recording(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         del request
-        response.success, response.message = self._begin_recording()
+        response.success, response.message = self._start_recording()
         if not response.success:
             self._node.get_logger().error(f'~/start_recording: {response.message}')
         return response
 
-    def _begin_recording(self) -> tuple[bool, str]:
-        """Record the cameras' topics; return whether it has begun, and a sentence."""
+    def _start_recording(self) -> tuple[bool, str]:
+        """Record the cameras' topics; return whether recording started, and a message."""
         from keypoint_perception.ros.recorder.recorder import dated_bag, Recorder
 
         if self._recorder is not None and not self._recorder.finished.is_set():
-            return False, f'{str(self._recorder.out)!r} is being recorded; end it first.'
-        self.stop()  # one that has ended by itself
-        topics = [topic for camera in self._node.cameras for topic in camera.sources]
+            return False, f'{str(self._recorder.out)!r} is being recorded; stop it first.'
+        self.stop_recording()  # one that has ended on its own
+        topics = self._recorded_topics()
         if not topics:
-            return False, 'The node is unconfigured and knows no cameras; configure it first.'
-        out = dated_bag(self._node.parameters.record_directory)
+            return False, 'The node is unconfigured and has no cameras; configure it first.'
+        out = dated_bag(self._record_directory())
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             self._recorder = Recorder(self._node, topics=topics, out=out)
-            self._recorder.start()  # ROS may shut down in here: `stop` has to find the recorder
+            self._recorder.start()  # ROS may shut down in here: stop_recording must find it
         except (PerceptionError, OSError) as error:
             self._recorder = None
-            return False, f'{str(out)!r} cannot be recorded: {error}'
+            return False, f'Cannot record into {str(out)!r}: {error}'
         return True, f'Recording {", ".join(topics)} into {out}.'
 
-    def _stop_recording(
+    def _on_stop_recording(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         del request
         recorder, self._recorder = self._recorder, None
         if recorder is None:
-            response.message = 'Nothing is being recorded; begin with ~/start_recording.'
+            response.message = 'Nothing is being recorded; call ~/start_recording first.'
             return response
         summary = recorder.stop()
-        ended = f' It ended by itself: {summary.stop_reason}.' if summary.stop_reason else ''
+        ended = f' It ended on its own: {summary.stop_reason}.' if summary.stop_reason else ''
         response.success, response.message = True, f'{summary.sentence()}.{ended}'
         return response

@@ -1,14 +1,14 @@
-"""The engine is exchanged between two images, and replaced when it hangs or fails."""
+"""The engine is swapd between two images, and replaced when it hangs or fails."""
 
 import queue
 import threading
 
 from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.inference.fake_engine import FakeEngine
-from keypoint_perception.ros.perception import engine_supervisor, watched_engine
-from keypoint_perception.ros.perception.engine_loading import EngineSpec, Loaded
+from keypoint_perception.ros.perception import engine_supervisor, monitored_engine
+from keypoint_perception.ros.perception.engine_loading import EngineSpec, LoadedEngine
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
-from keypoint_perception.ros.perception.inference_worker import Worker
+from keypoint_perception.ros.perception.inference_worker import InferenceWorker
 from keypoint_perception.ros.perception.latest_buffer import LatestBuffer
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ TIMEOUT_S = 10.0
 FIRST, SECOND = EngineSpec('first', 'fake', 1), EngineSpec('second', 'fake', 1)
 
 
-class Way:
+class FakePipeline:
     """Runs an engine on items, and keeps what came out."""
 
     def __init__(self, engine, out):
@@ -37,25 +37,28 @@ class Way:
 
 
 class Stage:
-    """A keeper, a latest_buffer, and engines that a test controls."""
+    """A supervisor, a latest buffer, and engines that a test controls."""
 
     def __init__(self):
         self.latest_buffer = LatestBuffer()
         self.out = queue.Queue()
         self.calls = queue.Queue()
         self.engines = []
+        self.workers = []
         self.answers = {}
-        self.keeper = EngineSupervisor(self._load, self._employ, self.calls.put)
+        self.supervisor = EngineSupervisor(self._load, self.start_worker, self.calls.put)
 
-    def _load(self, wish):
-        answer = self.answers.get(wish.model, lambda image: wish.model)
+    def _load(self, spec):
+        answer = self.answers.get(spec.model, lambda image: spec.model)
         if isinstance(answer, Exception):
             raise answer
         self.engines.append(FakeEngine(answer))
-        return Loaded(self.engines[-1], wish.model)
+        return LoadedEngine(self.engines[-1], spec.model)
 
-    def _employ(self, engine, after):
-        return Worker(self.latest_buffer, Way(engine, self.out), after=after)
+    def start_worker(self, engine, predecessor):
+        pipeline = FakePipeline(engine, self.out)
+        self.workers.append(InferenceWorker(self.latest_buffer, pipeline, predecessor=predecessor))
+        return self.workers[-1]
 
     def put(self, item):
         self.latest_buffer.put('camera', item)
@@ -67,9 +70,9 @@ class Stage:
         """Do what another thread wants done in this one."""
         self.calls.get(timeout=PATIENCE_S)()
 
-    def exchange(self, wish):
+    def swap(self, spec):
         reasons = []
-        self.keeper.exchange(wish, reasons.append)
+        self.supervisor.swap(spec, reasons.append)
         self.call_soon()
         return reasons
 
@@ -84,7 +87,7 @@ def clock(monkeypatch):
 
     clock = Clock()
     monkeypatch.setattr(engine_supervisor, 'time', clock)
-    monkeypatch.setattr(watched_engine, 'time', clock)
+    monkeypatch.setattr(monitored_engine, 'time', clock)
     return clock
 
 
@@ -92,11 +95,11 @@ def clock(monkeypatch):
 def stage(clock):
     del clock
     stage = Stage()
-    stage.keeper.load(FIRST)
-    stage.keeper.activate()
+    stage.supervisor.load(FIRST)
+    stage.supervisor.activate()
     yield stage
-    assert stage.keeper.deactivate(PATIENCE_S)
-    stage.keeper.unload()
+    assert stage.supervisor.deactivate(PATIENCE_S)
+    stage.supervisor.unload()
 
 
 class Gate:
@@ -111,93 +114,93 @@ class Gate:
         return self.name
 
 
-def ended(worker_list):
-    for worker, _ in worker_list:
-        worker._thread.join(PATIENCE_S)
+def await_exit(workers):
+    """Wait for workers that are ending."""
+    for worker in workers:
+        assert worker.stop(PATIENCE_S)
 
 
 def test_another_engine_takes_over_after_the_image_in_work(stage):
     gate = stage.answers['gated'] = Gate('gated')
-    assert stage.exchange(EngineSpec('gated', 'fake', 1)) == ['']
+    assert stage.swap(EngineSpec('gated', 'fake', 1)) == ['']
     stage.put(1)
     assert gate.busy.wait(PATIENCE_S)
     stage.put(2)
-    assert stage.exchange(SECOND) == ['']
-    leaving = list(stage.keeper._leaving)
+    assert stage.swap(SECOND) == ['']
     # the second image waits for the first, though the new engine is idle
     assert stage.out.empty()
     assert not stage.engines[1].closed
     gate.go.set()
     assert [stage.next(), stage.next()] == [('gated', 1), ('second', 2)]
-    ended(leaving)
+    await_exit(stage.workers[:-1])
     assert [engine.closed for engine in stage.engines] == [True, True, False]
-    assert stage.keeper.identity == 'second'
+    assert stage.supervisor.identity == 'second'
 
 
 def test_an_engine_that_hangs_while_loading_does_not_hold_up_the_end(stage):
     loading, ended = threading.Event(), threading.Event()
 
-    def load(wish):
+    def load(spec):
         loading.set()
         ended.wait(PATIENCE_S)
 
-    keeper = EngineSupervisor(load, stage._employ, stage.calls.put)
-    with pytest.raises(EngineError, match="'first' was still being loaded when the node was told"):
-        keeper.load(FIRST, lambda: not loading.is_set())
-    assert keeper.wish is None
+    supervisor = EngineSupervisor(load, stage.start_worker, stage.calls.put)
+    with pytest.raises(EngineError, match="'first' was still loading when the node was shut down"):
+        supervisor.load(FIRST, lambda: not loading.is_set())
+    assert supervisor.spec is None
     ended.set()
 
 
 def test_a_bad_model_leaves_the_old_one_at_work(stage):
     stage.answers['second'] = ModelError('no such model.')
-    assert stage.exchange(SECOND) == ['no such model.']
+    assert stage.swap(SECOND) == ['no such model.']
     stage.answers['second'] = RuntimeError('full')
-    assert stage.exchange(SECOND) == ['RuntimeError: full.']
+    assert stage.swap(SECOND) == ['RuntimeError: full.']
     stage.put(1)
     assert stage.next() == ('first', 1)
-    assert (stage.keeper.wish, stage.keeper.fault) == (FIRST, '')
+    assert (stage.supervisor.spec, stage.supervisor.fault) == (FIRST, '')
 
 
-def test_of_several_wishes_the_last_counts(stage):
+def test_of_several_speces_the_last_counts(stage):
     reasons = {name: [] for name in ('second', 'third', 'fourth')}
     for name, said in reasons.items():
-        stage.keeper.exchange(EngineSpec(name, 'fake', 1), said.append)
-    assert stage.keeper.loading
+        stage.supervisor.swap(EngineSpec(name, 'fake', 1), said.append)
+    assert stage.supervisor.loading
     stage.call_soon()
     stage.call_soon()
-    asked = ['another one was asked for meanwhile.']
+    asked = ['another model was requested in the meantime.']
     assert reasons == {'second': asked, 'third': asked, 'fourth': ['']}
-    ended(stage.keeper._leaving)
+    await_exit(stage.workers[:-1])
     assert [engine.closed for engine in stage.engines] == [True, True, False]
 
 
 def test_an_engine_built_for_a_node_that_was_cleaned_up_is_given_back(stage):
     said = []
-    stage.keeper.exchange(SECOND, said.append)
-    stage.keeper.deactivate(PATIENCE_S)
-    stage.keeper.unload()
+    stage.supervisor.swap(SECOND, said.append)
+    stage.supervisor.deactivate(PATIENCE_S)
+    stage.supervisor.unload()
     stage.call_soon()
-    assert said == ['the node was cleaned up meanwhile.']
+    assert said == ['the node was cleaned up in the meantime.']
     assert all(engine.closed for engine in stage.engines)
 
 
 def test_what_waits_for_a_node_that_was_cleaned_up_is_not_built(stage):
     said = {'second': [], 'third': []}
     for name, reasons in said.items():
-        stage.keeper.exchange(EngineSpec(name, 'fake', 1), reasons.append)
-    stage.keeper.deactivate(PATIENCE_S)
-    stage.keeper.unload()
+        stage.supervisor.swap(EngineSpec(name, 'fake', 1), reasons.append)
+    stage.supervisor.deactivate(PATIENCE_S)
+    stage.supervisor.unload()
     stage.call_soon()
-    asked = ['the node was cleaned up meanwhile.']
+    asked = ['the node was cleaned up in the meantime.']
     assert said == {'second': asked, 'third': asked}
-    assert not stage.keeper.loading
-    assert (stage.keeper.engine, len(stage.engines)) == (None, 2)
+    assert not stage.supervisor.loading
+    assert (stage.supervisor.engine, len(stage.engines)) == (None, 2)
 
 
 def hang(stage):
     """Have a new engine hang, and return its gate."""
     gate = stage.answers['hangs'] = Gate('late')
-    stage.exchange(EngineSpec('hangs', 'fake', 1))
+    stage.swap(EngineSpec('hangs', 'fake', 1))
     stage.put(1)
     assert gate.busy.wait(PATIENCE_S)
     return gate
@@ -206,65 +209,63 @@ def hang(stage):
 def test_an_engine_that_hangs_is_replaced(stage, clock, caplog):
     gate = hang(stage)
     clock.now += TIMEOUT_S
-    stage.keeper.watch(TIMEOUT_S)
-    assert stage.keeper.fault == ''
+    stage.supervisor.check(TIMEOUT_S)
+    assert stage.supervisor.fault == ''
     clock.now += 1
-    stage.keeper.watch(TIMEOUT_S)
-    assert stage.keeper.fault.startswith('the engine has not answered for 11 s; it is loaded')
+    stage.supervisor.check(TIMEOUT_S)
+    assert stage.supervisor.fault.startswith('the engine has not responded for 11 s; it will be')
     stage.answers['hangs'] = lambda image: 'well'
-    stage.keeper.watch(TIMEOUT_S)
-    assert not stage.keeper.loading  # not before the pause is over
-    clock.now += engine_supervisor.FIRST_PAUSE_S
-    stage.keeper.watch(TIMEOUT_S)
+    stage.supervisor.check(TIMEOUT_S)
+    assert not stage.supervisor.loading  # not before the pause is over
+    clock.now += engine_supervisor.FIRST_RETRY_S
+    stage.supervisor.check(TIMEOUT_S)
     stage.call_soon()
-    assert (stage.keeper.fault, stage.keeper.faults) == ('', 1)
+    assert (stage.supervisor.fault, stage.supervisor.faults) == ('', 1)
     stage.put(2)
     assert stage.next() == ('well', 2)
     # the late answer is not published, its engine is given back in its own thread
-    (leaving,) = stage.keeper._leaving
     hung = stage.engines[1]
     assert not hung.closed
     gate.go.set()
-    leaving[0]._thread.join(PATIENCE_S)
+    await_exit(stage.workers[:-1])
     assert stage.out.empty()
     assert hung.closed
-    assert caplog.text.count('the engine has not answered for') == 2  # its fault, and its end
-    assert 'the engine is back after fault 1' in caplog.text
+    assert caplog.text.count('the engine has not responded for') == 2  # its fault, and its end
+    assert 'the engine has recovered from fault 1' in caplog.text
 
 
 def test_no_watch_without_a_timeout(stage, clock):
     gate = hang(stage)
     clock.now += 1e6
-    stage.keeper.watch(0.0)
-    assert stage.keeper.fault == ''
+    stage.supervisor.check(0.0)
+    assert stage.supervisor.fault == ''
     gate.go.set()
     assert stage.next() == ('late', 1)
 
 
 def test_engines_that_hang_do_not_fill_the_memory(stage, clock):
     gates = [hang(stage)]
-    for _ in range(engine_supervisor.MOST_HANGING):
+    for _ in range(engine_supervisor.MAX_HANGING):
         clock.now += 1000
-        stage.keeper.watch(TIMEOUT_S)
+        stage.supervisor.check(TIMEOUT_S)
         clock.now += 1000
-        if len(stage.keeper._leaving) < engine_supervisor.MOST_HANGING:
+        if len(gates) < engine_supervisor.MAX_HANGING:
             gates.append(Gate('late'))
             stage.answers['hangs'] = gates[-1]
-            stage.keeper.watch(TIMEOUT_S)
+            stage.supervisor.check(TIMEOUT_S)
             stage.call_soon()
             stage.put(2)
             assert gates[-1].busy.wait(PATIENCE_S)
-    stage.keeper.watch(TIMEOUT_S)
-    assert stage.keeper.fault == '3 engines hang; start the node again.'
-    assert not stage.keeper.loading
-    leaving = list(stage.keeper._leaving)
+    stage.supervisor.check(TIMEOUT_S)
+    assert stage.supervisor.fault == '3 engines hang; restart the node.'
+    assert not stage.supervisor.loading
     stage.answers['hangs'] = lambda image: 'well'
     for gate in gates:
         gate.go.set()
-    ended(leaving)
-    stage.keeper.watch(TIMEOUT_S)  # they have come back after all
+    await_exit(stage.workers)
+    stage.supervisor.check(TIMEOUT_S)  # they have come back after all
     stage.call_soon()
-    assert stage.keeper.fault == ''
+    assert stage.supervisor.fault == ''
 
 
 def fail(image):
@@ -272,30 +273,30 @@ def fail(image):
 
 
 def fail_until_given_up(stage, clock):
-    for number in range(engine_supervisor.FAILURES):
-        assert stage.keeper.fault == ''
+    for number in range(engine_supervisor.MAX_FAILURES):
+        assert stage.supervisor.fault == ''
         stage.put(number)
         stage.next()
-        stage.keeper.watch(TIMEOUT_S)
-    assert stage.keeper.fault.startswith(
+        stage.supervisor.check(TIMEOUT_S)
+    assert stage.supervisor.fault.startswith(
         'the engine failed 3 times in a row (RuntimeError: out of memory)'
     )
 
 
 def test_an_engine_that_fails_in_a_row_is_loaded_again_with_growing_pauses(stage, clock, caplog):
     stage.answers['fails'] = fail
-    stage.exchange(EngineSpec('fails', 'fake', 1))
+    stage.swap(EngineSpec('fails', 'fake', 1))
     pauses = []
     for _ in range(3):
         fail_until_given_up(stage, clock)
         began = clock.now
-        while not stage.keeper.loading:
+        while not stage.supervisor.loading:
             clock.now += 0.5
-            stage.keeper.watch(TIMEOUT_S)
+            stage.supervisor.check(TIMEOUT_S)
         pauses.append(clock.now - began)
         stage.call_soon()
     assert pauses == [1, 2, 4]
-    assert stage.keeper.faults == 3
+    assert stage.supervisor.faults == 3
     errors = [record for record in caplog.records if record.levelname == 'ERROR']
     assert len(errors) == 1
 
@@ -303,27 +304,31 @@ def test_an_engine_that_fails_in_a_row_is_loaded_again_with_growing_pauses(stage
 def test_an_engine_that_works_again_is_well(stage, clock):
     answers = iter([fail, fail, lambda image: 'well'] * 3)
     stage.answers['moody'] = lambda image: next(answers)(image)
-    stage.exchange(EngineSpec('moody', 'fake', 1))
+    stage.swap(EngineSpec('moody', 'fake', 1))
     for number in range(9):
         stage.put(number)
         stage.next()
-        stage.keeper.watch(TIMEOUT_S)
-    assert (stage.keeper.fault, stage.keeper.faults) == ('', 0)
+        stage.supervisor.check(TIMEOUT_S)
+    assert (stage.supervisor.fault, stage.supervisor.faults) == ('', 0)
 
 
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
 def test_a_thread_that_ends_is_replaced(stage, clock, monkeypatch):
+    reached = threading.Event()
+
     def process(self, items):
+        reached.set()
         raise KeyError(items[0])
 
     with monkeypatch.context() as broken:
-        broken.setattr(Way, 'process', process)
+        broken.setattr(FakePipeline, 'process', process)
         stage.put(1)
-        stage.keeper._worker._thread.join(PATIENCE_S)
-    stage.keeper.watch(TIMEOUT_S)
-    assert stage.keeper.fault.startswith('the inference thread has ended, which is a bug')
+        assert reached.wait(PATIENCE_S)
+        await_exit(stage.workers)
+    stage.supervisor.check(TIMEOUT_S)
+    assert stage.supervisor.fault.startswith('the inference thread has died, which is a bug')
     clock.now += 1
-    stage.keeper.watch(TIMEOUT_S)
+    stage.supervisor.check(TIMEOUT_S)
     stage.call_soon()
     stage.put(2)
     assert stage.next() == ('first', 2)
@@ -331,43 +336,43 @@ def test_a_thread_that_ends_is_replaced(stage, clock, monkeypatch):
 
 def test_a_model_that_is_gone_is_tried_again(stage, clock):
     stage.answers['fails'] = fail
-    stage.exchange(EngineSpec('fails', 'fake', 1))
+    stage.swap(EngineSpec('fails', 'fake', 1))
     fail_until_given_up(stage, clock)
     stage.answers['fails'] = ModelError('the directory is gone.')
     clock.now += 1
-    stage.keeper.watch(TIMEOUT_S)
+    stage.supervisor.check(TIMEOUT_S)
     stage.call_soon()
-    assert stage.keeper.fault == 'the engine cannot be loaded again: the directory is gone.'
+    assert stage.supervisor.fault == 'the engine cannot be reloaded: the directory is gone.'
     # another model ends the fault at once
-    assert stage.exchange(SECOND) == ['']
-    assert stage.keeper.fault == ''
+    assert stage.swap(SECOND) == ['']
+    assert stage.supervisor.fault == ''
     stage.put(1)
     assert stage.next() == ('second', 1)
 
 
 def test_an_engine_that_does_not_end_is_left_alone(stage, clock):
     gate = hang(stage)
-    assert not stage.keeper.deactivate(0.0)
-    assert stage.keeper.fault.startswith('the engine was still busy when it was told to stop')
-    stage.keeper.watch(TIMEOUT_S)
-    assert not stage.keeper.loading  # nobody wants it now
+    assert not stage.supervisor.deactivate(0.0)
+    assert stage.supervisor.fault.startswith('the engine was still busy when it was deactivated')
+    stage.supervisor.check(TIMEOUT_S)
+    assert not stage.supervisor.loading  # nobody wants it now
     stage.answers['hangs'] = lambda image: 'well'
-    stage.keeper.activate()
-    stage.keeper.watch(TIMEOUT_S)
+    stage.supervisor.activate()
+    stage.supervisor.check(TIMEOUT_S)
     stage.call_soon()
     stage.put(2)
     assert stage.next() == ('well', 2)
     gate.go.set()
 
 
-def test_watched_engine_is_the_engine_and_tells_its_time(clock):
+def test_monitored_engine_is_the_engine_and_tells_its_time(clock):
     def slow(images):
         clock.now += 0.25
         return np.ones((1, 3, 3), np.float32)
 
-    engine = watched_engine.WatchedEngine(FakeEngine(slow, input_hw=(8, 6)))
+    engine = monitored_engine.MonitoredEngine(FakeEngine(slow, input_hw=(8, 6)))
     assert engine.input_hw == (8, 6)
     keypoints, landmarks = engine.run_named(None)
     assert (keypoints.shape, landmarks.shape) == ((1, 3, 3), (1, 0, 3))
     assert engine.last_ms == 250
-    assert (engine.busy_s, engine.answers) == (0, 1)
+    assert (engine.busy_s, engine.successes) == (0, 1)

@@ -56,7 +56,7 @@ def image_input(ros_domain):
 )
 def test_obstacle_names_the_policy_that_does_not_fit(image_input, asked, reason):
     poor = publisher(reliability=ReliabilityPolicy.BEST_EFFORT)
-    said = image_input([poor], **asked).obstacle()
+    said = image_input([poor], **asked).blocking_reason()
     assert said.startswith(f'QoS incompatible on /cam/image: {reason}')
     assert said.endswith('; change qos_overrides./cam/image.subscription, or the publisher.')
 
@@ -64,7 +64,7 @@ def test_obstacle_names_the_policy_that_does_not_fit(image_input, asked, reason)
 def test_one_publisher_that_fits_is_enough(image_input):
     poor = publisher(reliability=ReliabilityPolicy.BEST_EFFORT)
     asked = {'reliability': ReliabilityPolicy.RELIABLE}
-    assert image_input([poor, publisher()], **asked).obstacle() == ''
+    assert image_input([poor, publisher()], **asked).blocking_reason() == ''
 
 
 def test_errors_are_told_without_the_warnings_beside_them():
@@ -72,4 +72,4 @@ def test_errors_are_told_without_the_warnings_beside_them():
         'WARNING: Publisher liveliness is unknown;ERROR: Best effort publisher and x;ERROR: B;'
     )
     assert qos_errors(reason) == 'best effort publisher and x, b'
-    assert qos_errors('') == 'the publisher does not offer what this node asks for'
+    assert qos_errors('') == 'the publisher does not offer what this node requests'

@@ -1,9 +1,9 @@
-"""The latest_buffer holds the newest only, and a worker never falls behind."""
+"""The buffer holds the newest only, and a worker never falls behind."""
 
 import threading
 
-from keypoint_perception.ros.perception import latest_buffer as mailbox_module
-from keypoint_perception.ros.perception.inference_worker import Worker
+from keypoint_perception.ros.perception import latest_buffer as latest_buffer_module
+from keypoint_perception.ros.perception.inference_worker import InferenceWorker
 from keypoint_perception.ros.perception.latest_buffer import LatestBuffer
 import pytest
 
@@ -14,8 +14,8 @@ def never():
     return False
 
 
-class Way:
-    """What a worker does, by a function."""
+class FakePipeline:
+    """A pipeline that calls a function."""
 
     def __init__(self, process):
         self.process = process
@@ -37,7 +37,7 @@ class Clock:
 def test_newest_replaces_older():
     latest_buffer = LatestBuffer()
     assert [latest_buffer.put('a', i) for i in range(3)] == [False, True, True]
-    assert latest_buffer.take(given_up=never) == [2]
+    assert latest_buffer.take_all(cancelled=never) == [2]
     assert not latest_buffer.put('a', 3)
 
 
@@ -48,15 +48,15 @@ def test_all_senders_are_taken_at_once_oldest_first():
         False,
         True,
     ]
-    assert latest_buffer.take(given_up=never) == [2, 3]
+    assert latest_buffer.take_all(cancelled=never) == [2, 3]
     latest_buffer.put('b', 4)
-    assert latest_buffer.take(given_up=never) == [4]
+    assert latest_buffer.take_all(cancelled=never) == [4]
 
 
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(mailbox_module, 'time', clock)
+    monkeypatch.setattr(latest_buffer_module, 'time', clock)
     return clock
 
 
@@ -67,7 +67,7 @@ def latest_buffer(clock):
     for now in (1000.0, 1100.0):
         clock.now = now
         latest_buffer.put('b', 0)
-        latest_buffer.take(given_up=never)
+        latest_buffer.take_all(cancelled=never)
     return latest_buffer
 
 
@@ -87,7 +87,7 @@ def test_who_is_due_is_waited_for(latest_buffer, clock):
     thread = threading.Thread(target=put)
     thread.start()
     # the budget is never used up: it ends with the item
-    assert latest_buffer.take(budget_s=PATIENCE_S, given_up=look) == [1, 2]
+    assert latest_buffer.take_all(budget_s=PATIENCE_S, cancelled=look) == [1, 2]
     thread.join()
 
 
@@ -99,16 +99,16 @@ def test_who_is_due_is_waited_for(latest_buffer, clock):
 def test_who_is_not_due_is_not_waited_for(latest_buffer, clock, now, budget_s):
     clock.now = now
     latest_buffer.put('a', 1)
-    assert latest_buffer.take(budget_s=budget_s, given_up=never) == [1]
+    assert latest_buffer.take_all(budget_s=budget_s, cancelled=never) == [1]
 
 
 def test_who_has_sent_once_or_is_forgotten_is_not_waited_for(latest_buffer, clock):
     clock.now = 1190.0
     latest_buffer.put('c', 1)
-    latest_buffer.forget('b')
-    latest_buffer.take(given_up=never)
+    latest_buffer.remove('b')
+    latest_buffer.take_all(cancelled=never)
     latest_buffer.put('a', 2)
-    assert latest_buffer.take(budget_s=PATIENCE_S, given_up=never) == [2]
+    assert latest_buffer.take_all(budget_s=PATIENCE_S, cancelled=never) == [2]
 
 
 def test_an_item_that_has_waited_for_its_budget_waits_no_more(latest_buffer, clock):
@@ -116,18 +116,18 @@ def test_an_item_that_has_waited_for_its_budget_waits_no_more(latest_buffer, clo
     latest_buffer.put('a', 1)
     clock.now = 1400.0  # as long as an engine was busy
     latest_buffer.put('a', 2)
-    assert latest_buffer.take(budget_s=100.0, given_up=never) == [2]
+    assert latest_buffer.take_all(budget_s=100.0, cancelled=never) == [2]
 
 
 def test_giving_up_lets_the_waiting_thread_go():
     latest_buffer = LatestBuffer()
     taken, over = [], threading.Event()
     thread = threading.Thread(
-        target=lambda: taken.append(latest_buffer.take(given_up=over.is_set))
+        target=lambda: taken.append(latest_buffer.take_all(cancelled=over.is_set))
     )
     thread.start()
     over.set()
-    latest_buffer.wake()
+    latest_buffer.notify()
     thread.join(PATIENCE_S)
     assert taken == [[]]
 
@@ -135,7 +135,7 @@ def test_giving_up_lets_the_waiting_thread_go():
 def test_nothing_is_taken_after_giving_up():
     latest_buffer = LatestBuffer()
     latest_buffer.put('a', 1)
-    assert latest_buffer.take(given_up=lambda: True) == []
+    assert latest_buffer.take_all(cancelled=lambda: True) == []
 
 
 def test_busy_worker_takes_the_newest_next():
@@ -150,7 +150,7 @@ def test_busy_worker_takes_the_newest_next():
             done.set()
 
     latest_buffer = LatestBuffer()
-    worker = Worker(latest_buffer, Way(process))
+    worker = InferenceWorker(latest_buffer, FakePipeline(process))
     latest_buffer.put('a', 0)
     assert busy.wait(PATIENCE_S)
     assert [latest_buffer.put('a', i) for i in range(1, 10)] == [False] + [True] * 8
@@ -168,7 +168,7 @@ def test_stopping_says_whether_the_thread_has_ended():
         gate.wait(PATIENCE_S)
 
     latest_buffer = LatestBuffer()
-    worker = Worker(latest_buffer, Way(process))
+    worker = InferenceWorker(latest_buffer, FakePipeline(process))
     latest_buffer.put('a', 0)
     assert busy.wait(PATIENCE_S)
     assert not worker.stop(0)

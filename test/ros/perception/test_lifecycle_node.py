@@ -98,7 +98,7 @@ def test_bad_image_is_said_once_and_counted(peer, node, make_image, kind):
     fields, sentence = BAD_IMAGES[kind]
     publisher, clouds = listen(peer, node)
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
-    said = f'image left out \\({kind}\\): {sentence}'
+    said = f'image rejected \\({kind}\\): {sentence}'
     bad = make_image(20, **fields)
     peer.publish_until(lambda: node.count(said), publisher, bad, 'the sentence', node)
 
@@ -109,7 +109,7 @@ def test_bad_image_is_said_once_and_counted(peer, node, make_image, kind):
         return counts and counts[-1] > 1
 
     peer.spin_until(counted_again, 'a second count', node)
-    assert node.count(f'image left out \\({kind}\\)') == 1
+    assert node.count(f'image rejected \\({kind}\\)') == 1
     answer(peer, publisher, make_image(22), clouds, node)
 
 

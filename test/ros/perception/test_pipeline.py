@@ -1,4 +1,4 @@
-"""One image's way, without processes: what is published, and what is left out."""
+"""One image's cameras, without processes: what is published, and what is left out."""
 
 import logging
 import time
@@ -11,9 +11,9 @@ from keypoint_perception.cdr import ImageHeader, ReceivedCompressedImage, Receiv
 from keypoint_perception.drawing import EDGE_COLOUR
 from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.ros.messages import from_point_cloud
-from keypoint_perception.ros.perception.camera import Arrival, Camera
+from keypoint_perception.ros.perception.camera import Camera, QueuedImage
+from keypoint_perception.ros.perception.monitored_engine import MonitoredEngine
 from keypoint_perception.ros.perception.pipeline import Pipeline
-from keypoint_perception.ros.perception.watched_engine import WatchedEngine
 import numpy as np
 from rclpy.serialization import deserialize_message
 from rclpy.time import Time
@@ -71,36 +71,42 @@ def node(ros_domain):
     return Node()
 
 
-class Way:
+class Cameras:
     """A pipeline with an engine that answers a function, and its cameras."""
 
     def __init__(self, node, engine, names):
-        self._pipeline = Pipeline(WatchedEngine(engine))
+        self._pipeline = Pipeline(MonitoredEngine(engine))
         self.cameras = [
-            Camera(node, name, transport='raw', put=lambda arrival: False) for name in names
+            Camera(node, name, transport='raw', put=lambda queued: False) for name in names
         ]
 
     def process(self, *images):
         self._pipeline.process(
-            [Arrival(c, i, time.perf_counter()) for c, i in zip(self.cameras, images, strict=True)]
+            [
+                QueuedImage(c, i, time.perf_counter())
+                for c, i in zip(self.cameras, images, strict=True)
+            ]
         )
 
     def counts(self, camera=0):
-        return self.cameras[camera].health.snapshot()
+        return self.cameras[camera].statistics.snapshot()
+
+    def rejected(self):
+        return [camera.statistics.snapshot().rejected for camera in self.cameras]
 
 
 @pytest.fixture
 def make(node):
-    """Return a function that makes a way of images."""
+    """Return a function that makes a cameras of images."""
 
     def half(images):
         return np.full((len(images), 1, 3), 0.5, np.float32)
 
-    def way(answer=half, *, names=('',), **engine):
+    def cameras(answer=half, *, names=('',), **engine):
         settings = {'input_hw': (4, 6), 'keypoint_names': ('a',)} | engine
-        return Way(node, FakeEngine(answer, **settings), names)
+        return Cameras(node, FakeEngine(answer, **settings), names)
 
-    return way
+    return cameras
 
 
 def image(header=HEADER, **fields):
@@ -116,12 +122,12 @@ def image(header=HEADER, **fields):
 
 
 def test_overlay_costs_nothing_without_subscribers(node, make):
-    way = make()
-    way.process(image())
+    cameras = make()
+    cameras.process(image())
     assert len(node.publishers['~/keypoints'].messages) == 1
     assert node.publishers['~/overlay'].messages == []
     node.publishers['~/overlay'].subscriptions = 1
-    way.process(image())
+    cameras.process(image())
     (overlay,) = node.publishers['~/overlay'].messages
     assert overlay.header.frame_id == 'cam'
 
@@ -131,28 +137,28 @@ def test_the_models_edges_are_on_the_overlay(node, make):
         return np.array([[[10.0, 20.0, 1.0], [50.0, 20.0, 1.0]]], np.float32)
 
     edges = [(0, 1, 1.0)]
-    way = make(answer, input_hw=(48, 64), keypoint_names=('a', 'b'), skeleton=edges)
+    cameras = make(answer, input_hw=(48, 64), keypoint_names=('a', 'b'), skeleton=edges)
     node.publishers['~/overlay'].subscriptions = 1
-    way.process(image(height=48, width=64, step=192, data=memoryview(bytes(48 * 192))))
+    cameras.process(image(height=48, width=64, step=192, data=memoryview(bytes(48 * 192))))
     (overlay,) = node.publishers['~/overlay'].messages
     drawn = np.frombuffer(overlay.data, np.uint8).reshape(48, 64, 3)
     assert tuple(drawn[20, 30]) == EDGE_COLOUR
 
 
 def test_latency_is_from_the_stamp_to_publication(make):
-    way = make()
-    way.process(image())
-    assert way.counts().spread_ms['latency'][0] == pytest.approx(20)
-    spread_ms = way.counts().spread_ms
+    cameras = make()
+    cameras.process(image())
+    assert cameras.counts().spread_ms['latency'][0] == pytest.approx(20)
+    spread_ms = cameras.counts().spread_ms
     for stage in ('wait', 'prepare', 'engine', 'publish'):
         assert 0 < spread_ms[stage][0] < 1000
 
 
 def test_stamps_of_another_clock_give_no_latency(make):
-    way = make()
-    way.process(image(header=ImageHeader(5, 0, 'cam')))
-    assert np.isnan(way.counts().spread_ms['latency'][0])
-    assert way.counts().published == 1
+    cameras = make()
+    cameras.process(image(header=ImageHeader(5, 0, 'cam')))
+    assert np.isnan(cameras.counts().spread_ms['latency'][0])
+    assert cameras.counts().published == 1
 
 
 def test_what_a_library_raises_leaves_one_image_out(node, make):
@@ -164,11 +170,11 @@ def test_what_a_library_raises_leaves_one_image_out(node, make):
             raise given
         return given
 
-    way = make(answer)
-    way.process(image())
-    way.process(image())
-    assert way.counts().bad == {'unexpected error': 1}
-    assert way.counts().last_bad == 'MemoryError: full.'
+    cameras = make(answer)
+    cameras.process(image())
+    cameras.process(image())
+    assert cameras.counts().rejected == {'unexpected error': 1}
+    assert cameras.counts().last_rejected == 'MemoryError: full.'
     (cloud,) = node.publishers['~/keypoints'].messages
     assert from_point_cloud(cloud)['confidence'][0] == 0.25
 
@@ -192,9 +198,9 @@ def grey(value, **fields):
 
 def test_images_that_are_there_together_are_one_engine_call(node, make):
     calls = []
-    way = make(brightness(calls), names=('left', 'right'))
+    cameras = make(brightness(calls), names=('left', 'right'))
     left = ImageHeader(7, 0, 'left_optical')
-    way.process(grey(51, header=left), grey(102))
+    cameras.process(grey(51, header=left), grey(102))
     assert calls == [2]
     (cloud,) = node.publishers['~/left/keypoints'].messages
     assert (cloud.header.stamp.sec, cloud.header.frame_id) == (7, 'left_optical')
@@ -205,23 +211,29 @@ def test_images_that_are_there_together_are_one_engine_call(node, make):
 
 def test_a_bad_image_of_one_camera_leaves_the_other_alone(node, make):
     calls = []
-    way = make(brightness(calls), names=('left', 'right'))
-    way.process(grey(51, encoding='rgb9'), grey(102))
+    cameras = make(brightness(calls), names=('left', 'right'))
+    cameras.process(grey(51, encoding='rgb9'), grey(102))
     assert calls == [1]
-    assert (way.counts(0).bad, way.counts(1).bad) == ({'encoding not supported': 1}, {})
+    assert (cameras.counts(0).rejected, cameras.counts(1).rejected) == (
+        {'encoding not supported': 1},
+        {},
+    )
     assert node.publishers['~/left/keypoints'].messages == []
     assert len(node.publishers['~/right/keypoints'].messages) == 1
 
 
 def test_an_image_that_breaks_the_engine_leaves_the_other_alone(node, make, caplog):
     calls = []
-    way = make(brightness(calls), names=('left', 'right'))
-    way.process(grey(102), grey(13))
+    cameras = make(brightness(calls), names=('left', 'right'))
+    cameras.process(grey(102), grey(13))
     assert calls == [2, 1, 1]
-    assert (way.counts(0).bad, way.counts(1).bad) == ({}, {'unexpected error': 1})
+    assert (cameras.counts(0).rejected, cameras.counts(1).rejected) == (
+        {},
+        {'unexpected error': 1},
+    )
     assert len(node.publishers['~/left/keypoints'].messages) == 1
     assert node.publishers['~/right/keypoints'].messages == []
-    assert 'image of right left out (unexpected error): RuntimeError: thirteen' in caplog.text
+    assert 'image of right rejected (unexpected error): RuntimeError: thirteen' in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -236,19 +248,19 @@ def test_an_image_that_breaks_the_engine_leaves_the_other_alone(node, make, capl
     ],
 )
 def test_bad_images_are_counted_by_kind(node, make, kind, bad, caplog):
-    way = make()
-    way.process(bad)
-    way.process(bad)
-    assert way.counts().bad == {kind: 2}
+    cameras = make()
+    cameras.process(bad)
+    cameras.process(bad)
+    assert cameras.counts().rejected == {kind: 2}
     assert node.publishers['~/keypoints'].messages == []
     assert [r.levelname for r in caplog.records] == ['ERROR']
-    assert f'image left out ({kind})' in caplog.text
+    assert f'image rejected ({kind})' in caplog.text
 
 
 def test_closed_camera_is_silent_about_its_end(make, node, caplog):
-    way = make()
-    way.cameras[0].close()
+    cameras = make()
+    cameras.cameras[0].close()
     node.publishers['~/keypoints'].publish = None  # as good as destroyed
-    way.process(image())
-    assert way.counts().bad == {}
+    cameras.process(image())
+    assert cameras.counts().rejected == {}
     assert not caplog.records
