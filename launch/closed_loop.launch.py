@@ -5,10 +5,10 @@ Close a loop: a simulated arm with its camera, perception_node, and a controller
     ros2 topic pub --once /servo_node/target geometry_msgs/msg/PointStamped \
         "{point: {x: 200, y: 90}}"
 
-The model is one that ``make closed-loop`` learned, whose landmark ``tip`` the controller brings to
-where it is told. To begin with a robot of your own, leave the arm out (``arm:=false``), give
-``image:=`` your camera's topic, and ``joints``, ``lower_limits`` and ``upper_limits`` in the order
-of your position controller. The simulated arm needs PyBullet.
+The model is the one that ``make closed-loop`` trains; the controller moves its landmark ``tip`` to
+the target. To start with your own robot, disable the arm (``arm:=false``), set ``image:=`` to your
+camera's topic, and give ``joints``, ``lower_limits`` and ``upper_limits`` in the order of your
+position controller. The simulated arm needs PyBullet.
 """
 
 import os
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from keypoint_perception.ros.end_with_launch import VARIABLE as END_WITH_LAUNCH
+from keypoint_perception.ros.launch_parts import argument
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -25,38 +26,21 @@ import yaml
 
 SHARE = Path(get_package_share_directory('keypoint_perception'))
 ARGUMENTS = (
-    DeclareLaunchArgument('model', description='Model directory, as `train --out` wrote it.'),
-    DeclareLaunchArgument(
-        'landmark', default_value='tip', description='Name of the point that is controlled.'
+    DeclareLaunchArgument('model', description='Model directory written by `train --out`.'),
+    argument('landmark', 'Name of the controlled landmark.', 'tip'),
+    argument('image', 'Image topic.', '/camera/image'),
+    argument(
+        'arm', 'Start the simulated arm and use its clock.', 'true', choices=('true', 'false')
     ),
-    DeclareLaunchArgument(
-        'image', default_value='/camera/image', description='Topic of the images.'
-    ),
-    DeclareLaunchArgument(
-        'arm',
-        default_value='true',
-        choices=['true', 'false'],
-        description='Start the simulated arm, and take the time from it.',
-    ),
-    DeclareLaunchArgument(
-        'joints',
-        default_value='[shoulder, elbow, wrist]',
-        description='Names of the joints in the order of the commands.',
-    ),
-    DeclareLaunchArgument(
-        'lower_limits', default_value='[-1.7, 0.35, -1.2]', description='Of the joints, rad.'
-    ),
-    DeclareLaunchArgument(
-        'upper_limits', default_value='[0.8, 2.1, 1.2]', description='Of the joints, rad.'
-    ),
-    DeclareLaunchArgument(
-        'fastest', default_value='0.8', description='Speed that no joint exceeds, rad/s.'
-    ),
+    argument('joints', 'Joint names, in the order of the commands.', '[shoulder, elbow, wrist]'),
+    argument('lower_limits', 'Lower joint limits, rad.', '[-1.7, 0.35, -1.2]'),
+    argument('upper_limits', 'Upper joint limits, rad.', '[0.8, 2.1, 1.2]'),
+    argument('fastest', 'Maximum joint speed, rad/s.', '0.8'),
 )
 
 
 def example(module, name, **options):
-    """Return a program of the package's examples as a node."""
+    """Return one of the package's example programs as a node."""
     path = os.pathsep.join(filter(None, [str(SHARE), os.environ.get('PYTHONPATH')]))
     return Node(
         executable='python3',
@@ -70,7 +54,7 @@ def example(module, name, **options):
 
 
 def start_loop(context):
-    """Start the arm, if asked for, the perception and the controller."""
+    """Start the arm, if enabled, the perception node and the controller."""
     simulated = LaunchConfiguration('arm').perform(context) == 'true'
     given = {
         name: yaml.safe_load(LaunchConfiguration(name).perform(context))
@@ -88,7 +72,7 @@ def start_loop(context):
     arm = [example('arm_node', 'arm', remappings=[('image', image)])] if simulated else []
     return [
         SetParameter('use_sim_time', simulated),
-        # first, because it sets the DDS profile that the camera needs too
+        # first, because it sets the DDS profile, which the camera needs too
         perception,
         *arm,
         example('servo_node', 'servo_node', parameters=[given]),
@@ -96,5 +80,5 @@ def start_loop(context):
 
 
 def generate_launch_description():
-    """Return the arguments and what they start."""
+    """Return the arguments and the action that starts the loop."""
     return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start_loop)])

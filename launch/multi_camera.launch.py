@@ -1,5 +1,5 @@
 """
-Start one perception_node on several cameras, which share an engine.
+Start one perception_node for several cameras, which share an engine.
 
     ros2 launch keypoint_perception multi_camera.launch.py model:=DIR cameras:=left,right \
         images:=/left_cam/image_raw,/right_cam/image_raw
@@ -18,20 +18,20 @@ from keypoint_perception.ros.launch_parts import (
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
-ORDER = 'one for each camera, in their order, as `/a,/b`'
+ORDER = 'one per camera in the same order, e.g. `/a,/b`'
 ARGUMENTS = (
-    DeclareLaunchArgument('cameras', description='Names of the cameras, as `left,right`.'),
-    argument('images', f'Topics of the images, {ORDER}; empty: left/image and so on.'),
-    argument('camera_infos', f'Topics of the calibration, {ORDER}; empty: beside the images.'),
-    argument('depth_images', f'Topics of the depth, {ORDER}; empty: left/depth and so on.'),
+    DeclareLaunchArgument('cameras', description='Camera names, e.g. `left,right`.'),
+    argument('images', f'Image topics, {ORDER}; default: left/image etc.'),
+    argument('camera_infos', f'Calibration topics, {ORDER}; default: next to the images.'),
+    argument('depth_images', f'Depth image topics, {ORDER}; default: left/depth etc.'),
 )
 
 
 def start_node(context):
-    """Start the node on the topics of all cameras."""
+    """Start the node with the topics of all cameras."""
     cameras = items(context, 'cameras')
     if not cameras:
-        msg = 'cameras: no camera is named; expected names, as cameras:=left,right.'
+        msg = 'cameras: no camera given; expected names, e.g. cameras:=left,right.'
         raise RuntimeError(msg)
     topics = {}
     for plural, name in (('images', 'image'), ('camera_infos', 'camera_info'),

@@ -1,5 +1,5 @@
 """
-Start perception_node on a camera.
+Start perception_node for one camera.
 
     ros2 launch keypoint_perception perception.launch.py model:=DIR image:=/cam/image
 
@@ -17,14 +17,14 @@ from launch.actions import OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
 ARGUMENTS = (
-    argument('image', 'Topic of the images, without /compressed.', 'image'),
-    argument('camera_info', 'Topic of the calibration; empty: camera_info beside the images.'),
-    argument('depth_image', 'Topic of the registered depth image.', 'depth'),
+    argument('image', 'Image topic, without /compressed.', 'image'),
+    argument('camera_info', 'Calibration topic; default: camera_info next to the images.'),
+    argument('depth_image', 'Topic of the registered depth images.', 'depth'),
 )
 
 
 def start_node(context):
-    """Start the node on its topics."""
+    """Start the node with its topics."""
     topics = {'image': 'image', 'camera_info': 'camera_info', 'depth': 'depth_image'}
     topics = {n: LaunchConfiguration(a).perform(context) for n, a in topics.items()}
     return [perception_node(context, topics)]

@@ -35,18 +35,18 @@ def parameter_argument(name, default):
 
 
 ARGUMENTS = (
-    DeclareLaunchArgument('topics', description='Topics, as `/camera/image_raw,/camera/info`.'),
+    DeclareLaunchArgument('topics', description='Topics, e.g. `/camera/image_raw,/camera/info`.'),
     *(parameter_argument(name, default) for name, default in DEFAULTS.items()),
 )
 
 
 def start_node(context):
-    """Start the recorder; the launch ends with it."""
+    """Start the recorder; the launch ends when it does."""
     parameters = {
         name: ParameterValue(LaunchConfiguration(name), value_type=kind)
         for name, kind in KINDS.items()
     }
-    # ROS has no empty list: the node says what is missing
+    # ROS has no empty lists; the node reports what is missing
     parameters['topics'] = items(context, 'topics') or ['']
     return [node('recorder_node', 'recorder', [parameters], on_exit=Shutdown())]
 

@@ -87,7 +87,7 @@ FILES = {
     'inference/torch_engine.py': row('root model', 'torch'),
     'inference/tensorrt/cuda_torch.py': row('root', 'torch'),
     # launch comes with a ROS installation only
-    'ros/launch_parts.py': row('root', 'ros'),
+    'ros/launch_parts.py': row('root ros/perception', 'ros'),
     'ros/perception_node.py': row('root inference ros/perception', 'ros'),
     'ros/recorder_node.py': row('root ros/recorder', 'ros'),
 }

@@ -1,11 +1,10 @@
 """
-A node ends with the ``ros2 launch`` that started it.
+End a node together with the ``ros2 launch`` that started it.
 
-``ros2 launch`` ends its nodes on Ctrl-C, but not when it is told to end by SIGTERM, as systemd and
-containers do, nor when it is killed (ros2/launch issue 666): the nodes go on without it, and the
-next launch finds them there. The launch files of this package ask their nodes by a variable to
-have the kernel tell them of the end of their parent. A node that was started in another way lives
-on without its parent as it should.
+``ros2 launch`` stops its nodes on Ctrl-C, but not on SIGTERM, as systemd and containers send, nor
+when it is killed (ros2/launch issue 666): the nodes keep running, and the next launch collides
+with them. The launch files of this package therefore set a variable, by which their nodes ask the
+kernel for a signal when their parent ends. Nodes started in any other way outlive their parent.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def end_with_launch() -> None:
-    """Have SIGTERM come when the parent ends, if the launch file asked for it."""
+    """Receive SIGTERM when the parent ends, if the launch file requests it."""
     if os.environ.pop(VARIABLE, ''):
         end_with_parent(signal.SIGTERM)
 
 
-def end_with_parent(how: signal.Signals) -> None:
+def end_with_parent(number: signal.Signals) -> None:
     """
-    Have the kernel send this process a signal when its parent ends, even by SIGKILL (Linux).
+    Have the kernel signal this process when its parent ends, even by SIGKILL (Linux only).
 
-    :param how: the signal
+    :param number: the signal to receive
     """
     if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, how)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

@@ -17,18 +17,17 @@ DDS_PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROF
 
 def find_ros() -> None:
     """
-    Make sure that ROS can be imported and finds its own parts.
+    Check that ROS can be imported, and let it find its own files; call it before ``rclpy.init``.
 
-    ROS from wheels lies in a virtual environment, which is an ament prefix without anybody having
-    sourced it; it is added to AMENT_PREFIX_PATH then. An installation that was sourced is left as
-    it is. Call this before ``rclpy.init``.
+    ROS from wheels is in a virtual environment, which is an ament prefix that nobody has sourced:
+    it is added to AMENT_PREFIX_PATH. A sourced installation is left as it is.
 
     :raises ConfigError: if there is no ROS
     """
     found = importlib.util.find_spec('rclpy')
     if found is None or found.origin is None:
         msg = (
-            f'ROS 2 (rclpy) is not found by {sys.executable}; source a ROS 2 installation '
+            f'{sys.executable} cannot find ROS 2 (rclpy); source a ROS 2 installation '
             '(`source /opt/ros/jazzy/setup.bash`), or install its wheels with this package and '
             "its extra: `pip install -e '.[ros]'`."
         )
@@ -43,7 +42,7 @@ def find_ros() -> None:
 
 
 def shipped_file(folder: str, name: str) -> Path:
-    """Return where a file of this package's ``config`` or ``launch`` folder is installed."""
+    """Return the installed path of a file in this package's ``config`` or ``launch`` folder."""
     prefixes = os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)
     places = [Path(p) / 'share' / PACKAGE for p in [*prefixes, sys.prefix] if p]
     places.append(Path(__file__).parents[2])  # the source tree

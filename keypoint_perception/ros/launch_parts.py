@@ -1,17 +1,20 @@
 """
-What the launch files have in common.
+What the launch files share.
 
 Only launch files import this: ``launch`` comes with a ROS installation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from keypoint_perception.ros.end_with_launch import VARIABLE as END_WITH_LAUNCH
 from keypoint_perception.ros.installation import DDS_PROFILE, DDS_PROFILE_VARIABLES
+from keypoint_perception.ros.perception.node_parameters import BY_NAME
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
+from launch.launch_context import LaunchContext
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -19,8 +22,9 @@ from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = 'keypoint_perception'
 SWITCH = ('', 'true', 'false')
-# Launch arguments that are parameters of the node; one left empty keeps the params_file's value.
+# Launch arguments that are parameters of the node; an empty one keeps the value of params_file.
 PERCEPTION_PARAMETERS = ('model', 'engine', 'image_transport', 'autostart', 'depth')
+SWITCHES = tuple(name for name in PERCEPTION_PARAMETERS if BY_NAME[name].kind is bool)
 
 
 def shipped(name: str) -> PathJoinSubstitution:
@@ -28,76 +32,61 @@ def shipped(name: str) -> PathJoinSubstitution:
     return PathJoinSubstitution([FindPackageShare(PACKAGE), 'config', name])
 
 
-def argument(name: str, description: str, default='', choices=None) -> DeclareLaunchArgument:
-    """Return a launch argument that may be left out."""
-    kept = {} if choices is None else {'choices': list(choices)}
-    return DeclareLaunchArgument(name, default_value=default, description=description, **kept)
+def argument(
+    name: str, description: str, default: Any = '', choices: Sequence[str] = ()
+) -> DeclareLaunchArgument:
+    """Return an optional launch argument; without choices it takes any text."""
+    more = {'choices': list(choices)} if choices else {}
+    return DeclareLaunchArgument(name, default_value=default, description=description, **more)
 
 
 def perception_arguments() -> list[DeclareLaunchArgument]:
-    """Return what every launch file with the node takes."""
-    return [
-        argument('model', 'Model directory, as `train --out` wrote it.'),
-        argument(
-            'image_transport',
-            'raw or compressed; empty: as in params_file.',
-            choices=('', 'raw', 'compressed'),
-        ),
-        argument(
-            'depth',
-            'Publish x, y, z by a registered depth image; empty: as in params_file.',
-            choices=SWITCH,
-        ),
-        argument(
-            'engine',
-            'Library that runs the network; empty: as in params_file.',
-            choices=('', 'auto', 'onnxruntime', 'tensorrt', 'torch'),
-        ),
+    """Return the arguments of every launch file that starts perception_node."""
+    arguments = [
         argument(
             'params_file',
-            'YAML file with parameters; arguments given here win over it.',
+            'YAML file with parameters; launch arguments take precedence.',
             shipped('perception.yaml'),
-        ),
-        argument(
-            'autostart',
-            'Configure and activate at once; false: wait for a lifecycle manager; empty: as in '
-            'params_file.',
-            choices=SWITCH,
-        ),
-        *node_arguments(),
+        )
     ]
+    for name in PERCEPTION_PARAMETERS:
+        parameter = BY_NAME[name]
+        choices = SWITCH if name in SWITCHES else parameter.choices and ('', *parameter.choices)
+        description = f'{parameter.description} Empty: as in params_file.'
+        arguments.append(argument(name, description, choices=choices))
+    return [*arguments, *node_arguments()]
 
 
 def node_arguments() -> list[DeclareLaunchArgument]:
-    """Return what every launch file takes."""
+    """Return the arguments of every launch file."""
     return [
-        argument('namespace', 'Namespace of the node, as `left_arm`.'),
+        argument('namespace', 'Namespace of the node, e.g. `left_arm`.'),
         argument(
             'log_level',
-            'What the node logs.',
+            'Minimum severity of log messages.',
             'info',
             choices=('debug', 'info', 'warn', 'error', 'fatal'),
         ),
         argument(
             'dds_profile',
-            'Fast DDS profile with shared memory for large images; the camera driver needs it '
-            'too; empty: none.',
+            'Fast DDS profile with shared memory for large images; start the camera driver with '
+            'it too. Empty: none.',
             shipped(DDS_PROFILE),
         ),
     ]
 
 
 def dds_profile() -> OpaqueFunction:
-    """Return the action that sets the profile, unless the user has one of their own."""
-    return OpaqueFunction(function=_choose_dds_profile)
+    """Return the action that sets the DDS profile, unless the user has set one."""
+    return OpaqueFunction(function=_set_dds_profile)
 
 
-def _choose_dds_profile(context):
+def _set_dds_profile(context: LaunchContext) -> list[LogInfo | SetEnvironmentVariable]:
     profile = LaunchConfiguration('dds_profile').perform(context)
     own = [name for name in DDS_PROFILE_VARIABLES if context.environment.get(name)]
     if own:
-        set_already = f'{own[0]}={context.environment[own[0]]}'
-        return [LogInfo(msg=f'DDS profile: {set_already} is set and stays; dds_profile is unused')]
+        kept = f'{own[0]}={context.environment[own[0]]}'
+        return [LogInfo(msg=f'DDS profile: keeping {kept}; dds_profile is ignored')]
     if not profile:
         return [LogInfo(msg='DDS profile: none, large images may be lost in shared memory')]
     if not Path(profile).is_file():
@@ -107,39 +96,39 @@ def _choose_dds_profile(context):
     return [LogInfo(msg=f'DDS profile: {profile}; start the camera driver with it too'), *setters]
 
 
-def given(context, names: Iterable[str], *, switches: Iterable[str] = ()) -> dict:
-    """
-    Return the arguments that are not left empty, as parameters.
-
-    :param switches: of the names, those of true or false; the others are text, a 7 too
-    """
-    texts = {name: LaunchConfiguration(name).perform(context) for name in names}
-    return {
-        name: text == 'true' if name in switches else ParameterValue(text, value_type=str)
-        for name, text in texts.items()
-        if text
-    }
-
-
-def items(context, name: str) -> list[str]:
-    """Return the parts of an argument that names several things: ``left,right``."""
+def items(context: LaunchContext, name: str) -> list[str]:
+    """Return the items of a list argument: ``left,right``."""
     parts = LaunchConfiguration(name).perform(context).strip('[]').split(',')
     return [part.strip(' \'"') for part in parts if part.strip(' \'"')]
 
 
-def perception_node(context, topics: Mapping[str, str], **parameters) -> Node:
+def perception_node(context: LaunchContext, topics: Mapping[str, str], **parameters: Any) -> Node:
     """
-    Return the node with the file's parameters, and over them those of the command line.
+    Return perception_node with the parameters of the file, overridden by those of the arguments.
 
-    :param topics: where the node's topics are, by their names in the node; empty: where they are
+    :param topics: remappings by the node's names; an empty one is no remapping
     """
-    own = given(context, PERCEPTION_PARAMETERS, switches=('autostart', 'depth')) | parameters
-    remappings = [(name, topic) for name, topic in topics.items() if topic]
-    files = [LaunchConfiguration('params_file')]
-    return node('perception_node', 'perception_node', [*files, own], remappings)
+    given: dict[str, Any] = {}
+    for parameter in PERCEPTION_PARAMETERS:
+        text = LaunchConfiguration(parameter).perform(context)
+        if text:  # a text that looks like a number, as a model named 7, stays a text
+            value = ParameterValue(text, value_type=str)
+            given[parameter] = text == 'true' if parameter in SWITCHES else value
+    return node(
+        'perception_node',
+        'perception_node',
+        [LaunchConfiguration('params_file'), given | parameters],
+        [(name, topic) for name, topic in topics.items() if topic],
+    )
 
 
-def node(executable: str, name: str, parameters: list, remappings: list = (), **more) -> Node:
+def node(
+    executable: str,
+    name: str,
+    parameters: Sequence[Any],
+    remappings: Iterable[tuple[str, str]] = (),
+    **more: Any,
+) -> Node:
     """Return one of the package's nodes."""
     return Node(
         package=PACKAGE,

@@ -1,4 +1,4 @@
-"""The package's Python log, spoken by a node."""
+"""Forward the package's Python log to a node's logger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class _Forward(logging.Handler):
         self._log = node.get_logger()
 
     def emit(self, record: logging.LogRecord) -> None:
-        # A line for each: rclpy raises where one line of code speaks with two severities.
+        # Separate calls, because rclpy rejects two severities from the same line of code.
         if record.levelno >= logging.ERROR:
             self._log.error(record.getMessage())
         elif record.levelno >= logging.WARNING:
@@ -25,7 +25,7 @@ class _Forward(logging.Handler):
 
 
 def forward_logs(node: Node) -> None:
-    """Let the package's Python log speak through a node, and nowhere else."""
+    """Forward the package's Python log to a node's logger, and nowhere else."""
     logger = logging.getLogger('keypoint_perception')
     logger.setLevel(logging.INFO)
     logger.handlers = [_Forward(node)]

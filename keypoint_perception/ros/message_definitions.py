@@ -1,10 +1,11 @@
-"""Message types by their names: the class to subscribe with, the text that a bag keeps."""
+"""Message types by name: the class to subscribe with, and the definition that a bag stores."""
 
 from __future__ import annotations
 
 import importlib
 import os
 from pathlib import Path
+from typing import Any
 
 from keypoint_perception.errors import ConfigError
 
@@ -15,12 +16,12 @@ PRIMITIVES = frozenset(
 )
 
 
-def message_class(msgtype: str) -> type:
+def message_class(msgtype: str) -> Any:
     """
     Return the class of a message type.
 
     :param msgtype: as ``sensor_msgs/msg/Image``
-    :raises ConfigError: if its package is not installed here
+    :raises ConfigError: if its package is not installed
     """
     package, _, name = msgtype.partition('/msg/')
     try:
@@ -36,32 +37,32 @@ def message_class(msgtype: str) -> type:
 
 def message_definition(msgtype: str) -> str:
     """
-    Return the text of a message type and of all those it is made of, as rosbag2 stores it.
+    Return the definition of a message type and of all types it contains, as rosbag2 stores it.
 
-    The text of the type itself comes first; each of the others stands behind a line of 80 ``=``
-    and a line ``MSG: package/Name``.
+    The type's own definition comes first; each of the others follows a line of 80 ``=`` and a line
+    ``MSG: package/Name``.
 
     :param msgtype: as ``sensor_msgs/msg/Image``
-    :return: empty if a text is not installed, as for types that were written as IDL
+    :return: empty if a definition is not installed, as for types written in IDL
     """
     package, _, name = msgtype.partition('/msg/')
     texts: dict[str, str] = {}
-    waiting = [f'{package}/{name}']
-    while waiting:
-        short = waiting.pop(0)
+    pending = [f'{package}/{name}']
+    while pending:
+        short = pending.pop(0)
         if short in texts:
             continue
-        text = _text_of(short)
+        text = _definition_of(short)
         if text is None:
             return ''
         texts[short] = text
-        waiting += _types_in(text, short.split('/')[0])
+        pending += _types_in(text, short.split('/')[0])
     first, *others = texts
     parts = [texts[first], *(f'{SEPARATOR}\nMSG: {short}\n{texts[short]}' for short in others)]
     return '\n'.join(parts)
 
 
-def _text_of(short: str) -> str | None:
+def _definition_of(short: str) -> str | None:
     package, _, name = short.partition('/')
     for prefix in filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)):
         path = Path(prefix) / 'share' / package / 'msg' / f'{name}.msg'
@@ -71,7 +72,7 @@ def _text_of(short: str) -> str | None:
 
 
 def _types_in(text: str, package: str) -> list[str]:
-    """Return the messages that a definition is made of, as ``package/Name``."""
+    """Return the message types that a definition contains, as ``package/Name``."""
     found = []
     for line in text.splitlines():
         words = line.partition('#')[0].split()

@@ -1,28 +1,45 @@
 """
-Keypoints and images as ROS messages.
+Keypoints, their names, and images as ROS messages.
 
 ``~/keypoints`` is a ``sensor_msgs/PointCloud2`` of height 1 and width K: always all K points in
-their order, little-endian FLOAT32 fields ``x y z u v confidence``. x, y, z are metres in the
-optical frame, NaN where there is no depth; u, v are pixels of the image as received
+order, little-endian FLOAT32 fields ``x y z u v confidence``. x, y, z are metres in the optical
+frame, NaN without depth; u, v are pixels of the image as received
 (:mod:`keypoint_perception.keypoints`). The header is the image's own.
 
-Where points are filtered over time, the fields of their velocities follow: ``velocity_u
-velocity_v`` in px/s and, where depth is on, ``velocity_x velocity_y velocity_z`` in m/s.
+If points are filtered over time, velocity fields follow: ``velocity_u velocity_v`` in px/s and,
+with depth, ``velocity_x velocity_y velocity_z`` in m/s.
+
+``~/names`` tells which point is which. It is a ``std_msgs/String`` with JSON, latched (transient
+local) for late subscribers, and published again with every model. ``vision_msgs/LabelInfo`` would
+be an alternative, but is not part of every ROS installation and has no skeleton.
 """
 
 from __future__ import annotations
 
 import array
 from functools import lru_cache
+import json
+from typing import TypeAlias
 
 from builtin_interfaces.msg import Time
-from keypoint_perception.cdr import cloud_layout, ImageHeader, write_cloud
+from keypoint_perception.cdr import (
+    cloud_layout,
+    ImageHeader,
+    ReceivedCompressedImage,
+    ReceivedImage,
+    write_cloud,
+)
+from keypoint_perception.compressed import open_compressed
 from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.images import open_compressed, open_image
+from keypoint_perception.images import open_image
+from keypoint_perception.inference.engine import Engine
 import numpy as np
-from sensor_msgs.msg import Image, PointCloud2, PointField
-from std_msgs.msg import Header
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
+from std_msgs.msg import Header, String
+
+ImageMessage: TypeAlias = Image | CompressedImage | ReceivedImage | ReceivedCompressedImage
 
 FIELD_NAMES = ('x', 'y', 'z', 'u', 'v', 'confidence')
 VELOCITY_NAMES = ('velocity_u', 'velocity_v', 'velocity_x', 'velocity_y', 'velocity_z')
@@ -33,9 +50,11 @@ FIELDS = tuple(
     for i, name in enumerate(ALL_NAMES)
 )
 
+NAMES_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
 
 def to_header(header: ImageHeader) -> Header:
-    """Return the message of a header that was read from the wire, unchanged."""
+    """Return a received header as a message, unchanged."""
     return Header(stamp=Time(sec=header.sec, nanosec=header.nanosec), frame_id=header.frame_id)
 
 
@@ -50,9 +69,9 @@ def to_point_cloud(
 
     :param header: the image's header, copied verbatim
     :param keypoints: u, v in px of the image and confidence, (K, 3)
-    :param xyz: positions in metres in the optical frame, (K, 3); NaN if not given
-    :param velocities: of u, v in px/s and perhaps of x, y, z in m/s, (K, 2) or (K, 5); their
-        fields are left out if not given
+    :param xyz: positions in metres in the optical frame, (K, 3); NaN by default
+    :param velocities: of u, v in px/s and optionally of x, y, z in m/s, (K, 2) or (K, 5); by
+        default there are no such fields
     """
     points = _points(keypoints, xyz, velocities)
     count, fields = points.shape
@@ -72,11 +91,11 @@ def serialise_point_cloud(
     velocities: np.ndarray | None = None,
 ) -> bytes:
     """
-    Return what ROS would make of :func:`to_point_cloud`, in a fifth of the time.
+    Return the serialised message of :func:`to_point_cloud`, in a fifth of the time.
 
-    A publisher takes it in place of the message.
+    A publisher accepts it in place of a message.
 
-    :param header: the image's header as it was received, copied verbatim
+    :param header: the image's header as received, copied verbatim
     """
     points = _points(keypoints, xyz, velocities)
     return write_cloud(header, _layout(*points.shape), points.tobytes())
@@ -105,10 +124,10 @@ def from_point_cloud(message: PointCloud2) -> np.ndarray:
     """
     Return the keypoints of a message.
 
-    Fields are found by their names, so that clouds with further fields can be read too.
+    Fields are found by name, so that clouds with additional fields can be read too.
 
-    :return: (K,) records of float32 with the fields of :data:`FIELD_NAMES` and those of
-        :data:`VELOCITY_NAMES` that the message has, a copy: ``points['u']`` is (K,)
+    :return: a copy: (K,) records of float32 with the fields of :data:`FIELD_NAMES` and those of
+        :data:`VELOCITY_NAMES` that the message has; ``points['u']`` is (K,)
     :raises EncodingError: if the message is no cloud of keypoints
     """
     fields = {field.name: field for field in message.fields}
@@ -117,7 +136,7 @@ def from_point_cloud(message: PointCloud2) -> np.ndarray:
     if missing or message.row_step < message.width * message.point_step or count == 0:
         msg = (
             f'A cloud of {message.width} x {message.height} points with the fields '
-            f'{", ".join(fields) or "none"} holds no keypoints; expected the FLOAT32 fields '
+            f'{", ".join(fields) or "none"} contains no keypoints; expected the FLOAT32 fields '
             f'{", ".join(FIELD_NAMES)}; subscribe to ~/keypoints.'
         )
         raise EncodingError(msg)
@@ -132,7 +151,7 @@ def from_point_cloud(message: PointCloud2) -> np.ndarray:
     )
     shape, strides = (message.height, message.width), (message.row_step, message.point_step)
     if len(message.data) < (message.height - 1) * strides[0] + message.width * strides[1]:
-        msg = f'A cloud of {count} points holds only {len(message.data)} bytes; it is cut short.'
+        msg = f'A cloud of {count} points has only {len(message.data)} bytes; it is truncated.'
         raise EncodingError(msg)
     points = np.ndarray(shape, kind, np.frombuffer(message.data, np.uint8), strides=strides)
     return points.reshape(-1).astype([(name, np.float32) for name in names])
@@ -142,15 +161,15 @@ def _is_float(field: PointField | None) -> bool:
     return field is not None and field.datatype == PointField.FLOAT32
 
 
-def open_message(message) -> EncodedImage:
+def open_message(message: ImageMessage) -> EncodedImage:
     """
-    Return the picture of an image or a compressed image, checked, its colours not yet made.
+    Return the checked image of a message, not yet converted to RGB.
 
     :param message: from ``sensor_msgs`` or from :mod:`keypoint_perception.cdr`
     :return: a view of a raw image's data
     :raises EncodingError: if it cannot be read
     """
-    if hasattr(message, 'format'):
+    if isinstance(message, (CompressedImage, ReceivedCompressedImage)):
         return open_compressed(message.data, message.format)
     return open_image(
         message.encoding,
@@ -162,13 +181,13 @@ def open_message(message) -> EncodedImage:
     )
 
 
-def to_rgb(message) -> np.ndarray:
-    """Return the picture of a message as RGB, (H, W, 3) uint8; see :func:`open_message`."""
+def to_rgb(message: ImageMessage) -> np.ndarray:
+    """Return the image of a message as RGB, (H, W, 3) uint8; see :func:`open_message`."""
     return open_message(message).to_rgb()
 
 
 def to_image(header: Header, rgb: np.ndarray) -> Image:
-    """Return an RGB picture (H, W, 3) uint8 as a message."""
+    """Return an RGB image, (H, W, 3) uint8, as a message."""
     height, width = rgb.shape[:2]
     message = Image(header=header, height=height, width=width, encoding='rgb8')
     message.step = 3 * width
@@ -176,8 +195,27 @@ def to_image(header: Header, rgb: np.ndarray) -> Image:
     return message
 
 
-def _octets(values: np.ndarray) -> array.array:
-    """Return the bytes as rclpy takes them fast; an ndarray would be copied item by item."""
+def _octets(values: np.ndarray) -> array.array[int]:
+    """Return the bytes in the type that rclpy takes fast; it copies an ndarray by the element."""
     octets = array.array('B')
-    octets.frombytes(memoryview(np.ascontiguousarray(values)).cast('B'))
+    octets.frombytes(np.ascontiguousarray(values).data.cast('B'))
     return octets
+
+
+def to_names(engine: Engine, model: str) -> String:
+    """
+    Return the message about the names of a network's points.
+
+    ``keypoints`` and ``landmarks`` are names in the order of ``~/keypoints`` and ``~/landmarks``;
+    ``skeleton`` lists edges between keypoints, two indices and a weight each; ``model`` identifies
+    the model.
+
+    :param model: as on ``/diagnostics``
+    """
+    names = {
+        'model': model,
+        'keypoints': list(engine.keypoint_names),
+        'landmarks': list(engine.landmark_names),
+        'skeleton': [list(edge) for edge in engine.skeleton],
+    }
+    return String(data=json.dumps(names))

@@ -1,4 +1,4 @@
-"""What the programs that run a node have in common: how they begin, fail and end."""
+"""What the programs of all nodes share: command line, errors, start and end."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import signal
 import sys
+from typing import TYPE_CHECKING, TypeVar
 
 from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.ros.end_with_launch import end_with_launch
 from keypoint_perception.ros.installation import find_ros
+
+if TYPE_CHECKING:
+    from rclpy.executors import Executor
+    from rclpy.node import Node
+
+NodeType = TypeVar('NodeType', bound='Node')
 
 
 def run_program(
     arguments: list[str] | None, run: Callable[[list[str]], int], *, usage: Callable[[], str]
 ) -> int:
     """
-    Run a program until it is told to stop.
+    Run a program until it is stopped.
 
-    :param arguments: command line, by default the process's own
-    :param run: does it; returns the exit status
-    :param usage: what ``--help`` prints
-    :return: 0 when told to stop, 2 for what the user can mend
+    :param arguments: command line, by default that of the process
+    :param run: the program; returns the exit status
+    :param usage: returns the text of ``--help``
+    :return: 0 when stopped, 2 for errors that the user can fix
     """
     arguments = sys.argv if arguments is None else arguments
     if {'-h', '--help'} & set(arguments):
@@ -44,21 +51,21 @@ def run_program(
 
 def leave_interrupts_to_ros() -> None:
     """
-    Have Ctrl-C end ROS's context and raise nothing; to be called before ``rclpy.init``.
+    Let Ctrl-C shut down the ROS context without an exception; call it before ``rclpy.init``.
 
-    The end of the context is enough to end a node. An exception beside it comes at whatever line
-    Python is: it leaves half-made objects behind, or, where ROS was faster, it comes while the
-    node is being stopped, and what still waits to be written is lost.
+    Shutting down the context is enough to stop a node. A KeyboardInterrupt on top of it would
+    strike at an arbitrary line: it would leave objects half-made or, while the node is being
+    stopped, lose data that is still to be written.
     """
     signal.signal(signal.SIGINT, lambda number, frame: None)
 
 
 def start_ros(arguments: list[str], *, program: str) -> None:
     """
-    Hand ROS its part of the command line, and Ctrl-C.
+    Initialise ROS with its part of the command line, and let it handle Ctrl-C.
 
-    :param program: its name, for what is said
-    :raises ConfigError: if ROS does not understand it, or something else stands there
+    :param program: its name, for error messages
+    :raises ConfigError: if ROS rejects the command line, or it has other arguments
     """
     import rclpy
 
@@ -66,43 +73,45 @@ def start_ros(arguments: list[str], *, program: str) -> None:
     leave_interrupts_to_ros()
     try:
         rclpy.init(args=arguments)
-    except Exception as error:  # rclpy's own have no base in common
+    except Exception as error:  # rclpy's exceptions have no common base
         reason = ' '.join(str(error).split())
         msg = f'ROS cannot use the command line: {reason}; see `{program} --help`.'
         raise ConfigError(msg) from error
     others = rclpy.utilities.remove_ros_args(arguments)[1:]
     if others:
         msg = (
-            f'{" ".join(others)!r} means nothing to {program}; expected parameters and '
-            f'remappings behind --ros-args, see `{program} --help`.'
+            f'{program} does not know the argument {" ".join(others)!r}; expected parameters and '
+            f'remappings after --ros-args, see `{program} --help`.'
         )
         raise ConfigError(msg)
 
 
 @contextmanager
-def node_at_work(make: Callable[[], object]) -> Iterator[tuple[object, object]]:
+def running_node(
+    create: Callable[[], NodeType], stop: Callable[[NodeType], object]
+) -> Iterator[tuple[NodeType, Executor]]:
     """
-    Make a node and its executor; stop both at the end, whatever ends it.
+    Create a node and its executor, and stop both at the end, whatever the reason.
 
-    :param make: returns the node, which has a method ``stop``
+    :param stop: releases what the node holds
     """
-    import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.utilities import ok, try_shutdown
 
     node = None
     try:
-        node = make()
+        node = create()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         yield node, executor
     except ExternalShutdownException:
         pass
     except Exception:
-        # A signal ends ROS at whatever line the node is; what fails for that reason is no error.
-        if rclpy.ok():
+        # A signal shuts ROS down at an arbitrary line; failures due to that are no errors.
+        if ok():
             raise
     finally:
         if node is not None:
-            node.stop()
-            node.destroy_node()
-        rclpy.try_shutdown()
+            stop(node)
+            node.destroy_node()  # type: ignore[no-untyped-call]
+        try_shutdown()

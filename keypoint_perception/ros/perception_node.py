@@ -11,26 +11,26 @@ from collections.abc import Callable
 import sys
 
 from keypoint_perception.inference.engine import Engine, load_engine
-from keypoint_perception.ros.node_program import node_at_work, run_program, start_ros
+from keypoint_perception.ros.node_program import run_program, running_node, start_ros
 from keypoint_perception.ros.perception.node_parameters import table
 
 USAGE = """usage: perception_node --ros-args -p model:=DIR -r image:=/cam/image
 
 Subscribes to `image` and, for x, y, z, to `depth` and `camera_info`. Publishes `~/keypoints` and
-`~/landmarks` (sensor_msgs/PointCloud2), `~/names` (std_msgs/String, latched), `~/overlay`
-(sensor_msgs/Image) and `~/markers` (visualization_msgs/MarkerArray) while someone subscribes, and
-/diagnostics. Services: `~/enable`, `~/reload`, `~/start_recording` and `~/stop_recording`.
+`~/landmarks` (sensor_msgs/PointCloud2), `~/names` (std_msgs/String, latched) and /diagnostics;
+`~/overlay` (sensor_msgs/Image) and `~/markers` (visualization_msgs/MarkerArray) while they have
+subscribers. Services: `~/enable`, `~/reload`, `~/start_recording` and `~/stop_recording`.
 Parameters:
 """
 
 
 def main(arguments: list[str] | None = None, *, load: Callable[..., Engine] = load_engine) -> int:
     """
-    Run the node until it is told to stop.
+    Run the node until it is stopped.
 
-    :param arguments: command line, by default the process's own
-    :param load: makes the engine; tests give one that makes a fake
-    :return: 0 when told to stop, 2 for what the user can mend
+    :param arguments: command line, by default that of the process
+    :param load: loads an engine; replaced by tests
+    :return: 0 when stopped, 2 for errors that the user can fix
     """
     return run_program(
         arguments, lambda given: run(given, load), usage=lambda: f'{USAGE}\n{table()}'
@@ -40,11 +40,12 @@ def main(arguments: list[str] | None = None, *, load: Callable[..., Engine] = lo
 def run(arguments: list[str], load: Callable[..., Engine]) -> int:
     """Start the node and spin; see :func:`main`."""
     from keypoint_perception.ros.perception.lifecycle_node import PerceptionNode
-    import rclpy
+    from rclpy.utilities import ok
 
     start_ros(arguments, program='perception_node')
-    with node_at_work(lambda: PerceptionNode(load=load)) as (node, executor):
-        if node.parameters.autostart and not node.start() and rclpy.ok():
+    running = running_node(lambda: PerceptionNode(load=load), PerceptionNode.stop)
+    with running as (node, executor):
+        if node.parameters.autostart and not node.start() and ok():
             return 2
         executor.spin()
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from keypoint_perception.ros.node_program import node_at_work, run_program, start_ros
+from keypoint_perception.ros.node_program import run_program, running_node, start_ros
 from keypoint_perception.ros.recorder.recorder_parameters import table
 
 NODE_NAME = 'recorder'
@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
     from keypoint_perception.ros.recorder.recorder_services import RecorderNode
 
     start_ros(arguments, program='recorder_node')
-    with node_at_work(lambda: RecorderNode(NODE_NAME)) as (node, executor):
+    with running_node(lambda: RecorderNode(NODE_NAME), RecorderNode.stop) as (node, executor):
         if node.autostart:
             node.start_recording()
         while not node.ended:

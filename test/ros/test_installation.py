@@ -60,7 +60,7 @@ def test_environment_without_ros_in_its_index_is_no_prefix(wheels, monkeypatch):
 
 def test_missing_ros_is_said_with_both_ways_to_get_it(monkeypatch):
     place_rclpy(monkeypatch, None)
-    with pytest.raises(ConfigError, match=r'rclpy\) is not found .*source .*pip install -e'):
+    with pytest.raises(ConfigError, match=r'cannot find ROS 2 \(rclpy\); source .*pip install -e'):
         find_ros()
 
 

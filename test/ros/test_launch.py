@@ -103,7 +103,7 @@ def test_own_dds_profile_stays(launch, monkeypatch):
     own = str(ROOT / 'config' / 'fastdds_large_images.xml')
     monkeypatch.setenv(PROFILE_VARIABLES[0], own)
     launched = launch('model:=/nowhere', 'dds_profile:=/other.xml')
-    launched.wait_for(f'DDS profile: {PROFILE_VARIABLES[0]}={own} is set and stays')
+    launched.wait_for(f'DDS profile: keeping {PROFILE_VARIABLES[0]}={own}; dds_profile is ignored')
     launched.wait_for(r'process has died \[pid \d+, exit code 2')
     launched.wait()
 
@@ -168,7 +168,7 @@ def test_cameras_have_their_topics(peer, launch, model_dir, make_image):
     ('arguments', 'sentence'),
     [
         (['cameras:=left,right', 'images:=/l'], r'images: 1 topics for 2 cameras \(left, right\)'),
-        (['cameras:=[]'], 'cameras: no camera is named; expected names, as cameras:=left,right'),
+        (['cameras:=[]'], 'cameras: no camera given; expected names, e.g. cameras:=left,right'),
     ],
 )
 def test_wrong_number_of_topics_is_said(launch, arguments, sentence):

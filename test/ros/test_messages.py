@@ -1,19 +1,22 @@
 """Keypoints keep their contract as messages, and come back as they were."""
 
 import array
+import json
 
 import pytest
 
-pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
+pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from builtin_interfaces.msg import Time
 import cv2
 from keypoint_perception.cdr import ImageHeader
 from keypoint_perception.errors import EncodingError
+from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.ros.messages import (
     from_point_cloud,
     serialise_point_cloud,
     to_image,
+    to_names,
     to_point_cloud,
     to_rgb,
 )
@@ -102,14 +105,16 @@ def test_fields_are_found_by_name():
 def test_other_clouds_are_refused():
     cloud = to_point_cloud(HEADER, KEYPOINTS)
     cloud.fields = cloud.fields[:3]
-    with pytest.raises(EncodingError, match='fields x, y, z holds no keypoints; expected the FLO'):
+    with pytest.raises(
+        EncodingError, match='fields x, y, z contains no keypoints; expected the F'
+    ):
         from_point_cloud(cloud)
 
 
 def test_cloud_cut_short_is_refused():
     cloud = to_point_cloud(HEADER, KEYPOINTS)
     cloud.data = cloud.data[:-1]
-    with pytest.raises(EncodingError, match='2 points holds only 47 bytes; it is cut short'):
+    with pytest.raises(EncodingError, match='2 points has only 47 bytes; it is truncated'):
         from_point_cloud(cloud)
 
 
@@ -134,3 +139,18 @@ def test_compressed_images_are_decoded():
     png = cv2.imencode('.png', rgb[..., ::-1])[1]
     message = CompressedImage(format='rgb8; png compressed bgr8', data=png.tobytes())
     np.testing.assert_array_equal(to_rgb(message), rgb)
+
+
+def test_names_are_in_the_order_of_the_clouds():
+    engine = FakeEngine(
+        lambda images: None,
+        keypoint_names=('kp0', 'b', 'a'),
+        landmark_names=('tip', 'été'),
+        skeleton=((0, 2, 0.5),),
+    )
+    assert json.loads(to_names(engine, 'arm (3 keypoints)').data) == {
+        'model': 'arm (3 keypoints)',
+        'keypoints': ['kp0', 'b', 'a'],
+        'landmarks': ['tip', 'été'],
+        'skeleton': [[0, 2, 0.5]],
+    }
