@@ -101,8 +101,12 @@ def test_what_is_overridden_for_one_camera_holds_for_no_other(ros_domain):
     for camera, expected in (('left', 'RELIABLE'), ('right', 'BEST_EFFORT')):
         topics = {name: f'/{camera}/{name}' for name in ('camera_info', 'depth')}
         made = GeometryInput(node, topics, geometry)
-        for subscription in (made._camera_info, made._depth):
-            assert subscription.qos_profile.reliability.name == expected
+        reliabilities = {
+            s.topic_name: s.qos_profile.reliability.name
+            for s in node.subscriptions
+            if s.topic_name in topics.values()
+        }
+        assert reliabilities == dict.fromkeys(topics.values(), expected)
         made.close()
     node.destroy_node()
     rclpy.shutdown(context=context)

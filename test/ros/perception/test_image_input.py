@@ -8,10 +8,10 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from keypoint_perception.ros.perception.image_input import (
     ImageInput,
-    newest_image,
     qos_errors,
     TYPE_NAMES,
 )
+from keypoint_perception.ros.perception.node_statistics import NodeStatistics
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
@@ -22,21 +22,33 @@ def publisher(**qos):
     )
 
 
+class Node:
+    """A node whose user has overridden policies, beside publishers."""
+
+    def __init__(self, publishers, overrides):
+        self._publishers, self._overrides = publishers, overrides
+
+    def resolve_topic_name(self, name):
+        return f'/cam/{name}'
+
+    def create_subscription(self, kind, topic, callback, qos, **options):
+        for policy, value in self._overrides.items():  # as rclpy does
+            setattr(qos, policy, value)
+
+    def get_publishers_info_by_topic(self, topic):
+        return self._publishers
+
+
 @pytest.fixture
-def image_input(ros_domain):
-    """Return a function that builds an input beside publishers, asking for a QoS."""
+def blocking_reason(ros_domain):
+    """Return a function: why no image arrives from publishers, given the user's overrides."""
     del ros_domain
 
-    def build(publishers, **asked) -> ImageInput:
-        built = ImageInput.__new__(ImageInput)
-        built._node = SimpleNamespace(get_publishers_info_by_topic=lambda topic: publishers)
-        built._base, built._transport = 'image', 'raw'
-        built.topic, built._qos = '/cam/image', newest_image()
-        for policy, value in asked.items():
-            setattr(built._qos, policy, value)
-        return built
+    def reason(publishers, **overrides):
+        node = Node(publishers, overrides)
+        return ImageInput(node, 'image', 'raw', print, NodeStatistics()).blocking_reason()
 
-    return build
+    return reason
 
 
 @pytest.mark.parametrize(
@@ -54,17 +66,17 @@ def image_input(ros_domain):
     ],
     ids=['reliability', 'durability', 'deadline'],
 )
-def test_obstacle_names_the_policy_that_does_not_fit(image_input, asked, reason):
+def test_the_policy_that_does_not_fit_is_reported(blocking_reason, asked, reason):
     poor = publisher(reliability=ReliabilityPolicy.BEST_EFFORT)
-    said = image_input([poor], **asked).blocking_reason()
-    assert said.startswith(f'QoS incompatible on /cam/image: {reason}')
-    assert said.endswith('; change qos_overrides./cam/image.subscription, or the publisher.')
+    found = blocking_reason([poor], **asked)
+    assert found.startswith(f'QoS incompatible on /cam/image: {reason}')
+    assert found.endswith('; change qos_overrides./cam/image.subscription, or the publisher.')
 
 
-def test_one_publisher_that_fits_is_enough(image_input):
+def test_one_publisher_that_fits_is_enough(blocking_reason):
     poor = publisher(reliability=ReliabilityPolicy.BEST_EFFORT)
     asked = {'reliability': ReliabilityPolicy.RELIABLE}
-    assert image_input([poor, publisher()], **asked).blocking_reason() == ''
+    assert blocking_reason([poor, publisher()], **asked) == ''
 
 
 def test_errors_are_told_without_the_warnings_beside_them():
