@@ -136,7 +136,7 @@ def test_it_brings_the_tip_to_its_target_and_holds_when_blind(world, servo):
 
     world.confidence = 0.1
     world.tell(*start)
-    world.until(lambda: world.says('holding: tip is seen with too little'), 'holding', servo)
+    world.until(lambda: world.says('holding: tip has too low a confidence'), 'holding', servo)
     held = len(world.commands)
     world.until(lambda: len(world.commands) > held + 5, 'commands that hold', servo)
     np.testing.assert_allclose(np.ptp(world.commands[held + 1 :], axis=0), 0.0, atol=1e-9)
@@ -144,7 +144,7 @@ def test_it_brings_the_tip_to_its_target_and_holds_when_blind(world, servo):
     world.confidence = 0.9
     world.until(lambda: not world.says('holding'), 'going on', servo)
     world.confidence = 0.0  # a place that is no number, however sure
-    world.until(lambda: world.says('holding: tip is seen with too little'), 'holding', servo)
+    world.until(lambda: world.says('holding: tip has too low a confidence'), 'holding', servo)
     world.confidence = 0.9
     world.until(lambda: not world.says('holding'), 'going on', servo)
     world.seen = False
@@ -176,5 +176,7 @@ def test_a_point_that_the_model_does_not_have_is_said(start, world):
 
 def test_limits_that_are_not_the_joints_are_refused(start):
     servo = start('-m', 'examples.servo_node', '--ros-args', '-p', 'joints:=[one, two]')
-    servo.wait_for('error: 2 joints with 3 lower and 3 upper limits; expected as many of each')
+    servo.wait_for(
+        'error: 2 joints with 3 lower and 3 upper limits; expected one of each per joint'
+    )
     assert servo.wait() == 2
