@@ -1,30 +1,34 @@
 """
-Images read from the wire without copying their pixels, and clouds written to it.
+ROS messages read from their serialised bytes.
 
-rclpy turns an image into a message by copying it three times while nothing else in the process
-can run. A raw subscription hands over the serialised bytes instead (CDR, OMG DDSI-RTPS 10.2:
-numbers aligned to their size, strings and sequences behind their length), and the pixels stay
-where they are. In the other direction, a publisher takes serialised bytes as well as a message.
+Neither ROS nor type definitions are needed, so that bags of any age can be read. Image data is
+never copied: rclpy deserialises an image in three copies while it holds the GIL, whereas a raw
+subscription passes on the received bytes and the records below refer to them. Bytes behind the
+last field are ignored; librealsense's ROS 1 bags have some.
+
+ROS 2 serialises with CDR (OMG DDSI-RTPS 10.2): four bytes of encapsulation, numbers aligned to
+their size, strings and sequences preceded by their length. ROS 1 has no encapsulation and no
+alignment, is always little-endian, and its headers start with a sequence number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import struct
 from typing import NamedTuple
 
 from keypoint_perception.errors import EncodingError
 
-# Representation identifiers: plain CDR and plain CDR2, each big- and little-endian. For types
-# whose largest number has four bytes the two are the same.
-BYTE_ORDERS = {0x0000: '>', 0x0001: '<', 0x0006: '>', 0x0007: '<'}
+IMAGE_TYPE = 'sensor_msgs/msg/Image'
+COMPRESSED_IMAGE_TYPE = 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
+IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
+
+# Byte order and largest alignment by representation: CDR and plain CDR2, big- and little-endian.
+REPRESENTATIONS = {0x0000: ('>', 8), 0x0001: ('<', 8), 0x0006: ('>', 4), 0x0007: ('<', 4)}
 ENCAPSULATION_BYTES = 4
-LITTLE_ENDIAN = b'\0\1\0\0'
-FLOAT32 = 7  # of sensor_msgs/PointField
-FLOAT32_BYTES = 4
 
 
-class ImageHeader(NamedTuple):
+class MessageHeader(NamedTuple):
     """The fields of ``std_msgs/Header``."""
 
     sec: int
@@ -37,10 +41,10 @@ class ImageHeader(NamedTuple):
         return self.sec * 1_000_000_000 + self.nanosec
 
 
-class ReceivedImage(NamedTuple):
-    """The fields of ``sensor_msgs/Image``; ``data`` lies in the received bytes."""
+class ImageMessage(NamedTuple):
+    """The fields of ``sensor_msgs/Image``; ``data`` refers to the serialised bytes."""
 
-    header: ImageHeader
+    header: MessageHeader
     height: int
     width: int
     encoding: str
@@ -49,125 +53,165 @@ class ReceivedImage(NamedTuple):
     data: memoryview
 
 
-class ReceivedCompressedImage(NamedTuple):
-    """The fields of ``sensor_msgs/CompressedImage``; ``data`` lies in the received bytes."""
+class CompressedImageMessage(NamedTuple):
+    """The fields of ``sensor_msgs/CompressedImage``; ``data`` refers to the serialised bytes."""
 
-    header: ImageHeader
+    header: MessageHeader
     format: str
     data: memoryview
 
 
-def read_image(serialised: bytes) -> ReceivedImage:
-    """
-    Return the image that a raw subscription received.
+class RegionOfInterest(NamedTuple):
+    """The fields of ``sensor_msgs/RegionOfInterest``."""
 
-    :raises EncodingError: if the bytes end early or are no CDR
+    x_offset: int
+    y_offset: int
+    height: int
+    width: int
+    do_rectify: bool
+
+
+class CameraInfoMessage(NamedTuple):
+    """The fields of ``sensor_msgs/CameraInfo``; matrices are given row by row."""
+
+    header: MessageHeader
+    height: int
+    width: int
+    distortion_model: str
+    d: tuple[float, ...]
+    k: tuple[float, ...]
+    r: tuple[float, ...]
+    p: tuple[float, ...]
+    binning_x: int
+    binning_y: int
+    roi: RegionOfInterest
+
+
+def read_image(serialised: bytes, *, ros1: bool = False) -> ImageMessage:
     """
-    reader = _Reader(serialised)
+    Return a serialised ``sensor_msgs/Image``.
+
+    :raises EncodingError: if the message is truncated or not in CDR
+    """
+    reader = _Reader(serialised, IMAGE_TYPE, ros1=ros1)
     header, height, width = reader.header(), reader.uint32(), reader.uint32()
     encoding, is_bigendian, step = reader.string(), reader.uint8(), reader.uint32()
-    return ReceivedImage(header, height, width, encoding, is_bigendian, step, reader.octets())
+    return ImageMessage(header, height, width, encoding, is_bigendian, step, reader.octets())
 
 
-def read_compressed_image(serialised: bytes) -> ReceivedCompressedImage:
+def read_compressed_image(serialised: bytes, *, ros1: bool = False) -> CompressedImageMessage:
     """
-    Return the compressed image that a raw subscription received.
+    Return a serialised ``sensor_msgs/CompressedImage``.
 
-    :raises EncodingError: if the bytes end early or are no CDR
+    :raises EncodingError: if the message is truncated or not in CDR
     """
-    reader = _Reader(serialised)
-    return ReceivedCompressedImage(reader.header(), reader.string(), reader.octets())
+    reader = _Reader(serialised, COMPRESSED_IMAGE_TYPE, ros1=ros1)
+    return CompressedImageMessage(reader.header(), reader.string(), reader.octets())
+
+
+def read_camera_info(serialised: bytes, *, ros1: bool = False) -> CameraInfoMessage:
+    """
+    Return a serialised ``sensor_msgs/CameraInfo``.
+
+    :raises EncodingError: if the message is truncated or not in CDR
+    """
+    reader = _Reader(serialised, CAMERA_INFO_TYPE, ros1=ros1)
+    header, height, width = reader.header(), reader.uint32(), reader.uint32()
+    distortion_model, d = reader.string(), reader.float64(reader.uint32())
+    k, r, p = reader.float64(9), reader.float64(9), reader.float64(12)
+    binning_x, binning_y = reader.uint32(), reader.uint32()
+    window = (reader.uint32(), reader.uint32(), reader.uint32(), reader.uint32())
+    roi = RegionOfInterest(*window, do_rectify=bool(reader.uint8()))
+    return CameraInfoMessage(
+        header, height, width, distortion_model, d, k, r, p, binning_x, binning_y, roi
+    )
+
+
+def read_stamp_ns(serialised: bytes, *, ros1: bool = False) -> int:
+    """
+    Return the stamp of a serialised message that starts with a header, ns.
+
+    :raises EncodingError: if the message is truncated or not in CDR
+    """
+    return _Reader(serialised, 'ROS', ros1=ros1).header().stamp_ns
 
 
 class _Reader:
-    """Reads one field after another, and never past the end."""
+    """
+    Reads the fields of a message in order, and never beyond its end.
 
-    def __init__(self, serialised: bytes) -> None:
+    :param kind: type of the message, for errors
+    """
+
+    def __init__(self, serialised: bytes, kind: str, *, ros1: bool) -> None:
         self._bytes = memoryview(serialised)
-        self._at = 0
-        (identifier,) = struct.unpack('>H', self._take(2))
-        if identifier not in BYTE_ORDERS:
-            msg = (
-                f'An image message starts with the representation {identifier}; expected plain '
-                f'CDR, {", ".join(map(str, BYTE_ORDERS))}; use another RMW implementation in the '
-                'publisher.'
-            )
-            raise EncodingError(msg)
-        self._order = BYTE_ORDERS[identifier]
-        self._take(2)  # options, without meaning here
-
-    def _take(self, count: int) -> memoryview:
-        taken = self._bytes[self._at : self._at + count]
-        if len(taken) < count:
-            msg = (
-                f'An image message is cut short: it has {len(self._bytes)} bytes, expected at '
-                f'least {self._at + count}; check the publisher.'
-            )
-            raise EncodingError(msg)
-        self._at += count
-        return taken
-
-    def _number(self, code: str, size: int) -> int:
-        self._take(-(self._at - ENCAPSULATION_BYTES) % size)
-        return struct.unpack(self._order + code, self._take(size))[0]
+        self._kind = kind
+        self._ros1 = ros1
+        self._order, self._largest = '<', 1
+        self._start = self._at = 0
+        if not ros1:
+            (identifier,) = struct.unpack_from('>H', self._bytes, self._advance(2))
+            if identifier not in REPRESENTATIONS:
+                known = ', '.join(map(str, REPRESENTATIONS))
+                msg = (
+                    f'A {kind} message has the representation {identifier}, expected plain CDR '
+                    f'({known}); use another RMW implementation in its publisher.'
+                )
+                raise EncodingError(msg)
+            self._order, self._largest = REPRESENTATIONS[identifier]
+            self._advance(2)  # options, which have no meaning here
+            self._start = ENCAPSULATION_BYTES  # what alignment is relative to
 
     def uint8(self) -> int:
-        return self._number('B', 1)
+        return self._bytes[self._advance(1)]
 
     def uint32(self) -> int:
-        return self._number('I', 4)
+        return self._number('I')
+
+    def float64(self, count: int) -> tuple[float, ...]:
+        if count == 0:
+            return ()
+        self._at += (self._start - self._at) % self._largest
+        at = self._advance(8 * count)
+        return struct.unpack_from(f'{self._order}{count}d', self._bytes, at)
 
     def string(self) -> str:
-        octets = bytes(self._take(self.uint32()))
+        octets = bytes(self.octets()).rstrip(b'\0')
         try:
-            return octets.removesuffix(b'\0').decode()
+            return octets.decode()
         except UnicodeDecodeError as error:
             msg = (
-                f'An image message has a text of {len(octets)} bytes that is not UTF-8; check '
-                'the publisher.'
+                f'A {self._kind} message has a string of {len(octets)} bytes that is not UTF-8; '
+                'check its publisher.'
             )
             raise EncodingError(msg) from error
 
     def octets(self) -> memoryview:
-        return self._take(self.uint32())
+        count = self.uint32()
+        at = self._advance(count)
+        return self._bytes[at : at + count]
 
-    def header(self) -> ImageHeader:
-        return ImageHeader(self._number('i', 4), self.uint32(), self.string())
+    def header(self) -> MessageHeader:
+        if self._ros1:
+            self.uint32()  # sequence number
+        return MessageHeader(
+            self._number('I' if self._ros1 else 'i'), self.uint32(), self.string()
+        )
 
+    def _number(self, code: str) -> int:
+        """Read a number of four bytes."""
+        if not self._ros1:
+            self._at += -self._at % 4
+        number: int = struct.unpack_from(self._order + code, self._bytes, self._advance(4))[0]
+        return number
 
-def write_cloud(header: ImageHeader, layout: bytes, points: bytes) -> bytes:
-    """
-    Return a ``sensor_msgs/PointCloud2`` that is not dense, serialised.
-
-    :param layout: from :func:`cloud_layout`
-    :param points: little-endian FLOAT32, as many as the layout says
-    """
-    stamp = struct.pack('<iI', header.sec, header.nanosec)
-    parts = (LITTLE_ENDIAN, stamp, _text(header.frame_id), layout, points, b'\0')
-    return b''.join(parts)
-
-
-def cloud_layout(names: Sequence[str], count: int) -> bytes:
-    """
-    Return what stands between the header and the points of a serialised cloud of height 1.
-
-    Every number of it has four bytes, so that it is the same behind whatever header.
-
-    :param names: of the fields, all FLOAT32, without gaps
-    :param count: points
-    """
-    fields = b''.join(
-        _text(name) + struct.pack('<IB3xI', FLOAT32_BYTES * place, FLOAT32, 1)
-        for place, name in enumerate(names)
-    )
-    point_step = FLOAT32_BYTES * len(names)
-    row_step = count * point_step
-    big_endian = 0
-    behind = struct.pack('<B3xIII', big_endian, point_step, row_step, row_step)
-    return struct.pack('<III', 1, count, len(names)) + fields + behind
-
-
-def _text(text: str) -> bytes:
-    """Return a string behind its length, up to where the next number may stand."""
-    octets = text.encode() + b'\0'
-    return struct.pack('<I', len(octets)) + octets + b'\0' * (-len(octets) % 4)
+    def _advance(self, count: int) -> int:
+        """Pass a number of bytes and return where they start."""
+        start, self._at = self._at, self._at + count
+        if self._at > len(self._bytes):
+            msg = (
+                f'A {self._kind} message is truncated: it has {len(self._bytes)} bytes, expected '
+                f'at least {self._at}; check its publisher.'
+            )
+            raise EncodingError(msg)
+        return start

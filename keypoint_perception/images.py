@@ -11,6 +11,7 @@ trained on. Bytes behind the last row are ignored: some drivers send a few more 
 from __future__ import annotations
 
 import cv2
+from keypoint_perception.cdr import CompressedImageMessage, ImageMessage
 from keypoint_perception.compressed import open_compressed
 from keypoint_perception.encodings import (
     Buffers,
@@ -27,6 +28,25 @@ import numpy as np
 
 # For two, OpenCV is as fast; beyond 257, sums of bytes leave 16 bits.
 LEAST_SUMMED, MOST_SUMMED = 3, 257
+
+
+def open_message(message: ImageMessage | CompressedImageMessage) -> EncodedImage:
+    """
+    Return the image of a message, checked but not yet converted to RGB.
+
+    :return: a view of a raw image's data
+    :raises EncodingError: if the image is broken or its encoding is unknown
+    """
+    if isinstance(message, CompressedImageMessage):
+        return open_compressed(message.data, message.format)
+    return open_image(
+        message.encoding,
+        message.data,
+        height=message.height,
+        width=message.width,
+        step=message.step,
+        is_bigendian=message.is_bigendian,
+    )
 
 
 def open_image(
@@ -119,23 +139,6 @@ def _open_planar(encoding, pixels, height, width, step) -> EncodedImage:
         (*chroma_hw, 2), np.uint8, pixels, offset=height * step, strides=(chroma_step, 2, 1)
     )
     return EncodedImage(layout, (luma, chroma))
-
-
-def decode_image(encoding: str, data, **fields) -> np.ndarray:
-    """
-    Return the picture of a ``sensor_msgs/Image`` as RGB.
-
-    The result may share memory with ``data`` and be read-only. Parameters and errors are those
-    of :func:`open_image`.
-
-    :return: (H, W, 3) uint8
-    """
-    return open_image(encoding, data, **fields).to_rgb()
-
-
-def decode_compressed(data, format: str = '') -> np.ndarray:  # noqa: A002 (the message's name)
-    """Return a compressed picture as RGB, (H, W, 3) uint8; see :func:`open_compressed`."""
-    return open_compressed(data, format).to_rgb()
 
 
 def fit_image(

@@ -1,16 +1,10 @@
 """Images lie in the network input as the fit says, whatever their encoding."""
 
 import cv2
-from keypoint_perception.encodings import Buffers, PACKED
+from keypoint_perception.compressed import open_compressed
+from keypoint_perception.encodings import Buffers, PACKED, SUPPORTED_ENCODINGS
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.images import (
-    decode_compressed,
-    decode_image,
-    fit_image,
-    open_compressed,
-    open_image,
-    SUPPORTED_ENCODINGS,
-)
+from keypoint_perception.images import fit_image, open_image
 from keypoint_perception.keypoints import Fit
 import numpy as np
 import pytest
@@ -81,7 +75,7 @@ def test_every_encoding_is_averaged_as_its_rgb(encoding, image_hw, padding):
         image_hw = (image_hw[0] // 2 * 2, image_hw[1])  # two rows share their colour
     data, fields = as_sent(encoding, *image_hw, padding)
     fit = Fit(image_hw, (24, 32))
-    rgb = decode_image(encoding, data, **fields)
+    rgb = open_image(encoding, data, **fields).to_rgb()
     found = fit_image(open_image(encoding, data, **fields), fit)
     if image_hw[0] > 24:
         (height, width), (left, top) = fit.filled_hw, fit.offset_uv
@@ -98,7 +92,7 @@ def test_either_byte_order_is_averaged(encoding, is_bigendian):
     data, fields = as_sent(encoding, 50, 70, 2)
     fields['is_bigendian'] = is_bigendian
     fit = Fit((50, 70), (24, 32))
-    expected = fit_image(decode_image(encoding, data, **fields), fit).astype(int)
+    expected = fit_image(open_image(encoding, data, **fields).to_rgb(), fit).astype(int)
     assert abs(fit_image(open_image(encoding, data, **fields), fit) - expected).max() <= 1
 
 
@@ -106,7 +100,7 @@ def test_either_byte_order_is_averaged(encoding, is_bigendian):
 def test_compressed_images_are_averaged_as_their_rgb(extension):
     content = cv2.imencode(extension, np.random.default_rng(0).integers(0, 256, (60, 81, 3)))[1]
     fit = Fit((60, 81), (24, 32))
-    expected = fit_image(decode_compressed(content), fit).astype(int)
+    expected = fit_image(open_compressed(content).to_rgb(), fit).astype(int)
     assert abs(fit_image(open_compressed(content), fit) - expected).max() <= 1
 
 

@@ -3,17 +3,22 @@
 from array import array
 
 import cv2
+from keypoint_perception.compressed import open_compressed
+from keypoint_perception.encodings import SUPPORTED_ENCODINGS
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.images import (
-    decode_compressed,
-    decode_image,
-    open_image,
-    SUPPORTED_ENCODINGS,
-)
+from keypoint_perception.images import open_image
 import numpy as np
 import pytest
 
 ORANGE = (200, 100, 50)  # three different values, so that no swapped channel goes unnoticed
+
+
+def decode_image(encoding, data, **fields):
+    return open_image(encoding, data, **fields).to_rgb()
+
+
+def decode_compressed(data, image_format=''):
+    return open_compressed(data, image_format).to_rgb()
 
 
 def orange(height: int = 2, width: int = 3) -> np.ndarray:

@@ -14,7 +14,7 @@ from pathlib import Path
 from keypoint_perception.errors import EncodingError, SourceError
 from keypoint_perception.frames.bag import natural_key
 from keypoint_perception.frames.frame import EncodedFrame
-from keypoint_perception.images import decode_compressed
+from keypoint_perception.images import open_compressed
 import numpy as np
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.pgm', '.ppm')
@@ -77,7 +77,7 @@ def _stamps_from_names(paths: list[Path]) -> list[int] | None:
 
 def _read(path: Path) -> np.ndarray:
     try:
-        return decode_compressed(path.read_bytes(), path.suffix[1:])
+        return open_compressed(path.read_bytes(), path.suffix[1:]).to_rgb()
     except (OSError, EncodingError) as error:
         msg = f'The image {str(path)!r} cannot be read ({error}); replace or remove it.'
         raise EncodingError(msg) from error

@@ -11,14 +11,12 @@ from pathlib import Path
 from types import TracebackType
 
 from keypoint_perception.atomic_files import PendingDirectory
+from keypoint_perception.cdr import MessageHeader
 from keypoint_perception.errors import SourceError
+from keypoint_perception.point_cloud import POINT_CLOUD_TYPE, serialise_point_cloud
 import numpy as np
 
-FIELD_NAMES = ('x', 'y', 'z', 'u', 'v', 'confidence')
 KEYPOINT_TOPIC = '/perception_node/keypoints'
-_MESSAGE_TYPE = 'sensor_msgs/msg/PointCloud2'
-_FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
-_FIELD_BYTES = 4
 
 
 def keypoint_topic(camera: str, *, cameras: int) -> str:
@@ -71,10 +69,10 @@ class KeypointBag:
         """
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
-                topic, _MESSAGE_TYPE, typestore=self._typestore
+                topic, POINT_CLOUD_TYPE, typestore=self._typestore
             )
-        message = self._to_message(stamp_ns, frame_id, keypoints)
-        data = self._typestore.serialize_cdr(message, _MESSAGE_TYPE)
+        header = MessageHeader(*divmod(stamp_ns, 10**9), frame_id)
+        data = serialise_point_cloud(header, keypoints)
         self._writer.write(self._connections[topic], stamp_ns, data)
 
     def __enter__(self) -> KeypointBag:
@@ -88,26 +86,3 @@ class KeypointBag:
     ) -> None:
         self._writer.close()
         self._pending.__exit__(kind, error, trace)
-
-    def _to_message(self, stamp_ns: int, frame_id: str, keypoints: np.ndarray):
-        types = self._typestore.types
-        stamp = types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 10**9))
-        values = np.full((len(keypoints), len(FIELD_NAMES)), np.nan, '<f4')
-        values[:, 3:] = keypoints
-        point_step = _FIELD_BYTES * len(FIELD_NAMES)
-        return types[_MESSAGE_TYPE](
-            header=types['std_msgs/msg/Header'](stamp=stamp, frame_id=frame_id),
-            height=1,
-            width=len(keypoints),
-            fields=[
-                types['sensor_msgs/msg/PointField'](
-                    name=name, offset=_FIELD_BYTES * i, datatype=_FLOAT32, count=1
-                )
-                for i, name in enumerate(FIELD_NAMES)
-            ],
-            is_bigendian=False,
-            point_step=point_step,
-            row_step=point_step * len(keypoints),
-            data=np.frombuffer(values.tobytes(), np.uint8),
-            is_dense=False,
-        )

@@ -15,8 +15,9 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
+from keypoint_perception.cdr import IMAGE_TYPES
 from keypoint_perception.errors import SourceError
-from keypoint_perception.frames.message import IMAGE_TYPES, Message, normal_type
+from keypoint_perception.frames.message import Message, normal_type
 from keypoint_perception.frames.salvage.damage import damage_sentence
 from keypoint_perception.frames.salvage.mcap_salvage import McapSalvage
 from keypoint_perception.frames.salvage.partial_decompression import ZSTD_MAGIC, zstd_module

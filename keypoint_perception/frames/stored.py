@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from keypoint_perception.cdr import IMAGE_TYPE
 from keypoint_perception.frames.frame import EncodedFrame
 from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.frames.message import RAW_TYPE
 from keypoint_perception.frames.storage import Topic
 import numpy as np
 
@@ -26,7 +26,7 @@ class StoredFrames:
         self.store = FrameStore.open(path)
         counts = np.bincount(self.store.camera, minlength=len(self.store.cameras))
         self.topics = {
-            camera: Topic(RAW_TYPE, int(count))
+            camera: Topic(IMAGE_TYPE, int(count))
             for camera, count in zip(self.store.cameras, counts, strict=True)
         }
         if set(self.topics) == {''}:  # all from sources without topics

@@ -56,7 +56,8 @@ def test_zero_stamp_gives_way_to_the_time_of_recording(recordings):
 def test_message_cut_short_is_refused(recordings, length):
     written = recordings.raw_message(recordings.picture_number(5), 1)
     data = recordings.TYPES.serialize_cdr(written, recordings.RAW)[:length]
-    with pytest.raises(EncodingError, match="on '/camera' is no whole sensor_msgs/msg/Image"):
+    expected = "Topic '/camera': A sensor_msgs/msg/Image message is truncated"
+    with pytest.raises(EncodingError, match=expected):
         decode_message(as_message(recordings, data))
 
 

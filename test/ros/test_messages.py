@@ -9,19 +9,25 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from builtin_interfaces.msg import Time
 import cv2
-from keypoint_perception.cdr import ImageHeader
+from keypoint_perception.cdr import (
+    MessageHeader,
+    read_camera_info,
+    read_compressed_image,
+    read_image,
+    read_stamp_ns,
+)
 from keypoint_perception.errors import EncodingError
 from keypoint_perception.inference.fake_engine import FakeEngine
+from keypoint_perception.point_cloud import serialise_point_cloud
 from keypoint_perception.ros.messages import (
     from_point_cloud,
-    serialise_point_cloud,
     to_image,
     to_names,
     to_point_cloud,
     to_rgb,
 )
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 HEADER = Header(stamp=Time(sec=-3, nanosec=7), frame_id='cam_optical')
@@ -55,7 +61,7 @@ def test_serialised_as_ros_does_it(ros_domain, frame_id, further):
         velocities = dice.normal(size=(count, further)) if further else None
         header = Header(stamp=Time(sec=-3, nanosec=999_999_999), frame_id=frame_id)
         expected = to_point_cloud(header, keypoints, xyz, velocities)
-        received = ImageHeader(-3, 999_999_999, frame_id)
+        received = MessageHeader(-3, 999_999_999, frame_id)
         found = serialise_point_cloud(received, keypoints, xyz, velocities)
         assert deserialize_message(found, PointCloud2) == expected
         assert len(found) == len(serialize_message(expected))  # whose padding is chance
@@ -154,3 +160,45 @@ def test_names_are_in_the_order_of_the_clouds():
         'landmarks': ['tip', 'été'],
         'skeleton': [[0, 2, 0.5]],
     }
+
+
+@pytest.mark.parametrize('frame_id', ['', 'a', 'ab', 'abc', 'caméra'])
+@pytest.mark.parametrize('encoding', ['', 'rgb8', 'mono16'])
+def test_image_as_ros_writes_it(ros_domain, frame_id, encoding):
+    from rclpy.serialization import serialize_message
+
+    message = Image(height=3, width=4, step=12, is_bigendian=1, encoding=encoding)
+    message.header.frame_id = frame_id
+    message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, 999_999_999
+    message.data = array.array('B', range(36))
+    image = read_image(serialize_message(message))
+    assert image.header.stamp_ns == 1_700_000_000_999_999_999
+    assert (image.header.frame_id, image.encoding) == (frame_id, encoding)
+    assert (image.height, image.width, image.step, image.is_bigendian) == (3, 4, 12, 1)
+    assert bytes(image.data) == bytes(range(36))
+
+    compressed = CompressedImage(header=message.header, format=encoding, data=message.data)
+    image = read_compressed_image(serialize_message(compressed))
+    assert (image.header.frame_id, image.format) == (frame_id, encoding)
+    assert bytes(image.data) == bytes(range(36))
+
+
+@pytest.mark.parametrize('coefficients', [0, 4, 5])
+@pytest.mark.parametrize('frame_id', ['', 'a', 'ab', 'abc', 'abcd'])
+def test_camera_info_as_ros_writes_it(ros_domain, frame_id, coefficients):
+    from rclpy.serialization import serialize_message
+
+    message = CameraInfo(height=3, width=4, distortion_model='equidistant', binning_y=2)
+    message.header.frame_id = frame_id
+    message.header.stamp.sec, message.header.stamp.nanosec = -7, 9
+    message.d = [0.5 + i for i in range(coefficients)]
+    message.k, message.r, message.p = ([i + 0.25 for i in range(n)] for n in (9, 9, 12))
+    message.roi.x_offset, message.roi.width, message.roi.do_rectify = 5, 6, True
+    content = serialize_message(message)
+    info = read_camera_info(content)
+    assert info.header == (-7, 9, frame_id)
+    assert read_stamp_ns(content) == -6_999_999_991
+    for name in ('d', 'k', 'r', 'p'):
+        assert list(getattr(info, name)) == list(getattr(message, name))
+    assert info[1:4] == (3, 4, 'equidistant')
+    assert info[8:] == (0, 2, (5, 0, 0, 6, True))

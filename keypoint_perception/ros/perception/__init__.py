@@ -9,7 +9,7 @@ The path of an image, each step in the file of the same name:
     latest_buffer      the newest image of each camera; older ones are dropped
     inference_worker   the inference thread, which takes the newest images of all cameras
     pipeline           opens the images, runs the engine once for all of them
-    camera             locates the keypoints in space and time (point_locator)
+    camera             locates the keypoints in space and time (geometry.point_locator)
     camera_publishers  clouds of keypoints and landmarks, overlay, markers
 
 Around it, in the executor's thread:

@@ -6,9 +6,13 @@ from collections.abc import Callable, Collection
 import time
 from typing import NamedTuple
 
-from keypoint_perception.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
+from keypoint_perception.cdr import CompressedImageMessage, ImageMessage, MessageHeader
 from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.errors import EncodingError
+from keypoint_perception.geometry.point_locator import (
+    GeometrySettings,
+    PointLocator,
+)
 from keypoint_perception.inference.estimator import Estimate, Estimator
 from keypoint_perception.ros.perception.camera_publishers import CameraPublishers
 from keypoint_perception.ros.perception.geometry_input import geometry_topics, GeometryInput
@@ -17,10 +21,6 @@ from keypoint_perception.ros.perception.node_statistics import (
     NodeStatistics,
     StageTimes,
     UNKNOWN,
-)
-from keypoint_perception.ros.perception.point_locator import (
-    GeometrySettings,
-    PointLocator,
 )
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
@@ -38,7 +38,7 @@ class QueuedImage(NamedTuple):
     """
 
     camera: Camera
-    image: ReceivedImage | ReceivedCompressedImage
+    image: ImageMessage | CompressedImageMessage
     arrived_s: float
 
 
@@ -176,7 +176,7 @@ class Camera:
         """Handle a backward jump of the clock; callable from any thread."""
         self._clock_jumped = True
 
-    def _reset_if_discontinuous(self, header: ImageHeader, model: Estimator) -> None:
+    def _reset_if_discontinuous(self, header: MessageHeader, model: Estimator) -> None:
         """Reset the filters if the model has changed or time went back."""
         last_ns, self._last_stamp_ns = self._last_stamp_ns, header.stamp_ns
         jumped, self._clock_jumped = self._clock_jumped or header.stamp_ns < last_ns, False
@@ -209,7 +209,7 @@ class Camera:
             threshold=self.overlay_threshold,
         )
 
-    def _age_ms(self, header: ImageHeader) -> float:
+    def _age_ms(self, header: MessageHeader) -> float:
         """Return the age of a stamp; NaN if it is of another clock."""
         age_ms = (self._node.get_clock().now().nanoseconds - header.stamp_ns) / 1e6
         return age_ms if abs(age_ms) < SAME_CLOCK_MS else UNKNOWN

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from keypoint_perception.cdr import ImageHeader
+from keypoint_perception.cdr import MessageHeader
 from keypoint_perception.drawing import draw_keypoints
 from keypoint_perception.encodings import EncodedImage
+from keypoint_perception.geometry.point_locator import LocatedPoints
 from keypoint_perception.inference.estimator import Estimator
-from keypoint_perception.ros.messages import serialise_point_cloud, to_header, to_image
-from keypoint_perception.ros.perception.point_locator import LocatedPoints
+from keypoint_perception.point_cloud import serialise_point_cloud
+from keypoint_perception.ros.messages import to_header, to_image
 import numpy as np
 from rclpy.event_handler import PublisherEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
@@ -82,7 +83,7 @@ class CameraPublishers:
 
     def publish(
         self,
-        header: ImageHeader,
+        header: MessageHeader,
         image: EncodedImage,
         keypoints: LocatedPoints,
         landmarks: LocatedPoints,
@@ -124,7 +125,7 @@ class CameraPublishers:
             self._node.destroy_lifecycle_publisher(publisher)
 
 
-def _serialise(header: ImageHeader, points: LocatedPoints) -> bytes:
+def _serialise(header: MessageHeader, points: LocatedPoints) -> bytes:
     return serialise_point_cloud(header, points.points, points.xyz, points.velocities)
 
 

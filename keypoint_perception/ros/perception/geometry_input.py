@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from keypoint_perception.geometry.point_filter import FilterSettings
+from keypoint_perception.geometry.point_locator import GeometrySettings, PointLocator
 from keypoint_perception.ros.perception.node_parameters import NodeParameters
-from keypoint_perception.ros.perception.point_locator import GeometrySettings, PointLocator
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -68,7 +68,7 @@ class GeometryInput:
 
         A publisher that repeats it does not offer that, and would then be incompatible.
         """
-        if not self._latched and self._locator.calibration_came:
+        if not self._latched and self._locator.calibration_received:
             return
         publishers = self._node.get_publishers_info_by_topic(self._topic)
         offered = {publisher.qos_profile.durability for publisher in publishers}

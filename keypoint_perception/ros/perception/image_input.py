@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from keypoint_perception.cdr import (
+    CompressedImageMessage,
+    IMAGE_TYPES,
+    ImageMessage,
     read_compressed_image,
     read_image,
-    ReceivedCompressedImage,
-    ReceivedImage,
 )
 from keypoint_perception.ros.installation import DDS_PROFILE, shipped_file
 from keypoint_perception.ros.perception.node_statistics import NodeStatistics
@@ -29,7 +30,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
-TYPE_NAMES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
+TYPE_NAMES = dict(zip(('raw', 'compressed'), IMAGE_TYPES, strict=True))
 MAX_TOPICS_LISTED = 6
 OVERRIDABLE = tuple(QoSPolicyKind[policy.upper()] for policy in POLICIES)
 # Wireless links lose some images; a shared-memory segment that is too small loses most.
@@ -74,7 +75,7 @@ class ImageInput:
         self._upgraded = False
         self._subscription = self._subscribe()
 
-    def read(self, serialised: bytes) -> ReceivedImage | ReceivedCompressedImage:
+    def read(self, serialised: bytes) -> ImageMessage | CompressedImageMessage:
         """
         Return the image of a serialised message.
 

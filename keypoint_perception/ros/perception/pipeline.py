@@ -7,11 +7,11 @@ import logging
 import time
 from typing import NamedTuple
 
-from keypoint_perception.cdr import ReceivedCompressedImage, ReceivedImage
+from keypoint_perception.cdr import CompressedImageMessage, ImageMessage
 from keypoint_perception.encodings import EncodedImage, SUPPORTED_ENCODINGS
 from keypoint_perception.errors import EncodingError, EngineError
+from keypoint_perception.images import open_message
 from keypoint_perception.inference.estimator import Estimate, Estimator
-from keypoint_perception.ros.messages import open_message
 from keypoint_perception.ros.perception.camera import QueuedImage
 from keypoint_perception.ros.perception.monitored_engine import MonitoredEngine
 from keypoint_perception.ros.perception.node_statistics import StageTimes
@@ -112,11 +112,11 @@ def _reject(queued: QueuedImage, error: Exception) -> None:
         queued.camera.reject_unexpected(error)
 
 
-def rejection_kind(image: ReceivedImage | ReceivedCompressedImage, error: Exception) -> str:
+def rejection_kind(image: ImageMessage | CompressedImageMessage, error: Exception) -> str:
     """Return the kind under which a rejected image is counted."""
     if isinstance(error, EngineError):
         return 'not finite' if 'NaN' in str(error) else 'engine failed'
-    if isinstance(image, ReceivedCompressedImage):
+    if isinstance(image, CompressedImageMessage):
         return 'broken compressed image'
     if image.encoding not in SUPPORTED_ENCODINGS:
         return 'encoding not supported'

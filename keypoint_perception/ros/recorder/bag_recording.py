@@ -17,16 +17,14 @@ import os
 import shutil
 import time
 
+from keypoint_perception.cdr import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, IMAGE_TYPES
 from keypoint_perception.errors import EncodingError
 from keypoint_perception.frames.bag_writer import BagWriter
 from keypoint_perception.frames.mcap_file import RecordedTopic
 from keypoint_perception.ros.message_definitions import message_definition
 from keypoint_perception.ros.recorder.recorder_settings import BYTES_PER_MB, RecorderSettings
 from keypoint_perception.ros.recorder.recording_filters import (
-    COMPRESSED_TYPE,
-    IMAGE_TYPES,
     MotionGate,
-    RAW_TYPE,
     to_jpeg,
 )
 from keypoint_perception.ros.recorder.recording_queue import QueuedMessage, RecordingQueue
@@ -168,10 +166,10 @@ class BagRecording:
     def _write(self, item: QueuedMessage) -> None:
         topic = item.topic
         name, msgtype, data = topic.name, topic.info.msgtype, item.data
-        if self._settings.jpeg and msgtype == RAW_TYPE:
+        if self._settings.jpeg and msgtype == IMAGE_TYPE:
             jpeg = self._encode(item)
             if jpeg is not None:
-                name, msgtype, data = f'{name}/compressed', COMPRESSED_TYPE, jpeg
+                name, msgtype, data = f'{name}/compressed', COMPRESSED_IMAGE_TYPE, jpeg
         channel = self._channels.get((name, msgtype))
         if channel is None:
             channel = self._channels[name, msgtype] = self._add_topic(item, name, msgtype)

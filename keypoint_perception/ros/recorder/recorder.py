@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from datetime import datetime
 import importlib.util
 from pathlib import Path
-import struct
 import sys
 import threading
 import time
 
-from keypoint_perception.errors import ConfigError
+from keypoint_perception.cdr import IMAGE_TYPES, read_stamp_ns
+from keypoint_perception.errors import ConfigError, EncodingError
 from keypoint_perception.frames.bag_writer import BagWriter
 from keypoint_perception.ros.recorder.bag_recording import BagRecording, StopReason
 from keypoint_perception.ros.recorder.recorder_settings import BYTES_PER_MB, RecorderSettings
-from keypoint_perception.ros.recorder.recording_filters import IMAGE_TYPES, RateLimit, stamp_of
+from keypoint_perception.ros.recorder.recording_filters import RateLimit
 from keypoint_perception.ros.recorder.recording_queue import QueuedMessage, RecordingQueue
 from keypoint_perception.ros.recorder.topic_subscription import (
     Log,
@@ -224,8 +224,8 @@ class Recorder:
             received_ns = self._node.get_clock().now().nanoseconds
         if self._rate is not None and topic.info.msgtype in IMAGE_TYPES:
             try:
-                stamp_ns = stamp_of(data) or received_ns
-            except struct.error:
+                stamp_ns = read_stamp_ns(data) or received_ns
+            except EncodingError:
                 stamp_ns = received_ns
             if not self._rate.keeps(topic.name, stamp_ns):
                 topic.counts.skipped += 1

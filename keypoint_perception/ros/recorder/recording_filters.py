@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-import struct
 
-from keypoint_perception.cdr import read_compressed_image, read_image
+from keypoint_perception.cdr import COMPRESSED_IMAGE_TYPE, read_compressed_image, read_image
 from keypoint_perception.compressed import decode
-from keypoint_perception.ros.messages import to_rgb
+from keypoint_perception.images import open_message
 from keypoint_perception.ros.recorder.recording_queue import QueuedMessage
 import numpy as np
 
-RAW_TYPE = 'sensor_msgs/msg/Image'
-COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
-IMAGE_TYPES = (RAW_TYPE, COMPRESSED_TYPE)
 # Jitter of a camera, as a share of its period; an image early by less is still kept.
 RATE_TOLERANCE = 0.25
 STAMPS_REMEMBERED = 64
@@ -21,17 +17,6 @@ SMALL_PX = 64
 # Messages of several topics overtake each other by less; a clock that is back by more has jumped.
 JUMP_NS = 1_000_000_000
 DEEP = ('16', '32', '64')  # bits per channel in the names of encodings
-
-
-def stamp_of(data: bytes) -> int:
-    """
-    Return the header stamp of a serialised message, ns.
-
-    :raises struct.error: if it is too short
-    """
-    order = '<' if len(data) > 1 and data[1] & 1 else '>'
-    sec, nanosec = struct.unpack_from(f'{order}iI', data, 4)
-    return int(sec) * 1_000_000_000 + int(nanosec)
 
 
 class RateLimit:
@@ -144,7 +129,7 @@ def small_grey(msgtype: str, data: bytes) -> np.ndarray | None:
     """
     import cv2
 
-    if msgtype == COMPRESSED_TYPE:
+    if msgtype == COMPRESSED_IMAGE_TYPE:
         compressed = read_compressed_image(data)
         if 'compressedDepth' in compressed.format:
             return None
@@ -154,7 +139,7 @@ def small_grey(msgtype: str, data: bytes) -> np.ndarray | None:
         raw = read_image(data)
         if is_deep(raw.encoding):
             return None
-        image = to_rgb(raw)
+        image = open_message(raw).to_rgb()
     height, width = image.shape[:2]
     scale = min(1.0, SMALL_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -181,7 +166,7 @@ def to_jpeg(data: bytes, quality: int) -> bytes | None:
     if is_deep(message.encoding):
         return None
     is_grey = message.encoding in ('mono8', '8UC1')
-    image = to_rgb(message)
+    image = open_message(message).to_rgb()
     image = image[..., 0] if is_grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, octets = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     inner = 'mono8' if is_grey else 'bgr8'

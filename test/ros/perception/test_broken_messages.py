@@ -12,10 +12,10 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from keypoint_perception.cdr import read_compressed_image, read_image
+from keypoint_perception.encodings import SUPPORTED_ENCODINGS
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.images import fit_image, SUPPORTED_ENCODINGS
+from keypoint_perception.images import fit_image, open_message
 from keypoint_perception.keypoints import Fit
-from keypoint_perception.ros.messages import open_message
 import numpy as np
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from keypoint_perception.cdr import ImageHeader, ReceivedCompressedImage, ReceivedImage
+from keypoint_perception.cdr import CompressedImageMessage, ImageMessage, MessageHeader
 from keypoint_perception.drawing import EDGE_COLOUR
 from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.ros.messages import from_point_cloud
@@ -19,7 +19,7 @@ from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 
 NOW_NS = 1_700_000_000_020_000_000
-HEADER = ImageHeader(1_700_000_000, 0, 'cam')
+HEADER = MessageHeader(1_700_000_000, 0, 'cam')
 
 
 class Publisher:
@@ -118,7 +118,7 @@ def image(header=HEADER, **fields):
         'step': 18,
         'data': memoryview(bytes(72)),
     }
-    return ReceivedImage(header, **(values | fields))
+    return ImageMessage(header, **(values | fields))
 
 
 def test_overlay_costs_nothing_without_subscribers(node, make):
@@ -156,7 +156,7 @@ def test_latency_is_from_the_stamp_to_publication(make):
 
 def test_stamps_of_another_clock_give_no_latency(make):
     cameras = make()
-    cameras.process(image(header=ImageHeader(5, 0, 'cam')))
+    cameras.process(image(header=MessageHeader(5, 0, 'cam')))
     assert np.isnan(cameras.counts().spread_ms['latency'][0])
     assert cameras.counts().published == 1
 
@@ -199,7 +199,7 @@ def grey(value, **fields):
 def test_images_that_are_there_together_are_one_engine_call(node, make):
     calls = []
     cameras = make(brightness(calls), names=('left', 'right'))
-    left = ImageHeader(7, 0, 'left_optical')
+    left = MessageHeader(7, 0, 'left_optical')
     cameras.process(grey(51, header=left), grey(102))
     assert calls == [2]
     (cloud,) = node.publishers['~/left/keypoints'].messages
@@ -243,8 +243,8 @@ def test_an_image_that_breaks_the_engine_leaves_the_other_alone(node, make, capl
         ('no pixels', image(width=0)),
         ('wrong step or size', image(step=17)),
         ('wrong step or size', image(data=memoryview(b''))),
-        ('broken compressed image', ReceivedCompressedImage(HEADER, 'jpeg', memoryview(b'x'))),
-        ('broken compressed image', ReceivedCompressedImage(HEADER, '', memoryview(b''))),
+        ('broken compressed image', CompressedImageMessage(HEADER, 'jpeg', memoryview(b'x'))),
+        ('broken compressed image', CompressedImageMessage(HEADER, '', memoryview(b''))),
     ],
 )
 def test_bad_images_are_counted_by_kind(node, make, kind, bad, caplog):

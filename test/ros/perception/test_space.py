@@ -10,7 +10,8 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('onnx', reason='the package onnx, which writes models, is not installed')
 
 from diagnostic_msgs.msg import DiagnosticArray
-from keypoint_perception.ros.messages import from_point_cloud, VELOCITY_NAMES
+from keypoint_perception.point_cloud import VELOCITY_NAMES
+from keypoint_perception.ros.messages import from_point_cloud
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import String

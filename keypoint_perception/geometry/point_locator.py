@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 import time
 from typing import NamedTuple
 
-from keypoint_perception.cdr import ImageHeader, read_image
+from keypoint_perception.cdr import MessageHeader, read_image
 from keypoint_perception.errors import CalibrationError, EncodingError
 from keypoint_perception.geometry.camera_model import CameraModel
 from keypoint_perception.geometry.depth import check_registered, depth_at, DepthBuffer, view_depth
+from keypoint_perception.geometry.latest_camera_info import LatestCameraInfo
 from keypoint_perception.geometry.lifting import moved, to_space
 from keypoint_perception.geometry.point_filter import FilterSettings, PointFilter
-from keypoint_perception.ros.perception.camera_info import LatestCameraInfo
 import numpy as np
 
 # How long something may be missing before it is said: at the start not everything comes at once.
@@ -115,9 +115,9 @@ class PointLocator:
         self._calibration.put(serialised)
 
     @property
-    def calibration_came(self) -> bool:
+    def calibration_received(self) -> bool:
         """Return whether any CameraInfo has come."""
-        return self._calibration.came
+        return self._calibration.received
 
     def put_depth(self, serialised: bytes) -> None:
         """Leave a serialised depth image."""
@@ -138,7 +138,7 @@ class PointLocator:
             patience.found()
 
     def locate(
-        self, header: ImageHeader, image_hw: tuple[int, int], points: np.ndarray
+        self, header: MessageHeader, image_hw: tuple[int, int], points: np.ndarray
     ) -> LocatedPoints:
         """
         Return where points of an image are.
