@@ -24,6 +24,7 @@ from keypoint_perception.geometry.depth import check_registered, depth_at, Depth
 from keypoint_perception.geometry.latest_camera_info import LatestCameraInfo
 from keypoint_perception.geometry.lifting import moved, to_space
 from keypoint_perception.geometry.point_filter import FilterSettings, PointFilter
+from keypoint_perception.seen_messages import SeenMessages
 import numpy as np
 
 # How long something may be missing before it is said: at the start not everything comes at once.
@@ -108,7 +109,7 @@ class PointLocator:
         self._model: CameraModel | None = None
         self._flat, self._ahead = (PointFilter(settings.filter) for _ in range(2))
         self._stamp_ns: int | None = None
-        self._frames_told = False
+        self._logged = SeenMessages()
 
     def put_camera_info(self, serialised: bytes) -> None:
         """Leave a serialised CameraInfo; the newest counts."""
@@ -229,8 +230,7 @@ class PointLocator:
 
     def _compare_frames(self, of_image: str, of_depth: str) -> None:
         """Say once that a depth image seems to be of another place; simulators only name it so."""
-        if of_image != of_depth and not self._frames_told:
-            self._frames_told = True
+        if of_image != of_depth and self._logged.is_new('depth of another frame'):
             self._note(
                 'depth of another frame',
                 f'The depth image is of the frame {of_depth!r} and its image of {of_image!r}; if '

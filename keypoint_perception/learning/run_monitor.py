@@ -26,6 +26,7 @@ from keypoint_perception.learning.training_state import TrainingState
 from keypoint_perception.model.checkpoint import has_checkpoint
 from keypoint_perception.model.snapshots import drop_snapshots, save_snapshot
 from keypoint_perception.model_directory import RECONSTRUCTION_NAME
+from keypoint_perception.seen_messages import SeenMessages
 from lightning_fabric import Fabric
 import torch
 from torch import Tensor
@@ -85,7 +86,7 @@ class RunMonitor:
         self._speeds: list[float] = []
         self._picture_at_s = session.elapsed_s + self._config.picture_every_s
         self._snapshot_at_s = session.elapsed_s + (self._config.snapshot_every_s or math.inf)
-        self._said: str | None = None
+        self._logged = SeenMessages()
 
     def after_step(self, rate: float, loss: Tensor, terms: dict[str, Tensor]) -> None:
         """
@@ -174,15 +175,10 @@ class RunMonitor:
             skeleton = session.learner.objective.skeleton()
             self._journal.picture(session.step, exported, frames, skeleton)
             session.save(self._out, self._metrics(health))
-            if health.complaint and session.step > 10 * self._config.warmup_steps:
-                self._say(health.complaint)
+            started = session.step > 10 * self._config.warmup_steps
+            if started and health.complaint and self._logged.is_new(health.complaint):
+                log.warning('At step %d: %s', session.step, health.complaint)
         return health
-
-    def _say(self, complaint: str) -> None:
-        kind = complaint.split('(')[0]
-        if kind != self._said:
-            log.warning('At step %d: %s', self._session.step, complaint)
-        self._said = kind
 
     def _nan_message(self, loss: float) -> str:
         kept = 'the last checkpoint before it is kept' if has_checkpoint(self._out) else 'no model'

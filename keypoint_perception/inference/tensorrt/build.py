@@ -41,6 +41,7 @@ from keypoint_perception.inference.tensorrt.engine_parity import (
     parity_images,
 )
 from keypoint_perception.manifest import Manifest, onnx_file
+from keypoint_perception.seen_messages import SeenMessages
 import numpy as np
 
 MAX_BATCH = 64
@@ -269,10 +270,9 @@ class _Waiting:
 
     def __init__(self, place: Path, progress: Progress) -> None:
         self._place, self._progress = place, progress
-        self._said = False
+        self._logged = SeenMessages()
 
     def __call__(self, holder: str, seconds: float) -> None:
-        if not self._said:
-            self._said = True
+        if self._logged.is_new('waiting'):
             log.info('process %s is building the engine %s; waiting for it', holder, self._place)
         self._progress(int(seconds), int(LOCK_PATIENCE_S), f'waiting for process {holder}')

@@ -15,7 +15,7 @@ from keypoint_perception.ros.installation import DDS_PROFILE, dds_profile_in_use
 from keypoint_perception.ros.perception.camera import Camera
 from keypoint_perception.ros.perception.image_input import LOST_SHARE
 from keypoint_perception.ros.perception.node_statistics import NodeStatistics, StatisticsSnapshot
-from keypoint_perception.ros.seen_messages import SeenMessages
+from keypoint_perception.seen_messages import SeenMessages
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
@@ -80,12 +80,12 @@ class DiagnosticsPublisher:
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
-        self._logged: dict[str, SeenMessages] = {}
+        self._logged = SeenMessages()
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 1)
 
     def restart(self) -> None:
         """Log every reason again."""
-        self._logged.clear()
+        self._logged = SeenMessages()
 
     def publish(
         self, cameras: Sequence[Camera], condition: NodeCondition, *, silence_timeout_s: float
@@ -113,13 +113,12 @@ class DiagnosticsPublisher:
     def _log_problem(
         self, condition: NodeCondition, statistics: StatisticsSnapshot, silence_timeout_s: float
     ) -> None:
-        logged = self._logged.setdefault(condition.camera, SeenMessages())
         silent = statistics.silent_s > max(SILENT_S, silence_timeout_s)
         if not silent:  # log the next silence again, but not that a network keeps losing images
-            logged.forget(SILENCE)
+            self._logged.forget(SILENCE, subject=condition.camera)
         if silent or statistics.recently_lost > LOST_SHARE:
             _, message = assess(condition, statistics)
-            if logged.is_new(message):
+            if self._logged.is_new(message, subject=condition.camera):
                 self._node.get_logger().warning(message)
 
 

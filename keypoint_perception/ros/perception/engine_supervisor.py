@@ -18,7 +18,7 @@ from keypoint_perception.errors import EngineError, PerceptionError
 from keypoint_perception.ros.perception.engine_loading import EngineSpec, LoadedEngine
 from keypoint_perception.ros.perception.inference_worker import InferenceWorker
 from keypoint_perception.ros.perception.monitored_engine import MonitoredEngine
-from keypoint_perception.ros.seen_messages import SeenMessages
+from keypoint_perception.seen_messages import SeenMessages
 
 logger = logging.getLogger('keypoint_perception')
 

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import NamedTuple
 
-from keypoint_perception.ros.seen_messages import SeenMessages
+from keypoint_perception.seen_messages import SeenMessages
 import numpy as np
 
 # Rates, latencies and shares are computed over a sliding window, so that they follow the present.

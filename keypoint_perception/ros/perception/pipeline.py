@@ -15,6 +15,7 @@ from keypoint_perception.inference.estimator import Estimate, Estimator
 from keypoint_perception.ros.perception.camera import QueuedImage
 from keypoint_perception.ros.perception.monitored_engine import MonitoredEngine
 from keypoint_perception.ros.perception.node_statistics import StageTimes
+from keypoint_perception.seen_messages import SeenMessages
 
 logger = logging.getLogger('keypoint_perception')
 
@@ -38,7 +39,7 @@ class Pipeline:
         self._engine = engine
         self._estimator = Estimator(engine)
         self._closed = False
-        self._batch_fault_logged = False
+        self._logged = SeenMessages()
 
     def close(self) -> None:
         """Publish nothing more, not even the images in progress; callable from any thread."""
@@ -70,8 +71,7 @@ class Pipeline:
             self._publish(item, estimate, estimated_s)
 
     def _log_batch_fault(self, error: Exception) -> None:
-        if not self._batch_fault_logged and not isinstance(error, EncodingError):
-            self._batch_fault_logged = True
+        if not isinstance(error, EncodingError) and self._logged.is_new('batch fault'):
             logger.warning(
                 'the engine failed on a batch of images from several cameras (%s); each image is '
                 'retried on its own, now and whenever this recurs',

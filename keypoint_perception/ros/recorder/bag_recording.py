@@ -29,6 +29,7 @@ from keypoint_perception.ros.recorder.recording_filters import (
 )
 from keypoint_perception.ros.recorder.recording_queue import QueuedMessage, RecordingQueue
 from keypoint_perception.ros.recorder.topic_subscription import TopicCounts
+from keypoint_perception.seen_messages import SeenMessages
 
 FLUSH_S = 1.0
 SYNC_S = 5.0
@@ -74,7 +75,7 @@ class BagRecording:
         self._gate = MotionGate(settings.motion_threshold, context_ns)
         self._channels: dict[tuple[str, str], int] = {}
         self._first: tuple[int, float] | None = None
-        self._warned: set[str] = set()
+        self._logged = SeenMessages()
         self._flushed_at = self._synced_at = time.monotonic()
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix='recorder_sync')
         self._sync: Future[None] | None = None
@@ -157,7 +158,8 @@ class BagRecording:
         try:
             kept, rejected = self._gate.admit(item)
         except EncodingError as error:
-            self._warn_once(f'{item.topic.name}: {error} It is recorded without a motion check')
+            name = item.topic.name
+            self._warn_once(f'{name}: {error} It is recorded without a motion check', subject=name)
             return [item]
         for each in rejected:
             each.topic.counts.skipped += 1
@@ -181,10 +183,13 @@ class BagRecording:
         try:
             jpeg = to_jpeg(item.data, self._settings.jpeg)
         except EncodingError as error:
-            self._warn_once(f'{name}: {error} It is recorded as received')
+            self._warn_once(f'{name}: {error} It is recorded as received', subject=name)
             return None
         if jpeg is None:
-            self._warn_once(f'{name} has more than 8 bits a channel and is recorded without JPEG')
+            self._warn_once(
+                f'{name} has more than 8 bits a channel and is recorded without JPEG',
+                subject=name,
+            )
         return jpeg
 
     def _add_topic(self, item: QueuedMessage, name: str, msgtype: str) -> int:
@@ -192,7 +197,8 @@ class BagRecording:
         definition = message_definition(msgtype)
         if not definition:
             self._warn_once(
-                f'the definition of {msgtype} is not installed; the bag does not include it'
+                f'the definition of {msgtype} is not installed; the bag does not include it',
+                subject=msgtype,
             )
         type_hash = info.type_hash if msgtype == info.msgtype else ''
         return self.bag.add_topic(RecordedTopic(name, msgtype, definition, type_hash, info.qos))
@@ -252,7 +258,6 @@ class BagRecording:
         )
         return StopReason(text, requested=False)
 
-    def _warn_once(self, sentence: str) -> None:
-        if sentence not in self._warned:
-            self._warned.add(sentence)
+    def _warn_once(self, sentence: str, *, subject: str = '') -> None:
+        if self._logged.is_new(sentence, subject=subject):
             self._warn(sentence + '.')
