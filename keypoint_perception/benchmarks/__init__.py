@@ -1,1 +1,1 @@
-"""What is measured of this package: learning, extraction, engines, node and recorder."""
+"""Benchmarks of learning, inference, the ROS nodes and extraction, behind one command each."""

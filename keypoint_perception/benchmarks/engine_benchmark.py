@@ -1,34 +1,34 @@
 """
-How fast every engine runs a model, side by side.
+The speed of a model in every engine, side by side.
 
-The engines take turns, a few calls each, so that whatever else the machine does falls on all of
-them alike; ratios of one run mean something where absolute times do not.
+The engines take turns, a few calls each, so that other load on the machine affects all of them
+alike: ratios of one run are meaningful where absolute times are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import json
 from pathlib import Path
 import subprocess
 import sys
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keypoint_perception.errors import EngineError, PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
 import numpy as np
 
-# Calls of one turn; the first finds another network in the caches and is not counted.
+# Calls of one turn; the first is not counted, as the caches hold another network.
 TURN = 6
 PARITY_FRAMES = 64
 
-Load = Callable[..., Engine]
+LoadEngine = Callable[..., Engine]
 
 
 class Contender(NamedTuple):
     """
-    An engine with the precision of its network and where it computes.
+    An engine with its precision and provider.
 
     :param provider: of ONNX Runtime; empty for other engines
     """
@@ -39,10 +39,10 @@ class Contender(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Return its name in a table."""
+        """Return the name in a table."""
         return ' '.join(filter(None, self))
 
-    def load(self, model_dir: Path, threads: int, max_batch: int, load: Load) -> Engine:
+    def load(self, model_dir: Path, threads: int, max_batch: int, load: LoadEngine) -> Engine:
         """Return the engine."""
         provider = {'provider': self.provider} if self.provider else {}
         return load(
@@ -59,17 +59,17 @@ def contenders(
     precisions: Sequence[str], candidates: Sequence[tuple[str, str]], *, torch: bool
 ) -> list[Contender]:
     """
-    Return what can be measured.
+    Return the combinations that can be measured.
 
-    :param precisions: in which the model is there
-    :param candidates: engines that are there and their providers, as ``auto`` finds them
-    :param torch: whether there is a checkpoint, and PyTorch for it
+    :param precisions: in which the model is available
+    :param candidates: available engines and providers, in the order of ``auto``
+    :param torch: whether a checkpoint and PyTorch are available
     """
     found = [
         Contender(engine, precision, provider)
         for engine, provider in reversed(candidates)
         for precision in precisions
-        # ONNX Runtime's CPU computes half precision in single, after casts
+        # on the CPU ONNX Runtime casts half precision to single
         if (precision, provider) != ('fp16', 'cpu')
     ]
     return [*found, Contender('torch', 'fp32')] if torch else found
@@ -84,20 +84,21 @@ def measure_engines(
     batches: Sequence[int],
     runs: int,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
-    load: Load = load_engine,
-) -> dict:
+    load: LoadEngine = load_engine,
+) -> dict[str, Any]:
     """
     Measure engines in turns.
 
     :param images: at least as many as the largest batch, (N, H, W, 3) uint8
-    :param threads: CPU threads of each
-    :param runs: calls of each engine at each batch size that count
-    :param progress: is told batch sizes done, and all
-    :return: ``engines``, each with its facts or with ``failed``; see :func:`_facts`
+    :param threads: CPU threads of each engine
+    :param runs: timed calls of each engine at each batch size
+    :param progress: called with the batch sizes done and their number
+    :return: ``engines``, each with its figures or with ``failed``; see :func:`_figures`
     """
-    engines, results = {}, []
+    engines: dict[Contender, Engine] = {}
+    results: list[dict[str, Any]] = []
     for contender in field:
-        facts = contender._asdict() | {'threads': threads}
+        facts: dict[str, Any] = {**contender._asdict(), 'threads': threads}
         results.append(facts)
         started = time.perf_counter()
         try:
@@ -113,19 +114,21 @@ def measure_engines(
         progress(number + 1, len(batches))
         for contender, facts in zip(field, results, strict=True):
             if contender in engines:
-                facts.setdefault('batches', {})[str(batch)] = _facts(durations[contender], batch)
-    reference = next(iter(engines), None)
+                facts.setdefault('batches', {})[str(batch)] = _figures(durations[contender], batch)
     for contender, facts in zip(field, results, strict=True):
         if contender in engines:
-            facts['parity'] = _parity(engines[reference], engines[contender], images)
+            reference = next(iter(engines.values()))
+            facts['parity'] = _parity(reference, engines[contender], images)
     for engine in engines.values():
         engine.close()
-    name = '' if reference is None else reference.title
+    name = next((contender.title for contender in engines), '')
     return {'threads': threads, 'runs': runs, 'reference': name, 'engines': results}
 
 
-def _take_turns(engines, images: np.ndarray, runs: int) -> dict[Contender, list[float]]:
-    """Return the durations of each engine's calls, s."""
+def _take_turns(
+    engines: Mapping[Contender, Engine], images: np.ndarray, runs: int
+) -> dict[Contender, list[float]]:
+    """Return the durations of each engine's timed calls, s."""
     durations: dict[Contender, list[float]] = {contender: [] for contender in engines}
     for _ in range(0, runs, TURN - 1):
         for contender, engine in engines.items():
@@ -140,8 +143,8 @@ def _timed(engine: Engine, images: np.ndarray) -> Iterator[float]:
         yield time.perf_counter() - started
 
 
-def _facts(durations: list[float], batch: int) -> dict[str, float]:
-    """Return the least duration of a call and percentiles, ms, and images a second at p50."""
+def _figures(durations: list[float], batch: int) -> dict[str, float]:
+    """Return minimum and percentiles of a call's duration, and images a second at p50."""
     p50, p95, p99 = np.percentile(durations, [50, 95, 99])
     return {
         'least_ms': 1e3 * min(durations),
@@ -153,7 +156,7 @@ def _facts(durations: list[float], batch: int) -> dict[str, float]:
 
 
 def _parity(reference: Engine, engine: Engine, images: np.ndarray) -> dict[str, float]:
-    """Return how far an engine's keypoints are from another's, px at network size."""
+    """Return distances between the keypoints of two engines, px at network size."""
     found, expected = (
         np.concatenate([e.run(image[None]) for image in images[:PARITY_FRAMES]])
         for e in (engine, reference)
@@ -163,11 +166,13 @@ def _parity(reference: Engine, engine: Engine, images: np.ndarray) -> dict[str, 
     return {'median_px': float(median), 'p95_px': float(p95), 'largest_px': float(distances.max())}
 
 
-def measure_memory(model_dir: Path, contender: Contender, *, threads: int, batch: int) -> dict:
+def measure_memory(
+    model_dir: Path, contender: Contender, *, threads: int, batch: int
+) -> dict[str, float]:
     """
-    Return the memory of a process that has an engine and nothing else.
+    Return the memory of a process that only runs an engine.
 
-    :return: ``loaded_mb`` resident after the first call, ``peak_mb`` after some of the batch size
+    :return: ``loaded_mb`` resident after the first call, ``peak_mb`` after calls of the batch size
     :raises EngineError: if the process fails
     """
     command = [sys.executable, '-m', __name__, str(model_dir), *contender]
@@ -175,14 +180,15 @@ def measure_memory(model_dir: Path, contender: Contender, *, threads: int, batch
         [*command, str(threads), str(batch)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        words = done.stderr.strip().splitlines() or ['no word']
-        msg = f'{contender.title} does not run in a process of its own: {words[-1]}.'
+        lines = done.stderr.strip().splitlines() or ['it printed nothing']
+        msg = f'{contender.title} does not run in a separate process: {lines[-1]}.'
         raise EngineError(msg)
-    return json.loads(done.stdout.splitlines()[-1])
+    memory_mb: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return memory_mb
 
 
 def _report_memory(arguments: list[str]) -> None:
-    """Load an engine, run it, and print what the process has needed."""
+    """Load an engine, run it, and print the memory of this process."""
     model_dir, engine, precision, provider, threads, batch = arguments
     contender = Contender(engine, precision, provider)
     loaded = contender.load(Path(model_dir), int(threads), int(batch), load_engine)
@@ -195,7 +201,7 @@ def _report_memory(arguments: list[str]) -> None:
 
 
 def _status_mb(field: str) -> float:
-    """Return a field of this process's state, MB."""
+    """Return a field of this process's status, MB."""
     for line in Path('/proc/self/status').read_text().splitlines():
         if line.startswith(f'{field}:'):
             return int(line.split()[1]) * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""How fast frames are extracted, beside rosbags alone reading the same bag."""
+"""The speed of frame extraction, beside rosbags alone reading the same bag."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import resource
 import tempfile
 import time
+from typing import Any
 
 import cv2
 from keypoint_perception.errors import SourceError
@@ -21,9 +22,9 @@ ROUNDS = 3
 
 def write_camera_bag(path: Path, frames: int, image_hw: tuple[int, int] = (480, 640)) -> None:
     """
-    Write a rosbag2 (MCAP, not compressed) of raw rgb8 images, as a camera driver sends them.
+    Write an uncompressed rosbag2 (MCAP) of raw rgb8 images, as from a camera driver.
 
-    :param path: directory to make
+    :param path: directory to create
     """
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import get_typestore, Stores
@@ -54,15 +55,15 @@ def measure_extraction(
     *,
     size: int = 128,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict:
+) -> dict[str, Any]:
     """
     Return the rates of extraction and of rosbags alone, in images/s on one core.
 
-    Both are measured in turns, so that both meet the same machine; the medians count.
+    The two take turns, so that other load affects both alike; each rate is that of the median.
 
-    :param source: a rosbag2 directory, or a file of a bag
-    :param progress: called with the runs done and their total
-    :raises SourceError: if it is no bag that rosbags reads alone
+    :param source: rosbag2 directory or bag file
+    :param progress: called with the rounds done and their number
+    :raises SourceError: if rosbags alone cannot read it
     """
     recording = open_recording(source)
     ((chosen, *_),) = choose_topics([recording], [topic] if topic else [])
@@ -72,9 +73,9 @@ def measure_extraction(
             seconds, images = _read_with_rosbags(Path(source), chosen)
             rosbags_s.append(seconds)
             progress(2 * turn + 1, 2 * ROUNDS)
-            began = time.perf_counter()
+            started = time.perf_counter()
             store = extract_frames([source], [chosen], Path(directory) / str(turn), size=size)
-            extraction_s.append(time.perf_counter() - began)
+            extraction_s.append(time.perf_counter() - started)
             progress(2 * turn + 2, 2 * ROUNDS)
     rosbags_hz = images / float(np.median(rosbags_s))
     extraction_hz = len(store) / float(np.median(extraction_s))
@@ -95,23 +96,22 @@ def _read_with_rosbags(source: Path, topic: str) -> tuple[float, int]:
     from rosbags.highlevel import AnyReader
     from rosbags.typesys import get_typestore, Stores
 
-    began, images = time.perf_counter(), 0
+    started, images = time.perf_counter(), 0
     try:
         with AnyReader([source], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
             connections = [c for c in reader.connections if c.topic == topic]
             for connection, _, data in reader.messages(connections):
                 reader.deserialize(data, connection.msgtype)
                 images += 1
-    # rosbags raises whatever its parsing meets
-    except Exception as error:
-        msg = f'rosbags alone cannot read {str(source)!r} ({error}); name a whole bag.'
+    except Exception as error:  # rosbags raises any type on malformed data
+        msg = f'rosbags alone cannot read {str(source)!r} ({error}); specify an intact bag.'
         raise SourceError(msg) from error
-    return time.perf_counter() - began, images
+    return time.perf_counter() - started, images
 
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep this process, and OpenCV's threads, on one core; elsewhere than Linux on one thread."""
+    """Restrict this process to one core, or OpenCV to one thread where that is not possible."""
     threads = cv2.getNumThreads()
     allowed = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else None
     cv2.setNumThreads(1)

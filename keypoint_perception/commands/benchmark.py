@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from keypoint_perception.benchmarks.curve_verb import curve
-from keypoint_perception.benchmarks.engine_verb import engine
-from keypoint_perception.benchmarks.extraction_verb import extraction
-from keypoint_perception.benchmarks.learning_verb import learning
-from keypoint_perception.benchmarks.node_verb import node
-from keypoint_perception.benchmarks.record_verb import record
-from keypoint_perception.benchmarks.step_verb import step
+from keypoint_perception.benchmarks.engine_command import engine
+from keypoint_perception.benchmarks.extraction_command import extraction
+from keypoint_perception.benchmarks.learning.curve_command import curve
+from keypoint_perception.benchmarks.learning.learning_command import learning
+from keypoint_perception.benchmarks.learning.step_command import step
+from keypoint_perception.benchmarks.ros.node_command import node
+from keypoint_perception.benchmarks.ros.record_command import record
 import typer
 
-# One line a benchmark.
-BENCHMARKS = (curve, engine, extraction, learning, node, record, step)
-
 benchmark = typer.Typer(help='Measure learning, latency, throughput and memory, as JSON.')
-
-
-@benchmark.callback()
-def benchmarks() -> None:
-    """Measure learning, latency, throughput and memory, as JSON."""
-
-
-for measure in BENCHMARKS:
+for measure in (curve, engine, extraction, learning, node, record, step):
     benchmark.command()(measure)

@@ -114,7 +114,7 @@ def test_memory_is_that_of_a_process_of_its_own(tmp_path):
     found = measure_memory(tmp_path / 'model', contender, threads=1, batch=2)
     assert 10 < found['loaded_mb'] <= found['peak_mb'] < 1000
     with pytest.raises(
-        EngineError, match=r'onnxruntime int8 cpu does not run .*not there in int8'
+        EngineError, match=r'onnxruntime int8 cpu does not run in a separate process: .*int8'
     ):
         measure_memory(
             tmp_path / 'model', contender._replace(precision='int8'), threads=1, batch=1

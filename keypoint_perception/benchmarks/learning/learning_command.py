@@ -1,0 +1,147 @@
+"""``benchmark learning``: objectives x recordings x seeds at an equal budget, as one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import shlex
+import sys
+from typing import Annotated, Any, TYPE_CHECKING
+
+from keypoint_perception.errors import ConfigError
+import typer
+
+if TYPE_CHECKING:
+    from keypoint_perception.benchmarks.learning.benchmark_run import Run
+
+
+def learning(
+    recording: Annotated[
+        list[str],
+        typer.Option(
+            help='PATH or PATH:LABELS.csv, or a folder with bag/ and annotations.csv. Repeatable, '
+            'like all options but --out and the budget.'
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help='Directory to write; completed runs in it are kept.')],
+    topic: Annotated[
+        list[str] | None, typer.Option(help='Image topic, for recordings with several.')
+    ] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(help='Objective to compare; A+B for a composite.')
+    ] = None,
+    config: Annotated[
+        list[Path] | None, typer.Option(help='YAML file with settings to compare.')
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='"NAME: KEY=VALUE ...": another variant of each objective and file, for '
+            'ablations; dots address nested settings, as in weights.spread=0.'
+        ),
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option('--set', help='KEY=VALUE for all variants.')
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help='Seeds; by default 0.')] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help='Budget of a run: minutes of learning.')
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help='Budget of a run: optimiser steps.')
+    ] = None,
+    target: Annotated[
+        list[float] | None,
+        typer.Option(help='Explained value whose learning time is measured.'),
+    ] = None,
+    check_every: Annotated[
+        float, typer.Option(min=0.1, help='Seconds between the snapshots for --target.')
+    ] = 15.0,
+) -> None:
+    """Train each variant on each recording with each seed; can be interrupted and resumed."""
+    from keypoint_perception.benchmarks.learning.benchmark_run import check_request, RunBudget
+    from keypoint_perception.benchmarks.learning.learning_curve import check_target
+    from keypoint_perception.benchmarks.learning.run_plan import plan_runs, read_recordings
+    from keypoint_perception.benchmarks.learning.run_process import stoppable
+    from keypoint_perception.learning.variants import variants_of
+    from keypoint_perception.sole_writer import sole_writer
+
+    budget = RunBudget(steps, minutes)
+    targets = tuple(target or ())
+    for value in targets:
+        check_target(value)
+    common = list(setting or []) + ([f'snapshot_every_s={check_every}'] if targets else [])
+    variants = variants_of(objective or [], config or [], vary or [], common)
+    recordings = read_recordings(recording, topic or [])
+    seeds = list(dict.fromkeys(seed or [0]))
+    runs = plan_runs(recordings, variants, seeds, budget)
+    if out.exists() and not out.is_dir():
+        msg = f'--out {str(out)!r} is a file; specify a directory.'
+        raise ConfigError(msg)
+    check_request(out, runs)
+    out.mkdir(parents=True, exist_ok=True)
+    with sole_writer(out), stoppable():
+        try:
+            _execute_all(runs, out, targets)
+        except KeyboardInterrupt:
+            print('stopped; repeat the command to resume', file=sys.stderr)
+            raise
+
+
+def _execute_all(runs: list[Run], out: Path, targets: tuple[float, ...]) -> None:
+    from keypoint_perception.benchmarks.learning.benchmark_run import (
+        DONE,
+        FAILED,
+        read_record,
+        write_record,
+    )
+    from keypoint_perception.benchmarks.learning.run_plan import frames_of
+    from keypoint_perception.benchmarks.learning.run_process import execute_run, RunError
+    from keypoint_perception.commands.progress import runs_progress
+
+    with runs_progress(len(runs)) as progress:
+        for run in runs:
+            directory = run.directory(out)
+            record = read_record(directory)
+            if record.get('state') != DONE:
+                progress.begin(run.title)
+                try:
+                    frames = frames_of(run, out)
+                    record = execute_run(run, out, frames, targets=targets, report=progress.share)
+                except RunError as error:  # of the extraction
+                    record = write_record(directory, run, FAILED, sentence=str(error))
+            progress.end(f'{run.title}: {_outcome(record)}')
+            rows = _write_table(runs, out)
+    print((out / 'learning.md').read_text())
+    failed = sum(len(row['failed']) for row in rows)
+    if failed:
+        print(f'{failed} of {len(runs)} runs failed; repeat the command to retry them')
+    print('wrote')
+    for name in ('learning.md', 'learning.json'):
+        print(f'  {out / name}')
+
+
+def _outcome(record: dict[str, Any]) -> str:
+    if 'figures' not in record:
+        return f'failed: {record["sentence"]}'
+    figures = record['figures']
+    explained = figures['explained']
+    score = '' if explained is None else f'explained {explained:.3f}, '
+    return f'{score}{figures["steps"]} steps'
+
+
+def _write_table(runs: list[Run], out: Path) -> list[dict[str, Any]]:
+    """Write the table of the runs so far, and return its rows."""
+    from keypoint_perception.benchmarks.learning.benchmark_run import FORMAT_VERSION, read_record
+    from keypoint_perception.benchmarks.learning.learning_table import learning_table, summarise
+    from keypoint_perception.benchmarks.results import write_results
+
+    records = [r for r in (read_record(run.directory(out)) for run in runs) if r]
+    rows, budget = summarise(records), str(runs[0].budget)
+    command = shlex.join(['keypoint_perception', *sys.argv[1:]])
+    values = {'format_version': FORMAT_VERSION, 'command': command, 'budget': budget}
+    results = write_results(out / 'learning.json', {**values, 'rows': rows, 'runs': records})
+    about, date = results['machine'], results['date'][:10]
+    machine = f'{about["processor"]}, {about["cores"]} cores, {about["system"]}'
+    text = learning_table(rows, budget=budget, machine=machine, date=date, command=command)
+    (out / 'learning.md').write_text(text)
+    return rows

@@ -1,0 +1,208 @@
+"""
+The runs of a learning benchmark as one table: means over the seeds, and their spread.
+
+The spread is the maximum minus the minimum over the seeds. The mean over recordings is taken for
+each seed first, over the labelled recordings, and only for seeds that are done on all of them. If
+``supervised`` is among the variants, its ``explained`` is the ceiling of a recording, and the
+others are shown as shares of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+import math
+from typing import Any
+
+from keypoint_perception.benchmarks.learning.benchmark_run import DONE, FAILED
+from keypoint_perception.evaluation.tables import markdown_table
+
+CEILING = 'supervised'
+ALL = 'all'
+Record = Mapping[str, Any]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """
+    A column.
+
+    :param style: format of its values
+    """
+
+    name: str
+    title: str
+    style: str
+
+
+MEASURES = (
+    Measure('explained', 'explained', '.3f'),
+    Measure('ceiling_share', 'of ceiling', '.2f'),
+    Measure('regressed_error_percent', 'error, %', '.2f'),
+    Measure('tracking_recall', 'recall', '.2f'),
+    Measure('tracking_precision', 'precision', '.2f'),
+    Measure('wasted_share', 'bad points', '.2f'),
+    Measure('pairs_per_s', 'pairs/s', '.0f'),
+    Measure('steps', 'steps', '.0f'),
+    Measure('peak_memory_mb', 'peak MB', '.0f'),
+)
+LEGEND = (
+    'Mean over the seeds, with the spread (maximum minus minimum) in brackets. error: regressed '
+    'error, % of the image diagonal; recall and precision: tracking over clips of 100 frames '
+    'within 5 %; bad points: share of the exported points that never move, are dead or duplicates.'
+)
+
+
+def summarise(records: Sequence[Record]) -> list[Row]:
+    """
+    Return a row for each recording and variant, then one for each variant over all recordings.
+
+    :param records: of the runs; those that are not done count as missing
+    """
+    done = [_flatten(record) for record in records if record.get('state') == DONE]
+    _add_ceiling(done)
+    recordings = _unique(record['asked']['recording'] for record in records)
+    variants = _unique(record['asked']['variant'] for record in records)
+    rows = []
+    for recording in recordings:
+        for variant in variants:
+            requested = [r for r in records if _is(r['asked'], recording, variant)]
+            runs = [run for run in done if _is(run, recording, variant)]
+            if requested:
+                row = _row(recording, variant, runs, len(requested))
+                rows.append(row | {'failed': _failures(requested)})
+    labelled = _unique(run['recording'] for run in done if _finite(run.get('explained')))
+    if len(labelled) > 1:
+        rows += [_over_recordings(v, labelled, done) for v in variants]
+    return rows
+
+
+def _flatten(record: Record) -> Row:
+    request, figures = record['asked'], record['figures']
+    return {
+        **{name: request[name] for name in ('recording', 'variant', 'seed')},
+        'objective': request['settings'].get('objective'),
+        **figures,
+        **{f'seconds_to_{t}': s for t, s in (figures.get('seconds_to') or {}).items()},
+    }
+
+
+def _add_ceiling(done: list[Row]) -> None:
+    """Add each run's share of what the supervised runs of its recording explain."""
+    for recording in _unique(run['recording'] for run in done):
+        mine = [run for run in done if run['recording'] == recording]
+        ceiling = _mean([r.get('explained') for r in mine if r['objective'] == CEILING])
+        if not _finite(ceiling) or ceiling <= 0:
+            continue
+        for run in mine:
+            if _finite(run.get('explained')):
+                run['ceiling_share'] = run['explained'] / ceiling
+
+
+def _row(recording: str, variant: str, runs: Sequence[Record], requested: int) -> Row:
+    names = [measure.name for measure in MEASURES] + _targets(runs)
+    values = {name: _statistics([run.get(name) for run in runs]) for name in names}
+    row = {'recording': recording, 'variant': variant, 'runs': len(runs), 'asked': requested}
+    return row | {'measures': {name: v for name, v in values.items() if v is not None}}
+
+
+def _over_recordings(variant: str, recordings: list[str], done: list[Row]) -> Row:
+    """Return the means over recordings: first those of each seed, then over the seeds."""
+    mine = [run for run in done if run['variant'] == variant]
+    by_seed = {seed: [r for r in mine if r['seed'] == seed] for seed in {r['seed'] for r in mine}}
+    complete = {
+        seed: [run for run in runs if run['recording'] in recordings]
+        for seed, runs in by_seed.items()
+        if set(recordings) <= {run['recording'] for run in runs}
+    }
+    means = []
+    for seed, runs in sorted(complete.items()):
+        names = [measure.name for measure in MEASURES] + _targets(runs)
+        means.append({'seed': seed} | {n: _mean([r.get(n) for r in runs]) for n in names})
+    row = _row(ALL, variant, means, len(by_seed)) | {'failed': [], 'recordings': len(recordings)}
+    everything = [run for runs in complete.values() for run in runs]
+    explained = [r['explained'] for r in everything if _finite(r.get('explained'))]
+    return row | {'least_explained': min(explained, default=None)}
+
+
+def _targets(rows: Iterable[Iterable[str]]) -> list[str]:
+    """Return the names of the learning times, which depend on the targets of the benchmark."""
+    return _unique(name for row in rows for name in row if name.startswith('seconds_to_'))
+
+
+def _statistics(values: Sequence[Any]) -> dict[str, Any] | None:
+    """Return mean, spread, deviation and the finite values themselves; None without any."""
+    known = [value for value in values if _finite(value)]
+    if not known:
+        return None
+    mean = _mean(known)
+    squares = sum((value - mean) ** 2 for value in known)
+    return {
+        'mean': mean,
+        'spread': max(known) - min(known),
+        'standard_deviation': math.sqrt(squares / max(1, len(known) - 1)),
+        'values': known,
+        'missing': len(values) - len(known),
+    }
+
+
+def learning_table(
+    rows: Sequence[Row], *, budget: str, machine: str, date: str, command: str
+) -> str:
+    """Return the table in Markdown, with everything needed to reproduce it."""
+    columns = [m for m in MEASURES if any(m.name in row['measures'] for row in rows)]
+    columns += [
+        Measure(name, f's to {name.removeprefix("seconds_to_")}', '.0f')
+        for name in _targets(row['measures'] for row in rows)
+    ]
+    titles = ['recording', 'variant', *(column.title for column in columns), 'runs']
+    table = markdown_table(titles, [_cells(row, columns) for row in rows], align=False)
+    head = f'Budget of a run: {budget}. {machine}. {date}.\n\n    {command}\n\n{LEGEND}\n'
+    failures = [
+        f'\n{row["recording"]} / {row["variant"]} failed: {sentence}'
+        for row in rows
+        for sentence in row['failed']
+    ]
+    return '\n'.join([head, table, *failures]) + '\n'
+
+
+def _cells(row: Row, columns: Sequence[Measure]) -> list[str]:
+    name = f'mean of {row["recordings"]}' if row['recording'] == ALL else row['recording']
+    count = f'{row["runs"]}' if row['runs'] == row['asked'] else f'{row["runs"]} of {row["asked"]}'
+    return [name, row['variant'], *(_cell(row, column) for column in columns), count]
+
+
+def _cell(row: Row, column: Measure) -> str:
+    values = row['measures'].get(column.name)
+    if values is None:
+        return '-'
+    text = format(values['mean'], column.style)
+    if len(values['values']) > 1:
+        text += f' ({format(values["spread"], column.style)})'
+    if values['missing'] and column.name.startswith('seconds_to_'):
+        text += f', {values["missing"]} never'
+    return text
+
+
+def _failures(records: Sequence[Record]) -> list[str]:
+    return [
+        f'seed {r["asked"]["seed"]}: {r["sentence"]}' for r in records if r.get('state') == FAILED
+    ]
+
+
+def _is(values: Record, recording: str, variant: str) -> bool:
+    return bool((values['recording'], values['variant']) == (recording, variant))
+
+
+def _unique(items: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(items))
+
+
+def _mean(values: Iterable[Any]) -> float:
+    known = [value for value in values if _finite(value)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

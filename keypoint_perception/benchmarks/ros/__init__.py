@@ -1,0 +1,1 @@
+"""Benchmarks of the ROS nodes, which run as processes beside cameras and receivers."""
