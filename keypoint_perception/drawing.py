@@ -1,9 +1,8 @@
 """
-Keypoints drawn on pictures.
+Keypoints drawn on images.
 
-A keypoint has the same colour in every picture, whoever draws it. Positions follow
-:mod:`keypoint_perception.keypoints`: ``(u, v)`` in pixels, an integer is a pixel's centre.
-Enlarged by ``scale`` a position moves with the pixel it lies in, as everywhere else:
+A keypoint has the same colour everywhere. Positions follow the convention of
+:mod:`keypoint_perception.keypoints`, also when enlarged by ``scale``:
 ``(u, v) -> ((u + 0.5) * scale - 0.5, (v + 0.5) * scale - 0.5)``.
 """
 
@@ -16,20 +15,21 @@ import itertools
 import cv2
 import numpy as np
 
+Colour = tuple[int, int, int]
 OUTLINE = (16, 16, 16)
-# Two keypoints, the lower first, and a weight of which the largest is 1.
+# Two keypoints, the lower index first, and a weight of 1 for the strongest edge.
 Edge = tuple[int, int, float]
 EDGE_COLOUR = (240, 240, 240)
-# The golden ratio spreads any number of hues; the tone tells apart what lands near an older one.
+# The golden ratio spaces any number of hues; the tone distinguishes similar ones.
 _HUE_STEP = 0.6180339887498949
 _TONES = ((1.0, 1.0), (0.45, 1.0), (0.85, 0.7))  # saturation and value
 _HUES_PER_TONE = 8
-# cv2 takes positions in sixteenths of a pixel.
+# Fractional bits of positions passed to cv2.
 _SHIFT = 4
 
 
-def keypoint_colour(index: int) -> tuple[int, int, int]:
-    """Return the RGB colour of keypoint ``index``, always the same one."""
+def keypoint_colour(index: int) -> Colour:
+    """Return the RGB colour of keypoint ``index``."""
     saturation, value = _TONES[index // _HUES_PER_TONE % len(_TONES)]
     colour = colorsys.hsv_to_rgb(index * _HUE_STEP % 1.0, saturation, value)
     red, green, blue = (round(255 * channel) for channel in colour)
@@ -49,18 +49,18 @@ def draw_keypoints(
     """
     Return a copy of an image with keypoints drawn on it.
 
-    A confident keypoint is a disc, one below ``threshold`` a ring; both have a dark outline.
-    Their size follows the picture's. Positions that are NaN or outside the image are left out.
+    A confident keypoint is a disc, one below ``threshold`` a ring; both have a dark outline and
+    scale with the image. Keypoints that are NaN or outside the image are not drawn.
 
     :param rgb: (H, W, 3) uint8
     :param keypoints: u, v in px of ``rgb`` and confidence, (K, 3)
-    :param threshold: least confidence of a disc
-    :param names: K names to write beside the points
-    :param trails: earlier keypoints, each (K, 3), oldest first; joined to the present ones by
+    :param threshold: minimum confidence of a disc
+    :param names: K labels to write beside the keypoints
+    :param trails: earlier keypoints, each (K, 3), oldest first, joined to the current ones by
         lines where they are confident
-    :param skeleton: edges to draw beneath the points where both ends are confident; heavy ones
-        are thick
-    :param scale: the copy is this many times larger, so that small images stay legible
+    :param skeleton: edges to draw beneath the keypoints where both ends are confident, as thick
+        as their weight
+    :param scale: factor by which the copy is enlarged, to keep small images legible
     :return: (H * scale, W * scale, 3) uint8
     """
     keypoints = np.asarray(keypoints, np.float64).reshape(-1, 3)
@@ -80,34 +80,34 @@ def draw_keypoints(
     return canvas
 
 
-def tile_pictures(pictures: Sequence[np.ndarray], columns: int, *, gap: int = 2) -> np.ndarray:
+def tile_images(images: Sequence[np.ndarray], columns: int, *, gap: int = 2) -> np.ndarray:
     """
-    Return pictures side by side, row by row.
+    Return images in a grid, row by row, on a dark background.
 
-    Smaller pictures stand in the top-left corner of their place; what is empty is dark.
+    Images smaller than the largest are placed in the top-left corner of their cell.
 
-    :param pictures: each (H, W, 3) uint8, at least one; sizes may differ
-    :param columns: pictures in a row; fewer pictures than that make a narrower sheet
-    :param gap: empty pixels between pictures
+    :param images: each (H, W, 3) uint8, at least one; sizes may differ
+    :param columns: images in a row; with fewer images the grid is narrower
+    :param gap: pixels between images
     """
-    if not pictures or columns < 1:
-        msg = f'{len(pictures)} pictures in {columns} columns: expected at least one of each.'
+    if not images or columns < 1:
+        msg = f'{len(images)} images in {columns} columns: expected at least one of each.'
         raise ValueError(msg)
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
-    height = max(picture.shape[0] for picture in pictures)
-    width = max(picture.shape[1] for picture in pictures)
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    height = max(image.shape[0] for image in images)
+    width = max(image.shape[1] for image in images)
     shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, 3)
     sheet = np.full(shape, OUTLINE, np.uint8)
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         row, column = divmod(index, columns)
         top, left = row * (height + gap), column * (width + gap)
-        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
     return sheet
 
 
 def _enlarge(rgb: np.ndarray, scale: int) -> np.ndarray:
-    """Return a copy ``scale`` times larger, contiguous so that cv2 can draw into it."""
+    """Return an enlarged copy, contiguous so that cv2 can draw on it."""
     if scale == 1:
         return np.array(rgb, np.uint8, order='C')
     height, width = rgb.shape[:2]
@@ -120,17 +120,19 @@ def _radius_px(canvas: np.ndarray) -> float:
 
 
 def _inside(u: float, v: float, shape: tuple[int, ...]) -> bool:
-    """Return whether a position lies on the image; False for NaN."""
+    """Return whether a position is on the image; False for NaN."""
     return bool(-0.5 <= u <= shape[1] - 0.5 and -0.5 <= v <= shape[0] - 0.5)
 
 
 def _fixed_point(u: float, v: float, scale: int) -> tuple[int, int]:
-    """Return a position of the image on the enlarged canvas, in sixteenths of a pixel."""
+    """Return a position of the image on the enlarged canvas, for cv2."""
     u, v = ((p + 0.5) * scale - 0.5 for p in (u, v))
     return round(u * 2**_SHIFT), round(v * 2**_SHIFT)
 
 
-def _draw_point(canvas, centre, colour, radius, filled) -> None:
+def _draw_point(
+    canvas: np.ndarray, centre: tuple[int, int], colour: Colour, radius: float, filled: bool
+) -> None:
     """Draw a disc or a ring, outlined."""
     outline = max(1.5, radius / 3)
     outer, inner = (round(r * 2**_SHIFT) for r in (radius + outline, radius))
@@ -143,7 +145,9 @@ def _draw_point(canvas, centre, colour, radius, filled) -> None:
     cv2.circle(canvas, centre, inner, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_trails(canvas, history, threshold, scale, radius) -> None:
+def _draw_trails(
+    canvas: np.ndarray, history: list[np.ndarray], threshold: float, scale: int, radius: float
+) -> None:
     """Join consecutive keypoints by lines, thinner than the points and without an outline."""
     shape = (canvas.shape[0] // scale, canvas.shape[1] // scale)
     thickness = max(1, round(radius / 3))
@@ -155,8 +159,15 @@ def _draw_trails(canvas, history, threshold, scale, radius) -> None:
                 cv2.line(canvas, start, stop, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_skeleton(canvas, keypoints, skeleton, threshold, scale, radius) -> None:
-    """Draw edges as light lines with a dark rim, the rims of all beneath the lines of all."""
+def _draw_skeleton(
+    canvas: np.ndarray,
+    keypoints: np.ndarray,
+    skeleton: Sequence[Edge],
+    threshold: float,
+    scale: int,
+    radius: float,
+) -> None:
+    """Draw edges as light lines with a dark rim, all rims beneath all lines."""
     shape = (canvas.shape[0] // scale, canvas.shape[1] // scale)
     lines = []
     for first, second, weight in skeleton:
@@ -169,8 +180,10 @@ def _draw_skeleton(canvas, keypoints, skeleton, threshold, scale, radius) -> Non
             cv2.line(canvas, start, stop, colour, thickness + rim, cv2.LINE_AA, _SHIFT)
 
 
-def _write(canvas, text, centre, colour, radius) -> None:
-    """Write a name to the right of a point, over a dark copy shifted each way."""
+def _write(
+    canvas: np.ndarray, text: str, centre: tuple[int, int], colour: Colour, radius: float
+) -> None:
+    """Write a label to the right of a keypoint, outlined by dark copies shifted each way."""
     size = max(0.3, radius / 14)
     left = round(centre[0] / 2**_SHIFT + 2 * radius)
     base = round(centre[1] / 2**_SHIFT + radius / 2)

@@ -1,65 +1,70 @@
 """
-The pixel layouts of ``sensor_msgs/Image``, and how each becomes RGB.
+The encodings of ``sensor_msgs/Image`` and their conversion to RGB.
 
-``sensor_msgs/Image`` names its layout by a string; :data:`SUPPORTED_ENCODINGS` lists those that
-are read here. Rules where the name alone does not settle the colour:
+:data:`SUPPORTED_ENCODINGS` lists them. Where the name of an encoding does not define the colours:
 
-- ``8UC3`` has no colour meaning; it is taken as BGR, which OpenCV programs write.
-- ``mono16`` and 16-bit Bayer are intensities: the upper eight bits are kept (``value >> 8``).
-- ``16UC1`` is depth in millimetres (REP 118): one grey level is 16 mm, 4,080 mm and beyond are
-  white, no reading (0) is black. The rule is fixed, so that a scene does not flicker as it would
-  if every frame were stretched to its own range.
+- ``8UC3`` is read as BGR, which OpenCV programs write.
+- ``mono16`` and 16-bit Bayer are intensities, of which the upper eight bits are kept
+  (``value >> 8``).
+- ``16UC1`` is depth in millimetres (REP 118): one grey level is 16 mm, 4,080 mm and above are
+  white, no reading (0) is black. The scale is fixed because scaling each frame to its own range
+  would make a scene flicker.
 - YUV is BT.601 in video range (16 to 235). ``nv21`` is 4:2:0 with interleaved V, U; ``nv12`` the
   same with U, V; ``nv24`` is 4:4:4 with interleaved U, V. Their ``step`` is that of a luma row, a
-  chroma row of ``nv24`` takes two; planes without padding are recognised whatever ``step`` says.
+  chroma row of ``nv24`` has two; planes without padding are recognised whatever the ``step``.
 - Bayer names give the first two pixels of the first row, then of the second. OpenCV names them
   by the second and third pixel of the second row: ``bayer_rggb8`` is its ``BayerBG``.
 
-A picture is made smaller before its colours are made wherever that is the same: RGB, BGR, grey,
-and either with alpha (:attr:`PixelLayout.linear`). It is not for Bayer, whose neighbours are
-filled in, nor for YUV, whose colours are cut off at 0 and 255: these become RGB first.
+Images are downscaled before the conversion where the order makes no difference: RGB, BGR, grey,
+with or without alpha (:attr:`PixelLayout.linear`). It does for Bayer, which is interpolated, and
+for YUV, which is clipped at 0 and 255.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
 
 import cv2
 from keypoint_perception.errors import EncodingError
 import numpy as np
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+Octets = bytes | memoryview | np.ndarray
 DEPTH_MM_PER_GREY = 16
 BIG_ENDIAN_16 = np.dtype('>u2')
-# Of a text in a message that may be broken.
+# Characters of a string from a message, which may be broken, that an error quotes.
 MOST_QUOTED = 40
 
 
 class Buffers:
-    """Memory that is kept from one image to the next, by name; for one thread."""
+    """Memory that is reused from image to image, by name; not thread-safe."""
 
     def __init__(self) -> None:
         self._octets: dict[str, np.ndarray] = {}
 
-    def take(self, name: str, shape: tuple[int, ...], dtype=np.uint8) -> np.ndarray:
-        """Return an array, with whatever it holds from the last time."""
+    def take(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> np.ndarray:
+        """Return an array whose content is undefined."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         if name not in self._octets or self._octets[name].size < size:
             self._octets[name] = np.empty(size, np.uint8)
-        return self._octets[name][:size].view(dtype).reshape(shape)
+        array: np.ndarray = self._octets[name][:size].view(dtype).reshape(shape)
+        return array
 
 
 class PixelLayout(NamedTuple):
     """
-    How the pixels of one encoding lie in memory, and how they become RGB.
+    The memory layout of one encoding and its conversion to RGB.
 
-    :param channels: numbers a pixel, of the first plane
-    :param dtype: of a number, without its byte order
-    :param to_rgb: planes of 8 bits -> (H, W, 3) uint8; may be a view of them
-    :param linear: the mean of colours is the colour of the mean
+    :param channels: of the first plane
+    :param dtype: of a channel, without byte order
+    :param to_rgb: planes of 8 bits -> (H, W, 3) uint8; may return a view of them
+    :param linear: whether conversion and averaging commute
     :param to_8_bits: (H, W) of 16 bits -> (H, W) uint8
-    :param even_width: two neighbours share their colour
-    :param least_side: fewer pixels either way have no colours, px
+    :param even_width: whether neighbouring pixels share their chroma
+    :param least_side: smallest width and height that can be converted, px
     """
 
     channels: int
@@ -73,9 +78,9 @@ class PixelLayout(NamedTuple):
 
 class EncodedImage(NamedTuple):
     """
-    An image as it was sent: its size checked, its colours not yet made.
+    An image in its original encoding, whose size has been checked.
 
-    :param planes: views of the received bytes, (H, W) or (H, W, C), the first in full size
+    :param planes: views of the received bytes, (H, W) or (H, W, C), the first in full resolution
     """
 
     layout: PixelLayout
@@ -87,7 +92,7 @@ class EncodedImage(NamedTuple):
         return self.planes[0].shape[:2]
 
     def in_8_bits(self, buffers: Buffers) -> EncodedImage:
-        """Return the same in 8 bits a number, in the buffers where it was not so."""
+        """Return the image in 8 bits a channel, converted into the buffers if necessary."""
         if self.layout.to_8_bits is None:
             return self
         planes = tuple(self.layout.to_8_bits(plane, buffers) for plane in self.planes)
@@ -95,9 +100,9 @@ class EncodedImage(NamedTuple):
 
     def to_rgb(self, buffers: Buffers | None = None) -> np.ndarray:
         """
-        Return the picture as RGB.
+        Return the image as RGB.
 
-        :param buffers: what holds the result, unless it is a view; new if not given
+        :param buffers: memory for the result, unless it is a view; new by default
         :return: (H, W, 3) uint8; may share memory with the planes and be read-only
         """
         buffers = Buffers() if buffers is None else buffers
@@ -115,7 +120,7 @@ def _convert(code: int) -> Callable[..., np.ndarray]:
     return to_rgb
 
 
-def _as_it_is(pixels: np.ndarray, *, buffers: Buffers) -> np.ndarray:
+def _unchanged(pixels: np.ndarray, *, buffers: Buffers) -> np.ndarray:
     del buffers
     return pixels
 
@@ -131,14 +136,14 @@ def high_byte(pixels: np.ndarray, buffers: Buffers) -> np.ndarray:
 def _depth_to_grey(depth_mm: np.ndarray, buffers: Buffers) -> np.ndarray:
     if depth_mm.dtype == BIG_ENDIAN_16:
         depth_mm = depth_mm.astype(np.uint16)
-    # It rounds where the rule cuts off: half a level less is the same for whole millimetres.
+    # OpenCV rounds: less half a level, it truncates whole millimetres.
     shift = (1 - DEPTH_MM_PER_GREY) / 2 / DEPTH_MM_PER_GREY
     grey = buffers.take('8 bits', depth_mm.shape)
     return cv2.convertScaleAbs(depth_mm, dst=grey, alpha=1 / DEPTH_MM_PER_GREY, beta=shift)
 
 
-# By the name of the ROS pattern; see the module's note on OpenCV's names. OpenCV leaves the border
-# black in mosaics narrower than three pixels.
+# By ROS name; the module's docstring explains those of OpenCV, which leaves the border black in
+# mosaics narrower than three pixels.
 BAYER = {
     'rggb': _convert(cv2.COLOR_BayerBG2RGB),
     'bggr': _convert(cv2.COLOR_BayerRG2RGB),
@@ -154,7 +159,7 @@ def _two_planes(code: int) -> Callable[..., np.ndarray]:
     return to_rgb
 
 
-# BT.601 in video range: RGB of (Y, U, V, 1).
+# BT.601 in video range, applied to (Y, U, V, 1).
 YUV_TO_RGB = np.array(
     [
         [1.164, 0.0, 1.596, -1.164 * 16 - 1.596 * 128],
@@ -175,7 +180,7 @@ _bgr_to_rgb = _convert(cv2.COLOR_BGR2RGB)
 _uyvy_to_rgb = _convert(cv2.COLOR_YUV2RGB_UYVY)
 _yuyv_to_rgb = _convert(cv2.COLOR_YUV2RGB_YUY2)
 PACKED = {
-    'rgb8': PixelLayout(3, 'u1', _as_it_is, linear=True),
+    'rgb8': PixelLayout(3, 'u1', _unchanged, linear=True),
     'bgr8': PixelLayout(3, 'u1', _bgr_to_rgb, linear=True),
     'rgba8': PixelLayout(4, 'u1', _convert(cv2.COLOR_RGBA2RGB), linear=True),
     'bgra8': PixelLayout(4, 'u1', _convert(cv2.COLOR_BGRA2RGB), linear=True),
@@ -197,7 +202,7 @@ PACKED = {
     'yuyv': PixelLayout(2, 'u1', _yuyv_to_rgb, even_width=True),
     'yuv422_yuy2': PixelLayout(2, 'u1', _yuyv_to_rgb, even_width=True),
 }
-# A plane of luma, and one of two interleaved chroma.
+# A luma plane and a plane of interleaved chroma.
 PLANAR = {
     'nv12': PixelLayout(1, 'u1', _two_planes(cv2.COLOR_YUV2RGB_NV12), even_width=True),
     'nv21': PixelLayout(1, 'u1', _two_planes(cv2.COLOR_YUV2RGB_NV21), even_width=True),
@@ -208,14 +213,14 @@ SUPPORTED_ENCODINGS = (*PACKED, *PLANAR)
 
 def check_sides(encoding: str, height: int, width: int) -> None:
     """
-    Check that an image is large enough to have colours.
+    Check that an image is large enough for the conversion to RGB.
 
     :raises EncodingError: if it is not
     """
     least = PACKED[encoding].least_side
     if min(height, width) < least:
         msg = (
-            f'A {encoding} image of {width}x{height} cannot be turned into colours: expected at '
+            f'A {encoding} image of {width}x{height} cannot be converted to RGB: expected at '
             f'least {least}x{least} pixels; check the camera driver.'
         )
         raise EncodingError(msg)

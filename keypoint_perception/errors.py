@@ -1,22 +1,22 @@
 """
-What can go wrong that a user can mend.
+Errors that a user can fix.
 
     PerceptionError
     ├── SourceError        a recording, frame store or annotation file cannot be used
     │   └── EncodingError  an image's encoding, size or step cannot be used
     ├── ConfigError        a setting is unknown or out of range
     ├── CalibrationError   a camera_info cannot be used, or not for these images
-    ├── TrainingError      learning cannot start or go on
-    ├── ModelError         a model directory is incomplete, changed or too new
-    └── EngineError        an inference engine is missing or gave nonsense
+    ├── TrainingError      training cannot start or continue
+    ├── ModelError         a model directory is incomplete, modified or too new
+    └── EngineError        an inference engine is missing or returned invalid results
 
 A message says what was found, what was expected and what to do, in one sentence. The command
-line prints it and exits with 2; the node logs it and lives on.
+line prints it and exits with 2; the node logs it and keeps running.
 """
 
 
 class PerceptionError(Exception):
-    """Base of all errors that a user can mend."""
+    """Base of all errors that a user can fix."""
 
 
 class SourceError(PerceptionError):
@@ -36,12 +36,12 @@ class CalibrationError(PerceptionError):
 
 
 class TrainingError(PerceptionError):
-    """Learning cannot start or go on."""
+    """Training cannot start or continue."""
 
 
 class ModelError(PerceptionError):
-    """A model directory is incomplete, changed or too new."""
+    """A model directory is incomplete, modified or too new."""
 
 
 class EngineError(PerceptionError):
-    """An inference engine is missing, cannot load its model or gave nonsense."""
+    """An inference engine is missing, cannot load its model or returned invalid results."""

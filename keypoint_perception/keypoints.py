@@ -1,16 +1,16 @@
 """
-The coordinate convention, once.
+The coordinate convention and its conversions.
 
-A position is ``(u, v)`` = (column, row) in pixels. An integer value is the centre of a pixel and
-``(0, 0)`` is the centre of the top-left pixel, so an image W pixels wide reaches from -0.5 to
-W - 0.5. Three frames of reference use it:
+A position is ``(u, v)`` = (column, row) in pixels. Integers are pixel centres and ``(0, 0)`` is
+the centre of the top-left pixel, so an image W pixels wide extends from -0.5 to W - 0.5. It is
+used in three coordinate frames:
 
 - **image**: the image as received from the camera;
-- **network**: the network input, into which the image is scaled and centred (letterboxed);
-- **cells**: the network's heatmaps, one cell for ``stride`` network pixels.
+- **network**: the network input, in which the image is scaled and centred (letterboxed);
+- **cells**: the network's heatmaps, one cell per ``stride`` network pixels.
 
-Worked numbers. An image of 640 x 480 in a network input of 128 x 128: the scale is 0.2, the
-picture fills 128 x 96, and 16 rows stay empty above and below.
+Example: an image of 640 x 480 in a network input of 128 x 128. The scale is 0.2, the image fills
+128 x 96, and 16 rows stay empty above and below.
 
     image (0, 0)         -> network ((0 + 0.5) * 0.2 - 0.5, (0 + 0.5) * 0.2 - 0.5 + 16)
                           = (-0.4, 15.6)
@@ -18,15 +18,16 @@ picture fills 128 x 96, and 16 rows stay empty above and below.
     network (1.5, 1.5)   -> cell (0, 0) at stride 4: a cell's centre is the centre of its block
     cell (1, 0)          -> network (5.5, 1.5)
 
-What the neighbours do: ``cv2.resize`` and ``grid_sample(align_corners=False)`` agree with this;
-``align_corners=True`` and a plain ``u * scale`` do not (they are off by up to half a pixel).
-Foxglove puts the origin on the corner of the top-left pixel: add 0.5 there.
+``cv2.resize`` and ``grid_sample(align_corners=False)`` use the same convention;
+``align_corners=True`` and a plain ``u * scale`` are off by up to half a pixel. Foxglove has its
+origin at the corner of the top-left pixel: add 0.5 there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from keypoint_perception.errors import EncodingError
 import numpy as np
@@ -35,7 +36,7 @@ import numpy as np
 @dataclass(frozen=True)
 class Fit:
     """
-    How an image of one size lies in a network input of another.
+    The letterboxing of images of one size into a network input.
 
     :param image_hw: height and width of the image, px
     :param network_hw: height and width of the network input, px
@@ -54,7 +55,7 @@ class Fit:
 
     @cached_property
     def filled_hw(self) -> tuple[int, int]:
-        """Return the height and width of the picture inside the network input, px."""
+        """Return the height and width of the image inside the network input, px."""
         scale = min(n / i for n, i in zip(self.network_hw, self.image_hw, strict=True))
         height, width = (max(1, round(i * scale)) for i in self.image_hw)
         return min(height, self.network_hw[0]), min(width, self.network_hw[1])
@@ -73,31 +74,27 @@ class Fit:
 
     def to_network(self, uv: np.ndarray) -> np.ndarray:
         """Return positions (..., 2) of the image in network pixels, float32."""
-        uv = np.asarray(uv, np.float64)
-        moved = (uv + 0.5) * self.scale_uv - 0.5 + self.offset_uv
-        return moved.astype(np.float32)
+        network = (np.asarray(uv, np.float64) + 0.5) * self.scale_uv - 0.5 + self.offset_uv
+        return network.astype(np.float32)
 
     def to_image(self, uv: np.ndarray) -> np.ndarray:
         """Return positions (..., 2) of the network input in image pixels, float32."""
-        uv = np.asarray(uv, np.float64)
-        moved = (uv - self.offset_uv + 0.5) / self.scale_uv - 0.5
-        return moved.astype(np.float32)
+        image = (np.asarray(uv, np.float64) - self.offset_uv + 0.5) / self.scale_uv - 0.5
+        return image.astype(np.float32)
 
 
-def cells_to_network(uv, stride: float):
+def cells_to_network(uv: Any, stride: float) -> Any:
     """
     Return network pixels of heatmap positions.
 
-    Takes numbers, arrays and tensors alike: it only adds and multiplies.
-
-    :param uv: positions in cells, cell centres are integers
+    :param uv: positions in cells, whose centres are integers: a number, an array or a tensor
     :param stride: network pixels per cell
     """
     return (uv + 0.5) * stride - 0.5
 
 
-def network_to_cells(uv, stride: float):
-    """Return heatmap positions of network pixels; undoes :func:`cells_to_network`."""
+def network_to_cells(uv: Any, stride: float) -> Any:
+    """Return heatmap positions of network pixels, the inverse of :func:`cells_to_network`."""
     return (uv + 0.5) / stride - 0.5
 
 

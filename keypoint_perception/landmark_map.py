@@ -1,9 +1,9 @@
 """
-Points with names of the user's own, as weighted sums of the learned keypoints.
+Landmarks: points that the user has named, as weighted sums of the learned keypoints.
 
-``landmarks.json`` of a model directory holds the sums and how well they did on labels that they
-were not fitted on. They are part of the exported network, whose second output they are, and they
-go with the weights that they were fitted for: other weights have other keypoints.
+``landmarks.json`` of a model directory has the sums and their errors on held-out labels. They are
+the second output of the exported network, and valid only for the weights that they were fitted
+to.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 import json
 from pathlib import Path
+from typing import Any
 
 from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.errors import ModelError
@@ -18,14 +19,15 @@ from keypoint_perception.model_directory import LANDMARKS_NAME
 import numpy as np
 
 FORMAT_VERSION = 1
+_ARRAYS = ('weights', 'offset', 'trust', 'trust_offset')
 
 
 @dataclass(frozen=True)
 class Landmarks:
     """
-    Weighted sums of K keypoints that stand for L named points.
+    L landmarks as weighted sums of K keypoints.
 
-    All positions are in network px. With the keypoints p and their confidences c::
+    Positions are in network px. With the keypoints p and their confidences c::
 
         u_l, v_l = offset[l] + sum_k weights[l, :, k, :] p_k
         confidence_l = min(1, trust_offset[l] + sum_k trust[l, k] c_k)
@@ -35,8 +37,8 @@ class Landmarks:
     :param offset: (L, 2) px
     :param trust: (L, K), not negative
     :param trust_offset: (L,), not negative
-    :param network_sha256: digest of the weights that the sums were fitted for
-    :param report: how they were fitted and how well they do, JSON values only
+    :param network_sha256: digest of the weights that the sums were fitted to
+    :param report: how they were fitted and their errors, JSON values only
     """
 
     names: tuple[str, ...]
@@ -45,14 +47,14 @@ class Landmarks:
     trust: np.ndarray
     trust_offset: np.ndarray
     network_sha256: str = ''
-    report: dict = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
 
     def apply(self, keypoints: np.ndarray) -> np.ndarray:
         """
-        Return the named points.
+        Return the landmarks.
 
         :param keypoints: u, v in network px and confidence, (N, K, 3)
-        :return: the same of the named points, (N, L, 3) float32
+        :return: the same of the landmarks, (N, L, 3) float32
         """
         uv = np.einsum('lakb,nkb->nla', self.weights, keypoints[..., :2]) + self.offset
         confidence = keypoints[..., 2] @ self.trust.T + self.trust_offset
@@ -61,7 +63,7 @@ class Landmarks:
 
 
 def write_landmarks(model_dir: Path, landmarks: Landmarks) -> Path:
-    """Write the named points of a model directory, in one step."""
+    """Write the landmarks of a model directory and return the file."""
     values = {
         'format_version': FORMAT_VERSION,
         'names': list(landmarks.names),
@@ -76,7 +78,7 @@ def write_landmarks(model_dir: Path, landmarks: Landmarks) -> Path:
 
 def read_landmarks(model_dir: Path) -> Landmarks | None:
     """
-    Return the named points of a model directory, None where it has none.
+    Return the landmarks of a model directory, None if it has none.
 
     :raises ModelError: if the file cannot be used
     """
@@ -103,11 +105,8 @@ def read_landmarks(model_dir: Path) -> Landmarks | None:
     wanted = [(count, 2, keypoints, 2), (count, 2), (count, keypoints), (count,)]
     if not names or found != wanted or not all(np.isfinite(a).all() for a in arrays.values()):
         msg = (
-            f'{str(path)!r} holds {count} names and arrays of {found}, expected {wanted} and '
+            f'{str(path)!r} has {count} names and arrays of {found}, expected {wanted} and '
             'finite numbers; run `landmarks` again, or delete it.'
         )
         raise ModelError(msg)
     return Landmarks(names, **arrays, network_sha256=digest, report=report)
-
-
-_ARRAYS = ('weights', 'offset', 'trust', 'trust_offset')

@@ -13,4 +13,5 @@ def evenly_spaced(values: np.ndarray, count: int) -> np.ndarray:
     """
     if count >= len(values):
         return values
-    return values[np.linspace(0, len(values) - 1, count).round().astype(int)]
+    chosen: np.ndarray = values[np.linspace(0, len(values) - 1, count).round().astype(int)]
+    return chosen

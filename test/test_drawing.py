@@ -5,7 +5,7 @@ from keypoint_perception.drawing import (
     EDGE_COLOUR,
     keypoint_colour,
     OUTLINE,
-    tile_pictures,
+    tile_images,
 )
 import numpy as np
 import pytest
@@ -157,7 +157,7 @@ def test_no_keypoints_no_drawing():
 
 def test_tiles_stand_row_by_row():
     pictures = [np.full((4, 6, 3), level, np.uint8) for level in (50, 100, 150)]
-    sheet = tile_pictures(pictures, 2, gap=1)
+    sheet = tile_images(pictures, 2, gap=1)
     assert sheet.shape == (9, 13, 3)
     assert [sheet[0, 0, 0], sheet[0, 7, 0], sheet[5, 0, 0]] == [50, 100, 150]
     assert tuple(sheet[5, 7]) == OUTLINE
@@ -165,15 +165,15 @@ def test_tiles_stand_row_by_row():
 
 
 def test_fewer_tiles_than_columns_make_a_narrower_sheet():
-    assert tile_pictures([blank()], 4).shape == (60, 80, 3)
+    assert tile_images([blank()], 4).shape == (60, 80, 3)
 
 
 def test_tiles_of_two_sizes():
-    sheet = tile_pictures([blank(4, 6), blank(8, 3)], 2, gap=0)
+    sheet = tile_images([blank(4, 6), blank(8, 3)], 2, gap=0)
     assert sheet.shape == (8, 12, 3)
     assert tuple(sheet[7, 0]) == OUTLINE
 
 
 def test_no_tiles():
-    with pytest.raises(ValueError, match='0 pictures in 2 columns: expected at least one'):
-        tile_pictures([], 2)
+    with pytest.raises(ValueError, match='0 images in 2 columns: expected at least one'):
+        tile_images([], 2)

@@ -219,13 +219,13 @@ def test_step_below_a_row_is_refused(encoding, needed):
 )
 def test_too_few_bytes_are_refused(encoding, step, needed):
     with pytest.raises(
-        EncodingError, match=rf'holds {needed - 1} bytes, but 4x4 in {encoding} .* takes {needed};'
+        EncodingError, match=rf'has {needed - 1} bytes, but 4x4 in {encoding} .* takes {needed};'
     ):
         decode_image(encoding, bytes(needed - 1), height=4, width=4, step=step)
 
 
 def test_no_bytes_at_all_are_refused():
-    with pytest.raises(EncodingError, match='holds 0 bytes, but 4x4 in rgb8'):
+    with pytest.raises(EncodingError, match='has 0 bytes, but 4x4 in rgb8'):
         decode_image('rgb8', b'', height=4, width=4, step=12)
 
 
@@ -295,7 +295,9 @@ def test_jpeg_too_short_for_the_size_it_claims_is_refused(progressive):
     at = content.index(bytes([0xFF, 0xC2 if progressive else 0xC0])) + 5
     assert content[at : at + 4] == (480).to_bytes(2, 'big') + (640).to_bytes(2, 'big')
     content[at : at + 4] = b'\xff' * 4
-    with pytest.raises(EncodingError, match='bytes claims to have 65535x65535 pixels, which so'):
+    with pytest.raises(
+        EncodingError, match='bytes claims to have 65535x65535 pixels, which do not fit'
+    ):
         decode_compressed(content)
 
 

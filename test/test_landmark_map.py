@@ -31,7 +31,7 @@ def test_sums_by_hand():
     np.testing.assert_allclose(found[1], [[1, 2, 1.0], [7, 8, 0.9]])
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_written_landmarks_are_read(tmp_path):
     assert read_landmarks(tmp_path) is None
     assert write_landmarks(tmp_path, NAMED) == tmp_path / LANDMARKS_NAME
     again = read_landmarks(tmp_path)
@@ -48,19 +48,19 @@ def test_what_is_written_is_read(tmp_path):
     ('changes', 'sentence'),
     [
         ({'format_version': 9}, 'has format 9, this package reads 1'),
-        ({'names': ['hand']}, r'holds 1 names and arrays of .*, expected \[\(1, 2, 2, 2\)'),
+        ({'names': ['hand']}, r'has 1 names and arrays of .*, expected \[\(1, 2, 2, 2\)'),
         ({'offset': [[1, 2], [3, 1e999]]}, 'finite numbers'),
         ({'trust': 'no'}, 'cannot be read'),
     ],
 )
-def test_what_cannot_be_meant_is_refused(tmp_path, changes, sentence):
+def test_invalid_files_are_refused(tmp_path, changes, sentence):
     path = write_landmarks(tmp_path, NAMED)
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(ModelError, match=sentence):
         read_landmarks(tmp_path)
 
 
-def test_no_json_is_refused(tmp_path):
+def test_a_file_that_is_not_json_is_refused(tmp_path):
     (tmp_path / LANDMARKS_NAME).write_text('{')
     with pytest.raises(ModelError, match='run `landmarks` again, or delete it'):
         read_landmarks(tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cv2
-from keypoint_perception.drawing import keypoint_colour, tile_pictures
+from keypoint_perception.drawing import keypoint_colour, tile_images
 from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 
@@ -50,7 +50,7 @@ class KeypointCrops:
         for picture in pictures:
             cv2.circle(picture, centre, 5, (16, 16, 16), 3, cv2.LINE_AA)
             cv2.circle(picture, centre, 5, keypoint_colour(keypoint), 1, cv2.LINE_AA)
-        return tile_pictures(pictures, _COLUMNS)
+        return tile_images(pictures, _COLUMNS)
 
 
 def crop(rgb: np.ndarray, u: float, v: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import cv2
 from keypoint_perception.atomic_files import PendingFile, replace_file
-from keypoint_perception.drawing import draw_keypoints, Edge, tile_pictures
+from keypoint_perception.drawing import draw_keypoints, Edge, tile_images
 from keypoint_perception.episodes import LONGEST_GAP_S
 from keypoint_perception.errors import PerceptionError
 from keypoint_perception.images import fit_image
@@ -216,7 +216,7 @@ class ContactSheet:
     def picture(self) -> np.ndarray:
         """Return the sheet, (H, W, 3) uint8 RGB."""
         chosen = evenly_spaced(np.arange(len(self._pictures)), self._places)
-        return tile_pictures([self._pictures[i] for i in chosen], self._columns)
+        return tile_images([self._pictures[i] for i in chosen], self._columns)
 
     def write(self, path: Path) -> None:
         """Write the sheet as PNG, in one step."""

@@ -15,7 +15,8 @@ def spread_percent(positions: np.ndarray) -> np.ndarray:
     :param positions: over time, (N, ..., 2) in diagonals
     :return: (...); NaN where a position is missing
     """
-    return 100 * np.sqrt(positions.var(axis=0).sum(axis=-1))
+    spread: np.ndarray = 100 * np.sqrt(positions.var(axis=0).sum(axis=-1))
+    return spread
 
 
 def mean_spread_percent(positions: np.ndarray, episode: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 import cv2
-from keypoint_perception.drawing import tile_pictures
+from keypoint_perception.drawing import tile_images
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.charts import reliability_charts, thin, track_charts
 from keypoint_perception.evaluation.page import (
@@ -128,7 +128,7 @@ def _overlay(recording: RecordingMeasurements) -> str:
     if not stills:
         return ''
     caption = 'Stills: this OpenCV cannot write a video that browsers play (VP9 or VP8).'
-    return figure(picture(tile_pictures(stills, 2), 'keypoints on frames'), caption)
+    return figure(picture(tile_images(stills, 2), 'keypoints on frames'), caption)
 
 
 def _cards(values: Report, recording: RecordingMeasurements, names: tuple[str, ...]) -> str:

@@ -7,7 +7,7 @@ their place, (B, 3, H, W) in [-1, 1].
 
 from __future__ import annotations
 
-from keypoint_perception.drawing import tile_pictures
+from keypoint_perception.drawing import tile_images
 from keypoint_perception.learning.learner import Learner
 from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.model.layers import normalise
@@ -35,5 +35,5 @@ def reconstruction_sheet(
             made = objective.rebuild(batch).float()
             made = ((made.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
             rows = [images.cpu().numpy() for images in (images0, images1, made)]
-            return tile_pictures([image for row in rows for image in row], len(images0))
+            return tile_images([image for row in rows for image in row], len(images0))
     return None

@@ -12,7 +12,7 @@ import csv
 from pathlib import Path
 
 import cv2
-from keypoint_perception.drawing import draw_keypoints, Edge, tile_pictures
+from keypoint_perception.drawing import draw_keypoints, Edge, tile_images
 from keypoint_perception.model.network import Keypointer
 from keypoint_perception.model_directory import (
     HISTORY_NAME,
@@ -74,7 +74,7 @@ class RunLog:
             draw_keypoints(image, keypoints, scale=scale, skeleton=skeleton)
             for image, keypoints in zip(chosen.cpu().numpy(), found, strict=True)
         ]
-        sheet = tile_pictures(pictures, 4)
+        sheet = tile_images(pictures, 4)
         path = self._out / OVERLAYS_NAME / step_name(step, '.png')
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
