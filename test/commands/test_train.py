@@ -270,7 +270,7 @@ def test_too_short_a_recording(capsys, recording, quick, tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'expected'),
     [
-        (['--objective', 'magic'], 'objective: must be one of default, '),
+        (['--objective', 'magic'], 'objective: must be one of conditional_generation, default, '),
         (['--steps', '0'], '--steps'),
         (['--keypoints', '0'], 'keypoints: must be an integer from 1 to 256, got 0'),
         (['--size', '100'], 'size: must be a multiple of 8, got 100'),
