@@ -14,37 +14,38 @@ from keypoint_perception.ros.launch_parts import (
     node_arguments,
     SWITCH,
 )
-from keypoint_perception.ros.recorder.recorder_parameters import OWN_PARAMETERS
-from keypoint_perception.ros.recorder.recorder_settings import DESCRIPTIONS, RecorderSettings
+from keypoint_perception.ros.recorder.recorder_settings import RecorderParameters
+from keypoint_perception.settings import settings_of
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.parameter_descriptions import ParameterValue
 
-OWN = {'out': '', 'directory': '.', 'autostart': True, 'exit_at_end': True}
-DEFAULTS = OWN | vars(RecorderSettings())
-TEXTS = {name: text for name, (_, text) in OWN_PARAMETERS.items()} | DESCRIPTIONS
-KINDS = {name: type(default) for name, default in DEFAULTS.items()}
+PARAMETERS = [p for name, p in settings_of(RecorderParameters).items() if name != 'topics']
 
 
-def parameter_argument(name, default):
+def parameter_argument(parameter):
     """Return the launch argument of one of the node's parameters."""
-    if isinstance(default, bool):
-        return argument(name, TEXTS[name], str(default).lower(), choices=SWITCH[1:])
-    return argument(name, TEXTS[name], str(default))
+    name, text = parameter.name, parameter.help
+    if parameter.kind is bool:
+        default = parameter.default or name == 'exit_at_end'
+        return argument(name, text, str(default).lower(), choices=SWITCH[1:])
+    return argument(name, text, str(parameter.default))
 
 
 ARGUMENTS = (
     DeclareLaunchArgument('topics', description='Topics, e.g. `/camera/image_raw,/camera/info`.'),
-    *(parameter_argument(name, default) for name, default in DEFAULTS.items()),
+    *map(parameter_argument, PARAMETERS),
 )
 
 
 def start_node(context):
     """Start the recorder; the launch ends when it does."""
     parameters = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-        for name, kind in KINDS.items()
+        parameter.name: ParameterValue(
+            LaunchConfiguration(parameter.name), value_type=parameter.kind
+        )
+        for parameter in PARAMETERS
     }
     # ROS has no empty lists; the node reports what is missing
     parameters['topics'] = items(context, 'topics') or ['']

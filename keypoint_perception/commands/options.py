@@ -1,10 +1,13 @@
-"""Arguments and options that several verbs have in common."""
+"""Arguments and options of several verbs, and options made of settings."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+from keypoint_perception.settings import Setting, Settings, settings_of
 import typer
 
 Model = Annotated[Path, typer.Argument(help='Model directory, as `train` wrote it.')]
@@ -26,3 +29,27 @@ DdsProfile = Annotated[
 DefaultDds = Annotated[
     bool, typer.Option('--default-dds', help="Use Fast DDS's own settings, no profile.")
 ]
+
+
+def options_of(kind: type[Settings]) -> Callable[[Any], Any]:
+    """Return a decorator that adds settings as options to a verb that takes ``**values``."""
+
+    def add(verb: Any) -> Any:
+        signature = inspect.signature(verb, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        options = [_option(setting) for setting in settings_of(kind).values()]
+        verb.__signature__ = signature.replace(parameters=[*own, *options])
+        return verb
+
+    return add
+
+
+def _option(setting: Setting) -> inspect.Parameter:
+    # switches have no --no- form
+    flags = [f'--{setting.name.replace("_", "-")}'] if setting.kind is bool else []
+    return inspect.Parameter(
+        setting.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=setting.default,
+        annotation=Annotated[setting.kind, typer.Option(*flags, help=setting.help)],
+    )

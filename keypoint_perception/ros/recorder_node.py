@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 
 from keypoint_perception.ros.node_program import run_program, running_node, start_ros
-from keypoint_perception.ros.recorder.recorder_parameters import table
+from keypoint_perception.ros.recorder.recorder_settings import RecorderParameters
+from keypoint_perception.settings import table
 
 NODE_NAME = 'recorder'
 USAGE = """usage: recorder_node --ros-args -p topics:="[/camera/image_raw]" -p out:=BAG
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     :param arguments: command line, by default the process's own
     :return: 0 when stopped or at a requested end, 2 for errors that the user can fix
     """
-    return run_program(arguments, run, usage=lambda: f'{USAGE}\n{table()}')
+    return run_program(arguments, run, usage=lambda: f'{USAGE}\n{table(RecorderParameters)}')
 
 
 def run(arguments: list[str]) -> int:

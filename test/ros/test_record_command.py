@@ -135,7 +135,7 @@ def test_signals_end_it_in_order(peer, record, tmp_path, how):
     publisher = peer.publisher(Header, '/numbers')
     publish_until(peer, publisher, lambda: recorder.count(r'[1-9]\d* messages'))
     assert recorder.stop(how) == 0, recorder.output
-    recorder.wait_for(r'/numbers: (\d+) of \1 received \(0 left out, 0 dropped, 0 lost\)')
+    recorder.wait_for(r'/numbers: (\d+) of \1 received \(0 skipped, 0 dropped, 0 lost\)')
     theirs, ours = numbers_of(path)
     assert theirs == ours == list(range(1, len(ours) + 1))
     about = yaml.safe_load((path / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
@@ -143,7 +143,7 @@ def test_signals_end_it_in_order(peer, record, tmp_path, how):
     again = record('/numbers', path)
     assert again.wait() == 2
     assert again.lines[-1] == (
-        f"error: '{path}' exists already and bags are not overwritten; remove it, or choose "
+        f"error: '{path}' already exists, and bags are never overwritten; remove it, or choose "
         'another directory.'
     )
 

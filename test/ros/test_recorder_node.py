@@ -73,14 +73,17 @@ def test_node_ends_with_its_recording(peer, start_node, tmp_path, limit, code, m
 @pytest.mark.parametrize(
     ('parameters', 'sentence'),
     [
-        ({'topics': '[/a]', 'jpeg': 200}, 'error: jpeg: must be a number from 0 to 100, got 200.'),
+        (
+            {'topics': '[/a]', 'jpeg': 200},
+            'error: jpeg: must be an integer from 0 to 100, got 200.',
+        ),
         (
             {'topics': '[/a]', 'rate': 'often'},
-            "error: Parameter rate: must be a number from 0 to 10000, got 'often'.",
+            "error: rate: must be a number from 0 to 10000, got 'often'.",
         ),
         (
             {'topics': '/a'},
-            'error: Parameter topics: must be a list of texts, as [/camera/image_raw], got',
+            "error: topics: must be a list of text, such as [a, b], got '/a'.",
         ),
         ({}, 'error: No topic is given; expected at least one to record'),
     ],

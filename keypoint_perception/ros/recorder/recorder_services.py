@@ -6,19 +6,14 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from keypoint_perception.errors import PerceptionError
+from keypoint_perception.ros.parameter import to_descriptor, to_ros
 from keypoint_perception.ros.recorder.recorder import dated_bag, Recorder
-from keypoint_perception.ros.recorder.recorder_parameters import (
-    check,
-    expected,
-    OWN_DEFAULTS,
-    OWN_PARAMETERS,
-)
 from keypoint_perception.ros.recorder.recorder_settings import (
-    DESCRIPTIONS,
-    RecorderSettings,
-    SETTING_NAMES,
+    recorder_parameters,
+    RecorderParameters,
 )
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from keypoint_perception.settings import settings_of
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
@@ -40,14 +35,10 @@ class RecorderNode(Node):
         super().__init__(name)
         self._log: RcutilsLogger = Node.get_logger(self)
         self._recorder: Recorder | None = None
-        defaults = OWN_DEFAULTS | vars(RecorderSettings())
-        texts = {name: text for name, (_, text) in OWN_PARAMETERS.items()} | DESCRIPTIONS
-        for name, default in defaults.items():
-            # Integers are accepted where floats are expected; `check` reports wrong types.
-            descriptor = ParameterDescriptor(description=texts[name], dynamic_typing=True)
-            descriptor.additional_constraints = expected(name)
-            self.declare_parameter(name, default, descriptor)
-        check(self._values())
+        for name, setting in settings_of(RecorderParameters).items():
+            descriptor = to_descriptor(setting, dynamic_typing=True)
+            self.declare_parameter(name, to_ros(setting.default), descriptor)
+        recorder_parameters(self._values())
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.create_service(Trigger, '~/start_recording', self._start)
         self.create_service(Trigger, '~/stop_recording', self._stop)
@@ -58,7 +49,7 @@ class RecorderNode(Node):
     @property
     def autostart(self) -> bool:
         """Return whether to record from the start."""
-        return bool(check(self._values())[0]['autostart'])
+        return recorder_parameters(self._values()).autostart
 
     @property
     def ended(self) -> bool:
@@ -80,9 +71,10 @@ class RecorderNode(Node):
         :raises PerceptionError: if it cannot be started
         :raises OSError: if the bag cannot be written
         """
-        own, settings = check(self._values())
-        out = own['out'] or dated_bag(own['directory'])
-        self._recorder = Recorder(self, topics=own['topics'], out=out, settings=settings)
+        parameters = recorder_parameters(self._values())
+        topics = [topic for topic in parameters.topics if topic]
+        out = parameters.out or dated_bag(parameters.directory)
+        self._recorder = Recorder(self, topics=topics, out=out, settings=parameters.recording)
         try:
             self._recorder.start()
         except (PerceptionError, OSError):
@@ -101,14 +93,14 @@ class RecorderNode(Node):
 
     def _values(self) -> dict[str, object]:
         """Return the present values of the parameters."""
-        names = (*OWN_DEFAULTS, *SETTING_NAMES)
+        names = settings_of(RecorderParameters)
         return {name: self.get_parameter(name).value for name in names}
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         """Reject invalid values; valid ones apply from the next recording on."""
         changed = {p.name: p.value for p in parameters}
         try:
-            check(self._values() | changed)
+            recorder_parameters(self._values() | changed)
         except PerceptionError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)

@@ -1,79 +1,101 @@
-"""What can be asked of the recorder, and what each setting may be."""
+"""The settings of a recording, and the parameters of ``recorder_node``, which include them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from keypoint_perception.errors import ConfigError
+from keypoint_perception.settings import from_parameters, setting, Settings
 
 COMPRESSIONS = ('none', 'zstd')
 BYTES_PER_MB = 1_000_000
 
 
 @dataclass(frozen=True)
-class RecorderSettings:
+class RecorderSettings(Settings):
+    """Settings of a recording; the defaults record everything as it is received."""
+
+    rate: float = setting(
+        0.0,
+        low=0,
+        high=10_000,
+        help='Maximum images per second and topic; 0: all. Other messages are always recorded.',
+    )
+    only_motion: bool = setting(
+        False, help='Record images only while something moves in one of them.'
+    )
+    motion_threshold: float = setting(
+        8.0,
+        low=0,
+        high=255,
+        help='Change that counts as motion, in grey levels (of 255) of a block 1/64 of the image '
+        'wide.',
+    )
+    motion_context: float = setting(
+        0.5, low=0, high=60, help='Seconds recorded before and after motion.'
+    )
+    compression: str = setting(
+        'none',
+        choices=COMPRESSIONS,
+        help='Compression of the bag: none costs no time; zstd is lossless and costs CPU time.',
+    )
+    jpeg: int = setting(
+        0,
+        low=0,
+        high=100,
+        help='Quality (1 to 100) for encoding raw 8-bit images as JPEG, on TOPIC/compressed: '
+        'lossy, about a tenth of the size; 0: as received.',
+    )
+    split_size: float = setting(
+        0.0, low=0, high=1e9, help='Size of a file, MB, at which a new one is started; 0: never.'
+    )
+    split_duration: float = setting(
+        0.0, low=0, high=1e9, help='Seconds after which a new file is started; 0: never.'
+    )
+    disk_floor: float = setting(
+        500.0, low=0, high=1e9, help='Free disk space, MB, below which recording stops.'
+    )
+    duration: float = setting(
+        0.0,
+        low=0,
+        high=1e9,
+        help='Seconds after the first message at which recording stops; 0: never.',
+    )
+    max_messages: int = setting(
+        0, low=0, high=2**62, help='Messages after which recording stops; 0: never.'
+    )
+    queue: float = setting(
+        256.0,
+        low=1,
+        high=1e6,
+        help='Messages buffered for the disk, MB; beyond that, messages are dropped and counted.',
+    )
+
+
+@dataclass(frozen=True)
+class RecorderParameters(Settings):
+    """The parameters of ``recorder_node``."""
+
+    topics: tuple[str, ...] = setting(
+        (), help='Topics to record, each from the moment it is first published.'
+    )
+    out: str = setting(
+        '', help='Bag to write; empty: a new one in `directory`, named after the time.'
+    )
+    directory: str = setting('.', help='Directory for bags that are named after the time.')
+    autostart: bool = setting(
+        True, help='Record from the start; false: wait for `~/start_recording`.'
+    )
+    exit_at_end: bool = setting(False, help='Exit when a recording stops by itself.')
+    recording: RecorderSettings = field(default_factory=RecorderSettings)
+
+
+def recorder_parameters(values: Mapping[str, object]) -> RecorderParameters:
     """
-    How to record; the defaults keep everything as it is received.
+    Return the parameters of ``recorder_node``; those not given are at their defaults.
 
-    What each means is in :data:`DESCRIPTIONS`.
-
-    :raises ConfigError: if a value is out of range
+    :raises ConfigError: if a value is not accepted
     """
-
-    rate: float = 0.0
-    only_motion: bool = False
-    motion_threshold: float = 8.0
-    motion_context: float = 0.5
-    compression: str = 'none'
-    jpeg: int = 0
-    split_size: float = 0.0
-    split_duration: float = 0.0
-    disk_floor: float = 500.0
-    duration: float = 0.0
-    max_messages: int = 0
-    queue: float = 256.0
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                msg = f'{name}: must be a number from {low} to {high}, got {value}.'
-                raise ConfigError(msg)
-        if self.compression not in COMPRESSIONS:
-            expected = ', '.join(COMPRESSIONS)
-            msg = f'compression: must be one of {expected}, got {self.compression!r}.'
-            raise ConfigError(msg)
-
-
-RANGES = {
-    'rate': (0, 10_000),
-    'motion_threshold': (0, 255),
-    'motion_context': (0, 60),
-    'jpeg': (0, 100),
-    'split_size': (0, 1e9),
-    'split_duration': (0, 1e9),
-    'disk_floor': (0, 1e9),
-    'duration': (0, 1e9),
-    'max_messages': (0, 2**62),
-    'queue': (1, 1e6),
-}
-# For the parameters of the node and the options of the verb.
-DESCRIPTIONS = {
-    'rate': 'Images a second and topic at most; 0: all. Other messages are all kept.',
-    'only_motion': 'Keep images only while something moves in one of them.',
-    'motion_threshold': 'Grey levels (of 255) by which a place of the picture, a 64th of its '
-    'width, has to change.',
-    'motion_context': 'Seconds that are kept before and after motion.',
-    'compression': 'Of the chunks of the bag: none costs no time; zstd loses nothing, and needs '
-    'some of the processor.',
-    'jpeg': 'Quality 1 to 100 with which raw 8-bit images become JPEG on TOPIC/compressed: about '
-    'a tenth of the size, not exact; 0: as received.',
-    'split_size': 'MB after which the bag goes on in another file; 0: never.',
-    'split_duration': 'Seconds after which the bag goes on in another file; 0: never.',
-    'disk_floor': 'MB of the disk that stay free: recording ends before.',
-    'duration': 'Seconds after the first message at which recording ends; 0: never.',
-    'max_messages': 'Messages at which recording ends; 0: never.',
-    'queue': 'MB of messages that may wait for the disk; more are dropped and counted.',
-}
-SETTING_NAMES = tuple(setting.name for setting in fields(RecorderSettings))
+    # a directory may be called 7
+    paths = {name: str(values[name]) for name in ('out', 'directory') if name in values}
+    return from_parameters(RecorderParameters, {**values, **paths})

@@ -167,7 +167,7 @@ def test_queue_is_bounded_in_bytes():
     ('settings', 'sentence'),
     [
         ({'rate': -1}, 'rate: must be a number from 0 to 10000, got -1'),
-        ({'jpeg': 101}, 'jpeg: must be a number from 0 to 100, got 101'),
+        ({'jpeg': 101}, 'jpeg: must be an integer from 0 to 100, got 101'),
         ({'compression': 'lz4'}, "compression: must be one of none, zstd, got 'lz4'"),
         ({'rate': float('nan')}, 'rate: must be a number from 0 to 10000, got nan'),
     ],
