@@ -6,7 +6,9 @@ from pathlib import Path
 import re
 
 from keypoint_perception.commands.program import app
-from keypoint_perception.ros.perception.node_parameters import PARAMETERS
+from keypoint_perception.ros.perception.node_parameters import NodeParameters
+from keypoint_perception.ros.recorder.recorder_settings import RecorderParameters
+from keypoint_perception.settings import table
 import pytest
 from typer.main import get_command
 
@@ -53,14 +55,10 @@ def test_the_objectives_can_be_found(document):
     assert '](docs/objectives.md)' in (ROOT / document).read_text(encoding='utf-8')
 
 
-def test_every_parameter_is_named_with_its_default():
-    _, rows = NODE.split('\n| parameter | type |')
-    rows = [line for line in rows.split('\n\n')[0].splitlines() if line.startswith('| `')]
-    for parameter in PARAMETERS:
-        (row,) = [r for r in rows if r.startswith(f'| `{parameter.name}` |') and '|' in r[3:]]
-        default = str(parameter.default).lower() if parameter.default not in ('', ()) else ''
-        assert f'| `{default}` |' in row or not default
-        assert parameter.description in row
+def test_the_tables_of_parameters_are_those_of_the_nodes():
+    assert f'\n\n{table(NodeParameters, live=True)}\n\n' in NODE
+    recording = (ROOT / 'docs' / 'recording.md').read_text(encoding='utf-8')
+    assert f'\n\n{table(RecorderParameters)}\n\n' in recording
 
 
 def test_readme_names_every_verb():

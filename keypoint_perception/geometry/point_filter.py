@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keypoint_perception.settings import setting, Settings
 import numpy as np
 
 FILTERS = ('none', 'one_euro', 'constant_velocity')
@@ -40,33 +41,72 @@ ALL = slice(None)
 
 
 @dataclass(frozen=True)
-class FilterSettings:
+class FilterSettings(Settings):
     """
     How points are filtered; units are those of the points, px for images.
 
-    The defaults are for robots seen at some hundred px: tracks of labels at 10 and 30 Hz, with
-    noise of 0.5 and 1.5 px added, come nearest to the truth with about these. A beta of 0.02, as
-    is often seen, is for pixels of a screen: there it lagged by more than it smoothed.
-
-    :param kind: one of :data:`FILTERS`
-    :param min_cutoff: one_euro: cutoff frequency of what stands still, Hz
-    :param beta: one_euro: how it grows with the speed, Hz per px/s
-    :param derivative_cutoff: one_euro: cutoff frequency of the velocity, Hz
-    :param noise: constant_velocity: standard deviation of a point at full weight, px
-    :param acceleration: constant_velocity: standard deviation of the acceleration, px/s^2
-    :param confidence: at and above this a point has its full weight, below in proportion; at 0 all
-        have
-    :param gap_s: a point that was not measured for longer begins anew
+    The defaults suit robots that are a few hundred px large: on label tracks at 10 and 30 Hz with
+    added noise of 0.5 and 1.5 px, values close to these give the smallest error. The beta of 0.02
+    that is often quoted is meant for pixels of a computer screen; here its lag outweighed the
+    smoothing.
     """
 
-    kind: str = 'none'
-    min_cutoff: float = 1.0
-    beta: float = 0.3
-    derivative_cutoff: float = 2.0
-    noise: float = 1.0
-    acceleration: float = 1000.0
-    confidence: float = 0.5
-    gap_s: float = 0.5
+    kind: str = setting(
+        'none',
+        name='filter',
+        choices=FILTERS,
+        help='Filter that smooths the points over time; also publishes their velocities.',
+    )
+    min_cutoff: float = setting(
+        1.0,
+        name='filter_min_cutoff',
+        low=0.001,
+        high=1000,
+        help='one_euro: cutoff frequency of points at rest, Hz; lower is smoother.',
+    )
+    beta: float = setting(
+        0.3,
+        name='filter_beta',
+        low=0,
+        high=100,
+        help='one_euro: increase of the cutoff with speed, Hz per px/s; higher lags less.',
+    )
+    derivative_cutoff: float = setting(
+        2.0,
+        name='filter_derivative_cutoff',
+        low=0.001,
+        high=1000,
+        help='one_euro: cutoff frequency of the velocities, Hz.',
+    )
+    noise: float = setting(
+        1.0,
+        name='filter_noise',
+        low=0.001,
+        high=1000,
+        help='constant_velocity: standard deviation of a measured point, px; higher is smoother.',
+    )
+    acceleration: float = setting(
+        1000.0,
+        name='filter_acceleration',
+        low=0,
+        high=1e6,
+        help='constant_velocity: standard deviation of the acceleration, px/s²; higher lags less.',
+    )
+    confidence: float = setting(
+        0.5,
+        name='filter_confidence',
+        low=0,
+        high=1,
+        help='Confidence from which a point has full weight in the filter; below it, the weight '
+        'is proportional. 0: full weight for all.',
+    )
+    gap_s: float = setting(
+        0.5,
+        name='filter_gap',
+        low=0.01,
+        high=60,
+        help='Seconds without a measurement after which the filter of a point restarts.',
+    )
 
 
 class PointFilter:

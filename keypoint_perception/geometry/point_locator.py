@@ -13,7 +13,6 @@ pixel sideways, so that the settings in px hold for it too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 import time
 from typing import NamedTuple
 
@@ -21,42 +20,15 @@ from keypoint_perception.cdr import MessageHeader, read_image
 from keypoint_perception.errors import CalibrationError, EncodingError
 from keypoint_perception.geometry.camera_model import CameraModel
 from keypoint_perception.geometry.depth import check_registered, depth_at, DepthBuffer, view_depth
+from keypoint_perception.geometry.geometry_settings import GeometrySettings
 from keypoint_perception.geometry.latest_camera_info import LatestCameraInfo
 from keypoint_perception.geometry.lifting import moved, to_space
-from keypoint_perception.geometry.point_filter import FilterSettings, PointFilter
+from keypoint_perception.geometry.point_filter import PointFilter
 from keypoint_perception.seen_messages import SeenMessages
 import numpy as np
 
 # How long something may be missing before it is said: at the start not everything comes at once.
 PATIENCE_S = 3.0
-
-
-@dataclass(frozen=True)
-class GeometrySettings:
-    """
-    What is done with points besides finding them.
-
-    :param depth: whether to look for x, y, z
-    :param depth_tolerance_s: largest difference of the stamps of an image and its depth image
-    :param depth_wait_s: how long an image may wait for its depth image
-    :param depth_window: side of the window that a depth is read from, px of the depth image, odd
-    :param rectified: whether the images are rectified already
-    :param undistort: whether u, v are published in px of the rectified image
-    :param filter: how points are filtered
-    """
-
-    depth: bool = False
-    depth_tolerance_s: float = 0.05
-    depth_wait_s: float = 0.0
-    depth_window: int = 5
-    rectified: bool = False
-    undistort: bool = False
-    filter: FilterSettings = field(default_factory=FilterSettings)
-
-    @property
-    def calibrated(self) -> bool:
-        """Return whether anything here needs the camera's calibration."""
-        return self.depth or self.undistort
 
 
 class LocatedPoints(NamedTuple):
@@ -200,7 +172,7 @@ class PointLocator:
         nowhere = np.full(len(points), np.nan)
         settings = self.settings
         tolerance_ns = round(settings.depth_tolerance_s * 1e9)
-        image = self._depths.nearest(header.stamp_ns, settings.depth_wait_s)
+        image = self._depths.nearest(header.stamp_ns, settings.depth_wait_ms / 1e3)
         if image is None:
             if self._patience['depth'].lost():
                 self._missing('depth')
@@ -225,7 +197,7 @@ class PointLocator:
             return nowhere
         if model is None:
             return nowhere
-        window = settings.depth_window
+        window = 2 * settings.depth_radius + 1
         return metres * depth_at(pixels, points[:, :2], image_hw, window=window)
 
     def _compare_frames(self, of_image: str, of_depth: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from keypoint_perception.ros.end_with_launch import VARIABLE as END_WITH_LAUNCH
 from keypoint_perception.ros.installation import DDS_PROFILE, DDS_PROFILE_VARIABLES
-from keypoint_perception.ros.perception.node_parameters import BY_NAME
+from keypoint_perception.ros.perception.node_parameters import PARAMETERS
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
 from launch.launch_context import LaunchContext
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -24,7 +24,7 @@ PACKAGE = 'keypoint_perception'
 SWITCH = ('', 'true', 'false')
 # Launch arguments that are parameters of the node; an empty one keeps the value of params_file.
 PERCEPTION_PARAMETERS = ('model', 'engine', 'image_transport', 'autostart', 'depth')
-SWITCHES = tuple(name for name in PERCEPTION_PARAMETERS if BY_NAME[name].kind is bool)
+SWITCHES = tuple(name for name in PERCEPTION_PARAMETERS if PARAMETERS[name].kind is bool)
 
 
 def shipped(name: str) -> PathJoinSubstitution:
@@ -50,9 +50,9 @@ def perception_arguments() -> list[DeclareLaunchArgument]:
         )
     ]
     for name in PERCEPTION_PARAMETERS:
-        parameter = BY_NAME[name]
+        parameter = PARAMETERS[name]
         choices = SWITCH if name in SWITCHES else parameter.choices and ('', *parameter.choices)
-        description = f'{parameter.description} Empty: as in params_file.'
+        description = f'{parameter.help} Empty: as in params_file.'
         arguments.append(argument(name, description, choices=choices))
     return [*arguments, *node_arguments()]
 

@@ -25,12 +25,14 @@ def to_descriptor(setting: Setting, *, dynamic_typing: bool = False) -> Paramete
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
     descriptor = ParameterDescriptor(description=setting.help, dynamic_typing=dynamic_typing)
+    low, high = setting.low, setting.high
     if setting.choices or dynamic_typing:
         descriptor.additional_constraints = setting.expected
-    elif setting.kind is int:
-        limits = IntegerRange(from_value=setting.low, to_value=setting.high)
-        descriptor.integer_range = [limits]
-    elif setting.kind is float:
-        bounds = FloatingPointRange(from_value=setting.low, to_value=setting.high)
-        descriptor.floating_point_range = [bounds]
+    elif low is not None and high is not None:
+        if setting.kind is int:
+            limits = IntegerRange(from_value=int(low), to_value=int(high))
+            descriptor.integer_range = [limits]
+        else:
+            bounds = FloatingPointRange(from_value=float(low), to_value=float(high))
+            descriptor.floating_point_range = [bounds]
     return descriptor

@@ -12,7 +12,8 @@ import sys
 
 from keypoint_perception.inference.engine import Engine, load_engine
 from keypoint_perception.ros.node_program import run_program, running_node, start_ros
-from keypoint_perception.ros.perception.node_parameters import table
+from keypoint_perception.ros.perception.node_parameters import NodeParameters
+from keypoint_perception.settings import table
 
 USAGE = """usage: perception_node --ros-args -p model:=DIR -r image:=/cam/image
 
@@ -33,7 +34,9 @@ def main(arguments: list[str] | None = None, *, load: Callable[..., Engine] = lo
     :return: 0 when stopped, 2 for errors that the user can fix
     """
     return run_program(
-        arguments, lambda given: run(given, load), usage=lambda: f'{USAGE}\n{table()}'
+        arguments,
+        lambda given: run(given, load),
+        usage=lambda: f'{USAGE}\n{table(NodeParameters, live=True)}',
     )
 
 

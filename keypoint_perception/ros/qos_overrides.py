@@ -1,8 +1,11 @@
-"""What may be overridden of a subscription's quality of service, and with which values."""
+"""Overrides of a subscription's quality of service."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.settings import Setting
 
 QOS_PREFIX = 'qos_overrides.'
 CHOICES = {
@@ -13,23 +16,19 @@ CHOICES = {
 POLICIES = (*CHOICES, 'depth')
 
 
-def check_qos_overrides(given: dict[str, object]) -> None:
+def check_qos_overrides(given: Mapping[str, object]) -> None:
     """
-    Look whether ROS can use overrides; it would end without a word when it subscribes.
+    Check overrides before ROS uses them: invalid ones would end the node without a message.
 
     :param given: values by name, as ``qos_overrides./image.subscription.reliability``
-    :raises ConfigError: if it cannot
+    :raises ConfigError: if a policy is unknown or a value is not accepted
     """
     for name, value in given.items():
         policy = name.rpartition('.')[2]
-        if policy not in POLICIES:
-            expected = f'one of {", ".join(POLICIES)} at its end'
-            msg = f'Parameter {name}: must have {expected}, found {policy!r}.'
-            raise ConfigError(msg)
         if policy == 'depth':
-            good, expected = type(value) is int and value >= 0, 'a whole number, 0 or more'
+            Setting(name, int, low=0).check(value)
+        elif policy in CHOICES:
+            Setting(name, str, choices=CHOICES[policy]).check(value)
         else:
-            good, expected = value in CHOICES[policy], f'one of {", ".join(CHOICES[policy])}'
-        if not good:
-            msg = f'Parameter {name}: must be {expected}, got {value!r}.'
+            msg = f'{name}: must end in one of {", ".join(POLICIES)}, found {policy!r}.'
             raise ConfigError(msg)

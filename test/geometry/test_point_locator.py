@@ -11,9 +11,9 @@ from keypoint_perception.cdr import (
     read_camera_info,
 )
 from keypoint_perception.geometry.camera_model import CameraModel
+from keypoint_perception.geometry.geometry_settings import GeometrySettings
 from keypoint_perception.geometry.point_filter import FilterSettings
 from keypoint_perception.geometry.point_locator import (
-    GeometrySettings,
     PATIENCE_S,
     PointLocator,
 )
@@ -282,9 +282,16 @@ def test_a_calibration_that_changes_is_taken_over(make):
     np.testing.assert_allclose(geometry.locate(at(0), HW, POINTS).xyz[0, 0], 0.2)
 
 
+class Unlimited(FilterSettings):
+    """Settings beyond those that users may choose."""
+
+    def __post_init__(self):
+        """Accept all."""
+
+
 def moving(kind='one_euro', **settings):
     # without smoothing: the cutoffs let everything through
-    return FilterSettings(kind, 1e9, 0.0, 1e9, gap_s=1.0, **settings)
+    return Unlimited(kind, 1e9, 0.0, 1e9, gap_s=1.0, **settings)
 
 
 def test_velocities_in_the_image_and_in_space(make, told):

@@ -113,7 +113,7 @@ def test_arguments_win_over_the_file(launch, tmp_path):
     path.write_text('/**:\n  ros__parameters:\n    model: /in_file\n    threads: 1000\n')
     launched = launch(f'params_file:={path}', 'model:=7', 'dds_profile:=')
     launched.wait_for('DDS profile: none')
-    launched.wait_for('Parameter threads: must be a whole number from 0 to 256, got 1000')
+    launched.wait_for('threads: must be an integer from 0 to 256, got 1000')
     path.write_text('/**:\n  ros__parameters:\n    model: /in_file\n')
     launched = launch(f'params_file:={path}', 'model:=7', 'autostart:=true')
     launched.wait_for("model not loaded: '7' is not a model directory")

@@ -24,15 +24,15 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
     [
         ({}, 'Parameter model is not set; set it to the directory that `train --out` wrote'),
         ({'model': '/nowhere'}, "'/nowhere' is not a model directory .no such directory"),
-        ({'model': '/x', 'threads': 'many'}, "threads: must be a whole number .* got 'many'"),
+        ({'model': '/x', 'threads': 'many'}, "threads: must be an integer .* got 'many'"),
         ({'model': '/x', 'image_transport': 'h264'}, 'image_transport: must be one of raw, com'),
         ({'model': '/x', 'cameras': '[]'}, 'ROS cannot declare a parameter .* no empty lists'),
-        ({'model': '/x', 'cameras': '[a, a]'}, 'cameras: must be different names'),
+        ({'model': '/x', 'cameras': '[a, a]'}, 'cameras: must be a list of distinct names'),
         (
             {'model': '/x', 'qos_overrides./image.subscription.depth': 'x'},
-            "subscription.depth: must be a whole number, 0 or more, got 'x'",
+            "subscription.depth: must be an integer, 0 or more, got 'x'",
         ),
-        ({'modle': '/x'}, "'modle' is not known, 'model' is meant perhaps"),
+        ({'modle': '/x'}, "'modle' is not known; did you mean 'model'"),
     ],
 )
 def test_wrong_parameters_are_refused_with_a_sentence(start_node, parameters, sentence):
@@ -182,7 +182,7 @@ def test_compressed_images_and_a_namespace(peer, start_node, model_dir):
     node = start_node(
         model=model_dir, remaps=remaps, image_transport='compressed', robot_name='Ada'
     )
-    node.wait_for("Parameter 'robot_name' means nothing here; known: model, cameras")
+    node.wait_for("Parameter 'robot_name' is unknown and ignored; known: model, engine")
     clouds = peer.collect(PointCloud2, '/left_arm/perception_node/keypoints')
     publisher = peer.publisher(CompressedImage, '/cam/image/compressed')
     rgb = np.zeros((48, 64, 3), np.uint8)

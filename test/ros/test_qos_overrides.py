@@ -17,10 +17,10 @@ def test_what_ros_can_use_is_good():
     [
         ('reliability', 'maybe', 'must be one of best_effort, reliable, .*, got .maybe.'),
         ('history', 1, 'must be one of keep_last, keep_all, system_default, got 1'),
-        ('depth', 'x', "must be a whole number, 0 or more, got 'x'"),
-        ('depth', -1, 'must be a whole number, 0 or more, got -1'),
-        ('depth', True, 'must be a whole number, 0 or more, got True'),
-        ('reliabilty', 'reliable', "one of reliability, .* at its end, found 'reliabilty'"),
+        ('depth', 'x', "must be an integer, 0 or more, got 'x'"),
+        ('depth', -1, 'must be an integer, 0 or more, got -1'),
+        ('depth', True, 'must be an integer, 0 or more, got True'),
+        ('reliabilty', 'reliable', "must end in one of reliability, .*, found 'reliabilty'"),
     ],
 )
 def test_what_it_cannot_use_is_refused(policy, value, sentence):

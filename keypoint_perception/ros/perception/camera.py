@@ -9,8 +9,8 @@ from typing import NamedTuple
 from keypoint_perception.cdr import CompressedImageMessage, ImageMessage, MessageHeader
 from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.errors import EncodingError
+from keypoint_perception.geometry.geometry_settings import GeometrySettings
 from keypoint_perception.geometry.point_locator import (
-    GeometrySettings,
     PointLocator,
 )
 from keypoint_perception.inference.estimator import Estimate, Estimator

@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from keypoint_perception.errors import ConfigError, EngineError, PerceptionError
-from keypoint_perception.inference.engine import Engine
-from keypoint_perception.manifest import read_manifest
+from keypoint_perception.inference.engine import Engine, ENGINE_NAMES
+from keypoint_perception.inference.onnx_providers import PROVIDER_NAMES
+from keypoint_perception.manifest import PRECISIONS, read_manifest
 from keypoint_perception.model_directory import ONNX_NAME
+from keypoint_perception.settings import setting, Settings
 import numpy as np
 
 WARM_UP_RUNS = 3
 
 
-class EngineSpec(NamedTuple):
-    """
-    The engine to load; the fields are parameters of the node.
+@dataclass(frozen=True)
+class EngineSpec(Settings):
+    """The engine to load, as parameters of the node specify it."""
 
-    :param model: model directory
-    :param engine: name of the engine
-    :param threads: CPU threads per inference
-    :param precision: precision of the network
-    :param provider: execution provider of ONNX Runtime
-    """
-
-    model: str
-    engine: str
-    threads: int
-    precision: str = 'fp32'
-    provider: str = 'auto'
+    model: str = setting('', help='Model directory written by `train --out`. Required.')
+    engine: str = setting(
+        'auto',
+        choices=ENGINE_NAMES,
+        help='Inference engine; `auto` logs its choice and the reason.',
+    )
+    threads: int = setting(
+        0, low=0, high=256, help='CPU threads per inference; 0: chosen by the engine.'
+    )
+    precision: str = setting(
+        'fp32',
+        choices=PRECISIONS,
+        help='Precision of the network; `export --precision` creates the others.',
+    )
+    provider: str = setting(
+        'auto',
+        choices=PROVIDER_NAMES,
+        help='Execution provider of ONNX Runtime; `auto` uses CUDA if available, else the CPU, '
+        'and logs its choice and the reason.',
+    )
 
     @property
     def model_dir(self) -> Path:

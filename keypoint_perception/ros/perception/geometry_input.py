@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from keypoint_perception.geometry.point_filter import FilterSettings
-from keypoint_perception.geometry.point_locator import GeometrySettings, PointLocator
-from keypoint_perception.ros.perception.node_parameters import NodeParameters
+from keypoint_perception.geometry.point_locator import PointLocator
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -105,25 +103,3 @@ def geometry_topics(node: LifecycleNode, input_name: Callable[[str], str]) -> di
         images = node.resolve_topic_name(input_name('image'))
         camera_info = f'{images.rpartition("/")[0]}/camera_info'
     return {'camera_info': camera_info, 'depth': node.resolve_topic_name(input_name('depth'))}
-
-
-def geometry_settings(parameters: NodeParameters) -> GeometrySettings:
-    """Return the settings that the parameters specify."""
-    return GeometrySettings(
-        depth=parameters.depth,
-        depth_tolerance_s=parameters.depth_tolerance,
-        depth_wait_s=parameters.depth_wait / 1e3,
-        depth_window=2 * parameters.depth_radius + 1,
-        rectified=parameters.rectified,
-        undistort=parameters.undistort,
-        filter=FilterSettings(
-            kind=parameters.filter,
-            min_cutoff=parameters.filter_min_cutoff,
-            beta=parameters.filter_beta,
-            derivative_cutoff=parameters.filter_derivative_cutoff,
-            noise=parameters.filter_noise,
-            acceleration=parameters.filter_acceleration,
-            confidence=parameters.filter_confidence,
-            gap_s=parameters.filter_gap,
-        ),
-    )

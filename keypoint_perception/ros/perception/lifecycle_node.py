@@ -15,7 +15,6 @@ from keypoint_perception.ros.perception.declared_parameters import declare_param
 from keypoint_perception.ros.perception.diagnostics import DiagnosticsPublisher, NodeCondition
 from keypoint_perception.ros.perception.engine_loading import EngineSpec, load_warm, LoadedEngine
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
-from keypoint_perception.ros.perception.geometry_input import geometry_settings
 from keypoint_perception.ros.perception.inference_worker import InferenceWorker
 from keypoint_perception.ros.perception.latest_buffer import LatestBuffer
 from keypoint_perception.ros.perception.live_parameters import LiveParameters, UNCONFIGURED
@@ -121,7 +120,7 @@ class PerceptionNode(LifecycleNode):
                 name,
                 transport=self.parameters.image_transport,
                 put=lambda queued: self._latest_buffer.put(queued.camera, queued),
-                geometry=geometry_settings(self.parameters),
+                geometry=self.parameters.geometry,
                 qos_overrides=self._qos_overrides,
             )
             for name in self.parameters.cameras or ('',)
@@ -233,7 +232,7 @@ class PerceptionNode(LifecycleNode):
     def _update_cameras(self) -> None:
         """Apply the live parameters to the cameras."""
         for camera in self._cameras:
-            camera.locator.settings = geometry_settings(self.parameters)
+            camera.locator.settings = self.parameters.geometry
             camera.overlay_threshold = self.parameters.overlay_threshold
             if self._state == 'active' and self._enabled:
                 camera.activate(lazy=self.parameters.lazy)
@@ -284,5 +283,5 @@ class PerceptionNode(LifecycleNode):
             engine=supervisor.description,
             busy_s=0.0 if engine is None else engine.busy_s,
             gpu_memory=supervisor.gpu_memory,
-            model=supervisor.identity or self.parameters.model,
+            model=supervisor.identity or self.parameters.engine_spec.model,
         )

@@ -9,13 +9,15 @@ in use. If that fails, the parameters are reset to the engine in use.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.manifest import read_manifest
-from keypoint_perception.ros.perception.declared_parameters import read_parameters
+from keypoint_perception.ros.perception.declared_parameters import current_values
 from keypoint_perception.ros.perception.engine_loading import check_spec, EngineSpec
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
-from keypoint_perception.ros.perception.node_parameters import BY_NAME, NodeParameters
+from keypoint_perception.ros.perception.node_parameters import NodeParameters, PARAMETERS
+from keypoint_perception.settings import from_parameters
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
@@ -44,46 +46,44 @@ class LiveParameters:
         self._supervisor = supervisor
         self._state = state
         self._apply_values = apply
-        self.values: NodeParameters = read_parameters(node)
+        self.values = from_parameters(NodeParameters, current_values(node))
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._apply)
 
     @property
     def engine_spec(self) -> EngineSpec:
         """Return the engine that the parameters specify."""
-        return EngineSpec(*(getattr(self.values, name) for name in EngineSpec._fields))
+        return self.values.engine_spec
 
     def _check(self, changed: list[Parameter]) -> SetParametersResult:
         """Reject invalid values, and changes that are not allowed now."""
         try:
-            given = {p.name: BY_NAME[p.name].check(p.value) for p in changed if p.name in BY_NAME}
+            given = {p.name: p.value for p in changed if p.name in PARAMETERS}
+            values = from_parameters(NodeParameters, current_values(self._node) | given)
             if self._state() != UNCONFIGURED:
-                self._check_running(given)
+                self._check_running(list(given), values.engine_spec)
         except PerceptionError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _check_running(self, given: dict[str, object]) -> None:
-        fixed = [name for name in given if not BY_NAME[name].live]
+    def _check_running(self, changed: list[str], spec: EngineSpec) -> None:
+        fixed = [name for name in changed if not PARAMETERS[name].live]
         if fixed:
             msg = (
                 f'Parameter {fixed[0]} cannot change in the state {self._state()}; deactivate and '
                 'clean up first.'
             )
             raise ConfigError(msg)
-        spec = self.engine_spec._replace(
-            **{n: v for n, v in given.items() if n in EngineSpec._fields}
-        )
         if spec not in (self.engine_spec, self._supervisor.spec):  # whose files may be gone
             check_spec(spec)
             read_manifest(spec.model_dir)
 
     def _apply(self, changed: list[Parameter]) -> None:
         """Apply new values, which ROS has set."""
-        if not any(parameter.name in BY_NAME for parameter in changed):
+        if not any(parameter.name in PARAMETERS for parameter in changed):
             return
         before = self.engine_spec
-        self.values = read_parameters(self._node)
+        self.values = from_parameters(NodeParameters, current_values(self._node))
         self._apply_values()
         spec, in_use = self.engine_spec, self._supervisor.spec
         if in_use is not None and spec != before and (spec != in_use or self._supervisor.loading):
@@ -99,7 +99,7 @@ class LiveParameters:
         """Reset the parameters to the engine in use, unless they have changed again."""
         in_use = self._supervisor.spec
         if in_use is not None and self.engine_spec == spec:
-            values = in_use._asdict().items()
+            values = asdict(in_use).items()
             self._node.set_parameters([Parameter(name, value=value) for name, value in values])
 
     def reload(self, done: Callable[[bool, str], None]) -> None:

@@ -21,5 +21,5 @@ class Cold:
 def test_an_engine_that_does_not_get_warm_is_given_back(tmp_path):
     engine = Cold()
     with pytest.raises(EngineError, match=r"cannot run '.*': RuntimeError: no memory for 1\."):
-        load_warm(lambda *_, **__: engine, EngineSpec(str(tmp_path), 'fake', 1), 2)
+        load_warm(lambda *_, **__: engine, EngineSpec(str(tmp_path), 'torch', 1), 2)
     assert engine.closed

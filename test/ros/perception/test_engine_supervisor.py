@@ -15,7 +15,7 @@ import pytest
 
 PATIENCE_S = 30
 TIMEOUT_S = 10.0
-FIRST, SECOND = EngineSpec('first', 'fake', 1), EngineSpec('second', 'fake', 1)
+FIRST, SECOND = EngineSpec('first', 'torch', 1), EngineSpec('second', 'torch', 1)
 
 
 class FakePipeline:
@@ -122,7 +122,7 @@ def await_exit(workers):
 
 def test_another_engine_takes_over_after_the_image_in_work(stage):
     gate = stage.answers['gated'] = Gate('gated')
-    assert stage.swap(EngineSpec('gated', 'fake', 1)) == ['']
+    assert stage.swap(EngineSpec('gated', 'torch', 1)) == ['']
     stage.put(1)
     assert gate.busy.wait(PATIENCE_S)
     stage.put(2)
@@ -164,7 +164,7 @@ def test_a_bad_model_leaves_the_old_one_at_work(stage):
 def test_of_several_speces_the_last_counts(stage):
     reasons = {name: [] for name in ('second', 'third', 'fourth')}
     for name, said in reasons.items():
-        stage.supervisor.swap(EngineSpec(name, 'fake', 1), said.append)
+        stage.supervisor.swap(EngineSpec(name, 'torch', 1), said.append)
     assert stage.supervisor.loading
     stage.call_soon()
     stage.call_soon()
@@ -187,7 +187,7 @@ def test_an_engine_built_for_a_node_that_was_cleaned_up_is_given_back(stage):
 def test_what_waits_for_a_node_that_was_cleaned_up_is_not_built(stage):
     said = {'second': [], 'third': []}
     for name, reasons in said.items():
-        stage.supervisor.swap(EngineSpec(name, 'fake', 1), reasons.append)
+        stage.supervisor.swap(EngineSpec(name, 'torch', 1), reasons.append)
     stage.supervisor.deactivate(PATIENCE_S)
     stage.supervisor.unload()
     stage.call_soon()
@@ -200,7 +200,7 @@ def test_what_waits_for_a_node_that_was_cleaned_up_is_not_built(stage):
 def hang(stage):
     """Have a new engine hang, and return its gate."""
     gate = stage.answers['hangs'] = Gate('late')
-    stage.swap(EngineSpec('hangs', 'fake', 1))
+    stage.swap(EngineSpec('hangs', 'torch', 1))
     stage.put(1)
     assert gate.busy.wait(PATIENCE_S)
     return gate
@@ -285,7 +285,7 @@ def fail_until_given_up(stage, clock):
 
 def test_an_engine_that_fails_in_a_row_is_loaded_again_with_growing_pauses(stage, clock, caplog):
     stage.answers['fails'] = fail
-    stage.swap(EngineSpec('fails', 'fake', 1))
+    stage.swap(EngineSpec('fails', 'torch', 1))
     pauses = []
     for _ in range(3):
         fail_until_given_up(stage, clock)
@@ -304,7 +304,7 @@ def test_an_engine_that_fails_in_a_row_is_loaded_again_with_growing_pauses(stage
 def test_an_engine_that_works_again_is_well(stage, clock):
     answers = iter([fail, fail, lambda image: 'well'] * 3)
     stage.answers['moody'] = lambda image: next(answers)(image)
-    stage.swap(EngineSpec('moody', 'fake', 1))
+    stage.swap(EngineSpec('moody', 'torch', 1))
     for number in range(9):
         stage.put(number)
         stage.next()
@@ -336,7 +336,7 @@ def test_a_thread_that_ends_is_replaced(stage, clock, monkeypatch):
 
 def test_a_model_that_is_gone_is_tried_again(stage, clock):
     stage.answers['fails'] = fail
-    stage.swap(EngineSpec('fails', 'fake', 1))
+    stage.swap(EngineSpec('fails', 'torch', 1))
     fail_until_given_up(stage, clock)
     stage.answers['fails'] = ModelError('the directory is gone.')
     clock.now += 1

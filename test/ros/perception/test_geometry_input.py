@@ -6,12 +6,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
-from keypoint_perception.ros.perception.geometry_input import (
-    geometry_settings,
-    geometry_topics,
-    GeometryInput,
-)
-from keypoint_perception.ros.perception.node_parameters import check_parameters
+from keypoint_perception.ros.perception.geometry_input import geometry_topics, GeometryInput
 import rclpy
 from rclpy.lifecycle import LifecycleNode
 
@@ -55,35 +50,6 @@ def topics(ros_domain):
 )
 def test_calibration_is_beside_the_images_unless_remapped(topics, camera, remaps, expected):
     assert topics(camera, *remaps) == expected
-
-
-def test_parameters_reach_the_settings():
-    settings = geometry_settings(
-        check_parameters(
-            {
-                'depth': True,
-                'depth_radius': 3,
-                'depth_tolerance': 0.25,
-                'depth_wait': 15.0,
-                'undistort': True,
-                'filter': 'one_euro',
-                'filter_beta': 7.0,
-                'filter_gap': 0.125,
-            }
-        )
-    )
-    assert (settings.depth, settings.undistort, settings.rectified) == (True, True, False)
-    assert (settings.depth_window, settings.depth_tolerance_s) == (7, 0.25)
-    assert (settings.filter.kind, settings.filter.beta, settings.filter.gap_s) == (
-        'one_euro',
-        7.0,
-        0.125,
-    )
-    assert settings.depth_wait_s == 0.015
-    assert settings.filter.min_cutoff == 1.0
-    plain = geometry_settings(check_parameters({}))
-    assert not plain.calibrated
-    assert plain.filter.kind == 'none'
 
 
 def test_what_is_overridden_for_one_camera_holds_for_no_other(ros_domain):
