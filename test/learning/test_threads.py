@@ -1,8 +1,10 @@
-"""Learning uses as many threads as were measured to be fastest."""
+"""Learning uses the number of threads that was measured to be fastest."""
 
+import os
 from types import SimpleNamespace
 
 from keypoint_perception.learning import threads
+from keypoint_perception.learning.run_log import read_history
 from keypoint_perception.learning.threads import Threads
 import pytest
 import torch
@@ -68,3 +70,24 @@ def test_a_stated_number_is_kept(measured):
 def test_several_processes_have_their_threads_from_outside(measured):
     make(world_size=2).choose()
     assert measured.chosen == []
+
+
+def test_a_run_that_measures_its_threads_learns_as_one_that_does_not(
+    run, square_store, tmp_path, caplog
+):
+    cores, before = max(2, os.cpu_count()), torch.get_num_threads()
+    caplog.set_level('INFO')
+    try:
+        torch.set_num_threads(cores)
+        run(square_store, tmp_path / 'measured', steps=3, threads=0)
+        chosen = torch.get_num_threads()
+        run(square_store, tmp_path / 'stated', steps=3, threads=1)
+    finally:
+        torch.set_num_threads(before)
+    assert chosen in (1, cores)
+    assert f'Threads {chosen} of {cores}: ' in caplog.text
+    # measuring draws pairs and numbers of its own, which must leave no trace in the run
+    measured, stated = (read_history(tmp_path / name) for name in ('measured', 'stated'))
+    assert [row['step'] for row in measured] == ['1', '2', '3']
+    losses = [float(row['loss']) for row in measured]
+    assert losses == pytest.approx([float(row['loss']) for row in stated], rel=1e-3)

@@ -1,98 +1,72 @@
-"""Conditional generation: looks of one frame, places of the other."""
+"""Conditional generation: the appearance of one frame, the keypoints of the other."""
+
+from functools import partial
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.objectives.conditional_generation import (
     ConditionalGeneration,
     ConditionalGenerationConfig,
 )
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.model.heatmaps import gaussian_maps
-from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
-
 
 @pytest.fixture
-def network():
-    torch.manual_seed(0)
-    return Keypointer(NETWORK)
+def objective(make_objective):
+    return partial(make_objective, ConditionalGeneration, still_weight=1.0)
 
 
-def objective(*, both_ways=True, change=1.0, still_weight=1.0, compare='random'):
-    torch.manual_seed(1)
-    config = ConditionalGenerationConfig(
-        both_ways=both_ways, still_weight=still_weight, compare=compare
-    )
-    return ConditionalGeneration(config, NETWORK, DatasetStatistics(change))
-
-
-class Answer(torch.nn.Module):
-    """A decoder with a fixed answer."""
-
-    def __init__(self, image):
-        super().__init__()
-        self.image = image
-
-    def forward(self, maps):
-        return self.image
-
-
-def images(seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(2, 3, 64, 96, generator=generator) * 2 - 1
-
-
-def test_a_perfect_picture_has_no_error(network):
+def test_a_perfect_picture_has_no_error(network, objective, images, fixed_output):
     image0, image1 = images(1), images(2)
     terms = objective()
-    terms.decode = Answer(torch.cat([image1, image0]))
+    terms.decode = fixed_output(torch.cat([image1, image0]))
     found = terms(PairBatch(network, image0, image1))
     for name in ('pixel', 'perceptual'):
         torch.testing.assert_close(found[name], torch.zeros(2))
     assert (found['spread'] > 0).all()
 
 
-def test_the_source_as_the_answer_has_an_error_of_one(network):
+def test_the_source_as_the_answer_has_an_error_of_one(network, objective, fixed_output):
     # both pairs differ by 0.6: in pixels 0.36 / 0.36, and in every layer as much as it changes
     image0 = torch.zeros(2, 3, 64, 96)
     terms = objective(change=0.36)
-    terms.decode = Answer(torch.cat([image0, image0 + 0.6]))
+    terms.decode = fixed_output(torch.cat([image0, image0 + 0.6]))
     found = terms(PairBatch(network, image0, image0 + 0.6))
     torch.testing.assert_close(found['pixel'], torch.ones(2))
     torch.testing.assert_close(found['perceptual'], torch.ones(2))
     assert found['spread'].tolist() == [0.0, 0.0]
 
 
-def test_pixels_alone_have_no_layers(network):
+def test_pixels_alone_have_no_layers(network, objective, images):
     terms = objective(compare='pixels')
     found = terms(PairBatch(network, images(1), images(2)))
     assert found['perceptual'].tolist() == [0.0, 0.0]
     assert (found['pixel'] > 0).all()
 
 
-def test_both_ways_rebuild_each_from_the_other(network):
+def test_both_ways_rebuild_each_from_the_other(network, objective, fixed_output):
     # the answer is always 0: right for the way back, wrong by 0.5 and 0.1 for the way forth
     image0 = torch.zeros(2, 3, 64, 96)
     image1 = image0 + torch.tensor([0.5, 0.1])[:, None, None, None]
     terms = objective(change=0.5)
-    terms.decode = Answer(torch.zeros(4, 3, 64, 96))
+    terms.decode = fixed_output(torch.zeros(4, 3, 64, 96))
     found = terms(PairBatch(network, image0, image1))['pixel']
     torch.testing.assert_close(found, torch.tensor([0.25 / 2 / 0.5, 0.01 / 2 / 0.5]))
 
 
-def test_one_way_rebuilds_the_second_frame(network):
+def test_one_way_rebuilds_the_second_frame(network, objective, images, fixed_output):
     image0, image1 = images(1), images(2)
     terms = objective(both_ways=False)
-    terms.decode = Answer(image1)
+    terms.decode = fixed_output(image1)
     found = terms(PairBatch(network, image0, image1))
     torch.testing.assert_close(found['pixel'], torch.zeros(2))
     torch.testing.assert_close(found['perceptual'], torch.zeros(2))
     assert (terms(PairBatch(network, image1, image0))['pixel'] > 0.1).all()
 
 
-def test_looks_come_from_one_frame_and_places_from_the_other(network):
+def test_appearance_is_of_one_frame_and_keypoints_are_of_the_other(network, objective, images):
     terms = objective()
     given = {}
     terms.decode.register_forward_hook(
@@ -101,14 +75,14 @@ def test_looks_come_from_one_frame_and_places_from_the_other(network):
     image0, image1 = images(1), images(2)
     batch = PairBatch(network, image0, image1)
     terms(batch)
-    looks, bumps = given['maps'].split([8, 3], dim=1)
-    torch.testing.assert_close(looks, terms.features(torch.cat([image0, image1])))
+    features, bumps = given['maps'].split([8, 3], dim=1)
+    torch.testing.assert_close(features, terms.features(torch.cat([image0, image1])))
     expected = gaussian_maps(batch.points, 8, 12, 0.6)
     torch.testing.assert_close(bumps, torch.cat([expected[2:], expected[:2]]))
     assert given['answer'].shape == (4, 3, 64, 96)
 
 
-def test_everything_learns_and_nothing_is_held_back(network):
+def test_everything_learns_and_nothing_is_held_back(network, objective, images):
     terms = objective()
     found = terms(PairBatch(network, images(1), images(2)))
     assert all(value.shape == (2,) for value in found.values())
@@ -121,7 +95,7 @@ def test_everything_learns_and_nothing_is_held_back(network):
                 assert parameter.grad is not None and parameter.grad.any(), (name, parameter_name)
 
 
-def test_one_way_gives_the_sources_keypoints_no_gradient(network):
+def test_one_way_gives_the_sources_keypoints_no_gradient(network, objective, images):
     terms = objective(both_ways=False, compare='pixels')
     batch = PairBatch(network, images(1), images(2))
     points = torch.rand(4, 3, 2) * 8
@@ -131,7 +105,7 @@ def test_one_way_gives_the_sources_keypoints_no_gradient(network):
     assert (points.grad[2:].abs().sum(dim=-1) > 0).all()
 
 
-def test_columns_are_not_rows(network):
+def test_columns_are_not_rows(network, objective, images):
     """A bump for a keypoint at (x, y) is drawn at column x, row y of a map that is not square."""
     terms = objective(both_ways=False)
     seen = {}
@@ -165,8 +139,7 @@ def test_settings_must_make_sense(settings, sentence):
         ConditionalGenerationConfig(**settings)
 
 
-def test_weights_of_vgg16_must_be_there(tmp_path):
+def test_weights_of_vgg16_must_be_there(objective, tmp_path):
     path = tmp_path / 'vgg16.pth'
-    config = ConditionalGenerationConfig(compare='vgg16', vgg16=str(path))
     with pytest.raises(ConfigError, match=r"vgg16\.pth' is a pickle"):
-        ConditionalGeneration(config, NETWORK, DatasetStatistics(1.0))
+        objective(compare='vgg16', vgg16=str(path))

@@ -1,4 +1,4 @@
-"""The default objective's terms are zero where they should be, and ask for what they say."""
+"""The terms of the default objective are zero where they should be, and as documented."""
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.foreground import find_foreground, share_on
@@ -9,34 +9,25 @@ from keypoint_perception.learning.objectives.default import (
     Default,
     DefaultConfig,
 )
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.model.heatmaps import steepness
-from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
-
 
 @pytest.fixture
-def network():
-    torch.manual_seed(0)
-    return Keypointer(NETWORK)
+def objective(make_objective):
+    """Return a function that makes the objective without some of its terms."""
+
+    def objective(*unused, **settings):
+        made = make_objective(Default, **settings)
+        made.used = set(made.weights) - set(unused)
+        return made
+
+    return objective
 
 
-def objective(settings=None, **weights):
-    torch.manual_seed(1)
-    made = Default(settings or DefaultConfig(), NETWORK, DatasetStatistics(1.0))
-    made.used = {name for name in made.weights if weights.get(name, 1)}
-    return made
-
-
-def images(seed, count=2):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 3, 64, 96, generator=generator) * 2 - 1
-
-
-def pair_batch(network, image0, image1, background=None):
+def make_batch(network, image0, image1, background=None):
     count = len(image0)
     extra = {
         'background': torch.zeros_like(image0) if background is None else background,
@@ -46,33 +37,32 @@ def pair_batch(network, image0, image1, background=None):
     return PairBatch(network, image0, image1, extra)
 
 
-def test_before_the_first_step_the_background_is_the_answer(network):
+def test_before_the_first_step_the_background_is_the_answer(network, objective, images):
     background = images(3)
-    terms = objective()(pair_batch(network, background, background, background))
+    terms = objective()(make_batch(network, background, background, background))
     torch.testing.assert_close(terms['pixel'], torch.zeros(2))
 
 
-def test_the_error_by_hand(network):
+def test_the_error_by_hand(network, objective):
     # background 0 and frames 0.6 throughout: they are alike, so every pixel counts 0.3
     image = torch.full((2, 3, 64, 96), 0.6)
-    terms = objective()(pair_batch(network, image, image))
+    terms = objective()(make_batch(network, image, image))
     torch.testing.assert_close(terms['pixel'], torch.full((2,), 0.3 * 0.36))
     torch.testing.assert_close(terms['focus'], torch.full((2,), 0.3 * 0.36), rtol=1e-3, atol=0)
 
 
-def test_focus_weighs_an_error_in_one_place_more():
-    network = Keypointer(NETWORK)
+def test_focus_weighs_a_local_error_more(network, objective):
     image = torch.zeros(1, 3, 64, 96)
     image[..., 8:16, 16:24] = 1.0  # one cell of 8 x 12
-    terms = objective()(pair_batch(network, image, image))
+    terms = objective()(make_batch(network, image, image))
     torch.testing.assert_close(terms['pixel'].item(), 0.3 / 96)
     torch.testing.assert_close(terms['focus'].item(), 0.3 / 96**0.5, rtol=1e-2, atol=0)
 
 
-def test_every_part_learns(network):
+def test_all_parts_are_trained(network, objective, images):
     made = objective()
     torch.nn.init.normal_(made.refine.last.weight)
-    terms = made(pair_batch(network, images(1, 4), images(2, 4)))
+    terms = made(make_batch(network, images(1, 4), images(2, 4)))
     assert set(terms) == set(made.weights)
     assert all(term.shape == (4,) and term.isfinite().all() for term in terms.values())
     sum(term.sum() for term in terms.values()).backward()
@@ -81,7 +71,7 @@ def test_every_part_learns(network):
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-def test_keypoints_must_be_where_the_flow_says(network):
+def test_keypoints_must_be_where_the_flow_says(network, objective, images):
     made = objective()
     later = 3  # cells along x, of the second frame if the first is the earlier one
     columns = torch.tensor([7, 7 + later, 7 + later, 7])  # two pairs: forward, backward
@@ -94,7 +84,7 @@ def test_keypoints_must_be_where_the_flow_says(network):
         .expand(-1, 3, 2)
         .float()
     )
-    batch = pair_batch(network, images(1, 2), images(1, 2))
+    batch = make_batch(network, images(1, 2), images(1, 2))
     batch.extra['background'] = batch.image0 - 0.5  # everything is foreground
     batch.extra['flow'][:, 0, 2, 7] = 8.0 * later  # px, where both are earlier
     torch.testing.assert_close(made(batch)['flow'], torch.zeros(2))
@@ -105,13 +95,15 @@ def test_keypoints_must_be_where_the_flow_says(network):
 @pytest.mark.parametrize(
     ('swap', 'colour'), [(True, 0.2), (False, 0.2), (True, 0.0)], ids=['both', 'colour', 'swap']
 )
-def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(network, swap, colour):
+def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(
+    network, swap, colour, objective
+):
     gradient = torch.linspace(-0.5, 0.5, 96).expand(1, 3, 64, 96)
     backgrounds = torch.cat([gradient, gradient.flip(-1)])
     frames = backgrounds.clone()
     frames[..., 8:56, 8:88] = 0.9
-    batch = pair_batch(network, frames, frames, backgrounds)
-    made = objective(DefaultConfig(swap_backgrounds=swap, colour=colour), flow=0)
+    batch = make_batch(network, frames, frames, backgrounds)
+    made = objective('flow', swap_backgrounds=swap, colour=colour)
     # all is explained
     made.refine.forward = lambda features: (frames - backgrounds).repeat(2, 1, 1, 1)
     torch.manual_seed(5)
@@ -131,7 +123,7 @@ def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(network, swa
     torch.testing.assert_close(terms['agree'], (settled * agree).mean(dim=1))
 
 
-def test_the_foreground_is_turned_about_the_middle_of_the_image():
+def test_the_foreground_is_turned_about_the_middle_of_the_image(objective):
     middle, beside = torch.tensor([[[5.5, 3.5]]]), torch.tensor([[[8.5, 3.5]]])
     warp = random_warp(64, (8, 12), objective().warps)
     torch.testing.assert_close(
@@ -146,10 +138,10 @@ def test_the_foreground_is_turned_about_the_middle_of_the_image():
     }
 
 
-def test_terms_that_do_not_count_are_not_computed(network):
-    batch = pair_batch(network, images(1), images(2))
+def test_terms_that_do_not_count_are_not_computed(network, objective, images):
+    batch = make_batch(network, images(1), images(2))
     del batch.extra['forward'], batch.extra['flow']
-    terms = objective(flow=0, turn=0, agree=0)(batch)
+    terms = objective('flow', 'turn', 'agree')(batch)
     assert all((terms[name] == 0).all() for name in ('flow', 'turn', 'agree'))
 
 
@@ -166,13 +158,13 @@ def test_settings_must_make_sense(setting, expected):
         DefaultConfig(**setting)
 
 
-def test_maps_narrower_than_a_cell_cost_and_wider_ones_do_not(network):
+def test_maps_narrower_than_a_cell_cost_and_wider_ones_do_not(network, objective, images):
     image = images(1)
     frames = image * 0 + 0.9, image * 0 + 0.9, image * 0  # all of it is foreground
-    assert (objective()(pair_batch(network, *frames))['peak'] == 0).all()
+    assert (objective()(make_batch(network, *frames))['peak'] == 0).all()
     with torch.no_grad():
         network.body.head.weight.mul_(200)
-    batch = pair_batch(network, *frames)
+    batch = make_batch(network, *frames)
     steep = steepness(batch.logits) - 1 / (2 * 0.6**2)
     expected = steep.clamp(min=0).mean(dim=1).unflatten(0, (2, -1)).mean(dim=0)
     found = objective()(batch)['peak']
@@ -180,12 +172,12 @@ def test_maps_narrower_than_a_cell_cost_and_wider_ones_do_not(network):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_keypoints_off_the_foreground_are_not_asked_to_settle(network):
+def test_keypoints_off_the_foreground_are_not_asked_to_settle(network, objective, images):
     image = images(1)
     # nothing is in front of the background, and it is rebuilt without an error
-    terms = objective()(pair_batch(network, image, image, image))
+    terms = objective()(make_batch(network, image, image, image))
     assert (terms['pixel'] < 1e-6).all()
     assert all((terms[name] == 0).all() for name in ('spread', 'turn', 'agree', 'flow', 'aside'))
     # everything is
-    terms = objective()(pair_batch(network, image * 0 + 0.1, image * 0 + 0.1, image * 0))
+    terms = objective()(make_batch(network, image * 0 + 0.1, image * 0 + 0.1, image * 0))
     assert all((terms[name] > 0).all() for name in ('spread', 'turn', 'agree'))

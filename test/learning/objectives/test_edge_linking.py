@@ -1,5 +1,7 @@
 """The edge linking objective says what the paper says."""
 
+from functools import partial
+
 import cv2
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.config import TrainConfig
@@ -12,61 +14,40 @@ from keypoint_perception.learning.objectives.edge_linking import (
     squared_distance,
     START,
 )
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.run_log import RunLog
 from keypoint_perception.learning.training_state import new_session
 from keypoint_perception.manifest import read_manifest
-from keypoint_perception.model.network import Keypointer, NetworkConfig
+from keypoint_perception.model.network import NetworkConfig
 from keypoint_perception.model.onnx_export import export_model
 import pytest
 import torch
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
 HW = (8, 12)
 # edges of three keypoints, as the objective has them
 PAIRS = torch.tensor([[0, 0, 1], [1, 2, 2]])
 
 
-def objective(*, change=1.0, network=NETWORK, compare='pixels', **settings):
-    torch.manual_seed(1)
-    config = EdgeLinkingConfig(compare=compare, **settings)
-    return EdgeLinking(config, network, DatasetStatistics(change))
-
-
 @pytest.fixture
-def pair_batch():
-    torch.manual_seed(0)
-    network = Keypointer(NETWORK)
-    image0, image1 = torch.rand(2, 2, 3, 64, 96) * 2 - 1
-    return PairBatch(network, image0, image1)
+def objective(make_objective):
+    return partial(make_objective, EdgeLinking, compare='pixels')
 
 
-class Answer(torch.nn.Module):
-    """A decoder with a fixed answer."""
-
-    def __init__(self, image):
-        super().__init__()
-        self.image = image
-
-    def forward(self, maps):
-        self.seen = maps
-        return self.image
-
-
-def test_a_perfect_picture_has_no_error_and_the_error_is_in_units_of_change(batch):
+def test_the_error_is_zero_for_a_perfect_image_and_in_units_of_change(
+    batch, objective, fixed_output
+):
     terms = objective(change=0.25)
-    terms.decode = Answer(batch.images)
+    terms.decode = fixed_output(batch.images)
     torch.testing.assert_close(terms(batch)['pixel'], torch.zeros(2))
     # 0.3 too bright in the first frames only: 0.3 / 0.5, the mean of both frames
-    terms.decode = Answer(torch.cat([batch.image0 + 0.3, batch.image1]))
+    terms.decode = fixed_output(torch.cat([batch.image0 + 0.3, batch.image1]))
     torch.testing.assert_close(terms(batch)['pixel'], torch.full((2,), 0.3))
 
 
-def test_each_frame_is_compared_with_itself(batch):
+def test_each_frame_is_compared_with_itself(batch, objective, fixed_output):
     terms = objective(compare='random')
-    terms.decode = Answer(batch.images)
+    terms.decode = fixed_output(batch.images)
     torch.testing.assert_close(terms(batch)['perceptual'], torch.zeros(2))
-    terms.decode = Answer(batch.images.roll(2, 0))
+    terms.decode = fixed_output(batch.images.roll(2, 0))
     # answering with the other frame costs 1 on average
     assert terms(batch)['perceptual'].mean().item() == pytest.approx(1.0, abs=1e-3)
 
@@ -127,9 +108,9 @@ def test_the_maximum_and_its_gradient_are_those_over_all_edges(chunk, monkeypatc
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_the_decoder_sees_what_is_left_of_the_frame_and_the_edges(batch):
+def test_the_decoder_sees_what_is_left_of_the_frame_and_the_edges(batch, objective, fixed_output):
     terms = objective(masked=0.5, blocks=6, thickness=0.25)
-    terms.decode = Answer(batch.images)
+    terms.decode = fixed_output(batch.images)
     torch.manual_seed(3)
     terms(batch)
     folded, edges = terms.decode.seen[:, :-1], terms.decode.seen[:, -1:]
@@ -146,7 +127,7 @@ def test_the_decoder_sees_what_is_left_of_the_frame_and_the_edges(batch):
     torch.testing.assert_close(edges, expected)
 
 
-def test_what_is_shown_is_the_second_frame_drawn_from_its_own_edges(batch):
+def test_what_is_shown_is_the_second_frame_drawn_from_its_own_edges(batch, objective):
     terms = objective()
     terms.reconstruct = lambda images, points, stride: (images, points, stride)
     images, points, stride = terms.rebuild(batch)
@@ -154,7 +135,7 @@ def test_what_is_shown_is_the_second_frame_drawn_from_its_own_edges(batch):
     torch.testing.assert_close(points, batch.points[2:])
 
 
-def test_most_blocks_are_put_out():
+def test_most_blocks_are_put_out(objective):
     terms = objective()
     torch.manual_seed(0)
     left = terms._left(torch.zeros(200, 3, 96, 128))
@@ -163,41 +144,31 @@ def test_most_blocks_are_put_out():
     assert left.mean().item() == pytest.approx(0.2, abs=0.01)
 
 
-def test_the_spread_by_hand(batch):
+def test_the_spread_by_hand(batch, objective, fixed_output):
     # flat maps of 8 x 12: (63 + 143) / 12 cells^2, half a side is 6
     batch.network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
     terms = objective()
     flat = torch.full((2,), (63 + 143) / 12 / 36)
-    terms.decode = Answer(batch.images)
+    terms.decode = fixed_output(batch.images)
     torch.testing.assert_close(terms(batch)['spread'], flat)
     # as far as the motion is explained: 1 - 2 * 0.25, and not before half of it is
-    terms.decode = Answer(batch.images + 0.5)
+    terms.decode = fixed_output(batch.images + 0.5)
     torch.testing.assert_close(terms(batch)['spread'], flat / 2)
-    terms.decode = Answer(batch.images + 0.8)
+    terms.decode = fixed_output(batch.images + 0.8)
     assert terms(batch)['spread'].tolist() == [0.0, 0.0]
 
 
-def test_terms_are_per_sample_and_everything_learns(batch):
+def test_all_parts_are_trained(batch, objective, check_gradients):
     # so much change that the error counts as explained, and the spread with it
     terms = objective(thickness=0.5, compare='random', change=100.0)
-    found = terms(batch)
-    assert set(found) == set(EdgeLinking.weights)
-    for name, value in found.items():
-        assert value.shape == (2,) and value.dtype == torch.float32, name
-        gradient = torch.autograd.grad(
-            value.sum(), batch.network.body.head.weight, retain_graph=True
-        )[0]
-        assert gradient.abs().sum() > 0, name
-    found['pixel'].sum().backward()
-    for name, parameter in terms.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    check_gradients(terms, batch, trains_objective='pixel')
 
 
-def test_there_is_no_skeleton_before_edges_have_grown():
+def test_there_is_no_skeleton_before_edges_have_grown(objective):
     assert objective().skeleton() == []
 
 
-def test_the_skeleton_holds_the_strong_edges_by_the_strongest():
+def test_the_skeleton_holds_the_strong_edges_by_the_strongest(objective):
     terms = objective(network=NetworkConfig(keypoints=4, input_hw=(64, 96), width=8))
     # edges 01 02 03 12 13 23; the softplus of 5 is 5.00672, of 1 is 1.31326, of 0.5 is 0.97408
     weights = torch.tensor([START, 5.0, START, 1.0, 0.5, START])
@@ -225,7 +196,7 @@ def test_the_skeleton_of_a_run_is_in_its_manifest_and_on_its_pictures(square_sto
     assert (plain != linked).any()
 
 
-def test_one_keypoint_is_refused():
+def test_one_keypoint_is_refused(objective):
     with pytest.raises(ConfigError, match='edge_linking links at least 2 keypoints, got 1'):
         objective(network=NetworkConfig(keypoints=1, input_hw=(64, 96)))
 

@@ -1,5 +1,7 @@
 """The equivariance objective says what its two papers say."""
 
+from functools import partial
+
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.warps import make_warp, random_warp, WarpConfig
 from keypoint_perception.learning.objectives.equivariance import (
@@ -11,27 +13,17 @@ from keypoint_perception.learning.objectives.equivariance import (
     EquivarianceConfig,
     exchanged_distance,
 )
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.model.heatmaps import softmax_2d
-from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
 HW = (8, 12)
 
 
-def objective(**settings):
-    torch.manual_seed(1)
-    return Equivariance(EquivarianceConfig(**settings), NETWORK, DatasetStatistics(1.0))
-
-
 @pytest.fixture
-def pair_batch():
-    torch.manual_seed(0)
-    network = Keypointer(NETWORK)
-    image0, image1 = torch.rand(2, 2, 3, 64, 96) * 2 - 1
-    return PairBatch(network, image0, image1)
+def objective(make_objective):
+    return partial(make_objective, Equivariance)
 
 
 def random_maps(count, *, seed):
@@ -112,19 +104,8 @@ def test_exchange_is_that_of_the_authors():
     assert found.mean().item() == pytest.approx(1.7508550882, abs=1e-6)
 
 
-def test_terms_are_per_sample_and_the_network_learns_from_each(batch):
-    terms = objective(exchange=True)
-    found = terms(batch)
-    assert set(found) == set(Equivariance.weights)
-    for name, value in found.items():
-        assert value.shape == (2,) and value.dtype == torch.float32, name
-        gradient = torch.autograd.grad(
-            value.sum(), batch.network.body.head.weight, retain_graph=True
-        )[0]
-        assert gradient.abs().sum() > 0, name
-    found['exchange'].sum().backward()
-    for name, parameter in terms.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+def test_all_parts_are_trained(batch, objective, check_gradients):
+    check_gradients(objective(exchange=True), batch, trains_objective='exchange')
 
 
 def test_both_detections_are_moved_alike():
@@ -137,7 +118,7 @@ def test_both_detections_are_moved_alike():
     torch.testing.assert_close(mine, -theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_vectors_are_exchanged_for_those_of_the_other_frame(batch):
+def test_vectors_are_exchanged_for_those_of_the_other_frame(batch, objective):
     terms = objective(exchange=True)
     sources = shift_right(0).expand(4, -1, -1, -1)
     seen = torch.ones(4, 3, dtype=torch.bool)
@@ -151,7 +132,7 @@ def test_vectors_are_exchanged_for_those_of_the_other_frame(batch):
     assert not torch.isclose(before[:2], after[:2]).any()
 
 
-def test_a_sample_knows_nothing_of_its_neighbours(batch):
+def test_a_sample_knows_nothing_of_its_neighbours(batch, objective):
     torch.manual_seed(5)
     both = objective(exchange=True)(batch)
     changed = PairBatch(
@@ -163,13 +144,13 @@ def test_a_sample_knows_nothing_of_its_neighbours(batch):
         assert not torch.isclose(again[name][1], both[name][1]), name
 
 
-def test_without_exchange_there_is_no_feature_net_and_no_such_term(batch):
+def test_without_exchange_there_is_no_feature_net_and_no_such_term(batch, objective):
     terms = objective()
     assert list(terms.parameters()) == []
     assert terms(batch)['exchange'].tolist() == [0.0, 0.0]
 
 
-def test_without_a_warp_a_flat_map_costs_its_variance(batch):
+def test_without_a_warp_a_flat_map_costs_its_variance(batch, objective):
     # flat maps of 8 x 12: twice (63 / 12 + 143 / 12) cells^2, half a side is 6
     batch.network.logits = batch.network.stacks = None
     network = batch.network

@@ -1,48 +1,24 @@
 """Spatio-temporal transport: features move with the keypoints, and only the source is shown."""
 
+from functools import partial
+
 from keypoint_perception.learning.objectives.spatio_temporal_transport import (
     shifted,
     SpatioTemporalTransport,
-    SpatioTemporalTransportConfig,
     transport,
 )
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.model.heatmaps import gaussian_maps
-from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
 import torch
 from torch.nn import functional
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
 SIGMA = 1.6
 
 
 @pytest.fixture
-def network():
-    torch.manual_seed(0)
-    return Keypointer(NETWORK)
-
-
-def objective(*, both_ways=True, change=1.0, still_weight=1.0):
-    torch.manual_seed(1)
-    config = SpatioTemporalTransportConfig(both_ways=both_ways, still_weight=still_weight)
-    return SpatioTemporalTransport(config, NETWORK, DatasetStatistics(change))
-
-
-class Answer(torch.nn.Module):
-    """A refinement net with a fixed answer."""
-
-    def __init__(self, image):
-        super().__init__()
-        self.image = image
-
-    def forward(self, features):
-        return self.image
-
-
-def images(seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(2, 3, 64, 96, generator=generator) * 2 - 1
+def objective(make_objective):
+    return partial(make_objective, SpatioTemporalTransport, still_weight=1.0)
 
 
 def features(batch=1, seed=0):
@@ -143,7 +119,7 @@ def test_the_gradient_moves_the_target_towards_its_thing():
     assert target.grad[0, 0, 1].abs() < 1e-3
 
 
-def test_what_learns_and_what_does_not(network):
+def test_what_learns_and_what_does_not(network, objective, images):
     terms = objective(both_ways=False)
     source = point(3.0, 2.0, 8.0, 5.0, 1.0, 6.0).expand(2, 3, 2).clone().requires_grad_()
     target = point(4.0, 2.0, 7.0, 5.5, 1.0, 4.0).expand(2, 3, 2).clone().requires_grad_()
@@ -153,7 +129,7 @@ def test_what_learns_and_what_does_not(network):
     assert all(p.grad.abs().sum() > 0 for p in terms.features.parameters())
 
 
-def test_keypoint_net_feature_net_and_refinement_all_learn(network):
+def test_keypoint_net_feature_net_and_refinement_all_learn(network, objective, images):
     terms = objective()
     found = terms(PairBatch(network, images(1), images(2)))
     assert found['pixel'].shape == found['spread'].shape == (2,)
@@ -163,7 +139,7 @@ def test_keypoint_net_feature_net_and_refinement_all_learn(network):
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-def test_only_the_keypoint_net_sees_the_target(network):
+def test_only_the_keypoint_net_sees_the_target(network, objective, images):
     terms = objective(both_ways=False)
     seen = []
     terms.features.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
@@ -179,19 +155,19 @@ def test_only_the_keypoint_net_sees_the_target(network):
     torch.testing.assert_close(answers[0], answers[1])
 
 
-def test_the_target_is_rebuilt_and_not_the_source(network):
+def test_the_target_is_rebuilt_and_not_the_source(network, objective, images, fixed_output):
     source, target = images(1), images(2)
     terms = objective(both_ways=False)
-    terms.refine = Answer(target)
+    terms.refine = fixed_output(target)
     torch.testing.assert_close(terms(PairBatch(network, source, target))['pixel'], torch.zeros(2))
     assert (terms(PairBatch(network, target, source))['pixel'] > 0.1).all()
 
 
-def test_both_ways_rebuild_each_from_the_other(network):
+def test_both_ways_rebuild_each_from_the_other(network, objective, fixed_output):
     # the answer is always 0: right for the way back, wrong by 0.5 for the way forth
     image0 = torch.zeros(2, 3, 64, 96)
     terms = objective(both_ways=True, change=0.5)
-    terms.refine = Answer(torch.zeros(4, 3, 64, 96))
+    terms.refine = fixed_output(torch.zeros(4, 3, 64, 96))
     found = terms(PairBatch(network, image0, image0 + 0.5))['pixel']
     torch.testing.assert_close(found, torch.full((2,), 0.25 / 2 / 0.5))
     # the two ways of one pair are averaged, not those of two pairs
@@ -200,7 +176,7 @@ def test_both_ways_rebuild_each_from_the_other(network):
     torch.testing.assert_close(found, torch.tensor([0.25, 0.01]))
 
 
-def test_columns_are_not_rows(network):
+def test_columns_are_not_rows(network, objective, images):
     """The first keypoint goes from column 3, row 2 to column 10, row 5 of 12 x 8."""
     terms = objective(both_ways=False)
     seen = {}

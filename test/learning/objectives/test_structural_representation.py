@@ -1,5 +1,7 @@
 """The structural representation objective says what the paper says."""
 
+from functools import partial
+
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.objectives.structural_representation import (
     compete,
@@ -9,48 +11,28 @@ from keypoint_perception.learning.objectives.structural_representation import (
     StructuralRepresentationConfig,
     WIDTHS,
 )
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.model.heatmaps import expectation
-from keypoint_perception.model.network import Keypointer, NetworkConfig
+from keypoint_perception.model.network import NetworkConfig
 import pytest
 import torch
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
 HW = (8, 12)
 
 
-def objective(*, change=1.0, **settings):
-    torch.manual_seed(1)
-    config = StructuralRepresentationConfig(**settings)
-    return StructuralRepresentation(config, NETWORK, DatasetStatistics(change))
-
-
 @pytest.fixture
-def pair_batch():
-    torch.manual_seed(0)
-    network = Keypointer(NETWORK)
-    image0, image1 = torch.rand(2, 2, 3, 64, 96) * 2 - 1
-    return PairBatch(network, image0, image1)
+def objective(make_objective):
+    return partial(make_objective, StructuralRepresentation)
 
 
-class Answer(torch.nn.Module):
-    """A decoder with a fixed answer."""
-
-    def __init__(self, image):
-        super().__init__()
-        self.image = image
-
-    def forward(self, maps):
-        self.seen = maps
-        return self.image
-
-
-def test_a_perfect_picture_has_no_error_and_the_error_is_in_units_of_change(batch):
+def test_the_error_is_zero_for_a_perfect_image_and_in_units_of_change(
+    batch, objective, fixed_output
+):
     terms = objective(change=0.25)
-    terms.decode = Answer(batch.images)
+    terms.decode = fixed_output(batch.images)
     torch.testing.assert_close(terms(batch)['pixel'], torch.zeros(2))
     # 0.5 too bright in the first frames only: 0.25 / 0.25, the mean of both frames
-    terms.decode = Answer(torch.cat([batch.image0 + 0.5, batch.image1]))
+    terms.decode = fixed_output(torch.cat([batch.image0 + 0.5, batch.image1]))
     torch.testing.assert_close(terms(batch)['pixel'], torch.full((2,), 0.5))
 
 
@@ -89,9 +71,9 @@ def test_drawn_maps_by_hand():
     torch.testing.assert_close(maps[0, 1, 2, 6], torch.tensor(0.60653 / 0.70653))
 
 
-def test_the_decoder_sees_points_and_descriptions_at_five_widths(batch):
+def test_the_decoder_sees_points_and_descriptions_at_five_widths(batch, objective, fixed_output):
     terms = objective(sigma=0.2)
-    terms.decode = Answer(batch.images)
+    terms.decode = fixed_output(batch.images)
     points = torch.tensor([[[9.0, 2.0], [1.0, 1.0], [3.0, 6.0]]]).expand(4, 3, 2)
     shares = compete(torch.zeros(4, 3, *HW))
     terms.reconstruct(batch.images, shares, points, 6.0)
@@ -108,7 +90,7 @@ def test_the_decoder_sees_points_and_descriptions_at_five_widths(batch):
     torch.testing.assert_close(spread[:, 2, :, 2, 9], expected, atol=1e-5, rtol=1e-4)
 
 
-def test_known_terms_of_flat_maps(batch):
+def test_known_terms_of_flat_maps(batch, objective):
     network = batch.network
     network.stacks = lambda images: [torch.zeros(len(images), 3, *HW)]
     network.logits = lambda images: torch.zeros(len(images), 3, *HW)
@@ -121,14 +103,12 @@ def test_known_terms_of_flat_maps(batch):
     torch.testing.assert_close(terms['equivariance'], torch.zeros(2), atol=1e-6, rtol=0)
 
 
-def test_readout_sees_a_peak_that_another_keypoint_has_won():
+def test_readout_sees_a_peak_that_another_keypoint_has_won(network, objective):
     # keypoint 0 is highest where keypoint 1 is higher still: it has won column 2, its run-time
     # map peaks at column 9
     logits = torch.full((1, 2, *HW), -20.0)
     logits[0, 0, 4, 2], logits[0, 0, 4, 9] = 6.0, 8.0
     logits[0, 1, 4, 9] = 30.0
-    torch.manual_seed(0)
-    network = Keypointer(NETWORK)
     network.stacks = lambda images: [logits.expand(len(images), 2, *HW)]
     network.logits = lambda images: logits.expand(len(images), 2, *HW)
     terms = objective()
@@ -141,22 +121,11 @@ def test_readout_sees_a_peak_that_another_keypoint_has_won():
     torch.testing.assert_close(found, torch.tensor([0.8808 * 49 / 36 / 2]), atol=1e-3, rtol=0)
 
 
-def test_terms_are_per_sample_and_everything_learns(batch):
-    terms = objective()
-    found = terms(batch)
-    assert set(found) == set(StructuralRepresentation.weights)
-    for name, value in found.items():
-        assert value.shape == (2,) and value.dtype == torch.float32, name
-        gradient = torch.autograd.grad(
-            value.sum(), batch.network.body.head.weight, retain_graph=True
-        )[0]
-        assert gradient.abs().sum() > 0, name
-    found['pixel'].sum().backward()
-    for name, parameter in terms.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+def test_all_parts_are_trained(batch, objective, check_gradients):
+    check_gradients(objective(), batch, trains_objective='pixel')
 
 
-def test_what_is_shown_is_the_second_frame_drawn_from_itself(batch):
+def test_what_is_shown_is_the_second_frame_drawn_from_itself(batch, objective):
     terms = objective()
     seen = {}
     terms.reconstruct = lambda *given: seen.setdefault('given', given)[0]
@@ -167,7 +136,7 @@ def test_what_is_shown_is_the_second_frame_drawn_from_itself(batch):
     assert half_side == 6
 
 
-def test_readout_does_not_move_the_points(batch):
+def test_readout_does_not_move_the_points(batch, objective):
     logits = batch.logits.detach().requires_grad_()
     batch.network.stacks = lambda images: [logits]
     fresh = PairBatch(batch.network, batch.image0, batch.image1)
@@ -190,7 +159,7 @@ def test_settings_must_make_sense(settings, sentence):
         StructuralRepresentationConfig(**settings)
 
 
-def test_a_network_that_reads_each_axis_alone_is_refused():
+def test_a_network_that_reads_each_axis_alone_is_refused(objective):
     network = NetworkConfig(network='paper', keypoints=3, input_hw=(64, 96))
     with pytest.raises(ConfigError, match='structural_representation learns maps over both axes'):
-        StructuralRepresentation(StructuralRepresentationConfig(), network, DatasetStatistics(1.0))
+        objective(network=network)

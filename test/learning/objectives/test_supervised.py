@@ -25,24 +25,19 @@ def objective(**settings):
     return Supervised(SupervisedConfig(**STILL | settings), NETWORK, DatasetStatistics(1.0, NAMES))
 
 
-def images(seed, batch=2):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(batch, 3, 32, 48, generator=generator) * 2 - 1
-
-
 def labels(*points):
     """Return the labels of one frame, (1, 3, 2) network px; what is not given is not labelled."""
     return torch.tensor([[*points, *[(NAN, NAN)] * (3 - len(points))]])
 
 
-def pair_batch(network, labels0, labels1, seed=1):
-    batch = len(labels0)
-    extra = {'labels0': labels0, 'labels1': labels1}
-    return PairBatch(network, images(seed, batch), images(seed + 1, batch), extra)
+def labelled_batch(network, labels0, labels1):
+    generator = torch.Generator().manual_seed(1)
+    image0, image1 = torch.rand(2, len(labels0), 3, 32, 48, generator=generator) * 2 - 1
+    return PairBatch(network, image0, image1, {'labels0': labels0, 'labels1': labels1})
 
 
-def answer(network, *stacks):
-    """Let a network answer with these maps before the softmax, whatever it sees."""
+def with_output(network, *stacks):
+    """Return a network whose maps before the softmax are fixed."""
     network.stacks = lambda image: [maps.expand(len(image), -1, -1, -1) for maps in stacks]
     return network
 
@@ -56,8 +51,8 @@ def bump(x, y, sigma=1.0, height=8, width=12):
 def test_maps_that_are_the_bumps_have_no_error(network):
     # network px 21.5 and 13.5 are column 5 and row 3 at stride 4
     found = objective()(
-        pair_batch(
-            answer(network, bump(5, 3)[None, None].expand(1, 3, 8, 12)),
+        labelled_batch(
+            with_output(network, bump(5, 3)[None, None].expand(1, 3, 8, 12)),
             labels((21.5, 13.5)),
             labels((21.5, 13.5)),
         )
@@ -69,7 +64,7 @@ def test_maps_that_are_the_bumps_have_no_error(network):
 def test_flat_maps_by_hand(network):
     """log(96 cells) minus the bump's entropy, and the way from the map's middle to the label."""
     flat = torch.zeros(1, 3, 8, 12)
-    found = objective()(pair_batch(answer(network, flat), labels((21.5, 13.5)), labels()))
+    found = objective()(labelled_batch(with_output(network, flat), labels((21.5, 13.5)), labels()))
     bump_map = bump(5, 3).flatten().softmax(0)
     entropy = -(bump_map * bump_map.log()).sum()
     torch.testing.assert_close(found['map'], (math.log(96) - entropy)[None])
@@ -101,24 +96,24 @@ def test_columns_are_not_rows(network):
     # the map's peak is at column 10, row 2; a label there is right, its mirror image is not
     maps = bump(10, 2)[None, None].expand(1, 3, 8, 12)
     terms = objective()
-    right = terms(pair_batch(answer(network, maps), labels((41.5, 9.5)), labels()))
-    wrong = terms(pair_batch(answer(network, maps), labels((9.5, 41.5)), labels()))
+    right = terms(labelled_batch(with_output(network, maps), labels((41.5, 9.5)), labels()))
+    wrong = terms(labelled_batch(with_output(network, maps), labels((9.5, 41.5)), labels()))
     assert right['point'] < 0.1 < wrong['point']
     assert right['map'] < 0.1 < wrong['map']
 
 
 def test_what_is_not_labelled_contributes_nothing(network):
     terms = objective()
-    alone = terms(pair_batch(network, labels((21.5, 13.5)), labels()))
+    alone = terms(labelled_batch(network, labels((21.5, 13.5)), labels()))
     # the same label in a pair whose other frame is labelled too: the mean of both
-    other = terms(pair_batch(network, labels(), labels((5.5, 9.5))))
-    both = terms(pair_batch(network, labels((21.5, 13.5)), labels((5.5, 9.5))))
+    other = terms(labelled_batch(network, labels(), labels((5.5, 9.5))))
+    both = terms(labelled_batch(network, labels((21.5, 13.5)), labels((5.5, 9.5))))
     for name in terms.weights:
         torch.testing.assert_close(both[name], (alone[name] + other[name]) / 2)
 
 
 def test_a_pair_without_labels_teaches_nothing(network):
-    found = objective()(pair_batch(network, labels(), labels()))
+    found = objective()(labelled_batch(network, labels(), labels()))
     assert found['map'].tolist() == found['point'].tolist() == [0.0]
     (found['map'] + found['point']).sum().backward()
     assert not any(p.grad is not None and p.grad.any() for p in network.parameters())
@@ -128,7 +123,9 @@ def test_each_pair_has_its_own_terms(network):
     maps = bump(5, 3)[None, None].expand(1, 3, 8, 12)
     right, wrong = labels((21.5, 13.5)), labels((37.5, 13.5))
     found = objective()(
-        pair_batch(answer(network, maps), torch.cat([right, wrong]), torch.cat([right, wrong]))
+        labelled_batch(
+            with_output(network, maps), torch.cat([right, wrong]), torch.cat([right, wrong])
+        )
     )
     assert found['point'][0] < 1e-3
     torch.testing.assert_close(found['point'][1].item(), 4 / 6, rtol=1e-2, atol=0)
@@ -139,13 +136,13 @@ def test_every_stack_is_held_against_the_labels(network):
     wrong = bump(8, 3)[None, None].expand(1, 3, 8, 12)
     terms = objective()
     where = labels((21.5, 13.5)), labels()
-    once = terms(pair_batch(answer(network, wrong), *where))['point']
-    either = terms(pair_batch(answer(network, wrong, right), *where))['point']
+    once = terms(labelled_batch(with_output(network, wrong), *where))['point']
+    either = terms(labelled_batch(with_output(network, wrong, right), *where))['point']
     torch.testing.assert_close(either, once / 2, rtol=1e-3, atol=1e-3)
 
 
 def test_every_weight_of_the_network_learns(network):
-    found = objective()(pair_batch(network, labels((21.5, 13.5), (4, 5), (9, 30)), labels()))
+    found = objective()(labelled_batch(network, labels((21.5, 13.5), (4, 5), (9, 30)), labels()))
     (found['map'] + found['point']).sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.any(), name
@@ -177,12 +174,12 @@ def test_labels_that_a_warp_moves_out_of_the_image_are_left_out(network):
     where = labels((0.0, 0.0)).expand(32, 3, 2)
     terms = objective(angle=30.0, shift=0.3)
     torch.manual_seed(0)
-    found = terms(pair_batch(network, where, labels().expand(32, 3, 2)))['point']
+    found = terms(labelled_batch(network, where, labels().expand(32, 3, 2)))['point']
     assert (found == 0).any() and (found > 0).any()
 
 
 def test_unchanged_images_share_the_pass_of_other_objectives(network):
-    seen = pair_batch(network, labels((21.5, 13.5)), labels())
+    seen = labelled_batch(network, labels((21.5, 13.5)), labels())
     passes = []
     stacks = network.stacks
     network.stacks = lambda image: passes.append(len(image)) or stacks(image)

@@ -1,85 +1,60 @@
 """The temporal transport objective says what the paper says."""
 
+from functools import partial
+
 from keypoint_perception.learning.objectives.temporal_transport import (
     TemporalTransport,
-    TemporalTransportConfig,
     transport,
 )
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
-from keypoint_perception.model.network import Keypointer, NetworkConfig
+from keypoint_perception.learning.pair_batch import PairBatch
 import pytest
 import torch
 
-NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
-
 
 @pytest.fixture
-def network():
-    torch.manual_seed(0)
-    return Keypointer(NETWORK)
+def objective(make_objective):
+    return partial(make_objective, TemporalTransport, still_weight=1.0)
 
 
-def objective(*, both_ways=True, change=1.0, sigma=0.1, still_weight=1.0):
-    torch.manual_seed(1)
-    config = TemporalTransportConfig(sigma, still_weight, both_ways)
-    return TemporalTransport(config, NETWORK, DatasetStatistics(change))
-
-
-class Answer(torch.nn.Module):
-    """A refinement net with a fixed answer."""
-
-    def __init__(self, image):
-        super().__init__()
-        self.image = image
-
-    def forward(self, features):
-        return self.image
-
-
-def images(seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(2, 3, 64, 96, generator=generator) * 2 - 1
-
-
-def test_a_perfect_reconstruction_has_no_error(network):
+def test_a_perfect_reconstruction_has_no_error(network, objective, images, fixed_output):
     image = images(1)
     terms = objective()
-    terms.refine = Answer(image)
+    terms.refine = fixed_output(image)
     found = terms(PairBatch(network, image, image))
     torch.testing.assert_close(found['pixel'], torch.zeros(2))
 
 
-def test_the_error_is_in_units_of_the_recordings_change(network):
+def test_the_error_is_in_units_of_the_recordings_change(network, objective, fixed_output):
     # the refinement answers 0 and both images are 0.6 throughout: 0.36 / 0.09
     image = torch.full((2, 3, 64, 96), 0.6)
     terms = objective(change=0.09)
-    terms.refine = Answer(torch.zeros_like(image))
+    terms.refine = fixed_output(torch.zeros_like(image))
     torch.testing.assert_close(
         terms(PairBatch(network, image, image))['pixel'], torch.full((2,), 4.0)
     )
 
 
-def test_the_target_is_rebuilt_and_not_the_source(network):
+def test_the_target_is_rebuilt_and_not_the_source(network, objective, images, fixed_output):
     source, target = images(1), images(2)
     terms = objective(both_ways=False)
-    terms.refine = Answer(target)
+    terms.refine = fixed_output(target)
     torch.testing.assert_close(terms(PairBatch(network, source, target))['pixel'], torch.zeros(2))
     assert (terms(PairBatch(network, target, source))['pixel'] > 0.1).all()
 
 
-def test_both_ways_rebuild_each_from_the_other(network):
+def test_both_ways_rebuild_each_from_the_other(network, objective, fixed_output):
     # the answer is always image0: right for the way back, wrong by 0.5 for the way forth
     image0 = torch.zeros(2, 3, 64, 96)
     terms = objective(both_ways=True)
-    terms.refine = Answer(image0)
+    terms.refine = fixed_output(image0)
     found = terms(PairBatch(network, image0, image0 + 0.5))['pixel']
     torch.testing.assert_close(found, torch.full((2,), 0.25 / 2))
 
 
-def test_the_weight_multiplies_the_error(network):
+def test_the_weight_multiplies_the_error(network, objective, fixed_output):
     image0 = torch.zeros(1, 3, 64, 96)
     terms = objective(still_weight=0.25)
-    terms.refine = Answer(image0 + 0.6)
+    terms.refine = fixed_output(image0 + 0.6)
     # both frames are the same, so everything stands still: 0.25 * 0.36
     torch.testing.assert_close(
         terms(PairBatch(network, image0, image0))['pixel'], torch.tensor([0.09])
@@ -98,7 +73,7 @@ def test_transport_by_hand():
     torch.testing.assert_close(moved.item(), 3.0)
 
 
-def test_nothing_flows_back_into_the_source():
+def test_nothing_flows_back_into_the_source(objective):
     terms = objective()
     source = torch.rand(1, 1, 8, 12, requires_grad=True)
     target = torch.rand(1, 1, 8, 12, requires_grad=True)
@@ -109,7 +84,7 @@ def test_nothing_flows_back_into_the_source():
     assert target.grad.abs().sum() > 0 and features_t.grad.abs().sum() > 0
 
 
-def test_keypoint_net_feature_net_and_refinement_all_learn(network):
+def test_keypoint_net_feature_net_and_refinement_all_learn(network, objective, images):
     terms = objective()
     found = terms(PairBatch(network, images(1), images(2)))
     assert found['pixel'].shape == found['spread'].shape == (2,)
@@ -119,14 +94,14 @@ def test_keypoint_net_feature_net_and_refinement_all_learn(network):
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-def test_one_way_gives_the_source_no_gradient_at_all():
-    network, terms = Keypointer(NETWORK), objective(both_ways=False)
+def test_one_way_gives_the_source_no_gradient_at_all(network, objective, images):
+    terms = objective(both_ways=False)
     source = images(1).requires_grad_()
     terms(PairBatch(network, source, images(2)))['pixel'].sum().backward()
     assert source.grad is None or not source.grad.any()
 
 
-def test_columns_are_not_rows(network):
+def test_columns_are_not_rows(network, objective, images):
     """A bump drawn at (x, y) must be seen at column x, row y of a map that is not square."""
     seen = {}
     terms = objective(both_ways=False)
@@ -142,7 +117,7 @@ def test_columns_are_not_rows(network):
     assert int(seen['target'][0, 0].argmax()) == 2 * 12 + 10
 
 
-def test_sigma_is_in_half_image_sides(network):
+def test_sigma_is_in_half_image_sides(network, objective, images):
     # half the longer side of a 8 x 12 map is 6 cells: sigma 0.5 is 3 cells
     seen = {}
     terms = objective(both_ways=False, sigma=0.5)
@@ -157,15 +132,15 @@ def test_sigma_is_in_half_image_sides(network):
     torch.testing.assert_close(seen['target'][0, 0, 4, 7], torch.tensor(-1.0).exp())
 
 
-def test_spread_weighs_in_as_far_as_transport_explains(network):
+def test_spread_weighs_in_as_far_as_transport_explains(network, objective, images, fixed_output):
     image = images(1)
     terms = objective(change=1.0)
-    terms.refine = Answer(torch.full_like(image, 9.0))  # far worse than the source
+    terms.refine = fixed_output(torch.full_like(image, 9.0))  # far worse than the source
     assert (terms(PairBatch(network, image, image))['spread'] == 0).all()
     # 0.25 / 0.5: an error of one half is had without keypoints
-    terms.refine, terms.change = Answer(image + 0.5), 0.5
+    terms.refine, terms.change = fixed_output(image + 0.5), 0.5
     assert (terms(PairBatch(network, image, image))['spread'] < 1e-6).all()
-    terms.refine, terms.change = Answer(image), 1.0
+    terms.refine, terms.change = fixed_output(image), 1.0
     spread = terms(PairBatch(network, image, image))['spread']
     # flat maps of 8 x 12 cells: variances (64 - 1) / 12 + (144 - 1) / 12, half a side is 6
     network.logits = lambda image: torch.zeros(len(image), 3, 8, 12)
@@ -173,5 +148,5 @@ def test_spread_weighs_in_as_far_as_transport_explains(network):
     torch.testing.assert_close(flat, torch.full((2,), (63 / 12 + 143 / 12) / 36))
     assert (spread <= flat + 1e-3).all()
     # 0.25 / 1: half way between one half and nothing
-    terms.refine = Answer(image + 0.5)
+    terms.refine = fixed_output(image + 0.5)
     torch.testing.assert_close(terms(PairBatch(network, image, image))['spread'], flat / 2)

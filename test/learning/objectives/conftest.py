@@ -1,0 +1,78 @@
+"""The network, images, batches and stand-ins that tests of objectives share."""
+
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.model.network import Keypointer, NetworkConfig
+import pytest
+import torch
+
+# maps of 8 x 12 cells
+NETWORK = NetworkConfig(keypoints=3, input_hw=(64, 96), width=8)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return Keypointer(NETWORK)
+
+
+@pytest.fixture
+def make_objective():
+    """Return a function that makes an objective of a class for the network."""
+
+    def make_objective(kind, *, change=1.0, network=NETWORK, **settings):
+        torch.manual_seed(1)
+        return kind(kind.Config(**settings), network, DatasetStatistics(change))
+
+    return make_objective
+
+
+@pytest.fixture
+def images():
+    """Return a function that draws images in [-1, 1], (count, 3, 64, 96)."""
+
+    def images(seed, count=2):
+        generator = torch.Generator().manual_seed(seed)
+        return torch.rand(count, 3, 64, 96, generator=generator) * 2 - 1
+
+    return images
+
+
+@pytest.fixture
+def batch(network, images):
+    return PairBatch(network, images(1), images(2))
+
+
+class FixedOutput(torch.nn.Module):
+    """A decoder or refinement net with a fixed output; ``seen`` is its last input."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, maps):
+        self.seen = maps
+        return self.output
+
+
+@pytest.fixture
+def fixed_output():
+    return FixedOutput
+
+
+@pytest.fixture
+def check_gradients():
+    """Return a function that checks that each term trains the network, and one the objective."""
+
+    def check_gradients(objective, batch, *, trains_objective):
+        terms = objective(batch)
+        assert set(terms) == set(objective.weights)
+        for name, value in terms.items():
+            assert value.shape == (2,) and value.dtype == torch.float32, name
+            weights = batch.network.body.head.weight
+            gradient = torch.autograd.grad(value.sum(), weights, retain_graph=True)[0]
+            assert gradient.abs().sum() > 0, name
+        terms[trains_objective].sum().backward()
+        for name, parameter in objective.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+    return check_gradients
