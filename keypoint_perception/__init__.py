@@ -9,9 +9,9 @@ estimator -> node -> message. The rooms on that way, and what each may import:
                  network), model_directory (file names), manifest (what an engine must know of its
                  network), landmark_map (points with names of the user's own), drawing (overlays),
                  settings (checked settings), cdr (serialised ROS messages), episodes (where a
-                 recording is interrupted), atomic_files (files that appear when they are
-                 complete), seen_messages (messages that are logged once), sole_writer (one
-                 process at a time writes a directory)
+                 recording is interrupted), parity (differences between engines), atomic_files
+                 (files that appear when they are complete), seen_messages (messages that are
+                 logged once), sampling, sole_writer (one process at a time writes a directory)
     frames/      bags, videos, folders -> stamped frames; the frame store; annotations
                  (imports root); salvage/ reads what is damaged
     model/       the one network, heatmaps, checkpoints, ONNX export (root)

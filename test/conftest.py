@@ -1,6 +1,7 @@
 """What all tests have in common: Ctrl-C is heard, and nothing is left in the user's home."""
 
 import os
+from pathlib import Path
 import signal
 
 import pytest
@@ -12,12 +13,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 @pytest.fixture(autouse=True, scope='session')
-def engine_cache_of_the_tests(tmp_path_factory):
-    """Keep compiled engines and optimised graphs of the tests in a folder of their own."""
-    name = 'KEYPOINT_PERCEPTION_ENGINE_CACHE'
-    before = os.environ.get(name)
-    os.environ[name] = str(tmp_path_factory.mktemp('engines') / 'cache')
-    yield
-    os.environ.pop(name)
-    if before is not None:
-        os.environ[name] = before
+def environment_of_processes(tmp_path_factory):
+    """Give processes of tests an engine cache of their own, and the modules in test/support."""
+    with pytest.MonkeyPatch.context() as patch:
+        cache = tmp_path_factory.mktemp('engines') / 'cache'
+        patch.setenv('KEYPOINT_PERCEPTION_ENGINE_CACHE', str(cache))
+        patch.setenv('PYTHONPATH', str(Path(__file__).parent / 'support'), prepend=os.pathsep)
+        yield

@@ -85,7 +85,6 @@ FILES = {
     '__main__.py': row('root commands'),
     'commands/benchmark.py': row('root benchmarks'),
     'inference/torch_engine.py': row('root model', 'torch'),
-    'inference/tensorrt/cuda_torch.py': row('root', 'torch'),
     # launch comes with a ROS installation only
     'ros/launch_parts.py': row('root ros/perception', 'ros'),
     'ros/perception_node.py': row('root inference ros/perception', 'ros'),

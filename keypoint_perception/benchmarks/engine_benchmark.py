@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from keypoint_perception.errors import EngineError, PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
+from keypoint_perception.parity import check_parity, UNLIMITED
 import numpy as np
 
 # Calls of one turn; the first is not counted, as the caches hold another network.
@@ -158,12 +159,14 @@ def _figures(durations: list[float], batch: int) -> dict[str, float]:
 def _parity(reference: Engine, engine: Engine, images: np.ndarray) -> dict[str, float]:
     """Return distances between the keypoints of two engines, px at network size."""
     found, expected = (
-        np.concatenate([e.run(image[None]) for image in images[:PARITY_FRAMES]])
+        {'keypoints': np.concatenate([e.run(image[None]) for image in images[:PARITY_FRAMES]])}
         for e in (engine, reference)
     )
-    distances = np.linalg.norm((found - expected)[..., :2], axis=-1)
-    median, p95 = np.percentile(distances, [50, 95])
-    return {'median_px': float(median), 'p95_px': float(p95), 'largest_px': float(distances.max())}
+    pair = f'Engines {engine.name} and {reference.name}'
+    parity = check_parity(
+        found, expected, UNLIMITED, pair=pair, images='frames', min_confidence=0.0
+    )
+    return {name: getattr(parity, name) for name in ('median_px', 'p95_px', 'largest_px')}
 
 
 def measure_memory(

@@ -10,38 +10,43 @@ from keypoint_perception.errors import EngineError
 
 def compile_model(model: Path, precision: str, max_batch: int) -> None:
     """
-    Build the engine that the node would build, and keep it.
+    Build the engine that the node would build, and cache it.
 
-    :raises ModelError: if the model has no network in this precision
-    :raises EngineError: if there is no TensorRT or no GPU, or the engine cannot be built or kept
+    :raises ModelError: if the model lacks the precision
+    :raises EngineError: if there is no TensorRT or no GPU, or the engine cannot be built or cached
     """
-    from keypoint_perception.inference.engine import load_engine
+    from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
+    from keypoint_perception.manifest import read_manifest
 
     with build_progress() as progress:
-        engine = load_engine(
-            model, 'tensorrt', precision=precision, max_batch=max_batch, progress=progress
+        engine = TensorRTEngine(
+            model,
+            read_manifest(model),
+            precision=precision,
+            max_batch=max_batch,
+            progress=progress,
         )
-    ready = engine.ready
+    prepared = engine.prepared
     engine.close()
-    if ready.place is None:
+    if prepared.path is None:
         msg = (
-            'The engine was built but could not be kept, as said above, and would be built again '
-            'by the node; mend that and run this again.'
+            'The engine was built but could not be cached, for the reason logged above, so the '
+            'node would build it again; fix that and repeat the export.'
         )
         raise EngineError(msg)
-    if ready.parity is None:
-        print(f'{ready.place} is there already, for {engine.description}')
+    if prepared.parity is None:
+        print(f'{prepared.path} is up to date, for {engine.description}')
         return
     print(
-        f'built {ready.place} in {ready.seconds:.0f} s, for {engine.description}; it differs from '
-        f'ONNX Runtime by at most {ready.parity["largest_px"]:.4f} px on '
-        f'{ready.parity["frames"]} {ready.parity["images"]}'
+        f'built {prepared.path} in {prepared.seconds:.0f} s, for {engine.description}; it differs '
+        f'from ONNX Runtime by at most {prepared.parity["largest_px"]:.4f} px on '
+        f'{prepared.parity["frames"]} {prepared.parity["images"]}'
     )
 
 
 def clear_engines() -> None:
     """
-    Remove all compiled engines and optimised graphs of this user.
+    Remove all compiled engines of this user.
 
     :raises EngineError: if they cannot be removed
     """
@@ -49,5 +54,4 @@ def clear_engines() -> None:
 
     cache = EngineCache()
     engines, size = cache.clear()
-    what = f'{engines} compiled engines and optimised graphs'
-    print(f'removed {what}, {size / 2**20:.1f} MiB, from {cache.path}')
+    print(f'removed {engines} compiled engines, {size / 2**20:.1f} MiB, from {cache.path}')

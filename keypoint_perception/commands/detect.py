@@ -112,4 +112,4 @@ def _estimate_both(estimator):
     """Return a function of images to keypoints and named points, one below the other."""
     import numpy as np
 
-    return lambda images: [np.concatenate(e) for e in estimator.estimate_batch_named(images)]
+    return lambda images: [np.concatenate(e) for e in estimator.estimate_with_landmarks(images)]

@@ -186,8 +186,7 @@ def engine_cache() -> Finding:
     from keypoint_perception.inference.engine_cache import (
         CACHE_VARIABLE,
         EngineCache,
-        GRAPH,
-        PLAN,
+        PLAN_SUFFIX,
     )
 
     try:
@@ -200,10 +199,9 @@ def engine_cache() -> Finding:
         remedy = f'`chmod 700 {cache.path}`, or name a folder of your own in {CACHE_VARIABLE}'
         return Finding('engine', 'engine cache', WARNING, found, remedy)
     sizes = cache.folder.sizes()
-    engines = sum(name.endswith(PLAN) for name in sizes)
-    graphs = sum(name.endswith(GRAPH) for name in sizes)
+    engines = sum(name.endswith(PLAN_SUFFIX) for name in sizes)
     mebibytes = sum(size for size, _ in sizes.values()) / 2**20
-    found = f'{engines} compiled, {graphs} optimised, {mebibytes:.1f} MiB in {cache.path}'
+    found = f'{engines} compiled, {mebibytes:.1f} MiB in {cache.path}'
     return Finding('engine', 'engine cache', OK, found)
 
 

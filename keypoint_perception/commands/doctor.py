@@ -51,9 +51,9 @@ def doctor(
 def engine_choice():
     """Return which engine ``auto`` stands for here, and why."""
     from keypoint_perception.commands.diagnosis import Finding, is_installed, MISSING, OK
-    from keypoint_perception.inference.engine import choose_engine
+    from keypoint_perception.inference.engine import candidates
 
-    name, reason = choose_engine()
+    name, _, reason = candidates()[0]
     found = f'auto is {name}, because {reason}'
     if is_installed(name):
         return Finding('will be used', 'engine', OK, found)

@@ -1,8 +1,8 @@
 """
-What every engine offers, and how one is chosen.
+The interface of all engines, and the choice among them.
 
 An engine runs the network of one model directory. The same uint8 images give the same keypoints
-in each of them, because normalisation and read-out are inside the network.
+in every engine, because normalisation and read-out are part of the network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from keypoint_perception.errors import EngineError
 from keypoint_perception.manifest import read_manifest
 import numpy as np
 
-logger = logging.getLogger('keypoint_perception')
+log = logging.getLogger('keypoint_perception')
 
 ENGINE_NAMES = ('auto', 'onnxruntime', 'tensorrt', 'torch')
 
@@ -41,28 +41,28 @@ class Engine(Protocol):
         """
         Return the keypoints of a batch.
 
-        :param images: RGB in the network's size, (N, H, W, 3) uint8
+        :param images: RGB at the network's size, (N, H, W, 3) uint8
         :return: u, v in network pixels and confidence, (N, K, 3) float32
         :raises EngineError: if the library fails
         """
 
-    def run_named(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run_with_landmarks(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """
-        Return the keypoints and the named points of a batch, of one pass.
+        Return the keypoints and landmarks of a batch, from one pass.
 
-        :return: as of :meth:`run`, (N, K, 3) and (N, L, 3); L is 0 where the model names none
+        :return: both as in :meth:`run`, (N, K, 3) and (N, L, 3); L is 0 without landmarks
         """
 
     def close(self) -> None:
-        """Give back what the library holds; the engine cannot be used afterwards."""
+        """Release the library's resources; the engine is unusable afterwards."""
 
 
 class Candidate(NamedTuple):
     """
-    What ``auto`` may take.
+    An engine that ``auto`` may choose.
 
-    :param provider: of ONNX Runtime; empty for other engines
-    :param reason: why it can be taken, as the end of a sentence
+    :param provider: execution provider of ONNX Runtime; empty for other engines
+    :param reason: why it is available, as the end of a sentence
     """
 
     name: str
@@ -78,62 +78,65 @@ def load_engine(
     precision: str = 'fp32',
     provider: str = 'auto',
     max_batch: int = 1,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Callable[[int, int, str], bool | None] | None = None,
 ) -> Engine:
     """
     Load a model directory into an engine.
 
-    ``auto`` takes the first of :func:`candidates` that loads, and says which and why, and why not
-    those before it.
+    ``auto`` takes the first of :func:`candidates` that loads, and logs the choice, its reason and
+    why the earlier ones failed.
 
     :param name: one of :data:`ENGINE_NAMES`
-    :param threads: CPU threads of one inference, 0 = the engine's own choice
-    :param precision: of the network's file, as `export --precision` made it
-    :param provider: where ONNX Runtime computes: auto, cpu, cuda or tensorrt
-    :param max_batch: images of one pass, which a compiled engine must know when it is built
-    :param progress: is told steps done, all steps and the phase, where an engine is built first,
-        which may take minutes
-    :raises ModelError: if the model directory does not match its manifest, or is not there in
-        this precision
+    :param threads: CPU threads per inference; 0: chosen by the engine
+    :param precision: of the network file, as `export --precision` wrote it
+    :param provider: execution provider of ONNX Runtime: auto, cpu, cuda or tensorrt
+    :param max_batch: images per pass, which a compiled engine must know at build time
+    :param progress: receives completed steps, total steps and the phase of an engine build, which
+        may take minutes
+    :raises ModelError: if the model directory does not match its manifest, or lacks the precision
     :raises EngineError: if the engine is unknown or not installed, or none can be loaded
     """
     if name not in ENGINE_NAMES:
         msg = f'Engine {name!r} is not known; known: {", ".join(ENGINE_NAMES)}.'
         raise EngineError(msg)
     if threads < 0:
-        msg = f'threads: must be 0 (the library chooses) or more, got {threads}.'
+        msg = f'threads: must be 0 (chosen by the library) or more, got {threads}.'
         raise EngineError(msg)
     model_dir = Path(model_dir)
     manifest = read_manifest(model_dir)
-    options = {'precision': precision, 'max_batch': max_batch}
 
-    def load(chosen: str, where: str) -> Engine:
+    def load(chosen: str, provider: str) -> Engine:
         if chosen == 'torch':
-            return _load_torch(model_dir, manifest, precision, threads)
+            if precision != 'fp32':
+                msg = f'Engine torch runs fp32 checkpoints; {precision} needs another engine.'
+                raise EngineError(msg)
+            from keypoint_perception.inference.torch_engine import TorchEngine
+
+            return TorchEngine(model_dir, manifest, threads=threads)
         if chosen == 'tensorrt':
             from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
 
-            return TensorRTEngine(model_dir, manifest, progress=progress, **options)
+            return TensorRTEngine(
+                model_dir, manifest, precision=precision, max_batch=max_batch, progress=progress
+            )
         from keypoint_perception.inference.onnxruntime_engine import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(model_dir, manifest, threads=threads, provider=where, **options)
+        return OnnxRuntimeEngine(
+            model_dir,
+            manifest,
+            threads=threads,
+            precision=precision,
+            provider=provider,
+            max_batch=max_batch,
+        )
 
     if name == 'auto' or (name == 'onnxruntime' and provider == 'auto'):
         return _load_first(candidates(name), load, 'engine' if name == 'auto' else 'provider')
     return load(name, provider)
 
 
-def _load_torch(model_dir: Path, manifest, precision: str, threads: int) -> Engine:
-    if precision != 'fp32':
-        msg = f'Engine torch runs a checkpoint, which is fp32; {precision} needs another engine.'
-        raise EngineError(msg)
-    from keypoint_perception.inference.torch_engine import TorchEngine
-
-    return TorchEngine(model_dir, manifest, threads=threads)
-
-
 def _load_first(found: list[Candidate], load: Callable[[str, str], Engine], what: str) -> Engine:
-    """Return the first candidate that loads; the last one's error is the user's."""
+    """Return the first candidate that loads; if none does, raise the error of the last."""
     for candidate in found:
         name = ' on '.join(filter(None, candidate[:2]))
         try:
@@ -141,22 +144,22 @@ def _load_first(found: list[Candidate], load: Callable[[str, str], Engine], what
         except EngineError as error:
             if candidate is found[-1]:
                 raise
-            logger.warning('%s: auto goes on, as %s cannot be used: %s', what, name, error)
+            log.warning('%s: auto skips %s, which cannot be used: %s', what, name, error)
         else:
-            logger.info('%s: auto chose %s, because %s', what, name, candidate.reason)
+            log.info('%s: auto chose %s, because %s', what, name, candidate.reason)
             return engine
     raise AssertionError('there is always a candidate')
 
 
 def candidates(name: str = 'auto') -> list[Candidate]:
     """
-    Return what can be taken here, the best first.
+    Return the available engines, best first.
 
-    In this order: TensorRT, where its bindings and a GPU are there; ONNX Runtime with CUDA, where
-    it was built with it; ONNX Runtime on the CPU. ONNX Runtime's TensorRT provider builds engines
-    for minutes without a word and is taken only by name, as is torch.
+    In this order: TensorRT, if its bindings and a GPU are available; ONNX Runtime on CUDA, if it
+    was built with it; ONNX Runtime on the CPU. ONNX Runtime's TensorRT provider builds engines
+    for minutes without any output and must be requested, as must torch.
 
-    :param name: ``auto``, or ``onnxruntime`` to choose only where that computes
+    :param name: ``auto``, or ``onnxruntime`` to choose its provider only
     """
     from keypoint_perception.inference.onnx_providers import CUDA
 
@@ -164,36 +167,29 @@ def candidates(name: str = 'auto') -> list[Candidate]:
     if name == 'auto':
         gpu, why = _tensorrt_gpu()
         if gpu:
-            found.append(Candidate('tensorrt', '', f'{gpu} is there'))
+            found.append(Candidate('tensorrt', '', f'{gpu} is available'))
         missing.append(f'tensorrt {why}')
     try:
         from onnxruntime import get_available_providers
     except ImportError:
-        return [*found, Candidate('onnxruntime', 'cpu', 'nothing else is there')]
+        return [*found, Candidate('onnxruntime', 'cpu', 'nothing else is available')]
     if CUDA in get_available_providers():
         found.append(Candidate('onnxruntime', 'cuda', 'ONNX Runtime was built with CUDA'))
     missing.append('ONNX Runtime was built without CUDA')
-    reason = 'no GPU could be used' if found else f'{" and ".join(missing)}'
+    reason = 'no GPU could be used' if found else ' and '.join(missing)
     return [*found, Candidate('onnxruntime', 'cpu', reason)]
 
 
 def _tensorrt_gpu() -> tuple[str, str]:
-    """Return TensorRT's version with the GPU that it can use, or nothing and why."""
+    """Return TensorRT's version with its GPU, or an empty string and the reason."""
     if find_spec('tensorrt') is None:
         return '', 'is not installed'
-    from keypoint_perception.inference.tensorrt.cuda_memory import open_cuda
+    from keypoint_perception.inference.tensorrt.cuda import Cuda
     from keypoint_perception.inference.tensorrt.library import import_tensorrt
 
     try:
         version = import_tensorrt().__version__
-        cuda = open_cuda()
+        Cuda().close()
     except EngineError as error:
         return '', f'cannot be used ({str(error).rstrip(".")})'
-    cuda.close()
     return f'TensorRT {version} with a GPU', ''
-
-
-def choose_engine() -> tuple[str, str]:
-    """Return the engine that ``auto`` stands for, if it loads, and the reason."""
-    first = candidates()[0]
-    return first.name, first.reason

@@ -1,16 +1,16 @@
 """
-Compiled engines on disk, each under all that it depends on.
+Compiled engines on disk, keyed by everything they depend on.
 
-A compiled engine fits one network, one version of TensorRT and one kind of GPU, and loading it
-runs code that it holds. So its name is made of everything that it depends on, and it is loaded
-only if it is what was written, in a folder that nobody else can write
+A compiled engine fits one network, one version of TensorRT and one type of GPU, and loading it
+executes code that it contains. Its name therefore contains a digest of all dependencies, and it is
+loaded only if it is unchanged, from a folder that only its user can write
 (:mod:`keypoint_perception.inference.trusted_cache`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 import hashlib
 import json
@@ -19,6 +19,7 @@ import os
 from pathlib import Path
 import re
 import shutil
+from typing import Any
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.trusted_cache import (
@@ -30,17 +31,21 @@ from keypoint_perception.inference.trusted_cache import (
     TrustedFolder,
 )
 
-# Counted up when the code that builds changes what comes out.
+# Incremented whenever a change to the build code changes the engines.
 BUILD_VERSION = 1
 CACHE_VARIABLE = 'KEYPOINT_PERCEPTION_ENGINE_CACHE'
-LARGEST_CACHE_BYTES = 1 << 30
-# Longer than any build of so small a network; a builder that ends frees its lock at once.
-LOCK_PATIENCE_S = 1800.0
-# Compiled engines, their builder's timings, and the graphs that ONNX Runtime has optimised.
-PLAN, TIMINGS, GRAPH = '.plan', '.timings', '.graph.onnx'
-# Below the folder: what ONNX Runtime's TensorRT provider keeps.
+MAX_CACHE_BYTES = 1 << 30
+# Longer than any build of such a small network; a builder that ends releases its lock at once.
+LOCK_TIMEOUT_S = 1800.0
+# Compiled engines and the builder's timing caches.
+PLAN_SUFFIX, TIMING_SUFFIX = '.plan', '.timings'
+# Subfolder of ONNX Runtime's TensorRT provider.
 PROVIDER_CACHE = 'onnxruntime'
-OURS = re.compile(rf'.+({PLAN}|{TIMINGS}|{GRAPH})({SIDECAR}|{LOCK}|(?:{SIDECAR})?\.\d+{PART})?')
+# Version 0.1.0 also cached graphs that ONNX Runtime had optimised.
+CACHE_FILE = re.compile(
+    rf'.+({PLAN_SUFFIX}|{TIMING_SUFFIX}|\.graph\.onnx)'
+    rf'({SIDECAR}|{LOCK}|(?:{SIDECAR})?\.\d+{PART})?'
+)
 
 log = logging.getLogger('keypoint_perception')
 
@@ -48,18 +53,18 @@ log = logging.getLogger('keypoint_perception')
 @dataclass(frozen=True)
 class EngineKey:
     """
-    All that a compiled engine depends on.
+    Everything that a compiled engine depends on.
 
-    :param onnx_sha256: of the network's file
-    :param tensorrt: its version
-    :param gpu: its name
-    :param capability: the GPU's compute capability, as 8.7
-    :param multiprocessors: of the GPU; boards of one name are sold with several numbers
+    :param onnx_sha256: of the network file
+    :param tensorrt: version
+    :param gpu: name
+    :param capability: compute capability of the GPU, as 8.7
+    :param multiprocessors: of the GPU; boards of the same name differ in it
     :param platform: operating system and processor
-    :param precision: of the network's file
+    :param precision: of the network file
     :param input_hw: px
-    :param max_batch: images of one pass, from 1 to this
-    :param options: what else the builder is told
+    :param max_batch: images per pass, from 1 to this
+    :param options: further options of the builder
     """
 
     onnx_sha256: str
@@ -71,41 +76,40 @@ class EngineKey:
     precision: str
     input_hw: tuple[int, int]
     max_batch: int
-    options: dict = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
-    def components(self) -> dict:
-        """Return everything the key is made of, as JSON would give it back."""
-        return json.loads(json.dumps(asdict(self) | {'build_version': BUILD_VERSION}))
+    def components(self) -> dict[str, Any]:
+        """Return the parts of the key as they are after a round trip through JSON."""
+        components = asdict(self) | {'input_hw': list(self.input_hw)}
+        return components | {'build_version': BUILD_VERSION}
 
     @property
     def name(self) -> str:
-        """Return the engine's file name: for people in front, unique at the end."""
+        """Return the engine's file name: readable first, then a unique digest."""
         height, width = self.input_hw
-        digest = _digest(self.components())[:16]
-        return (
-            f'trt{_slug(self.tensorrt)}-{_slug(self.gpu)}-sm{_slug(self.capability)}-'
-            f'{self.precision}-{width}x{height}-b{self.max_batch}-{digest}{PLAN}'
-        )
+        size = f'{self.precision}-{width}x{height}-b{self.max_batch}'
+        return f'{self._prefix}-{size}-{_digest(self.components())}{PLAN_SUFFIX}'
 
     @property
     def timings_name(self) -> str:
-        """Return the name of the builder's timings, which all engines of a machine share."""
+        """Return the name of the timing cache, which all engines of a machine share."""
         shared = {'tensorrt', 'gpu', 'capability', 'multiprocessors', 'platform'}
         parts = {name: value for name, value in self.components().items() if name in shared}
-        return (
-            f'trt{_slug(self.tensorrt)}-{_slug(self.gpu)}-sm{_slug(self.capability)}-'
-            f'{_digest(parts)[:16]}{TIMINGS}'
-        )
+        return f'{self._prefix}-{_digest(parts)}{TIMING_SUFFIX}'
+
+    @property
+    def _prefix(self) -> str:
+        return f'trt{_slug(self.tensorrt)}-{_slug(self.gpu)}-sm{_slug(self.capability)}'
 
 
 class EngineCache:
     """
-    The engines of one user.
+    The compiled engines of one user.
 
-    Nothing here fails because of the cache: what cannot be used is said and built anew, what
-    cannot be kept is said and built again next time.
+    The cache never makes a build fail: engines that cannot be used are rebuilt, and those that
+    cannot be stored are rebuilt next time, both with a warning.
 
-    :param path: its folder; None: :func:`cache_folder`
+    :param path: folder; None: :func:`cache_folder`
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -117,58 +121,56 @@ class EngineCache:
         return self.folder.path
 
     def find(self, key: EngineKey) -> bytes | None:
-        """Return a compiled engine if there is one that may be loaded."""
+        """Return a compiled engine, None if there is none that may be loaded."""
         try:
-            sealed = self.folder.read(key.name)
-            if sealed is None:
+            file = self.folder.read(key.name)
+            if file is None:
                 return None
-            if sealed.facts.get('key') != key.components():
-                raise TamperedFileError('its sidecar is that of another engine')
+            if file.metadata.get('key') != key.components():
+                raise TamperedFileError('its sidecar belongs to another engine')
         except TamperedFileError as error:
             log.warning(
-                'The cached engine %s is not loaded and will be built anew: %s.',
+                'The cached engine %s is not loaded and will be rebuilt: %s.',
                 self.path / key.name,
                 error,
             )
             return None
         self.folder.touch(key.name)
-        return sealed.content
+        return file.content
 
-    def store(self, key: EngineKey, plan: bytes, facts: dict) -> bool:
+    def store(self, key: EngineKey, plan: bytes, metadata: dict[str, Any]) -> bool:
         """
-        Keep a compiled engine, and let go of those unused for longest if there is no room.
+        Store a compiled engine, and evict the least recently used ones if the cache is full.
 
-        :param facts: what else is known of it, for people
-        :return: whether it was kept
+        :param metadata: further entries of its sidecar, for people
+        :return: whether it was stored
         """
-        return self._keep(key.name, plan, facts | {'key': key.components()})
+        return self._write(key.name, plan, metadata | {'key': key.components()})
 
     def timings(self, key: EngineKey) -> bytes:
-        """Return what the builder measured on this machine before, empty if nothing."""
+        """Return the timing cache of earlier builds on this machine, or empty."""
         try:
-            sealed = self.folder.read(key.timings_name)
+            file = self.folder.read(key.timings_name)
         except TamperedFileError as error:
-            log.warning(
-                "The builder's timings %s are not used: %s.", self.path / key.timings_name, error
-            )
+            log.warning('The timing cache %s is ignored: %s.', self.path / key.timings_name, error)
             return b''
-        return b'' if sealed is None else sealed.content
+        return b'' if file is None else file.content
 
     def store_timings(self, key: EngineKey, timings: bytes) -> None:
-        """Keep what the builder measured."""
-        self._keep(key.timings_name, timings, {})
+        """Store the builder's timing cache."""
+        self._write(key.timings_name, timings, {})
 
-    def _keep(self, name: str, content: bytes, facts: dict) -> bool:
+    def _write(self, name: str, content: bytes, metadata: dict[str, Any]) -> bool:
         fault = self.folder.fault()
         try:
             if fault:
                 raise OSError(fault)
-            self.folder.write(name, content, facts)
-            self._make_room(name)
+            self.folder.write(name, content, metadata)
+            self._evict(name)
         except OSError as error:
             log.warning(
-                '%s cannot be kept in %s (%s), so the engine will be built again next time; '
-                '`chmod 700` the folder, make room, or name another in %s.',
+                '%s cannot be stored in %s (%s), so the engine will be rebuilt next time; '
+                '`chmod 700` the folder, free disk space, or set another folder in %s.',
                 name,
                 self.path,
                 error.strerror or error,
@@ -177,96 +179,91 @@ class EngineCache:
             return False
         return True
 
-    def _make_room(self, newest: str) -> None:
+    def _evict(self, newest: str) -> None:
+        """Remove the least recently used engines while the cache is too large."""
         sizes = self.folder.sizes()
-        total = sum(size for name, (size, _) in sizes.items() if OURS.fullmatch(name))
-        plans = [name for name in sizes if name.endswith(PLAN) and name != newest]
+        total = sum(size for name, (size, _) in sizes.items() if CACHE_FILE.fullmatch(name))
+        plans = [name for name in sizes if name.endswith(PLAN_SUFFIX) and name != newest]
         for name in sorted(plans, key=lambda plan: sizes[plan][1]):
-            if total <= LARGEST_CACHE_BYTES:
+            if total <= MAX_CACHE_BYTES:
                 return
             self.folder.remove(name, name + SIDECAR)
             total -= sum(sizes.get(n, (0, 0.0))[0] for n in (name, name + SIDECAR))
-            log.info('removed %s, the engine unused for longest, to make room', self.path / name)
+            log.info('removed the least recently used engine %s', self.path / name)
 
     @contextmanager
-    def sole_builder(
-        self, key: EngineKey, waiting: Callable[[str, float], None]
-    ) -> Iterator[None]:
+    def build_lock(self, key: EngineKey, waiting: Callable[[str, float], None]) -> Iterator[None]:
         """
         Let one process at a time look for an engine and build it.
 
         :param waiting: as in :meth:`TrustedFolder.lock`
-        :raises EngineError: if another process does not come to an end
+        :raises EngineError: if another process holds the lock for too long
         """
-        if self.folder.fault():
-            yield  # nothing there is used, so that there is nothing to share
-            return
-        try:
-            lock = self.folder.lock(key.name, patience_s=LOCK_PATIENCE_S, waiting=waiting)
-            lock.__enter__()
-        except LockTimeoutError as error:
-            msg = (
-                f'Process {error} has been building the engine {str(self.path / key.name)!r} for '
-                f'more than {LOCK_PATIENCE_S / 60:.0f} minutes; look at it, or end it and start '
-                'again.'
-            )
-            raise EngineError(msg) from error
-        except OSError:
-            yield  # it will be said when the engine cannot be kept
-            return
-        try:
+        with ExitStack() as stack:
+            # an untrusted folder is not used, so there is nothing to share
+            if not self.folder.fault():
+                lock = self.folder.lock(key.name, timeout_s=LOCK_TIMEOUT_S, waiting=waiting)
+                try:
+                    with suppress(OSError):  # reported when the engine cannot be stored
+                        stack.enter_context(lock)
+                except LockTimeoutError as error:
+                    msg = (
+                        f'Process {error} has been building the engine '
+                        f'{str(self.path / key.name)!r} for more than '
+                        f'{LOCK_TIMEOUT_S / 60:.0f} minutes; check it, or end it and start again.'
+                    )
+                    raise EngineError(msg) from error
             yield
-        finally:
-            lock.__exit__(None, None, None)
 
     def clear(self) -> tuple[int, int]:
         """
-        Remove all engines and timings, optimised graphs and what other libraries keep here.
+        Remove all engines, timing caches and files of ONNX Runtime's TensorRT provider.
 
-        :return: engines and graphs removed, and bytes
+        :return: number of engines removed, and bytes
         :raises EngineError: if they cannot be removed
         """
         try:
-            ours = {n: size for n, (size, _) in self.folder.sizes().items() if OURS.fullmatch(n)}
-            self.folder.remove(*ours)
+            sizes = self.folder.sizes().items()
+            removed = {name: size for name, (size, _) in sizes if CACHE_FILE.fullmatch(name)}
+            self.folder.remove(*removed)
             if (self.path / PROVIDER_CACHE).is_dir():
                 shutil.rmtree(self.path / PROVIDER_CACHE)
         except OSError as error:
             msg = (
                 f'The engines in {str(self.path)!r} cannot be removed '
-                f'({error.strerror or error}); remove the folder by hand.'
+                f'({error.strerror or error}); remove the folder yourself.'
             )
             raise EngineError(msg) from error
-        return sum(name.endswith((PLAN, GRAPH)) for name in ours), sum(ours.values())
+        return sum(name.endswith(PLAN_SUFFIX) for name in removed), sum(removed.values())
 
 
 def cache_folder() -> Path:
     """
-    Return where engines are kept.
+    Return the folder of compiled engines.
 
-    :data:`CACHE_VARIABLE` names it; else it is ``keypoint_perception/engines`` in the cache of the
-    XDG base directory specification, ``~/.cache`` unless ``XDG_CACHE_HOME`` says otherwise.
+    It is :data:`CACHE_VARIABLE` if set, else ``keypoint_perception/engines`` in the XDG cache
+    directory, ``XDG_CACHE_HOME`` or ``~/.cache``.
 
-    :raises EngineError: if the user has no home
+    :raises EngineError: if the user has no home directory
     """
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named).expanduser().absolute()
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
     base = Path(os.environ.get('XDG_CACHE_HOME', ''))
-    if not base.is_absolute():  # relative ones are to be ignored
+    if not base.is_absolute():  # the specification ignores relative paths
         try:
             base = Path.home() / '.cache'
         except RuntimeError as error:
             msg = (
-                f'This user has no home to keep compiled engines in ({error}); name a folder in '
+                f'This user has no home directory for compiled engines ({error}); set a folder in '
                 f'{CACHE_VARIABLE}.'
             )
             raise EngineError(msg) from error
     return base / 'keypoint_perception' / 'engines'
 
 
-def _digest(components: dict) -> str:
-    return hashlib.sha256(json.dumps(components, sort_keys=True).encode()).hexdigest()
+def _digest(components: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(components, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _slug(text: str) -> str:

@@ -1,30 +1,31 @@
 """
-The whole way of a compiled engine on this machine, step by step: build, compare, load, measure.
+A check of compiled engines on this machine, step by step: build, compare, load, measure.
 
-Run as a program, so that a library that kills its process does not take the caller with it::
+It is a program, so that a crash of a library does not end its caller::
 
     python -m keypoint_perception.inference.gpu_check MODEL|- [MAX_BATCH]
 
-Every step is printed as soon as it is done, one JSON object a line.
+Each step is printed as soon as it is complete, one JSON object per line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 import json
 import logging
 from pathlib import Path
 import sys
 import tempfile
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keypoint_perception.errors import PerceptionError
 from keypoint_perception.inference.synthetic_gpu_model import write_synthetic_gpu_model
-from keypoint_perception.inference.tensorrt.cuda_memory import Cuda, open_cuda
+from keypoint_perception.inference.tensorrt.cuda import Cuda
 from keypoint_perception.inference.tensorrt.device import TensorRTDevice
-from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers, random_images
+from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_outputs, random_images
 from keypoint_perception.inference.tensorrt.library import import_tensorrt
 from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
 from keypoint_perception.manifest import Manifest, read_manifest
@@ -32,32 +33,32 @@ from keypoint_perception.model_directory import ONNX_NAME
 import numpy as np
 
 OK, FAILED = 'ok', 'failed'
-STAND_IN = '-'
+SYNTHETIC = '-'
 LATENCY_RUNS = 500
-SHARES = (50, 95, 99)
+PERCENTILES = (50, 95, 99)
 
 
 class CheckStep(NamedTuple):
     """
-    One step.
+    The result of one step.
 
     :param state: :data:`OK` or :data:`FAILED`
-    :param found: in words
-    :param facts: the same for programs
+    :param found: for people
+    :param facts: for programs
     """
 
     name: str
     state: str
     found: str
-    facts: dict
+    facts: dict[str, Any]
 
 
-Finding = tuple[str, dict]
+Finding = tuple[str, dict[str, Any]]
 OpenDevice = Callable[[], TensorRTDevice]
 
 
 def check_gpu(check: GpuCheck) -> Iterator[CheckStep]:
-    """Yield the steps: what is there, each whether or not the others are, then the engines."""
+    """Yield the steps: independent preparations, then the engines if these are complete."""
     ready = True
     for name, take in check.preparations():
         step = _attempt(name, take)
@@ -77,19 +78,19 @@ def _attempt(name: str, take: Callable[[], Finding]) -> CheckStep:
         return CheckStep(name, OK, *take())
     except PerceptionError as error:
         return CheckStep(name, FAILED, str(error), {})
-    except Exception as error:  # a library's own
+    except Exception as error:  # of a library
         return CheckStep(name, FAILED, f'{type(error).__name__}: {error}', {})
 
 
 class GpuCheck:
     """
-    What is checked.
+    The steps of the check.
 
-    :param model: model directory; None: a small stand-in
-    :param folder: for the stand-in and the engines; the user's own cache is left alone
+    :param model: model directory; None: a small synthetic model
+    :param folder: for the synthetic model and the engines; the user's cache is not used
     :param runs: passes to measure
-    :param find_cuda: opens CUDA alone
-    :param find_tensorrt: imports TensorRT alone
+    :param find_cuda: opens CUDA
+    :param find_tensorrt: imports TensorRT
     """
 
     def __init__(
@@ -100,42 +101,39 @@ class GpuCheck:
         max_batch: int = 2,
         runs: int = LATENCY_RUNS,
         open_device: OpenDevice = TensorRTDevice,
-        find_cuda: Callable[[], Cuda] = open_cuda,
-        find_tensorrt: Callable[[], object] = import_tensorrt,
+        find_cuda: Callable[[], Cuda] = Cuda,
+        find_tensorrt: Callable[[], Any] = import_tensorrt,
     ) -> None:
-        self._model, self._folder, self._max_batch = model, folder, max_batch
-        self._runs = runs
+        self._synthetic = model is None
+        self._model = folder / 'synthetic' if model is None else model
+        self._folder, self._max_batch, self._runs = folder, max_batch, runs
         self._open_device, self._find_cuda = open_device, find_cuda
         self._find_tensorrt = find_tensorrt
         self._manifest: Manifest | None = None
-        self._loaded: TensorRTEngine | None = None
 
     def preparations(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
-        """Yield what needs nothing of the others."""
+        """Yield steps that are independent of each other."""
         yield 'model', self._describe_model
         yield 'ONNX Runtime', self._run_on_cpu
         yield 'CUDA', self._describe_gpu
         yield 'TensorRT', self._describe_tensorrt
 
     def engines(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
-        """Yield what each precision of the model is put through."""
-        for precision in self._precisions():
-            yield f'build and parity, {precision}', lambda p=precision: self._build(p)
-            yield f'load from the cache, {precision}', lambda p=precision: self._load(p)
-            for count in sorted({1, self._max_batch}):
-                name = f'latency, {precision}, batches of {count}'
-                yield name, lambda n=count: self._measure(self._loaded.run, n)
-            self._loaded.close()
-
-    def _precisions(self) -> list[str]:
-        """Return the precisions that the model is there in, and TensorRT can take."""
+        """Yield the steps of each precision of the model that TensorRT supports."""
+        assert self._manifest is not None
         others = self._manifest.precisions.items()
-        signed = [p for p, facts in others if p != 'int8' or facts.get('signed')]
-        return ['fp32', *signed]
+        supported = [p for p, facts in others if p != 'int8' or facts.get('signed')]
+        for precision in ['fp32', *supported]:
+            yield f'build and parity, {precision}', partial(self._build, precision)
+            loaded: list[TensorRTEngine] = []
+            yield f'load from the cache, {precision}', partial(self._load, precision, loaded)
+            with closing(loaded[0]) as engine:
+                for count in sorted({1, self._max_batch}):
+                    name = f'latency, {precision}, batches of {count}'
+                    yield name, partial(self._measure, engine.run, count)
 
     def _describe_model(self) -> Finding:
-        if self._model is None:
-            self._model = self._folder / 'stand-in'
+        if self._synthetic:
             write_synthetic_gpu_model(self._model)
         manifest = self._manifest = read_manifest(self._model)
         height, width = manifest.input_hw
@@ -144,9 +142,8 @@ class GpuCheck:
 
     def _run_on_cpu(self) -> Finding:
         if self._manifest is None:
-            return 'there is no model to run', {}
-        answers = onnxruntime_answers(Path(self._model) / ONNX_NAME)
-        found, facts = self._measure(answers, 1)
+            return 'no model to run', {}
+        found, facts = self._measure(onnxruntime_outputs(self._model / ONNX_NAME), 1)
         return f'on the CPU: {found}', facts
 
     def _describe_gpu(self) -> Finding:
@@ -163,6 +160,7 @@ class GpuCheck:
         return version, {'version': version}
 
     def _engine(self, precision: str) -> TensorRTEngine:
+        assert self._manifest is not None
         return TensorRTEngine(
             self._model,
             self._manifest,
@@ -174,51 +172,54 @@ class GpuCheck:
 
     def _build(self, precision: str) -> Finding:
         with closing(self._engine(precision)) as engine:
-            ready = engine.ready
-        size = ready.place.stat().st_size if ready.place else 0
-        parity = ready.parity
+            built = engine.prepared
+        size = built.path.stat().st_size if built.path else 0
+        parity = built.parity
+        assert parity is not None, 'the folder of the check had an engine already'
         found = (
-            f'built in {ready.seconds:.1f} s, {size / 2**20:.1f} MiB; from ONNX Runtime '
-            f'{parity["median_px"]:.4f} px (median), {parity["largest_px"]:.4f} px and '
-            f'{parity["largest_confidence"]:.4f} in confidence (largest), {parity["off"]} of '
+            f'built in {built.seconds:.1f} s, {size / 2**20:.1f} MiB; differs from ONNX Runtime '
+            f'by {parity["median_px"]:.4f} px (median), at most {parity["largest_px"]:.4f} px and '
+            f'{parity["largest_confidence"]:.4f} in confidence, {parity["off"]} of '
             f'{parity["points"]} points off, on {parity["frames"]} {parity["images"]}'
         )
-        return found, {'seconds': ready.seconds, 'bytes': size, 'parity': parity}
+        return found, {'seconds': built.seconds, 'bytes': size, 'parity': parity}
 
-    def _load(self, precision: str) -> Finding:
+    def _load(self, precision: str, loaded: list[TensorRTEngine]) -> Finding:
         started = time.perf_counter()
-        engine = self._loaded = self._engine(precision)
+        engine = self._engine(precision)
         seconds = time.perf_counter() - started
-        graphs = list(engine.ready.batches.graphs)
-        listed = ', '.join(map(str, graphs)) or 'no size'
-        found = f'{engine.ready.origin} in {seconds:.2f} s; CUDA graphs for batches of {listed}'
-        facts = {'origin': engine.ready.origin, 'seconds': seconds, 'graphs': graphs}
+        loaded.append(engine)
+        origin, graphs = engine.prepared.origin, list(engine.prepared.batches.graphs)
+        sizes = ', '.join(map(str, graphs)) or 'no size'
+        found = f'{origin} in {seconds:.2f} s; CUDA graphs for batches of {sizes}'
+        facts = {'origin': origin, 'seconds': seconds, 'graphs': graphs}
         return found, facts | {'gpu_memory_bytes': engine.gpu_memory_bytes}
 
     def _measure(self, run: Callable[[np.ndarray], object], count: int) -> Finding:
-        """Return how long passes take, the copies to and from the GPU counted in."""
+        """Return the latency of a pass, including copies to and from the GPU."""
+        assert self._manifest is not None
         images = random_images(self._manifest.input_hw, count)
         times_ms = []
         for _ in range(self._runs):
             started = time.perf_counter()
             run(images)
             times_ms.append((time.perf_counter() - started) * 1e3)
-        figures = {f'p{share}_ms': float(np.percentile(times_ms, share)) for share in SHARES}
-        said = ', '.join(f'{name[:3]} {value:.3f} ms' for name, value in figures.items())
-        return f'{said}, of {self._runs} passes', figures | {'runs': self._runs}
+        figures = {f'p{n}_ms': float(np.percentile(times_ms, n)) for n in PERCENTILES}
+        found = ', '.join(f'{name[:3]} {value:.3f} ms' for name, value in figures.items())
+        return f'{found}, of {self._runs} passes', figures | {'runs': self._runs}
 
 
 def main(arguments: list[str]) -> int:
-    """Print the steps; return 0 if all are well."""
+    """Print the steps; return 0 if all succeed."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format='%(message)s')
-    model = None if arguments[0] == STAND_IN else Path(arguments[0])
+    model = None if arguments[0] == SYNTHETIC else Path(arguments[0])
     max_batch = int(arguments[1]) if len(arguments) > 1 else 2
-    good = True
+    succeeded = True
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_gpu_') as folder:
         for step in check_gpu(GpuCheck(model, Path(folder), max_batch=max_batch)):
-            good = good and step.state == OK
+            succeeded = succeeded and step.state == OK
             print(json.dumps(step._asdict()), flush=True)
-    return 0 if good else 2
+    return 0 if succeeded else 2
 
 
 if __name__ == '__main__':

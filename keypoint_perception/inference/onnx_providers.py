@@ -1,14 +1,15 @@
 """
-Where ONNX Runtime computes: its execution providers, in which order, and proof that it does.
+Execution providers of ONNX Runtime: their options, order and verification.
 
-ONNX Runtime goes to the CPU without an error when a GPU's libraries are missing
-(microsoft/onnxruntime issue 23372), so a session is asked afterwards what it runs on.
+ONNX Runtime falls back to the CPU without an error if a GPU's libraries are missing
+(microsoft/onnxruntime issue 23372), so the provider of each session is checked afterwards.
 """
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.engine_cache import cache_folder, PROVIDER_CACHE
@@ -17,20 +18,20 @@ from keypoint_perception.manifest import Manifest
 
 CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
 TENSORRT = 'TensorrtExecutionProvider'
-# By the names of the parameter; inference/engine.py says what auto takes.
+# By value of the parameter; inference/engine.py implements auto.
 PROVIDERS = {'cpu': CPU, 'cuda': CUDA, 'tensorrt': TENSORRT}
 PROVIDER_NAMES = ('auto', *PROVIDERS)
 
-logger = logging.getLogger('keypoint_perception')
+log = logging.getLogger('keypoint_perception')
 
 
 def check_available(wanted: str, available: list[str]) -> None:
     """
-    Check that a provider can be asked for.
+    Check that a provider is available.
 
     :param wanted: one of :data:`PROVIDERS`
-    :param available: what this ONNX Runtime was built with
-    :raises EngineError: if it is unknown or not among them
+    :param available: providers that this ONNX Runtime was built with
+    :raises EngineError: if it is unknown or not available
     """
     if wanted not in PROVIDERS:
         msg = f'Provider {wanted!r} is not known; known: {", ".join(PROVIDER_NAMES)}.'
@@ -38,15 +39,15 @@ def check_available(wanted: str, available: list[str]) -> None:
     if PROVIDERS[wanted] not in available:
         msg = (
             f'This ONNX Runtime has no {PROVIDERS[wanted]}, only {", ".join(available)}; install '
-            'onnxruntime-gpu in the place of onnxruntime, or choose provider cpu.'
+            'onnxruntime-gpu instead of onnxruntime, or choose provider cpu.'
         )
         raise EngineError(msg)
 
 
 def provider_list(
     name: str, manifest: Manifest, precision: str, onnx_sha256: str, max_batch: int
-) -> list:
-    """Return providers and their options as ONNX Runtime takes them, the wanted one first."""
+) -> list[str | tuple[str, dict[str, object]]]:
+    """Return the providers of a session with their options, the requested one first."""
     if name == 'cpu':
         return [CPU]
     if name == 'cuda':
@@ -56,7 +57,9 @@ def provider_list(
         bound: f'image:{count}x{height}x{width}x3'
         for bound, count in (('min', 1), ('opt', max_batch), ('max', max_batch))
     }
-    options = {f'trt_profile_{bound}_shapes': text for bound, text in shapes.items()} | {
+    options: dict[str, object] = {
+        f'trt_profile_{bound}_shapes': text for bound, text in shapes.items()
+    } | {
         'trt_fp16_enable': precision == 'fp16',
         'trt_int8_enable': precision == 'int8',
     }
@@ -65,10 +68,10 @@ def provider_list(
 
 def tensorrt_cache(onnx_sha256: str) -> dict[str, object]:
     """
-    Return where the TensorRT provider keeps its engines; nothing where others could put theirs.
+    Return the cache options of the TensorRT provider; none if the folder cannot be trusted.
 
-    Its own cache knows neither the network nor TensorRT's version, so each network has a folder;
-    and it loads what it finds there, which is code.
+    The provider's cache ignores the network and the version of TensorRT, so each network has its
+    own folder; and it executes the engines that it finds there.
     """
     place = cache_folder() / PROVIDER_CACHE / onnx_sha256[:16]
     for path in (place.parent.parent, place.parent, place):
@@ -79,8 +82,8 @@ def tensorrt_cache(onnx_sha256: str) -> dict[str, object]:
         except OSError as error:
             fault = error.strerror or str(error)
         if fault:
-            logger.warning(
-                "The TensorRT provider's engines are not kept and built each time anew: %s: %s.",
+            log.warning(
+                'The engines of the TensorRT provider are not cached but built each time: %s: %s.',
                 path,
                 fault,
             )
@@ -93,17 +96,17 @@ def tensorrt_cache(onnx_sha256: str) -> dict[str, object]:
     }
 
 
-def check_provider(session, name: str, model_dir: Path) -> None:
+def check_provider(session: Any, name: str, model_dir: Path) -> None:
     """
-    Check that a session runs where it was told to.
+    Check that a session runs on the requested provider.
 
-    :raises EngineError: if it went to another provider
+    :raises EngineError: if it fell back to another one
     """
     used = session.get_providers()
     if used[:1] != [PROVIDERS[name]]:
         msg = (
             f'ONNX Runtime was told to run {str(model_dir)!r} on {PROVIDERS[name]} and runs it on '
-            f'{", ".join(used)}: its libraries of CUDA, cuDNN or TensorRT are missing, or do not '
-            'fit; `doctor` shows what is installed. Mend that, or choose provider cpu.'
+            f'{", ".join(used)}: its CUDA, cuDNN or TensorRT libraries are missing or '
+            'incompatible; install them (see `doctor`), or choose provider cpu.'
         )
         raise EngineError(msg)

@@ -1,13 +1,16 @@
 """
-A model directory without training whose network has the operators of trained ones.
+An untrained model directory whose network has the operators of trained ones, to check a GPU.
 
-For checking a GPU: convolution, norm, pooling, softmax and a read-out that is smooth in the
-image, so that two libraries that add in another order answer the same. The answers mean nothing.
+It has convolution, norm, pooling, softmax and a read-out that varies smoothly with the image, so
+that libraries that add in different orders agree. Its keypoints are meaningless.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.synthetic_model import IR_VERSION, OPSET
@@ -18,7 +21,7 @@ import numpy as np
 STRIDE = 8
 CHANNELS = 32
 GROUPS = 4
-# Logits are this many times larger than the last convolution makes them: maps with one peak.
+# Scales the logits so that each map has one peak.
 SHARPNESS = 20.0
 
 
@@ -29,29 +32,29 @@ def write_synthetic_gpu_model(
     Write a model directory.
 
     :param input_hw: multiples of 16, px
-    :raises EngineError: if the package ``onnx``, which writes models, is not installed
+    :raises EngineError: if the package ``onnx`` is not installed
     """
     try:
         import onnx
     except ImportError as error:
         msg = (
-            f'The package onnx, which writes the model to check with, is not installed ({error}); '
-            'install it with `pip install onnx`, or name a model directory.'
+            f'The package onnx, which writes the synthetic model, is not installed ({error}); '
+            'install it with `pip install onnx`, or give a model directory.'
         )
         raise EngineError(msg) from error
     model_dir = Path(model_dir)
     model_dir.mkdir(parents=True, exist_ok=True)
     onnx.save(_network(onnx, keypoints, input_hw), str(model_dir / ONNX_NAME))
     names = tuple(f'kp{k}' for k in range(keypoints))
-    manifest = Manifest(names, input_hw, objective='none', network='stand-in for GPUs')
+    manifest = Manifest(names, input_hw, objective='none', network='synthetic GPU check')
     return write_manifest(model_dir, manifest, files=[ONNX_NAME])
 
 
-def _network(onnx, keypoints: int, input_hw: tuple[int, int]):
+def _network(onnx: ModuleType, keypoints: int, input_hw: tuple[int, int]) -> Any:
     helper, types = onnx.helper, onnx.TensorProto
     graph = helper.make_graph(
         _nodes(helper.make_node, types),
-        'gpu_stand_in',
+        'gpu_check',
         [helper.make_tensor_value_info('image', types.UINT8, ['N', *input_hw, 3])],
         [helper.make_tensor_value_info('keypoints', types.FLOAT, ['N', keypoints, 3])],
         [
@@ -87,7 +90,7 @@ def _constants(keypoints: int, input_hw: tuple[int, int]) -> dict[str, np.ndarra
     }
 
 
-def _nodes(node, types) -> list:
+def _nodes(node: Callable[..., Any], types: Any) -> list[Any]:
     return [
         node('Cast', ['image'], ['float_image'], to=types.FLOAT),
         node('Transpose', ['float_image'], ['planes'], perm=[0, 3, 1, 2]),

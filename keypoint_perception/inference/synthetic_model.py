@@ -1,21 +1,23 @@
 """
-A model directory without training: its network finds the brightest pixel.
+An untrained model directory whose network finds the brightest pixel, for tests and benchmarks.
 
-For tests and for benchmarks of what stands round the network. Keypoint k answers k network
-pixels to the right of the brightest pixel, with that pixel's brightness as confidence. Its named
-points, where it has any, are its first keypoints.
+Keypoint k is k network pixels to the right of the brightest pixel, with that pixel's brightness as
+confidence. Its landmarks, if any, are its first keypoints.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.manifest import Manifest, write_manifest
 from keypoint_perception.model_directory import ONNX_NAME
 import numpy as np
 
-# What ONNX Runtime 1.17, the oldest supported, reads.
+# Of ONNX Runtime 1.17, the oldest version supported.
 IR_VERSION = 9
 OPSET = 17
 SIDE = 512
@@ -32,14 +34,14 @@ def write_synthetic_model(
     products: int = 0,
 ) -> Manifest:
     """
-    Write a model directory whose network needs no learning.
+    Write a model directory.
 
-    :param nan_keypoints: these answer NaN, as a network does that has diverged
-    :param landmark_names: names of the first keypoints, at most as many as there are
+    :param nan_keypoints: keypoints that are NaN, as in a network that has diverged
+    :param landmark_names: landmarks at the first keypoints
     :param skeleton: edges between keypoints
-    :param products: how often the confidence is multiplied by a unit matrix of 512 x 512, for a
-        network that is slow; one takes a few milliseconds
-    :raises EngineError: if the package ``onnx``, which writes models, is not installed
+    :param products: number of products of the confidence with a 512 x 512 identity matrix, which
+        slow the network down by a few milliseconds each
+    :raises EngineError: if the package ``onnx`` is not installed
     """
     try:
         import onnx
@@ -68,7 +70,9 @@ def write_synthetic_model(
     return write_manifest(model_dir, manifest, files=[ONNX_NAME])
 
 
-def _brightest_pixel(onnx, input_hw, offsets: np.ndarray, landmarks: int, products: int):
+def _brightest_pixel(
+    onnx: ModuleType, input_hw: tuple[int, int], offsets: np.ndarray, landmarks: int, products: int
+) -> Any:
     node, types = onnx.helper.make_node, onnx.TensorProto
     constants = {
         'colours': np.array([3], np.int64),
@@ -115,8 +119,8 @@ def _brightest_pixel(onnx, input_hw, offsets: np.ndarray, landmarks: int, produc
     return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
 
 
-def _multiply(node, products: int) -> list:
-    """Return the nodes that take long to find that the confidence is the brightness."""
+def _multiply(node: Callable[..., Any], products: int) -> list[Any]:
+    """Return slow nodes that set the confidence to the brightness."""
     if not products:
         return [node('Identity', ['brightness'], ['confidence'])]
     return [

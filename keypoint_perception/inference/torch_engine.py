@@ -1,4 +1,4 @@
-"""The network in PyTorch: the plain twin that the other engines are compared with."""
+"""The network in PyTorch: the reference that the other engines are compared with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TorchEngine:
     """
     The checkpoint's network as it was trained, on the CPU.
 
-    The number of threads is torch's own and holds for the whole process.
+    The number of threads is torch's own and applies to the whole process.
     """
 
     name = 'torch'
@@ -30,7 +30,7 @@ class TorchEngine:
         """
         Load a model.
 
-        :param snapshot: file of an earlier moment of the model's run, to be loaded in its place
+        :param snapshot: file with weights of an earlier step, to load instead of the checkpoint
         """
         try:
             import torch
@@ -41,11 +41,12 @@ class TorchEngine:
             )
             raise EngineError(msg) from error
         from keypoint_perception.model.checkpoint import load_network, read_network
+        from keypoint_perception.model.network import Keypointer
 
         if threads:
             torch.set_num_threads(threads)
         self._torch = torch
-        self._network = (
+        self._network: Keypointer | None = (
             load_network(Path(model_dir)) if snapshot is None else read_network(snapshot)
         )
         self.input_hw = manifest.input_hw
@@ -55,8 +56,7 @@ class TorchEngine:
         self.skeleton = manifest.skeleton
         if snapshot is not None:
             count = self._network.config.keypoints
-            if count != manifest.keypoint_count:
-                # what is exported at the end may have fewer
+            if count != manifest.keypoint_count:  # some were pruned before the export
                 self.keypoint_names = tuple(f'kp{k}' for k in range(count))
         self.description = f'torch {torch.__version__} on cpu, {torch.get_num_threads()} threads'
 
@@ -68,18 +68,19 @@ class TorchEngine:
         try:
             with self._torch.inference_mode():
                 batch = self._torch.from_numpy(np.ascontiguousarray(images))
-                return self._network(batch).numpy()
+                keypoints: np.ndarray = self._network(batch).numpy()
         except RuntimeError as error:
             msg = f'PyTorch failed: {error}.'
             raise EngineError(msg) from error
+        return keypoints
 
-    def run_named(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the keypoints and the named points of a batch; see :class:`Engine`."""
+    def run_with_landmarks(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the keypoints and landmarks of a batch; see :class:`Engine`."""
         keypoints = self.run(images)
         if self._landmarks is None:
             return keypoints, np.zeros((len(images), 0, 3), np.float32)
         return keypoints, self._landmarks.apply(keypoints)
 
     def close(self) -> None:
-        """Give back the network."""
+        """Release the network."""
         self._network = None

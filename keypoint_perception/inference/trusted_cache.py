@@ -1,9 +1,9 @@
 """
-A folder that only its user can write, and files in it that are used only as they were written.
+A folder that only its user can write, whose files are used only if unchanged.
 
-Each file has a sidecar ``NAME.json`` with its SHA-256 and with what its writer knew of it. For
-contents that run as code when they are loaded, as a compiled engine does: what is returned was
-read once from an open file, and these very bytes have the digest.
+Each file has a sidecar ``NAME.json`` with its SHA-256 and metadata. This protects contents that
+are executed when loaded, such as a compiled engine: the returned bytes were read once from an open
+file, and the digest was checked on these bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 import stat
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 SIDECAR = '.json'
@@ -29,28 +29,28 @@ POLL_S = 0.1
 
 
 class TamperedFileError(Exception):
-    """A file must not be used; the message says why, as the end of a sentence."""
+    """A file must not be used; the message is the reason, as the end of a sentence."""
 
 
 class LockTimeoutError(Exception):
-    """Another process has held a lock for longer than the caller waits; carries its number."""
+    """Another process held a lock for too long; the message is its process number."""
 
 
 class TrustedFile(NamedTuple):
     """
-    A file that is as it was written.
+    A file that is unchanged since it was written.
 
-    :param facts: what the sidecar says besides
+    :param metadata: other entries of the sidecar
     """
 
     content: bytes
-    facts: dict
+    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class TrustedFolder:
     """
-    The folder.
+    A folder that only its user can write.
 
     :param path: need not exist
     """
@@ -59,16 +59,16 @@ class TrustedFolder:
 
     def create(self) -> None:
         """
-        Make the folder where it does not exist, for its user alone.
+        Create the folder with mode 0700 if it does not exist.
 
-        :raises OSError: if that cannot be
+        :raises OSError: if it cannot be created
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             self.path.mkdir(mode=0o700)
 
     def fault(self) -> str:
-        """Return why files of the folder must not be used; empty if they may be, or if none is."""
+        """Return why the folder cannot be trusted, or an empty string."""
         try:
             with self._opened() as handle:
                 return _fault_of(os.fstat(handle))
@@ -79,9 +79,9 @@ class TrustedFolder:
 
     def read(self, name: str) -> TrustedFile | None:
         """
-        Return a file with its sidecar, None if there is neither.
+        Return a file and its metadata, None if it does not exist.
 
-        :raises TamperedFileError: if either is missing, changed, or writable by others
+        :raises TamperedFileError: if it or its sidecar is missing, changed, or writable by others
         """
         try:
             with self._opened() as handle:
@@ -97,31 +97,31 @@ class TrustedFolder:
             return None
         if content is None or sidecar is None:
             raise TamperedFileError('it or its sidecar is missing')
-        return TrustedFile(content, _checked_facts(content, sidecar))
+        return TrustedFile(content, _check_sidecar(content, sidecar))
 
-    def write(self, name: str, content: bytes, facts: dict) -> None:
+    def write(self, name: str, content: bytes, metadata: dict[str, Any]) -> None:
         """
-        Write a file and its sidecar, each at once and none in half; the sidecar is the last.
+        Write a file atomically, then its sidecar.
 
         :raises OSError: if they cannot be written
         """
         self.create()
         digest = hashlib.sha256(content).hexdigest()
-        sidecar = json.dumps(facts | {'sha256': digest, 'bytes': len(content)}, indent=1)
+        sidecar = json.dumps(metadata | {'sha256': digest, 'bytes': len(content)}, indent=1)
         with self._opened() as handle:
             _remove(handle, name + SIDECAR)
-            _write_at_once(handle, name, content)
-            _write_at_once(handle, name + SIDECAR, sidecar.encode())
+            _replace(handle, name, content)
+            _replace(handle, name + SIDECAR, sidecar.encode())
             os.fsync(handle)
 
     def remove(self, *names: str) -> None:
-        """Remove files where they exist."""
+        """Remove files if they exist."""
         with suppress(FileNotFoundError), self._opened() as handle:
             for name in names:
                 _remove(handle, name)
 
     def sizes(self) -> dict[str, tuple[int, float]]:
-        """Return the bytes and the time of last use of each regular file, s since the epoch."""
+        """Return the size in bytes and the time of last use (epoch, s) of each regular file."""
         found = {}
         with suppress(FileNotFoundError), os.scandir(self.path) as entries:
             for entry in entries:
@@ -132,7 +132,7 @@ class TrustedFolder:
         return found
 
     def touch(self, name: str) -> None:
-        """Remember that a file was used just now."""
+        """Set the time of last use of a file to now."""
         with suppress(OSError), self._opened() as handle:
             os.utime(name, dir_fd=handle, follow_symlinks=False)
 
@@ -141,23 +141,23 @@ class TrustedFolder:
         self,
         name: str,
         *,
-        patience_s: float,
+        timeout_s: float,
         waiting: Callable[[str, float], None] = lambda holder, seconds: None,
     ) -> Iterator[None]:
         """
-        Let one process at a time past; the kernel frees the lock of a process that ends.
+        Hold an exclusive lock between processes, which the kernel releases if the holder ends.
 
-        :param waiting: called ten times a second with the holder's process number, if that is
-            known, and the seconds waited
-        :raises LockTimeoutError: if another process keeps the lock for too long
-        :raises OSError: if the folder cannot be made or written
+        :param waiting: called ten times a second with the holder's process number, if known, and
+            the seconds waited
+        :raises LockTimeoutError: if another process holds the lock for too long
+        :raises OSError: if the folder cannot be created or written
         """
         self.create()
         with self._opened() as folder:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             handle = os.open(name + LOCK, flags, 0o600, dir_fd=folder)
         try:
-            _acquire(handle, patience_s, waiting)
+            _acquire(handle, timeout_s, waiting)
             os.truncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
             yield
@@ -174,7 +174,7 @@ class TrustedFolder:
 
 
 def _fault_of(status: os.stat_result) -> str:
-    """Return why others could have written a file or folder."""
+    """Return why other users could have written a file or folder, or an empty string."""
     if status.st_uid != os.geteuid():
         return f'it belongs to user {status.st_uid} and this process runs as {os.geteuid()}'
     if status.st_mode & WRITABLE_BY_OTHERS:
@@ -183,8 +183,8 @@ def _fault_of(status: os.stat_result) -> str:
 
 
 def _read_own(folder: int, name: str) -> bytes | None:
-    """Return a file that nobody else could have written, None if there is none."""
-    # without waiting for a writer, should it be a pipe
+    """Return a file that only this user could have written, None if there is none."""
+    # O_NONBLOCK: a pipe would wait for its writer
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         handle = os.open(name, flags, dir_fd=folder)
@@ -204,20 +204,23 @@ def _read_own(folder: int, name: str) -> bytes | None:
         return stream.read()
 
 
-def _checked_facts(content: bytes, sidecar: bytes) -> dict:
+def _check_sidecar(content: bytes, sidecar: bytes) -> dict[str, Any]:
+    """Return the metadata of a sidecar whose digest matches."""
     try:
-        facts = json.loads(sidecar)
-        wanted = (facts.pop('bytes'), facts.pop('sha256'))
+        metadata: dict[str, Any] = json.loads(sidecar)
+        size, sha256 = metadata.pop('bytes'), metadata.pop('sha256')
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise TamperedFileError('its sidecar cannot be read') from error
-    if wanted[0] != len(content):
-        raise TamperedFileError(f'it has {len(content)} bytes and its sidecar says {wanted[0]}')
-    if wanted[1] != hashlib.sha256(content).hexdigest():
+    if size != len(content):
+        raise TamperedFileError(
+            f'it has {len(content)} bytes, and {size} according to its sidecar'
+        )
+    if sha256 != hashlib.sha256(content).hexdigest():
         raise TamperedFileError('its SHA-256 is not the one in its sidecar')
-    return facts
+    return metadata
 
 
-def _write_at_once(folder: int, name: str, content: bytes) -> None:
+def _replace(folder: int, name: str, content: bytes) -> None:
     part = f'{name}.{os.getpid()}{PART}'
     _remove(folder, part)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -237,7 +240,7 @@ def _remove(folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)
 
 
-def _acquire(handle: int, patience_s: float, waiting: Callable[[str, float], None]) -> None:
+def _acquire(handle: int, timeout_s: float, waiting: Callable[[str, float], None]) -> None:
     started = time.monotonic()
     while True:
         try:
@@ -245,11 +248,11 @@ def _acquire(handle: int, patience_s: float, waiting: Callable[[str, float], Non
         except BlockingIOError as error:
             waited = time.monotonic() - started
             holder = os.pread(handle, 32, 0).decode(errors='replace')
-            if waited >= patience_s:
+            if waited >= timeout_s:
                 raise LockTimeoutError(holder) from error
             waiting(holder, waited)
             time.sleep(POLL_S)
         except OSError:
-            return  # some network file systems have no locks; there two may build at once
+            return  # some network file systems have no locks
         else:
             return

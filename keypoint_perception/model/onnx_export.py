@@ -31,14 +31,14 @@ from keypoint_perception.model_directory import (
     PRECISIONS,
     REPORT_NAME,
 )
+from keypoint_perception.parity import check_parity, Parity, TOLERANCES
 import numpy as np
 import torch
 
 OPSET = 17
-# Below this confidence the map is flat enough for its largest cell to be a matter of rounding.
-CONFIDENT = 0.3
-PARITY_PX = 0.05
-PARITY_CONFIDENCE = 1e-3
+# Parts of error messages.
+FRAMES = 'frames of the training recording'
+REMEDY = 'nothing was exported; report this with the versions that `doctor` prints'
 
 log = logging.getLogger('keypoint_perception')
 
@@ -56,9 +56,9 @@ def export_model(model_dir: Path, landmarks: Landmarks | None = None) -> Manifes
     new, landmarks = landmarks, landmarks or fitted_landmarks(model_dir)
     with PendingFile(model_dir / ONNX_NAME) as part:
         write_onnx(checkpoint.network, part, landmarks)
-        parity = check_parity(checkpoint.network, part, checkpoint.frames.numpy())
+        parity = compare_with_torch(checkpoint.network, part, checkpoint.frames.numpy())
         if landmarks is not None:
-            check_landmarks(landmarks, part, checkpoint.frames.numpy())
+            _compare_landmarks(landmarks, part, checkpoint.frames.numpy())
         kept = _kept_precisions(model_dir, file_digest(part))
     if new is not None:
         write_landmarks(model_dir, new)
@@ -98,62 +98,48 @@ def write_onnx(
         )
 
 
-def check_parity(network: Keypointer, path: Path, frames: np.ndarray) -> dict[str, float]:
+def compare_with_torch(network: Keypointer, path: Path, frames: np.ndarray) -> Parity:
     """
-    Compare ONNX Runtime with torch on real frames.
-
-    Only confident keypoints are compared by position. Beside the largest difference the mean
-    one is reported with its sign: a bias of a hundredth of a pixel is a wrong formula, not noise.
+    Compare ONNX Runtime with torch.
 
     :param frames: (N, H, W, 3) uint8
-    :return: ``frames``, ``largest_px``, ``bias_px``, ``largest_confidence``
-    :raises EngineError: if they differ by more than :data:`PARITY_PX`
+    :raises ModelError: if the network returns NaN
+    :raises EngineError: if they differ by more than the tolerance of fp32
     """
     with torch.no_grad():
         expected = network(torch.from_numpy(frames)).cpu().numpy()
-    found = run_onnx(path, frames)
     if not np.isfinite(expected).all():
         msg = 'The network gives NaN on its own training frames; train again at a lower rate.'
         raise ModelError(msg)
-    confident = expected[..., 2] >= CONFIDENT
-    moved = (found - expected)[..., :2][confident]
-    parity = {
-        'frames': len(frames),
-        'largest_px': float(np.abs(moved).max(initial=0.0)),
-        'bias_px': float(np.abs(moved.mean(axis=0)).max()) if len(moved) else 0.0,
-        'largest_confidence': float(np.abs(found - expected)[..., 2].max(initial=0.0)),
-    }
-    if parity['largest_px'] > PARITY_PX or parity['largest_confidence'] > PARITY_CONFIDENCE:
-        msg = (
-            f'ONNX Runtime and torch differ on {len(frames)} training frames by '
-            f'{parity["largest_px"]:.3f} px and {parity["largest_confidence"]:.4f} in confidence '
-            f'(allowed: {PARITY_PX} px, {PARITY_CONFIDENCE}); nothing was exported; please report '
-            'this with the versions that `doctor` prints.'
-        )
-        raise EngineError(msg)
-    return parity
+    return check_parity(
+        {'keypoints': run_onnx(path, frames)},
+        {'keypoints': expected},
+        TOLERANCES['fp32'],
+        pair='ONNX Runtime and torch',
+        images=FRAMES,
+        remedy=REMEDY,
+    )
 
 
-def check_landmarks(landmarks: Landmarks, path: Path, frames: np.ndarray) -> None:
+def _compare_landmarks(landmarks: Landmarks, path: Path, frames: np.ndarray) -> None:
     """
-    Compare ONNX Runtime's named points with the sums of its own keypoints.
+    Compare ONNX Runtime's landmarks with those computed from its keypoints.
 
-    :param frames: (N, H, W, 3) uint8
-    :raises EngineError: if they differ by more than :data:`PARITY_PX`
+    :raises EngineError: if they differ
     """
-    expected = landmarks.apply(run_onnx(path, frames))
-    away = np.abs(run_onnx(path, frames, 'landmarks') - expected)
-    if not (away[..., :2] <= PARITY_PX).all() or not (away[..., 2] <= PARITY_CONFIDENCE).all():
-        msg = (
-            f'ONNX Runtime gives landmarks that differ by {away[..., :2].max():.3f} px from what '
-            f'was fitted (allowed: {PARITY_PX} px); nothing was exported; please report this with '
-            'the versions that `doctor` prints.'
-        )
-        raise EngineError(msg)
+    check_parity(
+        {'landmarks': run_onnx(path, frames, 'landmarks')},
+        {'landmarks': landmarks.apply(run_onnx(path, frames))},
+        TOLERANCES['fp32'],
+        pair='The landmarks of ONNX Runtime and those that were fitted',
+        images=FRAMES,
+        remedy=REMEDY,
+        min_confidence=0.0,
+    )
 
 
 def describe(
-    checkpoint: Checkpoint, parity: dict[str, float], landmarks: Landmarks | None = None
+    checkpoint: Checkpoint, parity: Parity, landmarks: Landmarks | None = None
 ) -> Manifest:
     """Return the manifest of a checkpoint's model, still without digests."""
     config, state = checkpoint.network.config, checkpoint.state
@@ -163,7 +149,7 @@ def describe(
         objective=state['objective'],
         network=config.network,
         sources=tuple(state['sources']),
-        metrics=state['metrics'] | {'parity': parity},
+        metrics=state['metrics'] | {'parity': parity.report()},
         landmark_names=() if landmarks is None else landmarks.names,
         skeleton=tuple(tuple(edge) for edge in state.get('skeleton', ())),
     )

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from keypoint_perception.atomic_files import PendingFile
-from keypoint_perception.errors import EngineError
 from keypoint_perception.manifest import Manifest, read_manifest, write_manifest
 from keypoint_perception.model.checkpoint import load_network
 from keypoint_perception.model.landmark_head import fitted_landmarks
 from keypoint_perception.model.onnx_export import run_onnx, write_onnx
 from keypoint_perception.model.quantisation import write_quantised
 from keypoint_perception.model_directory import ONNX_NAME, onnx_name
+from keypoint_perception.parity import check_parity, Parity, Tolerance
 import numpy as np
 
 # How far the median point may be from that of fp32, px at network size.
@@ -74,9 +74,19 @@ def _export(model_dir, precision, write, frames, max_loss_px, facts) -> Manifest
     network, landmarks = load_network(model_dir), fitted_landmarks(model_dir)
     with PendingFile(model_dir / onnx_name(precision)) as part:
         write(network, landmarks, part)
-        loss = measure_loss(model_dir / ONNX_NAME, part, frames, named=bool(landmarks))
-        _check_loss(precision, loss, max_loss_px)
+        outputs = ('keypoints', 'landmarks') if landmarks else ('keypoints',)
+        parities = [
+            _compare(model_dir, precision, part, frames, max_loss_px, output) for output in outputs
+        ]
         _let_go(model_dir, manifest, precision)
+    loss = {
+        'frames': len(frames),
+        'median_px': parities[0].median_px,
+        'p95_px': parities[0].p95_px,
+        'largest_confidence': parities[0].largest_confidence,
+    }
+    for parity in parities[1:]:
+        loss |= {'landmarks_median_px': parity.median_px, 'landmarks_p95_px': parity.p95_px}
     made_from = {'made_from': manifest.files[ONNX_NAME]}
     precisions = manifest.precisions | {precision: made_from | facts | loss}
     files = sorted({*manifest.files, onnx_name(precision)})
@@ -91,42 +101,25 @@ def _let_go(model_dir: Path, manifest: Manifest, precision: str) -> None:
         write_manifest(model_dir, replace(manifest, precisions=kept), files=files)
 
 
-def measure_loss(
-    exact: Path, rounded: Path, frames: np.ndarray, *, named: bool = False
-) -> dict[str, float]:
+def _compare(
+    model_dir: Path,
+    precision: str,
+    part: Path,
+    frames: np.ndarray,
+    max_loss_px: float,
+    output: str,
+) -> Parity:
     """
-    Compare two files of one network in ONNX Runtime, on the CPU.
+    Compare one output of a network file with fp32, in ONNX Runtime on the CPU.
 
-    :param frames: (N, H, W, 3) uint8
-    :param named: whether they name points too
-    :return: ``frames``, ``median_px``, ``p95_px``, ``largest_confidence`` over all keypoints;
-        ``landmarks_median_px`` and ``landmarks_p95_px`` if there are any
+    :raises EngineError: if they differ too much
     """
-    keypoints = run_onnx(exact, frames), run_onnx(rounded, frames)
-    median_px, p95_px = _distances_px(*keypoints)
-    confidence = np.abs(keypoints[0] - keypoints[1])[..., 2]
-    loss = {'frames': len(frames), 'median_px': median_px, 'p95_px': p95_px}
-    loss |= {'largest_confidence': float(confidence.max())}
-    if named:
-        points = (run_onnx(path, frames, 'landmarks') for path in (exact, rounded))
-        median_px, p95_px = _distances_px(*points)
-        loss |= {'landmarks_median_px': median_px, 'landmarks_p95_px': p95_px}
-    return loss
-
-
-def _distances_px(exact: np.ndarray, rounded: np.ndarray) -> tuple[float, float]:
-    """Return the median distance and the 95th percentile of points (N, P, 3)."""
-    distances = np.linalg.norm((rounded - exact)[..., :2], axis=-1)
-    median, p95 = np.percentile(distances, [50, 95])
-    return float(median), float(p95)
-
-
-def _check_loss(precision: str, loss: dict[str, float], max_loss_px: float) -> None:
-    for name, what in (('median_px', 'keypoints'), ('landmarks_median_px', 'landmarks')):
-        if name in loss and not loss[name] <= max_loss_px:
-            msg = (
-                f'In {precision} the {what} are {loss[name]:.3f} px (median) from those of fp32 '
-                f'on {loss["frames"]} recorded frames, and {max_loss_px:g} px are allowed at '
-                f'network size; nothing was exported; use fp32, or allow more with --max-loss.'
-            )
-            raise EngineError(msg)
+    return check_parity(
+        {output: run_onnx(part, frames, output)},
+        {output: run_onnx(model_dir / ONNX_NAME, frames, output)},
+        Tolerance(median_px=max_loss_px),
+        pair=f'The {output} in {precision} and in fp32',
+        images='recorded frames',
+        remedy='nothing was exported; use fp32, or allow more with --max-loss',
+        min_confidence=0.0,
+    )

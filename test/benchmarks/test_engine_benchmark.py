@@ -1,5 +1,6 @@
 """Engines are measured in turns, compared with the first, and a missing one is only said."""
 
+from fake_engine import FakeEngine
 from keypoint_perception.benchmarks import engine_benchmark
 from keypoint_perception.benchmarks.engine_benchmark import (
     Contender,
@@ -8,7 +9,6 @@ from keypoint_perception.benchmarks.engine_benchmark import (
     measure_memory,
 )
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.inference.synthetic_model import write_synthetic_model
 import numpy as np
 import pytest

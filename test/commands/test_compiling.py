@@ -4,12 +4,12 @@ import re
 import subprocess
 import sys
 
+from fake_device import FakeDevice
 from keypoint_perception.commands.program import main
 from keypoint_perception.inference.engine_cache import CACHE_VARIABLE
-from keypoint_perception.inference.fake_device import FakeDevice
 from keypoint_perception.inference.synthetic_model import write_synthetic_model
 from keypoint_perception.inference.tensorrt import tensorrt_engine
-from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers
+from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_outputs
 import pytest
 
 pytest.importorskip('onnxruntime', reason='ONNX Runtime is not installed')
@@ -31,7 +31,7 @@ def model(tmp_path):
 @pytest.fixture
 def gpu(model, monkeypatch):
     """Make engines open a fake GPU."""
-    answer = onnxruntime_answers(model / 'keypointer.onnx')
+    answer = onnxruntime_outputs(model / 'keypointer.onnx')
     monkeypatch.setitem(
         tensorrt_engine.TensorRTEngine.__init__.__kwdefaults__,
         'open_device',
@@ -57,7 +57,7 @@ def test_an_engine_is_built_ahead_and_found_again(model, cache, gpu, capsys):
     assert 'Building' in said.err
     assert 'comparing with ONNX Runtime' in said.err
     assert run(*arguments) == 0
-    assert capsys.readouterr().out.startswith(f'{plan} is there already, for TensorRT')
+    assert capsys.readouterr().out.startswith(f'{plan} is up to date, for TensorRT')
 
 
 def test_an_engine_that_is_not_kept_is_an_error(model, cache, gpu, capsys):
@@ -65,7 +65,7 @@ def test_an_engine_that_is_not_kept_is_an_error(model, cache, gpu, capsys):
     cache.chmod(0o777)
     assert run('export', model, '--engine', 'tensorrt') == 2
     said = capsys.readouterr()
-    assert 'error: The engine was built but could not be kept' in said.err
+    assert 'error: The engine was built but could not be cached' in said.err
     assert said.out == ''
 
 
@@ -73,7 +73,7 @@ def test_the_cache_is_cleared(model, cache, gpu, capsys):
     assert run('export', model, '--engine', 'tensorrt') == 0
     capsys.readouterr()
     assert run('export', '--clear-cache') == 0
-    assert capsys.readouterr().out.startswith('removed 1 compiled engines and opt')
+    assert capsys.readouterr().out.startswith('removed 1 compiled engines, ')
     assert list(cache.iterdir()) == []
     assert run('export', model, '--engine', 'tensorrt', '--clear-cache') == 0
     assert 'removed 0 compiled engines' in capsys.readouterr().out

@@ -90,7 +90,7 @@ def test_broken_model_leaves_no_keypoints(run_verb, broken_model, bag, tmp_path)
     outputs = ('--out', tmp_path / 'kp.csv', '--video', tmp_path / 'kp.mp4')
     code, _, err = run_verb('detect', broken_model, bag, *outputs, '--bag', tmp_path / 'points')
     assert code == 2
-    assert 'answered with NaN or infinity for kp1' in err
+    assert 'returned NaN or infinity for kp1' in err
     assert 'Traceback' not in err
     assert set(tmp_path.iterdir()) == before
 

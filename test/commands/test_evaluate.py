@@ -140,7 +140,7 @@ def test_broken_model_writes_no_report(run_verb, broken_model, bag, tmp_path):
     code, report, _, err = evaluate(run_verb, broken_model, bag, tmp_path)
     assert code == 2
     assert report is None
-    assert 'answered with NaN or infinity for kp1' in err
+    assert 'returned NaN or infinity for kp1' in err
 
 
 def test_a_model_that_is_being_written_keeps_its_page(run_verb, model, bag, tmp_path):

@@ -110,7 +110,7 @@ def test_every_engine_gives_the_same_named_points(run_verb, model, recording, wr
     image = cv2.imread(str(sorted(recording.iterdir())[5]))[..., ::-1]
     image = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
     twins = [
-        Estimator(load_engine(model, name, threads=1)).estimate_named(image)
+        Estimator(load_engine(model, name, threads=1)).estimate_with_landmarks([image])[0]
         for name in ('onnxruntime', 'torch')
     ]
     assert twins[0].landmarks.shape == (1, 3)
@@ -208,7 +208,9 @@ def test_point_that_cannot_be_told(run_verb, model, recording, write_labels):
     assert code == 0
     assert "The point 'ghost' cannot be told from the keypoints" in err
     image = cv2.imread(str(sorted(recording.iterdir())[5]))[..., ::-1]
-    ghost, corner_ = Estimator(load_engine(model, threads=1)).estimate_named(image).landmarks
+    ghost, corner_ = (
+        Estimator(load_engine(model, threads=1)).estimate_with_landmarks([image])[0].landmarks
+    )
     assert ghost[2] < 0.3 < corner_[2]
 
 

@@ -78,7 +78,8 @@ def test_auto_says_why_it_went_on_to_the_cpu(model, monkeypatch, built_with_cuda
         engine = load_engine(model)
     assert f'on {CPU}' in engine.description
     assert (
-        'auto goes on, as onnxruntime on cuda cannot be used: ONNX Runtime was told' in caplog.text
+        'auto skips onnxruntime on cuda, which cannot be used: ONNX Runtime was told'
+        in caplog.text
     )
     assert 'auto chose onnxruntime on cpu, because no GPU could be used' in caplog.text
 
@@ -93,7 +94,7 @@ def test_a_tensorrt_that_fails_is_said_before_the_next(model, monkeypatch, caplo
     monkeypatch.setattr(engine_module, '_tensorrt_gpu', lambda: ('TensorRT 10.3 with a GPU', ''))
     with caplog.at_level(logging.INFO, logger='keypoint_perception'):
         assert load_engine(model).name == 'onnxruntime'
-    assert 'auto goes on, as tensorrt cannot be used: Engine tensorrt' in caplog.text
+    assert 'auto skips tensorrt, which cannot be used: Engine tensorrt' in caplog.text
 
 
 def test_a_provider_that_is_not_there_is_named(model):
@@ -107,7 +108,7 @@ def test_precision_that_is_not_there_is_refused_by_every_engine(model):
     for name in ('auto', 'onnxruntime'):
         with pytest.raises(ModelError, match='is not there in int8, it has fp32; run `export'):
             load_engine(model, name, precision='int8')
-    with pytest.raises(EngineError, match='torch runs a checkpoint, which is fp32; int8 needs'):
+    with pytest.raises(EngineError, match='torch runs fp32 checkpoints; int8 needs'):
         load_engine(model, 'torch', precision='int8')
 
 
@@ -128,4 +129,4 @@ def test_the_provider_gets_no_folder_that_others_can_write(folder, tmp_path, mon
     assert tensorrt_cache('f' * 64)['trt_engine_cache_enable'] is True
     (tmp_path / folder).chmod(0o777)
     assert tensorrt_cache('f' * 64) == {}
-    assert f'built each time anew: {tmp_path}/{folder}: others can write it' in caplog.text
+    assert f'built each time: {tmp_path}/{folder}: others can write it' in caplog.text

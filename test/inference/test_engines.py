@@ -31,7 +31,7 @@ def describe_anew(model, **changes):
     write_manifest(model, manifest, files=[ONNX_NAME])
 
 
-def test_onnxruntime_answers_network_pixels(model):
+def test_onnxruntime_outputs_network_pixels(model):
     images = np.zeros((2, 48, 64, 3), np.uint8)
     images[0, 10, 20] = 255
     images[1, 40, 5] = (255, 0, 0)
@@ -100,13 +100,13 @@ def test_changed_byte_is_refused(model):
 def test_input_of_another_size_is_refused(model):
     describe_anew(model, input_hw=(48, 80))
     found = r"input 'image' tensor\(uint8\) \('N', 48, 64, 3\)"
-    with pytest.raises(ModelError, match=found + r".* means 'image' uint8 \(N, 48, 80, 3\)"):
+    with pytest.raises(ModelError, match=found + r".* describes 'image' uint8 \(N, 48, 80, 3\)"):
         load_engine(model)
 
 
 def test_another_number_of_keypoints_is_refused(model):
     describe_anew(model, keypoint_names=('a', 'b'))
-    with pytest.raises(ModelError, match=r"output .* means 'keypoints' float32 \(N, 2, 3\)"):
+    with pytest.raises(ModelError, match=r"output .* describes 'keypoints' float32 \(N, 2, 3\)"):
         load_engine(model)
 
 
@@ -117,7 +117,7 @@ def test_fixed_batch_is_refused(model):
     network.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     onnx.save(network, model / ONNX_NAME)
     describe_anew(model)
-    with pytest.raises(ModelError, match=r'\(1, 48, 64, 3\), but its manifest means'):
+    with pytest.raises(ModelError, match=r'\(1, 48, 64, 3\), but its manifest describes'):
         load_engine(model)
 
 

@@ -1,9 +1,9 @@
 """The estimator answers in pixels of the image as received."""
 
+from fake_engine import FakeEngine
 from keypoint_perception.errors import EncodingError, EngineError
 from keypoint_perception.images import open_image
 from keypoint_perception.inference.estimator import Estimator, MAX_SIZES
-from keypoint_perception.inference.fake_engine import FakeEngine
 import numpy as np
 import pytest
 

@@ -1,14 +1,14 @@
-"""The check of a GPU, step by step; the GPU itself is faked (``inference/fake_device.py``)."""
+"""The check of a GPU, step by step; the GPU itself is faked (``test/support/fake_device.py``)."""
 
 import json
 import subprocess
 import sys
 
+from fake_device import FAKE_GPU, FakeCuda, FakeDevice
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.fake_device import FAKE_GPU, FakeCuda, FakeDevice
 from keypoint_perception.inference.gpu_check import check_gpu, GpuCheck
 from keypoint_perception.inference.synthetic_gpu_model import write_synthetic_gpu_model
-from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers, random_images
+from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_outputs, random_images
 import numpy as np
 import pytest
 
@@ -26,7 +26,7 @@ def check(tmp_path):
 
     def make(change=lambda answers: answers, **parts):
         def open_device():
-            answer = onnxruntime_answers(tmp_path / 'stand-in' / 'keypointer.onnx')
+            answer = onnxruntime_outputs(tmp_path / 'synthetic' / 'keypointer.onnx')
             return FakeDevice(
                 lambda images: change(answer(images)), input_hw=(96, 128), outputs={'keypoints': 8}
             )
@@ -54,10 +54,10 @@ def test_all_steps_are_taken(check, tmp_path):
         'latency, fp32, batches of 3',
     ]
     assert {step.state for step in steps.values()} == {'ok'}
-    assert steps['model'].found == 'stand-in for GPUs, 8 keypoints, 128x96 px'
+    assert steps['model'].found == 'synthetic GPU check, 8 keypoints, 128x96 px'
     assert steps['CUDA'].found.startswith('Fake GPU, compute capability 8.7, 16 multiproc')
     parity = steps['build and parity, fp32'].facts['parity']
-    assert (parity['points'], parity['off'], parity['holds']) == (16 * 8 * 2, 0, True)
+    assert (parity['points'], parity['off'], parity['holds']) == (16 * 8, 0, True)
     assert parity['confident'] > 100  # else nothing would be compared by position
     loaded = steps['load from the cache, fp32']
     assert loaded.facts['origin'] == 'from the cache'
@@ -101,9 +101,9 @@ def test_a_librarys_own_exception_is_a_step_that_failed(check):
     assert (last.name, last.found) == ('TensorRT', 'ValueError: no such symbol')
 
 
-def test_the_stand_in_is_sure_smooth_and_looks_at_the_image(tmp_path):
+def test_the_synthetic_model_is_sure_smooth_and_looks_at_the_image(tmp_path):
     manifest = write_synthetic_gpu_model(tmp_path)
-    answer = onnxruntime_answers(tmp_path / 'keypointer.onnx')
+    answer = onnxruntime_outputs(tmp_path / 'keypointer.onnx')
     images = random_images(manifest.input_hw)
     keypoints = answer(images)['keypoints']
     assert keypoints.shape == (16, 8, 3)
@@ -130,5 +130,5 @@ def test_the_program_tells_what_it_finds_on_this_machine(tmp_path):
     assert done.returncode == 2
     steps = [json.loads(line) for line in done.stdout.splitlines()]
     assert [step['name'] for step in steps] == ['model', 'ONNX Runtime', 'CUDA', 'TensorRT']
-    assert steps[0]['found'] == 'stand-in for GPUs, 2 keypoints, 16x16 px'
+    assert steps[0]['found'] == 'synthetic GPU check, 2 keypoints, 16x16 px'
     assert steps[3]['state'] == 'failed'

@@ -19,7 +19,7 @@ def test_named_points_are_the_first_keypoints(tmp_path):
     assert (engine.landmark_names, engine.skeleton) == (('a', 'b'), edges)
     images = np.zeros((1, 8, 12, 3), np.uint8)
     images[0, 5, 7] = 255
-    keypoints, landmarks = engine.run_named(images)
+    keypoints, landmarks = engine.run_with_landmarks(images)
     np.testing.assert_allclose(keypoints[0], [[7, 5, 1], [8, 5, 1], [9, 5, 1]])
     np.testing.assert_array_equal(landmarks, keypoints[:, :2])
     engine.close()

@@ -46,7 +46,7 @@ def test_a_changed_byte_is_seen(folder):
 
 def test_a_file_of_another_length_is_seen(folder):
     (folder.path / 'a.plan').write_bytes(b'longer code')
-    with pytest.raises(TamperedFileError, match='it has 11 bytes and its sidecar says 4'):
+    with pytest.raises(TamperedFileError, match='it has 11 bytes, and 4 according to its'):
         folder.read('a.plan')
 
 
@@ -113,12 +113,12 @@ def test_writing_again_replaces_and_leaves_nothing_behind(folder):
 def test_a_stop_between_the_file_and_its_sidecar_is_seen(folder, monkeypatch):
     """The old sidecar is gone before the new file comes, so that they cannot be taken together."""
 
-    def stop(handle, name, content, write=trusted_cache._write_at_once):
+    def stop(handle, name, content, write=trusted_cache._replace):
         if name.endswith('.json'):
             raise KeyboardInterrupt
         write(handle, name, content)
 
-    monkeypatch.setattr(trusted_cache, '_write_at_once', stop)
+    monkeypatch.setattr(trusted_cache, '_replace', stop)
     with pytest.raises(KeyboardInterrupt):
         folder.write('a.plan', b'new code', {})
     with pytest.raises(TamperedFileError, match='sidecar is missing'):
@@ -139,7 +139,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from keypoint_perception.inference.trusted_cache import TrustedFolder
-with TrustedFolder(Path(sys.argv[1])).lock('a.plan', patience_s=0):
+with TrustedFolder(Path(sys.argv[1])).lock('a.plan', timeout_s=0):
     print('held', flush=True)
     sys.stdin.read()
 """
@@ -170,7 +170,7 @@ def test_another_process_is_waited_for(folder, holder):
         if len(waited) == 2:
             holder.stdin.close()
 
-    with folder.lock('a.plan', patience_s=60, waiting=wait):
+    with folder.lock('a.plan', timeout_s=60, waiting=wait):
         assert set(waited) == {str(holder.pid)}
     assert len(waited) >= 2
 
@@ -178,7 +178,7 @@ def test_another_process_is_waited_for(folder, holder):
 def test_a_lock_is_not_waited_for_for_ever(folder, holder):
     with (
         pytest.raises(LockTimeoutError, match=str(holder.pid)),
-        folder.lock('a.plan', patience_s=0.0),
+        folder.lock('a.plan', timeout_s=0.0),
     ):
         pytest.fail('two hold the lock')
 
@@ -186,5 +186,5 @@ def test_a_lock_is_not_waited_for_for_ever(folder, holder):
 def test_the_lock_of_a_killed_process_is_free(folder, holder):
     holder.kill()
     holder.wait()
-    with folder.lock('a.plan', patience_s=0.0):
+    with folder.lock('a.plan', timeout_s=0.0):
         assert json.loads((folder.path / 'a.plan.lock').read_text()) == os.getpid()

@@ -87,7 +87,7 @@ def test_a_wrong_graph_is_not_exported(model_dir, monkeypatch):
     monkeypatch.setattr(
         onnx_export, 'write_onnx', lambda network, path, given: write(network, path, twisted)
     )
-    with pytest.raises(EngineError, match=r'landmarks that differ by 0\.100 px'):
+    with pytest.raises(EngineError, match=r'fitted differ: median 0\.1414 px'):
         onnx_export.export_model(model_dir, named)
     assert read_manifest(model_dir).landmark_names == ()
     assert not (model_dir / LANDMARKS_NAME).exists()

@@ -9,6 +9,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 
 from builtin_interfaces.msg import Time
 import cv2
+from fake_engine import FakeEngine
 from keypoint_perception.cdr import (
     MessageHeader,
     read_camera_info,
@@ -17,7 +18,6 @@ from keypoint_perception.cdr import (
     read_stamp_ns,
 )
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.point_cloud import serialise_point_cloud
 from keypoint_perception.ros.messages import (
     from_point_cloud,

@@ -114,7 +114,7 @@ def test_starts_from_the_wheels_without_a_sourced_prefix(start_node, model_dir, 
 STOPPED_WHILE_LOADING = """
 import os, signal, sys, time
 import numpy as np
-from keypoint_perception.inference.fake_engine import FakeEngine
+from fake_engine import FakeEngine
 from keypoint_perception.ros.perception import engine_loading
 from keypoint_perception.ros.perception_node import main
 import rclpy

@@ -1,28 +1,24 @@
 """
-A compiled engine for this machine: from the cache, or built, compared and kept.
+A compiled engine for this machine: loaded from the cache, or built, compared and cached.
 
-Several processes that need the same engine build it once. One that is found but may not be
-loaded, or that TensorRT refuses, is built anew with a warning; one that does not answer what ONNX
-Runtime answers is used by nobody.
+Processes that need the same engine build it once. A cached engine that cannot be trusted, or that
+TensorRT rejects, is rebuilt with a warning; one that differs from ONNX Runtime is discarded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 import hashlib
 import logging
 from pathlib import Path
 import platform
 import time
+from typing import Any
 
 from keypoint_perception import __version__
 from keypoint_perception.errors import EngineError, ModelError
-from keypoint_perception.inference.engine_cache import (
-    EngineCache,
-    EngineKey,
-    LOCK_PATIENCE_S,
-)
+from keypoint_perception.inference.engine_cache import EngineCache, EngineKey, LOCK_TIMEOUT_S
 from keypoint_perception.inference.tensorrt.batches import Batches
 from keypoint_perception.inference.tensorrt.build_progress import (
     BuildProgress,
@@ -36,26 +32,29 @@ from keypoint_perception.inference.tensorrt.device import (
     TensorRTDevice,
 )
 from keypoint_perception.inference.tensorrt.engine_parity import (
-    Answers,
-    check_parity,
+    compare_engine,
     parity_images,
+    Run,
 )
 from keypoint_perception.manifest import Manifest, onnx_file
 from keypoint_perception.seen_messages import SeenMessages
-import numpy as np
 
 MAX_BATCH = 64
 CACHED, BUILT = 'from the cache', 'built'
+
+# Returns a function that runs a network file, to compare the compiled engine with.
+Reference = Callable[[Path], Run]
 
 log = logging.getLogger('keypoint_perception')
 
 
 @dataclass(frozen=True)
-class Job:
+class BuildRequest:
     """
-    An engine that is wanted.
+    The engine to load or build.
 
-    :param precision: of the network's file, one of ``manifest.PRECISIONS``
+    :param precision: of the network file, one of ``manifest.PRECISIONS``
+    :raises EngineError: if the batch size is out of range
     """
 
     model_dir: Path
@@ -64,11 +63,6 @@ class Job:
     options: BuildOptions = field(default_factory=BuildOptions)
 
     def __post_init__(self) -> None:
-        """
-        Check the batch size.
-
-        :raises EngineError: if it is out of range
-        """
         if not 1 <= self.options.max_batch <= MAX_BATCH:
             msg = f'max batch: must be from 1 to {MAX_BATCH}, got {self.options.max_batch}.'
             raise EngineError(msg)
@@ -76,23 +70,23 @@ class Job:
     @property
     def onnx(self) -> Path:
         """
-        Return the network's file.
+        Return the network file.
 
-        :raises ModelError: if the model has none in this precision
-        :raises EngineError: if it has one that TensorRT does not take
+        :raises ModelError: if the model lacks the precision
+        :raises EngineError: if TensorRT does not support the file
         """
         path = onnx_file(self.model_dir, self.manifest, self.precision)
         if self.precision == 'int8' and not self.manifest.precisions['int8'].get('signed'):
             msg = (
-                f'Model {str(self.model_dir)!r} is there in int8 with unsigned bytes, which '
-                f'TensorRT does not take; run `export {self.model_dir} --precision int8 --signed`.'
+                f'Model {str(self.model_dir)!r} uses unsigned int8, which TensorRT does not '
+                f'support; run `export {self.model_dir} --precision int8 --signed`.'
             )
             raise EngineError(msg)
         return path
 
     def key(self, onnx: bytes, device: TensorRTDevice) -> EngineKey:
-        """Return all that the engine depends on."""
-        options = self.options.facts()
+        """Return everything that the engine depends on."""
+        options = asdict(self.options)
         return EngineKey(
             onnx_sha256=hashlib.sha256(onnx).hexdigest(),
             tensorrt=device.version,
@@ -106,121 +100,146 @@ class Job:
             options=options,
         )
 
-    def outputs(self) -> dict[str, int]:
-        """Return the points of each output that the manifest means, by name."""
+    def check_tensors(self, plan: LoadedPlan) -> None:
+        """
+        Compare the inputs and outputs of an engine with the manifest.
+
+        :raises ModelError: if they differ
+        """
+        height, width = self.manifest.input_hw
         counts = {'keypoints': len(self.manifest.keypoint_names)}
         if self.manifest.landmark_names:
             counts['landmarks'] = len(self.manifest.landmark_names)
-        return counts
+        expected: dict[str, tuple[bool, str, tuple[int, ...]]] = {
+            'image': (True, 'uint8', (-1, height, width, 3)),
+            **{name: (False, 'float32', (-1, count, 3)) for name, count in counts.items()},
+        }
+        found = {t.name: (t.is_input, t.dtype, t.shape) for t in plan.tensors}
+        if found != expected:
+            lists = [
+                ', '.join(f'{name} {dtype} {shape}' for name, (_, dtype, shape) in of.items())
+                for of in (found, expected)
+            ]
+            msg = (
+                f'The engine of model {str(self.model_dir)!r} has {lists[0]}, but the manifest '
+                f'describes {lists[1]}; export the model again.'
+            )
+            raise ModelError(msg)
 
 
 @dataclass(frozen=True)
-class Ready:
+class PreparedEngine:
     """
-    An engine, loaded and warm.
+    A loaded engine, warmed up.
 
     :param origin: :data:`CACHED` or :data:`BUILT`
-    :param place: its file in the cache, None if it was not kept
-    :param seconds: that it took to build, None if it came from the cache
-    :param parity: what the comparison found, as JSON, None if it came from the cache
+    :param path: its file in the cache, None if it could not be stored
+    :param seconds: duration of the build, None if it was cached
+    :param parity: comparison with ONNX Runtime, as JSON, None if it was cached
     """
 
     batches: Batches
     origin: str
-    place: Path | None
+    path: Path | None
     seconds: float | None = None
-    parity: dict | None = None
+    parity: dict[str, Any] | None = None
 
 
-def ready_engine(
-    job: Job,
+def prepare_engine(
+    request: BuildRequest,
     device: TensorRTDevice,
     cache: EngineCache,
     *,
-    reference: Callable[[Path], Callable[[np.ndarray], Answers]],
+    reference: Reference,
     progress: Progress | None = None,
-) -> Ready:
+) -> PreparedEngine:
     """
-    Return an engine, building it if there is none.
+    Return an engine, built if it is not in the cache.
 
-    :param reference: makes of a network's file what answers images as they should be answered
-    :param progress: is told how far the build is
-    :raises ModelError: if the model has no network in this precision, or another one than it says
-    :raises EngineError: if it cannot be built, or does not answer as ONNX Runtime does
+    :param progress: receives the progress of the build
+    :raises ModelError: if the model lacks the precision, or does not match its manifest
+    :raises EngineError: if the build fails, or the engine differs from ONNX Runtime
     """
-    onnx = job.onnx.read_bytes()
-    key = job.key(onnx, device)
+    onnx = request.onnx.read_bytes()
+    key = request.key(onnx, device)
+    path = cache.path / key.name
     progress = progress or (lambda done, total, phase: True)
-    with cache.sole_builder(key, _Waiting(cache.path / key.name, progress)):
+    with cache.build_lock(key, _report_wait(path, progress)):
         plan = cache.find(key)
         if plan is not None:
             try:
-                batches = _load(job, device, plan)
+                batches = _load(request, device, plan)
             except PlanRefusedError as error:
                 log.warning(
-                    'TensorRT refuses the cached engine %s (%s); it will be built anew.',
-                    cache.path / key.name,
-                    error,
+                    'TensorRT rejects the cached engine %s (%s); it will be rebuilt.', path, error
                 )
             else:
-                log.info('engine %s: from the cache', cache.path / key.name)
-                return Ready(batches, CACHED, cache.path / key.name)
-        return _build(job, key, onnx, device, cache, reference, progress)
+                log.info('engine %s: from the cache', path)
+                return PreparedEngine(batches, CACHED, path)
+        return _build(request, key, onnx, device, cache, reference, progress)
 
 
-def _build(job, key, onnx, device, cache, reference, progress: Progress) -> Ready:
+def _build(
+    request: BuildRequest,
+    key: EngineKey,
+    onnx: bytes,
+    device: TensorRTDevice,
+    cache: EngineCache,
+    reference: Reference,
+    progress: Progress,
+) -> PreparedEngine:
     log.warning(
-        'building the TensorRT engine %s for %s; this takes from half a minute on a desktop GPU '
-        'to ten minutes on a small Jetson, once for this model and machine; `export %s --engine '
+        'building the TensorRT engine %s for %s, once per model and machine; this takes from half '
+        'a minute on a desktop GPU to ten minutes on a small Jetson; `export %s --engine '
         'tensorrt` does it ahead of time',
         key.name,
         device.gpu.name,
-        job.model_dir,
+        request.model_dir,
     )
     started = time.monotonic()
     phases = BuildProgress(LoggedProgress('building the TensorRT engine', progress))
-    plan, timings = device.build(onnx, job.options, phases, cache.timings(key))
+    plan, timings = device.build(onnx, request.options, phases, cache.timings(key))
     seconds = time.monotonic() - started
     progress(0, 1, 'comparing with ONNX Runtime')
     try:
-        batches = _load(job, device, plan)
+        batches = _load(request, device, plan)
     except PlanRefusedError as error:
         msg = (
-            f'TensorRT {device.version} refuses the engine that it has just built ({error}); '
-            'please report this with what `doctor --gpu` prints.'
+            f'TensorRT {device.version} rejects the engine that it has just built ({error}); '
+            'report this with the output of `doctor --gpu`.'
         )
         raise EngineError(msg) from error
     try:
-        parity = _compare(job, batches, reference)
+        parity = _compare(request, batches, reference)
     except BaseException:
         batches.close()
         raise
     progress(1, 1, 'comparing with ONNX Runtime')
-    facts = {
+    metadata = {
         'seconds': round(seconds, 1),
         'parity': parity,
         'package': __version__,
         'cuda': device.cuda.library,
     }
-    kept = cache.store(key, plan, facts)
-    if kept:
+    stored = cache.store(key, plan, metadata)
+    if stored:
         cache.store_timings(key, timings)
-    place = cache.path / key.name if kept else None
-    log.info('built the engine in %.0f s: %s', seconds, place or 'not kept')
-    return Ready(batches, BUILT, place, seconds, parity)
+    path = cache.path / key.name if stored else None
+    log.info('built the engine in %.0f s: %s', seconds, path or 'not stored')
+    return PreparedEngine(batches, BUILT, path, seconds, parity)
 
 
-def _load(job: Job, device: TensorRTDevice, plan: bytes) -> Batches:
+def _load(request: BuildRequest, device: TensorRTDevice, plan: bytes) -> Batches:
     """
-    Load an engine, see that it is one for the model, and warm it up.
+    Load an engine, check that it fits the model, and warm it up.
 
-    :raises PlanRefusedError: if TensorRT does not take it
-    :raises ModelError: if its tensors are not those that the manifest means
+    :raises PlanRefusedError: if TensorRT rejects it
+    :raises ModelError: if it does not match the manifest
     """
-    loaded = device.load(plan, job.options.max_batch)
+    loaded = device.load(plan, request.options.max_batch)
     try:
-        _check_tensors(job, loaded)
-        batches = Batches(loaded, job.options.max_batch)
+        request.check_tensors(loaded)
+        batches = Batches(loaded, request.options.max_batch)
         batches.warm_up()
     except BaseException:
         loaded.close()
@@ -228,51 +247,34 @@ def _load(job: Job, device: TensorRTDevice, plan: bytes) -> Batches:
     return batches
 
 
-def _check_tensors(job: Job, loaded: LoadedPlan) -> None:
-    height, width = job.manifest.input_hw
-    meant = {'image': (True, 'uint8', (-1, height, width, 3))}
-    meant |= {name: (False, 'float32', (-1, n, 3)) for name, n in job.outputs().items()}
-    found = {t.name: (t.is_input, t.kind, t.shape) for t in loaded.tensors}
-    if found != meant:
-        listed = ', '.join(f'{t.name} {t.kind} {t.shape}' for t in loaded.tensors)
-        wanted = ', '.join(f'{name} {kind} {shape}' for name, (_, kind, shape) in meant.items())
-        msg = (
-            f'The engine of model {str(job.model_dir)!r} has {listed}, but the manifest means '
-            f'{wanted}; export the model again.'
-        )
-        raise ModelError(msg)
-
-
-def _compare(job: Job, batches: Batches, reference) -> dict:
+def _compare(request: BuildRequest, batches: Batches, reference: Reference) -> dict[str, Any]:
     """
-    Return how an engine compares with ONNX Runtime on the same file.
+    Compare an engine with ONNX Runtime on the same network file.
 
-    :raises EngineError: if it does not answer the same
+    :raises EngineError: if they differ
     """
-    images, what = parity_images(job.model_dir, job.manifest)
-    if not what.startswith('frames'):
-        log.warning('the engine is compared with ONNX Runtime on %s', what)
-    sizes = (1, job.options.max_batch)
-    parity = check_parity(
+    images, described = parity_images(request.model_dir, request.manifest)
+    if not described.startswith('frames'):
+        log.warning('the engine is compared with ONNX Runtime on %s', described)
+    parity = compare_engine(
         batches.run,
-        reference(job.onnx),
+        reference(request.onnx),
         images,
-        what=what,
-        precision=job.precision,
-        batches=sizes,
+        described=described,
+        precision=request.precision,
+        batches=(1, request.options.max_batch),
     )
-    log.info('the engine answers as ONNX Runtime does: %s', parity)
-    return parity.facts()
+    log.info('the engine agrees with ONNX Runtime: %s', parity)
+    return parity.report()
 
 
-class _Waiting:
-    """Says once that another process builds, and tells the progress that it still does."""
+def _report_wait(path: Path, progress: Progress) -> Callable[[str, float], None]:
+    """Return a function that logs once that another process is building, and reports progress."""
+    seen = SeenMessages()
 
-    def __init__(self, place: Path, progress: Progress) -> None:
-        self._place, self._progress = place, progress
-        self._logged = SeenMessages()
+    def report(holder: str, waited_s: float) -> None:
+        if seen.is_new('waiting'):
+            log.info('process %s is building the engine %s; waiting for it', holder, path)
+        progress(int(waited_s), int(LOCK_TIMEOUT_S), f'waiting for process {holder}')
 
-    def __call__(self, holder: str, seconds: float) -> None:
-        if self._logged.is_new('waiting'):
-            log.info('process %s is building the engine %s; waiting for it', holder, self._place)
-        self._progress(int(seconds), int(LOCK_PATIENCE_S), f'waiting for process {holder}')
+    return report

@@ -1,4 +1,4 @@
-"""How far a TensorRT build is, from the phases that the builder reports."""
+"""Progress of a TensorRT build, from the nested phases that the builder reports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 
-# Is told the steps that are done, of how many, and what is being done; False asks to stop.
+# Receives completed steps, total steps and the phase; returning False stops the build.
 Progress = Callable[[int, int, str], bool | None]
 
 TOTAL = 1000
@@ -26,81 +26,81 @@ class _Phase:
 
 class BuildProgress:
     """
-    Makes one number of phases within phases.
+    Computes the progress of nested phases.
 
-    A step of a phase may be a phase of its own: of a phase of 4 steps with one done, whose second
-    step is a phase with 2 of 8 done, (1 + 2/8) / 4 is done. The builder has several outermost
-    phases one after another and does not say how many, so that each begins at 0 again; within one
-    the number never falls. The builder calls from threads of its own.
+    A step of a phase may be a phase itself: if one of 4 steps is complete and the second is a
+    phase with 2 of 8 steps complete, progress is (1 + 2/8) / 4. The builder runs an unknown number
+    of outermost phases in turn, so each starts at 0; within one, progress never decreases.
+    The builder calls this from its own threads.
 
-    :param report: is told, at most when the number or the phase has changed
+    :param report: called when progress or the phase has changed
     """
 
     def __init__(self, report: Progress | None = None) -> None:
         self._report = report or (lambda done, total, phase: True)
         self._lock = threading.Lock()
         self._phases: dict[str, _Phase] = {}
-        self._told: tuple[str, int] = ('', 0)
+        self._reported: tuple[str, int] = ('', 0)
         self._stopped = threading.Event()
         self.interruption: BaseException | None = None
 
     def stop(self, interruption: BaseException | None = None) -> None:
         """
-        Ask the builder to give up at its next step.
+        Make the builder stop at its next step.
 
-        :param interruption: what is to be raised when it has
+        :param interruption: exception to raise once it has stopped
         """
         self.interruption = self.interruption or interruption
         self._stopped.set()
 
     @property
     def stopped(self) -> bool:
-        """Return whether the builder was asked to give up."""
+        """Return whether the build is to stop."""
         return self._stopped.is_set()
 
     def phase_start(self, name: str, parent: str | None, steps: int) -> None:
-        """Begin a phase, within another one unless ``parent`` is None or empty."""
+        """Start a phase, as part of another one unless ``parent`` is None or empty."""
         with self._lock:
             if not parent:
-                self._told = ('', 0)  # the next build may have phases of the same names
+                self._reported = ('', 0)  # the next build may reuse names of phases
             self._phases[name] = _Phase(parent or None, max(1, int(steps)))
-        self._tell(name)
+        self._update(name)
 
     def step_complete(self, name: str, step: int) -> bool:
-        """Finish a step, counted from 0; return whether the builder is to go on."""
+        """Complete a step, counted from 0; return whether the builder may continue."""
         with self._lock:
             phase = self._phases.get(name)
             if phase is not None:
                 phase.done = min(phase.steps, max(phase.done, int(step) + 1))
-        self._tell(name)
+        self._update(name)
         return not self.stopped
 
     def phase_finish(self, name: str) -> None:
-        """End a phase, whether all of its steps were done or not."""
+        """Finish a phase, even if some of its steps are incomplete."""
         with self._lock:
             phase = self._phases.get(name)
             if phase is not None:
                 phase.done = phase.steps
-        self._tell(name)
+        self._update(name)
         with self._lock:
             self._phases.pop(name, None)
 
-    def _tell(self, name: str) -> None:
+    def _update(self, name: str) -> None:
         with self._lock:
             root = self._root(name)
             if root is None:
                 return
             done = int(TOTAL * self._share(root) + 1e-9)
-            if self._told[0] == root:
-                done = max(done, self._told[1])
-            if self._told == (root, done):
+            if self._reported[0] == root:
+                done = max(done, self._reported[1])
+            if self._reported == (root, done):
                 return
-            self._told = (root, done)
+            self._reported = (root, done)
         if self._report(done, TOTAL, root) is False:
             self.stop()
 
     def _root(self, name: str) -> str | None:
-        """Return the outermost phase of a phase, None if it is not known."""
+        """Return the outermost phase that contains a phase, None if it is unknown."""
         seen = set()
         while name in self._phases and name not in seen:
             seen.add(name)
@@ -111,20 +111,20 @@ class BuildProgress:
         return None
 
     def _share(self, name: str) -> float:
-        """Return how much of a phase is done, 0 to 1."""
+        """Return the completed share of a phase, 0 to 1."""
         phase = self._phases[name]
         children = [child for child, other in self._phases.items() if other.parent == name]
-        # a finished child is counted by its parent's own step, so only what goes on adds to it
+        # finished children are counted by the parent's own steps, so only running ones add to it
         inner = max((self._share(child) for child in children if child != name), default=0.0)
         return min(1.0, (phase.done + min(inner, 1.0)) / phase.steps)
 
 
 class LoggedProgress:
     """
-    Logs how far a build is, at most every few seconds, and hands it on.
+    Logs progress at most every few seconds, and forwards it.
 
-    :param what: is being built, for the log
-    :param report: is told everything
+    :param what: description of the work, for the log
+    :param report: receives every call
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class LoggedProgress:
         self._started = self._logged = clock()
 
     def __call__(self, done: int, total: int, phase: str) -> bool | None:
-        """Tell how far the build is."""
+        """Report progress."""
         now = self._clock()
         if now - self._logged >= LOG_EVERY_S:
             self._logged = now

@@ -1,21 +1,21 @@
 """
-TensorRT on one GPU: every call of its library that this package makes, and nothing else.
+TensorRT on one GPU: every call that this package makes of the library.
 
-One way for TensorRT 10.3 (JetPack 6) to 11: the network is strongly typed, so that its precision
-is the ONNX file's, and tensors are bound by name. All decisions are made elsewhere; this file and
-the two of CUDA need a GPU to be tried, and the names they use are held against TensorRT's own
-Python bindings by ``test/inference/test_tensorrt_names.py``.
+One code path serves TensorRT 10.3 (JetPack 6) to 11: the network is strongly typed, so that its
+precision is that of the ONNX file, and tensors are bound by name. All decisions are made
+elsewhere, because this file and ``cuda.py`` can only be tested on a GPU; the names they use are
+compared with TensorRT's Python bindings by ``test/inference/tensorrt/test_tensorrt_names.py``.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.tensorrt.build_progress import BuildProgress
-from keypoint_perception.inference.tensorrt.cuda_memory import Cuda, Gpu, open_cuda
+from keypoint_perception.inference.tensorrt.cuda import Cuda, Graph
 from keypoint_perception.inference.tensorrt.library import (
     import_tensorrt,
     make_logger,
@@ -23,7 +23,7 @@ from keypoint_perception.inference.tensorrt.library import (
 )
 import numpy as np
 
-KINDS = {'FLOAT': np.float32, 'UINT8': np.uint8}
+DTYPES = {'FLOAT': 'float32', 'UINT8': 'uint8'}
 
 log = logging.getLogger('keypoint_perception')
 
@@ -31,12 +31,12 @@ log = logging.getLogger('keypoint_perception')
 @dataclass(frozen=True)
 class BuildOptions:
     """
-    What the builder is told besides the network.
+    Settings of the builder.
 
-    :param max_batch: images of one pass, from 1 to this
-    :param level: how long it looks for the fastest kernels, 0 to 5
-    :param workspace_bytes: GPU memory that one kernel may take for itself
-    :param tf32: let fp32 be multiplied with 10 bits instead of 23
+    :param max_batch: images per pass, from 1 to this
+    :param level: effort of the search for the fastest kernels, 0 to 5
+    :param workspace_bytes: GPU memory that one kernel may use
+    :param tf32: allow fp32 products with 10 instead of 23 bits
     """
 
     max_batch: int = 1
@@ -44,46 +44,42 @@ class BuildOptions:
     workspace_bytes: int = 1 << 30
     tf32: bool = False
 
-    def facts(self) -> dict:
-        """Return them for an engine's key."""
-        return asdict(self)
-
 
 class Tensor(NamedTuple):
     """
     An input or output of a compiled engine.
 
-    :param kind: its NumPy type's name; TensorRT's own where NumPy has none
-    :param shape: -1 where it is free
+    :param dtype: name of the NumPy type, or TensorRT's own where NumPy has none
+    :param shape: -1 where it is dynamic
     """
 
     name: str
     is_input: bool
-    kind: str
+    dtype: str
     shape: tuple[int, ...]
 
 
 class PlanRefusedError(Exception):
-    """TensorRT does not take a compiled engine; the message says why, as part of a sentence."""
+    """TensorRT rejects a compiled engine; the message is the reason, as part of a sentence."""
 
 
 class TensorRTDevice:
     """
-    TensorRT, and the GPU that it uses.
+    TensorRT and the GPU that it uses.
 
-    :raises EngineError: if there is no TensorRT from 10.3, or no GPU
+    :raises EngineError: if there is no TensorRT 10.3 or newer, or no GPU
     """
 
     def __init__(self) -> None:
         self._trt = import_tensorrt()
-        self.version = self._trt.__version__
-        self.cuda: Cuda = open_cuda()
-        self.gpu: Gpu = self.cuda.gpu
+        self.version: str = self._trt.__version__
+        self.cuda = Cuda()
+        self.gpu = self.cuda.gpu
         self._logger = make_logger(self._trt)
         try:
-            self._runtime = self._trt.Runtime(self._logger)
-        except TypeError as error:  # what its bindings make of a null pointer
-            msg = f'TensorRT {self.version} cannot be started ({self._said() or error}).'
+            self._runtime: Any = self._trt.Runtime(self._logger)
+        except TypeError as error:  # raised by the bindings for a null pointer
+            msg = f'TensorRT {self.version} cannot be started ({self._last_error() or error}).'
             raise EngineError(msg) from error
 
     def build(
@@ -92,28 +88,27 @@ class TensorRTDevice:
         """
         Compile a network.
 
-        :param timings: what :meth:`build` gave before on this machine, empty if nothing
-        :return: the compiled engine and the builder's timings
-        :raises EngineError: with TensorRT's own words, if it cannot be compiled
+        :param timings: timing cache of an earlier build on this machine, or empty
+        :return: the compiled engine and the new timing cache
+        :raises EngineError: with TensorRT's own message, if the build fails
         """
         trt = self._trt
-        self._logger.said.clear()
+        self._logger.errors.clear()
         try:
             builder = trt.Builder(self._logger)
         except TypeError as error:
-            raise self._failed('TensorRT cannot start its builder') from error
-        # the flag is ignored in 11, where there is no other kind of network
+            raise self._failure('TensorRT cannot start its builder') from error
+        # the flag is ignored in TensorRT 11, where all networks are strongly typed
         network = builder.create_network(
             1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         )
         parser = trt.OnnxParser(network, self._logger)
         if not parser.parse(onnx):
-            words = '; '.join(parser.get_error(i).desc() for i in range(parser.num_errors))
-            raise self._failed('TensorRT cannot read the ONNX file', words)
+            reasons = '; '.join(parser.get_error(i).desc() for i in range(parser.num_errors))
+            raise self._failure('TensorRT cannot read the ONNX file', reasons)
         config = self._configure(builder, network, options)
-        cache = config.create_timing_cache(timings)
-        if not config.set_timing_cache(cache, False):
-            log.info('the timings of earlier builds do not fit this machine; they are not used')
+        if not config.set_timing_cache(config.create_timing_cache(timings), False):
+            log.info('the timing cache of earlier builds does not fit this machine; ignoring it')
             config.set_timing_cache(config.create_timing_cache(b''), False)
         monitor = make_monitor(trt, progress)
         config.progress_monitor = monitor
@@ -124,11 +119,11 @@ class TensorRTDevice:
             msg = 'The build of the engine was stopped; start it again.'
             raise EngineError(msg)
         if plan is None:
-            raise self._failed('TensorRT cannot build the engine')
+            raise self._failure('TensorRT cannot build the engine')
         measured = config.get_timing_cache()
         return bytes(plan), b'' if measured is None else bytes(measured.serialize())
 
-    def _configure(self, builder, network, options: BuildOptions):
+    def _configure(self, builder: Any, network: Any, options: BuildOptions) -> Any:
         """Return the builder's configuration, with one profile for 1 to ``max_batch`` images."""
         trt = self._trt
         config = builder.create_builder_config()
@@ -140,69 +135,69 @@ class TensorRTDevice:
         for index in range(network.num_inputs):
             tensor = network.get_input(index)
             rest = tuple(tensor.shape)[1:]
-            least, most = (1, *rest), (options.max_batch, *rest)
-            profile.set_shape(tensor.name, least, most, most)
+            smallest, largest = (1, *rest), (options.max_batch, *rest)
+            profile.set_shape(tensor.name, smallest, largest, largest)
         if config.add_optimization_profile(profile) < 0:
-            raise self._failed('TensorRT refuses the sizes of the input')
+            raise self._failure('TensorRT rejects the input sizes')
         return config
 
     def load(self, plan: bytes, max_batch: int) -> LoadedPlan:
         """
         Load a compiled engine and bind its buffers.
 
-        It runs code that it holds: it must come from :meth:`build`, unchanged.
+        An engine contains code that this runs: it must come from :meth:`build`, unchanged.
 
         :param max_batch: as it was built for
-        :raises PlanRefusedError: if TensorRT does not take it
+        :raises PlanRefusedError: if TensorRT rejects it
         """
-        self._logger.said.clear()
+        self._logger.errors.clear()
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise PlanRefusedError(self._said() or 'it gives no reason')
+            raise PlanRefusedError(self._last_error() or 'without a reason')
         return LoadedPlan(self._trt, self.cuda, engine, max_batch)
 
     def close(self) -> None:
-        """Give back the stream and all memory; engines that were loaded must be closed before."""
+        """Free the stream and all memory; loaded engines must be closed before."""
         self._runtime = None
         self.cuda.close()
 
-    def _said(self) -> str:
-        """Return what TensorRT complained of last."""
-        return self._logger.said[-1].rstrip('. ') if self._logger.said else ''
+    def _last_error(self) -> str:
+        errors = self._logger.errors
+        return str(errors[-1]).rstrip('. ') if errors else ''
 
-    def _failed(self, what: str, words: str = '') -> EngineError:
-        words = words or self._said() or 'it gives no reason'
+    def _failure(self, what: str, reason: str = '') -> EngineError:
+        reason = reason or self._last_error() or 'without a reason'
         return EngineError(
-            f'{what} ({words}); export the model again with this version of keypoint_perception, '
-            'and report this with what `doctor --gpu` prints if it stays.'
+            f'{what} ({reason}); export the model again with this version of keypoint_perception, '
+            'and report this with the output of `doctor --gpu` if it persists.'
         )
 
 
 class LoadedPlan:
     """
-    A compiled engine with its buffers, which are bound once and for all.
+    A compiled engine with its buffers, which are bound once.
 
-    :ivar images: pinned, (max_batch, H, W, 3) uint8; written before :meth:`upload`
-    :ivar answers: pinned, (max_batch, P, 3) float32 each; read after :meth:`wait`
+    :ivar images: pinned input, (max_batch, H, W, 3) uint8; written before :meth:`upload`
+    :ivar outputs: pinned, (max_batch, P, 3) float32 each; read after :meth:`wait`
     """
 
-    def __init__(self, trt, cuda: Cuda, engine, max_batch: int) -> None:
+    def __init__(self, trt: Any, cuda: Cuda, engine: Any, max_batch: int) -> None:
         self._trt, self._cuda, self._engine = trt, cuda, engine
         self._buffers = {}
-        self._contexts: list = []
+        self._contexts: list[Any] = []
         self.tensors = tuple(self._describe(i) for i in range(engine.num_io_tensors))
         for tensor in self.tensors:
-            if tensor.kind not in {np.dtype(kind).name for kind in KINDS.values()}:
-                msg = f'its tensor {tensor.name} is of type {tensor.kind}'
+            if tensor.dtype not in DTYPES.values():
+                msg = f'its tensor {tensor.name} is of type {tensor.dtype}'
                 raise PlanRefusedError(msg)
             shape = (max_batch, *tensor.shape[1:])
             if min(shape) < 1:
                 msg = f'its tensor {tensor.name} has the shape {tensor.shape}'
                 raise PlanRefusedError(msg)
-            self._buffers[tensor.name] = cuda.buffer(shape, np.dtype(tensor.kind))
+            self._buffers[tensor.name] = cuda.buffer(shape, np.dtype(tensor.dtype))
         self._inputs = [self._buffers[tensor.name] for tensor in self.tensors if tensor.is_input]
         self._outputs = {t.name: self._buffers[t.name] for t in self.tensors if not t.is_input}
-        self.answers = {name: buffer.host for name, buffer in self._outputs.items()}
+        self.outputs = {name: buffer.host for name, buffer in self._outputs.items()}
 
     @property
     def images(self) -> np.ndarray:
@@ -211,21 +206,21 @@ class LoadedPlan:
 
     def _describe(self, index: int) -> Tensor:
         name = self._engine.get_tensor_name(index)
-        kind = self._engine.get_tensor_dtype(name).name
+        dtype = self._engine.get_tensor_dtype(name).name
         return Tensor(
             name,
             self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT,
-            np.dtype(KINDS[kind]).name if kind in KINDS else kind,
+            DTYPES.get(dtype, dtype),
             tuple(self._engine.get_tensor_shape(name)),
         )
 
-    def context(self, count: int):
+    def context(self, count: int) -> Any:
         """
-        Return what runs batches of one size, with its shapes and addresses set.
+        Return an execution context for one batch size, with shapes and addresses set.
 
-        A context for each size, because a graph holds its context's own memory.
+        Each size needs its own, because a graph refers to the memory of its context.
 
-        :raises EngineError: if TensorRT refuses the size
+        :raises EngineError: if TensorRT rejects the size
         """
         context = self._engine.create_execution_context()
         good = context is not None
@@ -236,45 +231,45 @@ class LoadedPlan:
                 tensor.name, self._buffers[tensor.name].address
             )
         if not good or context.infer_shapes():
-            msg = f'TensorRT refuses batches of {count}; build the engine again.'
+            msg = f'TensorRT rejects batches of {count}; build the engine again.'
             raise EngineError(msg)
         self._contexts.append(context)
         return context
 
     def upload(self, count: int) -> None:
-        """Begin to copy the first images to the GPU."""
+        """Enqueue a copy of the first images to the GPU."""
         for buffer in self._inputs:
             buffer.upload(count)
 
-    def enqueue(self, context) -> None:
+    def enqueue(self, context: Any) -> None:
         """
-        Begin to run the network.
+        Enqueue one pass of the network.
 
-        :raises EngineError: if TensorRT refuses
+        :raises EngineError: if TensorRT rejects it
         """
         if not context.execute_async_v3(self._cuda.stream):
             msg = 'TensorRT could not start the network.'
             raise EngineError(msg)
 
-    def capture(self, context) -> object:
-        """Return a graph of one run of the network."""
+    def capture(self, context: Any) -> Graph:
+        """Return a CUDA graph of one pass of the network."""
         return self._cuda.capture(lambda: self.enqueue(context))
 
-    def launch(self, graph: object) -> None:
-        """Begin to run a graph."""
+    def launch(self, graph: Graph) -> None:
+        """Enqueue a CUDA graph."""
         self._cuda.launch(graph)
 
     def download(self, count: int) -> None:
-        """Begin to copy the first answers from the GPU."""
+        """Enqueue a copy of the first outputs from the GPU."""
         for buffer in self._outputs.values():
             buffer.download(count)
 
     def wait(self) -> None:
-        """Wait for all that was begun."""
+        """Wait for everything enqueued."""
         self._cuda.wait()
 
     def close(self) -> None:
-        """Let go of the engine: graphs first, which hold memory of contexts, then these."""
+        """Release the engine: first graphs, which use the contexts' memory, then the contexts."""
         self._cuda.release_graphs()
         self._contexts.clear()
         self._engine = None

@@ -1,9 +1,12 @@
-"""TensorRT's module, and the two classes of it that it calls back."""
+"""TensorRT's module, and subclasses of its logger and progress monitor."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 import logging
+from types import ModuleType
+from typing import Any
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.tensorrt.build_progress import BuildProgress
@@ -11,14 +14,14 @@ from keypoint_perception.inference.tensorrt.build_progress import BuildProgress
 OLDEST = (10, 3)
 NEWEST_MAJOR = 11
 INSTALL = (
-    'on a Jetson install JetPack 6 or newer and make a virtual environment with '
+    'on a Jetson install JetPack 6 or newer and create a virtual environment with '
     '--system-site-packages, elsewhere `pip install tensorrt`'
 )
 
 log = logging.getLogger('keypoint_perception')
 
 
-def import_tensorrt():
+def import_tensorrt() -> ModuleType:
     """
     Return the module ``tensorrt``.
 
@@ -26,21 +29,15 @@ def import_tensorrt():
     """
     try:
         import tensorrt
-    except ModuleNotFoundError as error:
-        msg = (
-            f'Engine tensorrt is not installed ({error}); {INSTALL}, or choose engine onnxruntime.'
-        )
-        raise EngineError(msg) from error
-    except (ImportError, OSError) as error:  # bindings without their libraries
-        msg = (
-            f'Engine tensorrt is installed but cannot be loaded ({error}); {INSTALL}, or choose '
-            'engine onnxruntime.'
-        )
+    except (ImportError, OSError) as error:  # OSError: bindings without their libraries
+        missing = isinstance(error, ModuleNotFoundError)
+        found = 'not installed' if missing else 'installed but cannot be loaded'
+        msg = f'Engine tensorrt is {found} ({error}); {INSTALL}, or choose engine onnxruntime.'
         raise EngineError(msg) from error
     version = getattr(tensorrt, '__version__', '0')
     parts = tuple(int(part) for part in version.split('.')[:2] if part.isdigit())
+    oldest = '.'.join(map(str, OLDEST))
     if parts < OLDEST:
-        oldest = '.'.join(map(str, OLDEST))
         msg = (
             f'TensorRT {version} is installed, expected {oldest} or newer; {INSTALL}, or choose '
             'engine onnxruntime.'
@@ -48,60 +45,60 @@ def import_tensorrt():
         raise EngineError(msg)
     if parts[0] > NEWEST_MAJOR:
         log.warning(
-            'TensorRT %s is newer than what this package was written for (%s to %d); every '
+            'TensorRT %s is newer than the versions this package supports (%s to %d); every '
             'engine is compared with ONNX Runtime before it is used.',
             version,
-            '.'.join(map(str, OLDEST)),
+            oldest,
             NEWEST_MAJOR,
         )
-    return tensorrt
+    return tensorrt  # type: ignore[no-any-return]
 
 
-def make_logger(trt):
+def make_logger(trt: ModuleType) -> Any:
     """
-    Return a logger that remembers complaints in ``said``.
+    Return a logger that collects errors in ``errors``.
 
-    They become part of the sentence of what is raised; the log would only have them twice.
+    They become part of the exception's message and are not logged a second time.
     """
 
-    class Logger(trt.ILogger):
+    class Logger(trt.ILogger):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.said: deque[str] = deque(maxlen=20)
+            self.errors: deque[str] = deque(maxlen=20)
 
-        def log(self, severity, msg: str) -> None:
+        def log(self, severity: Any, msg: str) -> None:
             if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
-                self.said.append(msg)
+                self.errors.append(msg)
             if severity != trt.ILogger.Severity.VERBOSE:
                 log.debug('TensorRT: %s', msg)
 
     return Logger()
 
 
-def make_monitor(trt, progress: BuildProgress):
-    """Return what the builder reports its phases to."""
+def make_monitor(trt: ModuleType, progress: BuildProgress) -> Any:
+    """Return the progress monitor that the builder calls."""
 
-    class Monitor(trt.IProgressMonitor):
-        """An exception must not reach the builder, whose threads cannot carry it."""
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined, misc]
+        """No exception may reach the builder, whose threads cannot handle it."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._tell(progress.phase_start, phase_name, parent_phase, num_steps)
+            self._guard(progress.phase_start, phase_name, parent_phase, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            self._tell(progress.step_complete, phase_name, step)
+            self._guard(progress.step_complete, phase_name, step)
             return not progress.stopped
 
         def phase_finish(self, phase_name: str) -> None:
-            self._tell(progress.phase_finish, phase_name)
+            self._guard(progress.phase_finish, phase_name)
 
         @staticmethod
-        def _tell(method, *arguments) -> None:
+        def _guard(method: Callable[..., object], *arguments: object) -> None:
             try:
                 method(*arguments)
-            except BaseException as error:  # Ctrl-C too: it comes where Python runs, which is here
+            except BaseException as error:  # including KeyboardInterrupt, which arrives here
                 progress.stop(error)
 
     return Monitor()

@@ -38,9 +38,9 @@ class MonitoredEngine:
         """Return the keypoints of a batch."""
         return self._monitor(self._engine.run, images)
 
-    def run_named(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run_with_landmarks(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the keypoints and the landmarks of a batch."""
-        return self._monitor(self._engine.run_named, images)
+        return self._monitor(self._engine.run_with_landmarks, images)
 
     def _monitor(self, call: Callable[[np.ndarray], Result], images: np.ndarray) -> Result:
         started_s = self._started_s = time.monotonic()

@@ -53,7 +53,7 @@ class Pipeline:
 
     def _infer(self, opened: list[OpenedImage]) -> None:
         try:
-            estimates = self._estimator.estimate_batch_named([item.image for item in opened])
+            estimates = self._estimator.estimate_with_landmarks([item.image for item in opened])
         except Exception as error:
             if self._closed:
                 return

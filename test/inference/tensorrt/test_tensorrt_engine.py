@@ -1,7 +1,7 @@
 """
 The TensorRT engine round its GPU: built once, kept, refused, batched.
 
-The GPU and TensorRT are faked (``inference/fake_device.py``), because this machine has neither;
+The GPU and TensorRT are faked (``test/support/fake_device.py``), because this machine has neither;
 all else is real: PyTorch answers behind the fake, ONNX Runtime is compared with, files, locks and
 processes are those of the machine.
 """
@@ -12,11 +12,11 @@ import logging
 import subprocess
 import sys
 
+from fake_device import FAKE_GPU, FakeDevice
 from keypoint_perception.errors import EngineError, ModelError
-from keypoint_perception.inference.fake_device import FAKE_GPU, FakeDevice
 from keypoint_perception.inference.synthetic_model import write_synthetic_model
-from keypoint_perception.inference.tensorrt.cuda_memory import Gpu
-from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers
+from keypoint_perception.inference.tensorrt.cuda import Gpu
+from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_outputs
 from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
 from keypoint_perception.manifest import read_manifest, write_manifest
 import numpy as np
@@ -38,7 +38,7 @@ class Machine:
 
     def __init__(self, model, cache):
         self.model, self.cache = model, cache
-        self.answer = onnxruntime_answers(model / 'keypointer.onnx')
+        self.answer = onnxruntime_outputs(model / 'keypointer.onnx')
         self.devices = []
 
     def device(self, **settings):
@@ -82,12 +82,12 @@ def bright(*places):
 def test_an_engine_is_built_once_and_then_found(machine, caplog):
     with caplog.at_level(logging.INFO, 'keypoint_perception'):
         first = machine.engine()
-    assert first.ready.origin == 'built'
+    assert first.prepared.origin == 'built'
     assert 'this takes from half a minute' in caplog.text
     assert f'`export {machine.model} --engine tensorrt` does it ahead' in caplog.text
-    assert 'the engine answers as ONNX Runtime does: median 0.0000 px' in caplog.text
+    assert 'the engine agrees with ONNX Runtime: median 0.0000 px' in caplog.text
     second = machine.engine()
-    assert (second.ready.origin, second.ready.place) == ('from the cache', machine.plan)
+    assert (second.prepared.origin, second.prepared.path) == ('from the cache', machine.plan)
     assert machine.builds == 1
     assert machine.devices[1].built == []
     np.testing.assert_allclose(second.run(bright((20, 10)))[0, 0], [20, 10, 1])
@@ -102,7 +102,7 @@ def test_the_sidecar_tells_people_what_the_engine_is(machine):
     assert facts['key']['options'] == {'level': 3, 'workspace_bytes': 1 << 30, 'tf32': False}
     assert facts['key']['onnx_sha256'] == read_manifest(machine.model).files['keypointer.onnx']
     assert facts['parity']['holds'] is True
-    assert facts['parity']['points'] == 16 * 3 * 2
+    assert facts['parity']['points'] == 16 * 3
 
 
 @pytest.mark.parametrize(
@@ -117,21 +117,21 @@ def test_the_sidecar_tells_people_what_the_engine_is(machine):
 )
 def test_another_machine_or_size_builds_its_own(machine, change):
     machine.engine()
-    assert machine.engine(**change).ready.origin == 'built'
+    assert machine.engine(**change).prepared.origin == 'built'
     assert len(list(machine.cache.glob('*.plan'))) == 2
 
 
 def test_more_memory_is_no_other_gpu(machine):
     machine.engine()
     gpu = Gpu(*FAKE_GPU[:3], 16 << 30, '12.8')
-    assert machine.engine(gpu=gpu).ready.origin == 'from the cache'
+    assert machine.engine(gpu=gpu).prepared.origin == 'from the cache'
 
 
 def test_a_changed_network_is_built_anew(machine):
     machine.engine()
     write_synthetic_model(machine.model, keypoints=3, input_hw=HW, nan_keypoints=(2,))
     with pytest.raises(EngineError, match='NaN'):
-        machine.engine(answer=onnxruntime_answers(machine.model / 'keypointer.onnx'))
+        machine.engine(answer=onnxruntime_outputs(machine.model / 'keypointer.onnx'))
     assert machine.builds == 2
 
 
@@ -146,8 +146,8 @@ def test_a_tampered_engine_is_not_loaded_but_built_anew(machine, caplog):
     content = machine.plan.read_bytes()
     machine.plan.write_bytes(content.replace(b'10.3.0', b'10.3.1'))
     engine = machine.engine()
-    assert engine.ready.origin == 'built'
-    assert 'is not loaded and will be built anew: its SHA-256 is not the one' in caplog.text
+    assert engine.prepared.origin == 'built'
+    assert 'is not loaded and will be rebuilt: its SHA-256 is not the one' in caplog.text
     assert len(machine.devices[1].loaded) == 1  # the one that was built, and no other
     assert machine.plan.read_bytes() == content
 
@@ -158,9 +158,9 @@ def test_a_folder_that_others_can_write_is_not_used_at_all(machine, caplog, mode
     before = machine.plan.stat().st_mtime_ns
     machine.cache.chmod(mode)
     engine = machine.engine()
-    assert (engine.ready.origin, engine.ready.place) == ('built', None)
+    assert (engine.prepared.origin, engine.prepared.path) == ('built', None)
     assert 'its folder is not safe: others can write it' in caplog.text
-    assert 'will be built again next time; `chmod 700` the folder' in caplog.text
+    assert 'will be rebuilt next time; `chmod 700` the folder' in caplog.text
     assert machine.plan.stat().st_mtime_ns == before
 
 
@@ -175,9 +175,9 @@ def test_an_engine_that_tensorrt_refuses_is_built_anew(machine, caplog):
         cache_dir=machine.cache,
         open_device=lambda: refused,
     )
-    assert engine.ready.origin == 'built'
+    assert engine.prepared.origin == 'built'
     assert replaced.refused == 1
-    assert '(the driver is another); it will be built anew' in caplog.text
+    assert '(the driver is another); it will be rebuilt' in caplog.text
 
 
 def _refuse_once(load):
@@ -208,7 +208,7 @@ def test_an_engine_that_answers_something_else_is_used_by_nobody(machine):
 
 def test_an_engine_with_other_tensors_is_refused(machine):
     with pytest.raises(
-        ModelError, match=r'keypoints float32 \(-1, 4, 3\), but the manifest means'
+        ModelError, match=r'keypoints float32 \(-1, 4, 3\), but the manifest describes'
     ):
         machine.engine(outputs={'keypoints': 4})
     with pytest.raises(ModelError, match=r'image uint8 \(-1, 48, 80, 3\)'):
@@ -228,9 +228,9 @@ def test_whole_numbers_must_have_a_sign(machine):
         files = {*manifest.files, name}
         write_manifest(machine.model, manifest, files=sorted(files))
         if signed:
-            assert machine.engine(precision='int8').ready.origin == 'built'
+            assert machine.engine(precision='int8').prepared.origin == 'built'
         else:
-            with pytest.raises(EngineError, match=r'unsigned bytes, which .* int8 --signed`'):
+            with pytest.raises(EngineError, match=r'unsigned int8, which .* int8 --signed`'):
                 machine.engine(precision='int8')
 
 
@@ -241,8 +241,8 @@ def test_the_precision_has_a_file_and_an_engine_of_its_own(machine):
     write_manifest(machine.model, manifest, files=[*manifest.files, name])
     machine.engine()
     engine = machine.engine(precision='fp16')
-    assert engine.ready.origin == 'built'
-    assert '-fp16-' in engine.ready.place.name
+    assert engine.prepared.origin == 'built'
+    assert '-fp16-' in engine.prepared.path.name
     assert ', fp16, batches up to 1' in engine.description
 
 
@@ -272,7 +272,7 @@ def test_batches_of_any_size_are_answered_in_order(machine):
     found = engine.run(bright(*places))
     np.testing.assert_allclose(found[:, 0, :2], places)
     assert engine.run(bright()).shape == (0, 3, 3)
-    keypoints, landmarks = engine.run_named(bright((5, 6)))
+    keypoints, landmarks = engine.run_with_landmarks(bright((5, 6)))
     np.testing.assert_allclose(keypoints[0, 0], [5, 6, 1])
     assert landmarks.shape == (1, 0, 3)
 
@@ -384,9 +384,9 @@ BUILDER = """
 import sys
 from pathlib import Path
 from keypoint_perception.inference.engine_cache import EngineCache
-from keypoint_perception.inference.fake_device import FakeDevice
-from keypoint_perception.inference.tensorrt.build import Job, ready_engine
-from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers
+from fake_device import FakeDevice
+from keypoint_perception.inference.tensorrt.build import BuildRequest, prepare_engine
+from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_outputs
 from keypoint_perception.manifest import read_manifest
 
 model, cache = map(Path, sys.argv[1:])
@@ -405,16 +405,16 @@ def progress(done, total, phase):
         print(word, flush=True)
 
 device = Slow(
-    onnxruntime_answers(model / 'keypointer.onnx'), input_hw=(48, 64), outputs={'keypoints': 3}
+    onnxruntime_outputs(model / 'keypointer.onnx'), input_hw=(48, 64), outputs={'keypoints': 3}
 )
-ready = ready_engine(
-    Job(model, read_manifest(model)),
+prepared = prepare_engine(
+    BuildRequest(model, read_manifest(model)),
     device,
     EngineCache(cache),
-    reference=onnxruntime_answers,
+    reference=onnxruntime_outputs,
     progress=progress,
 )
-print(ready.origin, flush=True)
+print(prepared.origin, flush=True)
 """
 
 
@@ -497,9 +497,9 @@ def test_a_real_network_behind_the_fake_gpu_is_near_enough(learned, tmp_path):
             outputs={'keypoints': 3},
         ),
     )
-    parity = engine.ready.parity
+    parity = engine.prepared.parity
     assert parity['images'] == 'frames of the training recording'
-    assert (parity['frames'], parity['points']) == (5, 5 * 3 * 2)
+    assert (parity['frames'], parity['points']) == (5, 5 * 3)
     assert parity['confident'] > 0
     assert 0 < parity['largest_px'] < 0.05
     np.testing.assert_allclose(engine.run(frames), torch_engine.run(frames), atol=1e-3)
@@ -528,7 +528,7 @@ def test_named_points_are_the_second_output(machine, monkeypatch):
         keypoints = machine.answer(images)['keypoints']
         return {'keypoints': keypoints, 'landmarks': keypoints[:, 2:]}
 
-    monkeypatch.setattr(tensorrt_engine, 'onnxruntime_answers', lambda path: answer)
+    monkeypatch.setattr(tensorrt_engine, 'onnxruntime_outputs', lambda path: answer)
     engine = TensorRTEngine(
         machine.model,
         replace(read_manifest(machine.model), landmark_names=('tip',)),
@@ -537,7 +537,7 @@ def test_named_points_are_the_second_output(machine, monkeypatch):
             answer=answer, outputs={'keypoints': 3, 'landmarks': 1}
         ),
     )
-    assert engine.ready.parity['points'] == 16 * 4
-    keypoints, landmarks = engine.run_named(bright((5, 6)))
+    assert engine.prepared.parity['points'] == 16 * 4
+    keypoints, landmarks = engine.run_with_landmarks(bright((5, 6)))
     assert keypoints.shape == (1, 3, 3)
     np.testing.assert_allclose(landmarks, [[[7, 6, 1]]])

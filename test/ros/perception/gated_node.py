@@ -7,7 +7,7 @@ Each call prints ``batch N`` and ``busy`` and waits for a line on standard input
 
 import sys
 
-from keypoint_perception.inference.fake_engine import FakeEngine
+from fake_engine import FakeEngine
 from keypoint_perception.ros.perception import engine_loading
 from keypoint_perception.ros.perception_node import main
 import numpy as np

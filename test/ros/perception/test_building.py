@@ -9,7 +9,7 @@ import pytest
 NODE = """
 import sys, threading
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.fake_engine import FakeEngine
+from fake_engine import FakeEngine
 from keypoint_perception.ros.perception import engine_loading
 from keypoint_perception.ros.perception_node import main
 import numpy as np

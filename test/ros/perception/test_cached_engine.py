@@ -1,4 +1,4 @@
-"""A corrupted cached engine, against the real node over DDS: built anew, said, and at work."""
+"""A corrupted cached engine, against the real node over DDS: rebuilt with a warning."""
 
 import pytest
 
@@ -11,9 +11,9 @@ from sensor_msgs.msg import Image, PointCloud2
 NODE = """
 import sys
 from pathlib import Path
-from keypoint_perception.inference.fake_device import FakeDevice
+from fake_device import FakeDevice
 from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
-from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_answers
+from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_outputs
 from keypoint_perception.manifest import (read_manifest)
 from keypoint_perception.model_directory import (ONNX_NAME)
 from keypoint_perception.ros.perception_node import main
@@ -27,7 +27,7 @@ def load(model_dir, name, *, max_batch, progress, **settings):
         progress=progress,
         cache_dir=Path({cache!r}),
         open_device=lambda: FakeDevice(
-            onnxruntime_answers(Path(model_dir) / ONNX_NAME),
+            onnxruntime_outputs(Path(model_dir) / ONNX_NAME),
             input_hw=manifest.input_hw,
             outputs={{'keypoints': manifest.keypoint_count}},
         ),
@@ -56,7 +56,7 @@ def test_a_corrupted_engine_is_built_anew_and_said(start_cached, tmp_path, peer,
     good = plan.read_bytes()
     plan.write_bytes(good[:-2] + b'??')
     second = start_cached()
-    second.wait_for(r'is not loaded and will be built anew: its SHA-256 is not the one')
+    second.wait_for(r'is not loaded and will be rebuilt: its SHA-256 is not the one')
     second.wait_for('listening to /cached/image')
     assert plan.read_bytes() == good
     clouds = peer.collect(PointCloud2, '/perception_node/keypoints')
@@ -69,4 +69,4 @@ def test_a_corrupted_engine_is_built_anew_and_said(start_cached, tmp_path, peer,
     third = start_cached()
     third.wait_for('from the cache')
     assert third.stop() == 0
-    assert 'built anew' not in third.output
+    assert 'rebuilt' not in third.output

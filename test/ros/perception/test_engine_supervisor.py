@@ -3,8 +3,8 @@
 import queue
 import threading
 
+from fake_engine import FakeEngine
 from keypoint_perception.errors import EngineError, ModelError
-from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.ros.perception import engine_supervisor, monitored_engine
 from keypoint_perception.ros.perception.engine_loading import EngineSpec, LoadedEngine
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
@@ -372,7 +372,7 @@ def test_monitored_engine_is_the_engine_and_tells_its_time(clock):
 
     engine = monitored_engine.MonitoredEngine(FakeEngine(slow, input_hw=(8, 6)))
     assert engine.input_hw == (8, 6)
-    keypoints, landmarks = engine.run_named(None)
+    keypoints, landmarks = engine.run_with_landmarks(None)
     assert (keypoints.shape, landmarks.shape) == ((1, 3, 3), (1, 0, 3))
     assert engine.last_ms == 250
     assert (engine.busy_s, engine.successes) == (0, 1)

@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 
+from fake_engine import FakeEngine
 from keypoint_perception.cdr import CompressedImageMessage, ImageMessage, MessageHeader
 from keypoint_perception.drawing import EDGE_COLOUR
-from keypoint_perception.inference.fake_engine import FakeEngine
 from keypoint_perception.ros.messages import from_point_cloud
 from keypoint_perception.ros.perception.camera import Camera, QueuedImage
 from keypoint_perception.ros.perception.monitored_engine import MonitoredEngine

@@ -21,7 +21,7 @@ import sys
 
 import pytest
 
-ROOM = Path(__file__).parents[2] / 'keypoint_perception' / 'inference'
+PACKAGE = Path(__file__).parents[3] / 'keypoint_perception'
 # What is called, with the arguments' and the answer's types.
 METHODS = {
     'Builder.__init__': '(logger: ILogger) -> None',
@@ -158,8 +158,8 @@ print(json.dumps(answers))
 """
 START = """
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference import tensorrt_device
-from keypoint_perception.inference.fake_device import FAKE_GPU, FakeCuda
+from keypoint_perception.inference.tensorrt import device
+from fake_device import FAKE_GPU, FakeCuda
 from keypoint_perception.inference.tensorrt.library import make_logger, make_monitor
 from keypoint_perception.inference.tensorrt.build_progress import BuildProgress
 
@@ -178,10 +178,10 @@ assert isinstance(progress.interruption, KeyboardInterrupt)
 logger = make_logger(tensorrt)
 logger.log(tensorrt.ILogger.Severity.WARNING, 'a warning')
 logger.log(tensorrt.ILogger.Severity.ERROR, 'an error')
-assert list(logger.said) == ['an error']
-tensorrt_device.open_cuda = lambda: FakeCuda(FAKE_GPU)
+assert list(logger.errors) == ['an error']
+device.Cuda = lambda: FakeCuda(FAKE_GPU)
 try:
-    tensorrt_device.TensorRTDevice()
+    device.TensorRTDevice()
 except EngineError as error:
     print(error)
 """
@@ -216,9 +216,8 @@ def bindings(request, tmp_path_factory):
 
 def call(folder, libraries, program, given=''):
     command = [sys.executable, '-c', LOAD + program, folder, *libraries]
-    environment = os.environ | {'PYTHONPATH': str(ROOM.parents[1])}
     return subprocess.run(
-        command, input=given, capture_output=True, text=True, check=False, env=environment
+        command, input=given, capture_output=True, text=True, check=False, cwd=PACKAGE.parent
     )
 
 
@@ -302,8 +301,8 @@ def test_what_is_used_of_cuda_python_has_these_signatures():
 # Of Python, NumPy and logging.
 COMMON = {
     '__init__', '__name__', '__version__', 'append', 'clear', 'debug', 'dtype', 'float32',
-    'getLogger', 'info', 'isdigit', 'items', 'join', 'name', 'ndarray', 'rstrip', 'split', 'uint8',
-    'values', 'warning',
+    'get', 'getLogger', 'info', 'isdigit', 'items', 'join', 'name', 'ndarray', 'rstrip', 'split',
+    'uint8', 'values', 'warning',
 }  # fmt: skip
 
 
@@ -320,8 +319,9 @@ def names_of(tree):
 
 def test_the_table_names_all_that_is_used():
     """A call that is new in the files must stand in the table, to be held against the bindings."""
-    files = ('tensorrt_device', 'tensorrt_library', 'tensorrt_progress', 'cuda_memory')
-    trees = [ast.parse((ROOM / f'{name}.py').read_text()) for name in files]
+    files = ('device', 'library', 'build_progress', 'cuda')
+    folder = PACKAGE / 'inference' / 'tensorrt'
+    trees = [ast.parse((folder / f'{name}.py').read_text()) for name in files]
     used = {n.attr for tree in trees[:2] for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
     own = {name for tree in trees for name in names_of(tree)}
     listed = {part for name in (*METHODS, *READ, *WRITTEN, *MEMBERS) for part in name.split('.')}
@@ -331,6 +331,6 @@ def test_the_table_names_all_that_is_used():
 
 
 def test_the_table_names_all_that_is_used_of_cuda():
-    source = (ROOM / 'cuda_python.py').read_text()
+    source = (PACKAGE / 'inference' / 'tensorrt' / 'cuda.py').read_text()
     used = set(re.findall(r'\bcuda[A-Z]\w+', source))
     assert used == {part for name in (*CUDA, *CUDA_MEMBERS) for part in name.split('.')}

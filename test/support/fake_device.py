@@ -1,10 +1,10 @@
 """
-A GPU without a GPU, for tests of what stands round one.
+A simulated GPU with TensorRT.
 
-It keeps the order that a real one asks for: nothing happens before the stream is waited for, the
-host's memory and the GPU's are two, a graph is what was captured, and a compiled engine is loaded
-by the version that built it. What it cannot show is whether TensorRT and CUDA do what
-``tensorrt_device``, ``cuda_torch`` and ``cuda_python`` expect of them.
+It keeps the semantics of a real one: enqueued work runs when the stream is waited for, host and
+GPU memory are separate, a graph is what was captured, and a compiled engine is loaded only by the
+version that built it. It cannot show whether TensorRT and CUDA behave as ``tensorrt/device.py``
+and ``tensorrt/cuda.py`` expect.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import json
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.inference.tensorrt.build_progress import BuildProgress
-from keypoint_perception.inference.tensorrt.cuda_memory import Gpu
+from keypoint_perception.inference.tensorrt.cuda import Gpu
 from keypoint_perception.inference.tensorrt.device import BuildOptions, PlanRefusedError, Tensor
-from keypoint_perception.inference.tensorrt.engine_parity import Answers
+from keypoint_perception.parity import Outputs
 import numpy as np
 
 FAKE_GPU = Gpu('Fake GPU', '8.7', 16, 8 << 30, '12.6')
@@ -25,7 +25,7 @@ STEPS = 4
 
 
 class FakeCuda:
-    """A stream of things to do."""
+    """A stream of work to do."""
 
     library = 'fake CUDA'
 
@@ -47,22 +47,22 @@ class FakeCuda:
         return 1 << 30, self.gpu.memory_bytes
 
     def close(self) -> None:
-        """Remember that it was closed."""
+        """Record that it was closed."""
         self.closed = True
 
 
 class FakeDevice:
     """
-    Compiles a network to a note of what it was, and runs a function in its place.
+    Compiles a network to a note of its digest, and runs a function instead.
 
     :param answer: images (N, H, W, 3) uint8 -> outputs by name, (N, P, 3) float32 each
-    :param outputs: points of each output by name
-    :param can_capture: whether graphs can be made
+    :param outputs: number of points of each output by name
+    :param can_capture: whether graphs can be captured
     """
 
     def __init__(
         self,
-        answer: Callable[[np.ndarray], Answers],
+        answer: Callable[[np.ndarray], Outputs],
         *,
         input_hw: tuple[int, int],
         outputs: dict[str, int],
@@ -83,7 +83,7 @@ class FakeDevice:
     def build(
         self, onnx: bytes, options: BuildOptions, progress: BuildProgress, timings: bytes
     ) -> tuple[bytes, bytes]:
-        """Write down what would be compiled."""
+        """Record the request."""
         self.built.append((options, timings))
         progress.phase_start('Building', None, STEPS)
         for step in range(STEPS):
@@ -113,7 +113,7 @@ class FakeDevice:
         return self.loaded[-1]
 
     def close(self) -> None:
-        """Give back the stream."""
+        """Close the stream."""
         self.cuda.close()
 
 
@@ -132,49 +132,49 @@ class FakePlan:
         self.tensors = tensors
         image, *outputs = tensors
         self.images = np.zeros((max_batch, *image.shape[1:]), np.uint8)
-        self.answers = {t.name: np.zeros((max_batch, *t.shape[1:]), np.float32) for t in outputs}
+        self.outputs = {t.name: np.zeros((max_batch, *t.shape[1:]), np.float32) for t in outputs}
         self._gpu_images = self.images.copy()
-        self._gpu_answers = {name: rows.copy() for name, rows in self.answers.items()}
+        self._gpu_outputs = {name: rows.copy() for name, rows in self.outputs.items()}
         self.contexts: list[int] = []
         self.launched: list[int] = []
         self.enqueued: list[int] = []
         self.closed = False
 
     def context(self, count: int) -> int:
-        """Return what stands for a context: its batch size."""
+        """Return the batch size, which stands for a context."""
         self.contexts.append(count)
         return count
 
     def upload(self, count: int) -> None:
-        """Begin to copy images."""
+        """Enqueue a copy of images."""
         self._cuda.stream.append(lambda: self._copy(self._gpu_images, self.images, count))
 
     def enqueue(self, context: int) -> None:
-        """Begin to run the network."""
+        """Enqueue a pass of the network."""
         self.enqueued.append(context)
         self._cuda.stream.append(lambda: self._compute(context))
 
     def capture(self, context: int) -> tuple[str, int]:
-        """Return what stands for a graph; only of what has run before."""
+        """Return a pair that stands for a graph, if the context has run before."""
         if not self._can_capture or context not in self.enqueued:
             msg = 'operation not permitted when stream is capturing'
             raise RuntimeError(msg)
         return ('graph', context)
 
     def launch(self, graph: tuple[str, int]) -> None:
-        """Begin to run a graph."""
+        """Enqueue a graph."""
         self.launched.append(graph[1])
         self._cuda.stream.append(lambda: self._compute(graph[1]))
 
     def download(self, count: int) -> None:
-        """Begin to copy answers."""
-        for name, rows in self.answers.items():
+        """Enqueue a copy of outputs."""
+        for name, rows in self.outputs.items():
             self._cuda.stream.append(
-                lambda rows=rows, name=name: self._copy(rows, self._gpu_answers[name], count)
+                lambda rows=rows, name=name: self._copy(rows, self._gpu_outputs[name], count)
             )
 
     def wait(self) -> None:
-        """Do all that was begun."""
+        """Do all work."""
         self._cuda.wait()
 
     @staticmethod
@@ -183,8 +183,8 @@ class FakePlan:
 
     def _compute(self, count: int) -> None:
         for name, rows in self._answer(self._gpu_images[:count]).items():
-            self._gpu_answers[name][:count] = rows
+            self._gpu_outputs[name][:count] = rows
 
     def close(self) -> None:
-        """Remember that it was closed."""
+        """Record that it was closed."""
         self.closed = True
