@@ -1,10 +1,11 @@
-"""``evaluate``: score a model against labels."""
+"""``evaluate``: measure a model on a recording, with or without labels."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 import time
-from typing import Annotated
+from typing import Annotated, Any, TYPE_CHECKING
 
 from keypoint_perception.commands.options import (
     EngineName,
@@ -12,35 +13,40 @@ from keypoint_perception.commands.options import (
     Precision,
     Recording,
     Threads,
+    Topic,
     Video,
 )
 from keypoint_perception.commands.outputs import check_file, check_outputs
 from keypoint_perception.commands.progress import show_progress
-from keypoint_perception.errors import SourceError
+from keypoint_perception.errors import PerceptionError, SourceError
 import typer
+
+if TYPE_CHECKING:
+    from keypoint_perception.evaluation.detections import KeypointSequence
+    from keypoint_perception.evaluation.recording_measurements import RecordingMeasurements
+    from keypoint_perception.frames.annotations import Annotations
+    from keypoint_perception.inference.estimator import Estimator
 
 
 def evaluate(
     model: Model,
     source: Recording,
-    out: Annotated[Path, typer.Option(help='JSON report to write; a page goes beside it.')],
-    topic: Annotated[
-        str | None, typer.Option(help='Image topic; may be left out where there is one.')
-    ] = None,
+    out: Annotated[Path, typer.Option(help='JSON report to write, with an HTML page beside it.')],
+    topic: Topic = None,
     annotations: Annotated[
         Path | None,
-        typer.Option(help='Labels: CSV stamp_ns,keypoint,u,v. Without: label-free measures only.'),
+        typer.Option(help='Labels, CSV stamp_ns,keypoint,u,v; default: label-free measures only.'),
     ] = None,
     video: Video = None,
     engine: EngineName = 'auto',
     threads: Threads = 0,
     precision: Precision = 'fp32',
 ) -> None:
-    """Score a model against labels."""
+    """Measure the quality of a model's keypoints on a recording, with or without labels."""
     check_file('--out', out)
-    read = {'the recording': source, 'the labels': annotations}
-    beside = out.with_suffix('.html')
-    check_outputs({'--out': out, 'the page beside --out': beside, '--video': video}, read)
+    inputs = {'the recording': source, 'the labels': annotations}
+    page_path = out.with_suffix('.html')
+    check_outputs({'--out': out, 'the page beside --out': page_path, '--video': video}, inputs)
     from keypoint_perception.atomic_files import replace_file
     from keypoint_perception.evaluation import report
     from keypoint_perception.evaluation.report_page import report_page
@@ -50,41 +56,38 @@ def evaluate(
     from keypoint_perception.manifest import read_manifest
     import numpy as np
 
-    labels = None if annotations is None else read_annotations(annotations)
+    labels = None if annotations is None else (annotations, read_annotations(annotations))
     manifest = read_manifest(model)
     loaded = load_engine(model, engine, threads=threads, precision=precision)
     estimator = Estimator(loaded)
     started = time.perf_counter()
-    recording = _run(source, topic, estimator, video)
+    recording = _detect(source, topic, estimator, video)
     detected = time.perf_counter()
-    values: dict = {
+    values: dict[str, Any] = {
         'format_version': report.FORMAT_VERSION,
-        'recording': report.describe_recording(source, recording.track),
+        'recording': report.describe_recording(source, recording.sequence),
         'model': report.describe_model(model, manifest),
         'engine': {'name': loaded.name, 'description': loaded.description},
     }
     if labels is not None:
-        values |= _score(model, recording.track, labels, annotations, estimator)
+        values |= _score(model, recording.sequence, *labels, estimator)
     values['label_free'] = recording.label_free(
         lambda images: np.stack(estimator.estimate_batch(images)), estimator.keypoint_names
     )
-    durations = {
-        'detection': detected - started,
-        'measures': time.perf_counter() - detected,
-    }
+    durations = {'detection': detected - started, 'measures': time.perf_counter() - detected}
     values |= {'durations_s': durations, 'machine': report.describe_machine()}
     values['date'] = report.now()
     report.write_json(out, values)
     page = report_page(values, recording, model).encode()
-    replace_file(beside, page)
-    written = [out, beside, *_update_model(model, page)]
+    replace_file(page_path, page)
+    written = [out, page_path, *_update_model(model, page)]
     _show(values, [*written, *([video, video.with_suffix('.png')] if video else [])])
 
 
-def _run(source, topic, estimator, video):
-    """Return what is kept of the recording after the model has seen all of it."""
-    from contextlib import nullcontext
-
+def _detect(
+    source: Path, topic: str | None, estimator: Estimator, video: Path | None
+) -> RecordingMeasurements:
+    """Run the model over the recording."""
     from keypoint_perception.evaluation.detections import detect_frames
     from keypoint_perception.evaluation.overlay_video import OverlayVideo
     from keypoint_perception.evaluation.preview_clip import PreviewClip
@@ -93,41 +96,43 @@ def _run(source, topic, estimator, video):
 
     topics = [] if topic is None else [topic]
     total = count_frames([source], topics)
-    recording = RecordingMeasurements(film=PreviewClip(total, skeleton=estimator.skeleton))
+    recording = RecordingMeasurements(preview=PreviewClip(total, skeleton=estimator.skeleton))
     overlay = None if video is None else OverlayVideo(video, skeleton=estimator.skeleton)
-    with nullcontext() if overlay is None else overlay:
+    with overlay or nullcontext():
         detections = detect_frames(read_frames([source], topics), estimator.estimate_batch)
-        recording.gather(show_progress(detections, 'detecting', total=total), overlay)
-        if not len(recording.track):
+        recording.add_all(show_progress(detections, 'detecting', total=total), overlay)
+        if not len(recording.sequence):
             msg = f'{str(source)!r} has no images; expected at least one.'
             raise SourceError(msg)
     return recording
 
 
-def _score(model, track, labels, path, estimator) -> dict:
-    """Return the figures that need labels."""
-    from keypoint_perception.evaluation.landmark_report import score_named
+def _score(
+    model: Path, sequence: KeypointSequence, path: Path, labels: Annotations, estimator: Estimator
+) -> dict[str, Any]:
+    """Return the measures that need labels, read from ``path``."""
+    from keypoint_perception.evaluation.landmark_report import score_landmarks
     from keypoint_perception.evaluation.scores import score_labels
     from keypoint_perception.frames.annotations import match_labels
     from keypoint_perception.landmark_map import read_landmarks
 
-    track = track.in_stamp_order()
-    uv = match_labels(labels, track.stamps_ns, track.image_hw, path=path)
-    names = {'label_names': labels.names, 'keypoint_names': estimator.keypoint_names}
-    scores = {'annotations': str(path)} | score_labels(track, uv, **names)
-    if estimator.landmark_names:
-        landmarks = read_landmarks(model)
-        scores['landmarks'] = score_named(
-            track, uv, landmarks, names=labels.names, network_hw=estimator.input_hw
+    sequence = sequence.in_stamp_order()
+    uv = match_labels(labels, sequence.stamps_ns, sequence.image_hw, path=path)
+    scores = {'annotations': str(path)} | score_labels(
+        sequence, uv, label_names=labels.names, keypoint_names=estimator.keypoint_names
+    )
+    landmarks = read_landmarks(model) if estimator.landmark_names else None
+    if landmarks is not None:
+        scores['landmarks'] = score_landmarks(
+            sequence, uv, landmarks, names=labels.names, network_hw=estimator.input_hw
         )
     return scores
 
 
 def _update_model(model: Path, page: bytes) -> list[Path]:
-    """Put the page into the model directory, if that can be written just now."""
+    """Write the page into the model directory unless that is in use or read-only."""
     import logging
 
-    from keypoint_perception.errors import PerceptionError
     from keypoint_perception.manifest import update_file
     from keypoint_perception.model_directory import REPORT_NAME
     from keypoint_perception.sole_writer import sole_writer
@@ -137,12 +142,12 @@ def _update_model(model: Path, page: bytes) -> list[Path]:
             update_file(model, REPORT_NAME, page)
     except (PerceptionError, OSError) as error:
         log = logging.getLogger('keypoint_perception')
-        log.warning('%r keeps its old %s (%s).', str(model), REPORT_NAME, error)
+        log.warning('%s of %r is not updated (%s).', REPORT_NAME, str(model), error)
         return []
     return [model / REPORT_NAME]
 
 
-def _show(values: dict, paths: list[Path]) -> None:
+def _show(values: dict[str, Any], paths: list[Path]) -> None:
     from keypoint_perception.evaluation.report_tables import evaluation_tables
     from rich.console import Console
 

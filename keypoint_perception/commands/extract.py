@@ -1,26 +1,22 @@
-"""``extract``: recording -> frame store."""
+"""``extract``: recordings -> frame store."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
+from keypoint_perception.commands.options import Recordings, Topics
 from keypoint_perception.commands.progress import extraction_progress
 import typer
 
 
 def extract(
-    source: Annotated[
-        list[Path], typer.Argument(help='Bags, videos, folders of images or frame stores.')
-    ],
-    out: Annotated[Path, typer.Option(help='Frame store to write, to add to or to finish.')],
-    topic: Annotated[
-        list[str] | None,
-        typer.Option(help='Image topic; may be repeated, one per camera.'),
-    ] = None,
+    source: Recordings,
+    out: Annotated[Path, typer.Option(help='Frame store to create, resume or extend.')],
+    topic: Topics = None,
     size: Annotated[int, typer.Option(help='Long side of the stored frames, px.')] = 128,
 ) -> None:
-    """Write the images of recordings, scaled for the network, into a frame store."""
+    """Extract the images of recordings, scaled to network size, into a frame store."""
     from keypoint_perception.frames.store import extract_frames
 
     with extraction_progress('extracting') as progress:

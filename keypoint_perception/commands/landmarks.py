@@ -1,36 +1,49 @@
-"""``landmarks``: give points names, from a handful of labelled frames."""
+"""``landmarks``: fit named landmarks to a few labelled frames."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TYPE_CHECKING
 
-from keypoint_perception.commands.options import EngineName, Model, Recording, Threads
+from keypoint_perception.commands.options import (
+    EngineName,
+    Labels,
+    Model,
+    Recording,
+    Threads,
+    Topic,
+)
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.model_directory import LANDMARKS_NAME, MANIFEST_NAME, ONNX_NAME
 import typer
+
+if TYPE_CHECKING:
+    from keypoint_perception.evaluation.detections import KeypointSequence
+    from keypoint_perception.frames.annotations import Annotations
+    from keypoint_perception.frames.frame import Frame
+    from keypoint_perception.inference.estimator import Estimator
+    import numpy as np
 
 
 def landmarks(
     model: Model,
     source: Recording,
-    annotations: Annotated[Path, typer.Option(help='Labels: CSV stamp_ns,keypoint,u,v.')],
-    topic: Annotated[
-        str | None, typer.Option(help='Image topic; may be left out where there is one.')
-    ] = None,
+    annotations: Labels,
+    topic: Topic = None,
     frames: Annotated[
         int | None,
         typer.Option(
-            min=1, help='Use so many labelled frames, spread evenly, and score the others.'
+            min=1, help='Fit on this many evenly spaced labelled frames and score the others.'
         ),
     ] = None,
     engine: EngineName = 'auto',
     threads: Threads = 0,
 ) -> None:
-    """Name points: fit them to a few labelled frames and export them with the model."""
-    from keypoint_perception.evaluation.landmark_report import name_points
+    """Fit landmarks, named by labels, to a few labelled frames and add them to the model."""
+    from keypoint_perception.evaluation.landmark_report import build_landmarks
     from keypoint_perception.evaluation.report_tables import landmark_fit_table
     from keypoint_perception.frames.annotations import read_annotations
     from keypoint_perception.inference.engine import load_engine
@@ -44,50 +57,52 @@ def landmarks(
     with sole_writer(model) if model.is_dir() else nullcontext():
         loaded = load_engine(model, engine, threads=threads)
         digest = network_digest(model)
-        track, uv = _labelled_frames(source, topic, Estimator(loaded), labels, annotations)
-        named = name_points(
-            track,
+        sequence, uv = _labelled_frames(source, topic, Estimator(loaded), labels, annotations)
+        fitted = build_landmarks(
+            sequence,
             uv,
             names=labels.names,
             network_hw=loaded.input_hw,
             path=annotations,
             frames=frames,
         )
-        export_model(model, replace(named, network_sha256=digest))
-    Console().print(landmark_fit_table(named.report).terminal())
-    error = named.report['held_out_error_percent']
+        export_model(model, replace(fitted, network_sha256=digest))
+    Console().print(landmark_fit_table(fitted.report).terminal())
+    error = fitted.report['held_out_error_percent']
     if error is not None:
-        print(f'{error:.2f} % on the {named.report["held_out_frames"]} labelled frames not used')
-    print(f'{len(named.names)} points named from {len(named.report["stamps_ns"])} frames; wrote')
+        print(f'{error:.2f} % error on {fitted.report["held_out_frames"]} held-out frames')
+    print(f'{len(fitted.names)} landmarks from {len(fitted.report["stamps_ns"])} frames; wrote')
     for name in (LANDMARKS_NAME, ONNX_NAME, MANIFEST_NAME):
         print(f'  {model / name}')
 
 
-def _labelled_frames(source, topic, estimator, labels, path):
-    """Return the keypoints of the labelled frames and their labels (N, L, 2), by stamp."""
-    from keypoint_perception.evaluation.detections import detect_frames, Track
+def _labelled_frames(
+    source: Path, topic: str | None, estimator: Estimator, labels: Annotations, path: Path
+) -> tuple[KeypointSequence, np.ndarray]:
+    """Return the keypoints of the labelled frames and their labels (N, L, 2), sorted by stamp."""
+    from keypoint_perception.evaluation.detections import detect_frames, KeypointSequence
     from keypoint_perception.frames.annotations import match_labels
     from keypoint_perception.frames.source import count_frames, read_frames
     import numpy as np
 
     topics = [] if topic is None else [topic]
-    stamps_ns, sizes, track = [], [], Track()
-    waiting = set(labels.stamps_ns.tolist())
+    stamps_ns, sizes, sequence = [], [], KeypointSequence()
+    pending = set(labels.stamps_ns.tolist())
 
-    def labelled(frames):
+    def labelled(frames: Iterable[Frame]) -> Iterator[Frame]:
         for frame in frames:
             stamps_ns.append(frame.stamp_ns)
             sizes.append(frame.image.shape[:2])
-            if frame.stamp_ns in waiting:
-                waiting.remove(frame.stamp_ns)  # where two frames have a stamp, it is the first's
+            if frame.stamp_ns in pending:
+                pending.remove(frame.stamp_ns)  # the label belongs to the first such frame
                 yield frame
 
     recording = read_frames([source], topics)
     shown = show_progress(recording, 'reading', total=count_frames([source], topics))
     for detection in detect_frames(labelled(shown), estimator.estimate_batch):
-        track.add(detection)
-    # a label that no frame has is spoken of beside all frames that there are
+        sequence.add(detection)
+    # Given all frames, so that labels without a frame are reported.
     match_labels(labels, np.array(stamps_ns, np.int64), np.array(sizes).reshape(-1, 2), path=path)
-    track = track.in_stamp_order()
-    place = {int(stamp): i for i, stamp in enumerate(labels.stamps_ns)}
-    return track, labels.uv[[place[int(stamp)] for stamp in track.stamps_ns]]
+    sequence = sequence.in_stamp_order()
+    row_of = {int(stamp): i for i, stamp in enumerate(labels.stamps_ns)}
+    return sequence, labels.uv[[row_of[int(stamp)] for stamp in sequence.stamps_ns]]

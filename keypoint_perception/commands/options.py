@@ -1,4 +1,4 @@
-"""Arguments and options of several verbs, and options made of settings."""
+"""Arguments and options shared by several verbs, and options generated from settings."""
 
 from __future__ import annotations
 
@@ -10,24 +10,31 @@ from typing import Annotated, Any
 from keypoint_perception.settings import Setting, Settings, settings_of
 import typer
 
-Model = Annotated[Path, typer.Argument(help='Model directory, as `train` wrote it.')]
-Recording = Annotated[Path, typer.Argument(help='Bag, video, folder of images or frame store.')]
+Model = Annotated[Path, typer.Argument(help='Model directory written by `train`.')]
+Recording = Annotated[Path, typer.Argument(help='Bag, video, image folder or frame store.')]
+Recordings = Annotated[
+    list[Path], typer.Argument(help='Bags, videos, image folders or frame stores.')
+]
+Topic = Annotated[
+    str | None, typer.Option(help='Image topic; optional if the recording has only one.')
+]
+Topics = Annotated[list[str] | None, typer.Option(help='Image topic; repeat for several cameras.')]
+Labels = Annotated[Path, typer.Option(help='Labels, CSV stamp_ns,keypoint,u,v.')]
 Video = Annotated[
     Path | None,
     typer.Option(help='Overlay video (MP4) to write, with a contact sheet (PNG) beside it.'),
 ]
-EngineName = Annotated[str, typer.Option(help='auto, onnxruntime, tensorrt or torch.')]
+EngineName = Annotated[str, typer.Option(help='Engine: auto, onnxruntime, tensorrt or torch.')]
 Threads = Annotated[
-    int, typer.Option(min=0, max=1024, help='CPU threads of the engine; 0: its own choice.')
+    int, typer.Option(min=0, max=1024, help='CPU threads of the engine; 0: engine default.')
 ]
-Precision = Annotated[
-    str, typer.Option(help='fp32, or fp16 or int8 where the model was exported so.')
-]
+Precision = Annotated[str, typer.Option(help='fp32, or fp16 or int8 if exported.')]
 DdsProfile = Annotated[
-    Path | None, typer.Option(help='Fast DDS profile; by default the shipped one.')
+    Path | None, typer.Option(help='Fast DDS profile; default: the one included.')
 ]
 DefaultDds = Annotated[
-    bool, typer.Option('--default-dds', help="Use Fast DDS's own settings, no profile.")
+    bool,
+    typer.Option('--default-dds', help='Use Fast DDS without a profile.'),
 ]
 
 

@@ -1,4 +1,4 @@
-"""One-to-one assignment of least total cost."""
+"""Minimum-cost one-to-one assignment."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import numpy as np
 
 def assign(cost: np.ndarray) -> list[tuple[int, int]]:
     """
-    Return the pairs (row, column) of least total cost, as many as the shorter side has.
+    Return the pairs (row, column) of least total cost, one for each index of the shorter side.
 
-    Rows join one by one, each along the cheapest alternating path, with prices on rows and
-    columns that keep all reduced costs positive (Kuhn 1955, Munkres 1957); O(n^2 m).
+    The Hungarian algorithm (Kuhn 1955, Munkres 1957) with shortest augmenting paths; O(n^2 m).
 
     :param cost: (n, m), finite
     """
@@ -25,8 +24,14 @@ def assign(cost: np.ndarray) -> list[tuple[int, int]]:
     return sorted((int(row), column) for column, row in enumerate(row_of) if row >= 0)
 
 
-def _augment(cost, new_row, row_of, row_price, column_price) -> None:
-    """Give ``new_row`` a column, moving earlier rows where that is cheaper; updates the rest."""
+def _augment(
+    cost: np.ndarray,
+    new_row: int,
+    row_of: np.ndarray,
+    row_price: np.ndarray,
+    column_price: np.ndarray,
+) -> None:
+    """Assign a column to ``new_row``, updating ``row_of`` and the dual prices in place."""
     columns = cost.shape[1]
     distance, came_from = np.full(columns, np.inf), np.full(columns, -1)
     done = np.zeros(columns, bool)

@@ -1,17 +1,17 @@
 """
-How much of the learned points the labels explain: the regression the other way round.
+Backward regression: how much of the learned points the labels explain.
 
 Mallis, Sanchez, Bell, Tzimiropoulos: Unsupervised learning of object landmarks via self-training
 correspondence, 2020, forward and backward error,
 https://papers.nips.cc/paper/2020/file/32508f53f24c46f685870a075eaaa29c-Paper.pdf. The forward
-error leads from learned points to labels and is
-:mod:`keypoint_perception.evaluation.regression`'s; alone it rewards collapsed points, because
-spare ones cost nothing. The backward error leads from all labels to each learned point: a point
-that jumps about, or follows nothing that is labelled, cannot be told from where things are.
+error, from learned points to labels, is that of
+:mod:`keypoint_perception.evaluation.regression`; alone it rewards collapsed points, because
+redundant ones cost nothing. The backward error, from all labels to each learned point, is large
+for a point that jumps or follows nothing labelled.
 
-The same ridge, the same split in time and the same figures as forward. The frames used are those
-in which every label of a set is present; the set begins with all labels, and the one that is
-missing most often leaves it until at least half of the labelled frames remain.
+Ridge, split in time and figures are those of the forward regression. It uses the frames in which
+every label of a set is present; starting with all labels, the one missing most often is removed
+until at least half of the labelled frames remain.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from dataclasses import dataclass
 
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.point_motion import (
-    LEAST_SPREAD_PERCENT,
     mean_spread_percent,
+    MIN_SPREAD_PERCENT,
 )
 from keypoint_perception.evaluation.regression import (
     distance_percent,
     explained_share,
     fit_ridge,
-    fitting_part,
+    fit_split,
 )
 import numpy as np
 
-KEPT_SHARE = 0.5
+MIN_FRAME_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class BackwardPoint:
     """
-    How well one learned point can be told from the labels; as ``regression.PointScore``.
+    How well the labels predict one learned point; as ``regression.PointScore``.
 
     :param moves: whether its mean spread within episodes is at least 1 % of the diagonal
     """
@@ -52,12 +52,12 @@ class BackwardPoint:
 @dataclass(frozen=True)
 class BackwardScore:
     """
-    How well the learned points that move can be told from the labels.
+    How well the labels predict the moving learned points.
 
-    :param used_labels: names of the labels that were used
-    :param away_percent: distance of each learned point from where the labels put it, in the
-        scored frames, (frames, K) % of the diagonal
-    :param confidence: of the same, (frames, K); NaN where there are none
+    :param used_labels: names of the labels used
+    :param away_percent: distance of each learned point from its predicted position in the scored
+        frames, (frames, K) % of the diagonal
+    :param confidence: of the same points, (frames, K); NaN if unavailable
     """
 
     points: tuple[BackwardPoint, ...]
@@ -69,12 +69,12 @@ class BackwardScore:
 
     @property
     def mean_error_percent(self) -> float:
-        """Return the mean error of the points that move, % of the diagonal."""
+        """Return the mean error of the moving points, % of the diagonal."""
         return _mean([p.error_percent for p in self.points if p.moves])
 
     @property
     def mean_explained(self) -> float:
-        """Return 1 - mean error / mean trivial error, over the points that move."""
+        """Return 1 - mean error / mean trivial error, over the moving points."""
         trivial = _mean([p.trivial_percent for p in self.points if p.moves])
         return explained_share(self.mean_error_percent, trivial)
 
@@ -91,21 +91,21 @@ def score_backward(
     """
     Score labels against the learned points of the same frames; arguments as ``score_regression``.
 
-    :return: None where fewer than two frames have labels in common
+    :return: None if fewer than two frames have labels in common
     """
     diagonal = np.broadcast_to(np.asarray(diagonal_px, np.float64), (len(stamps_ns),))
     keypoints = np.asarray(keypoints, np.float64)
     learned = keypoints[..., :2] / diagonal[:, None, None]
     targets = np.asarray(labels, np.float64) / diagonal[:, None, None]
-    used, frames = common_labels(np.isfinite(targets).all(axis=-1))
+    used, frames = select_common_labels(np.asarray(np.isfinite(targets).all(axis=-1)))
     if len(frames) < 2:
         return None
-    fitting = fitting_part(np.isin(np.arange(len(stamps_ns)), frames))
+    fitting = fit_split(np.isin(np.arange(len(stamps_ns)), frames))
     fit, score = frames[fitting[frames]], frames[~fitting[frames]]
     features = targets[:, used].reshape(len(targets), -1)
     weights, intercept = fit_ridge(features[fit], learned[fit].reshape(len(fit), -1))
-    told = (features[score] @ weights + intercept).reshape(len(score), -1, 2)
-    away = distance_percent(told, learned[score])
+    predicted = (features[score] @ weights + intercept).reshape(len(score), -1, 2)
+    away = distance_percent(predicted, learned[score])
     trivial = distance_percent(learned[fit].mean(axis=0), learned[score])
     episodes = find_episodes(stamps_ns)
     points = tuple(
@@ -114,7 +114,7 @@ def score_backward(
             float(away[:, k].mean()),
             float(trivial[:, k].mean()),
             explained_share(float(away[:, k].mean()), float(trivial[:, k].mean())),
-            bool(mean_spread_percent(learned[:, k], episodes) >= LEAST_SPREAD_PERCENT),
+            bool(mean_spread_percent(learned[:, k], episodes) >= MIN_SPREAD_PERCENT),
         )
         for k, name in enumerate(keypoint_names)
     )
@@ -125,16 +125,16 @@ def score_backward(
     return BackwardScore(points, names, len(fit), len(score), away, confidence)
 
 
-def common_labels(labelled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def select_common_labels(labelled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
-    Return a set of labels and the frames that have all of them.
+    Select labels, and the frames that have all of them.
 
-    :param labelled: whether label j is in frame t, (N, L) bool
+    :param labelled: whether frame t has label j, (N, L) bool
     :return: indices of labels and of frames, both increasing
     """
     used = np.flatnonzero(labelled.any(axis=0))
-    wanted = KEPT_SHARE * labelled.any(axis=1).sum()
-    while len(used) > 1 and labelled[:, used].all(axis=1).sum() < wanted:
+    min_frames = MIN_FRAME_SHARE * labelled.any(axis=1).sum()
+    while len(used) > 1 and labelled[:, used].all(axis=1).sum() < min_frames:
         used = np.delete(used, labelled[:, used].sum(axis=0).argmin())
     return used, np.flatnonzero(labelled[:, used].all(axis=1)) if len(used) else used
 

@@ -10,18 +10,21 @@ from keypoint_perception.keypoints import diagonal_px
 import numpy as np
 
 BATCH = 16
-# A batch of large images is kept below this, so that memory does not grow with the camera.
+# Batches of large images are smaller, so that memory is bounded.
 _BATCH_BYTES = 64 << 20
 
 BatchEstimator = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
 class StampedImage(Protocol):
-    """What is used of a frame."""
+    """The attributes of a frame that detection needs."""
 
-    stamp_ns: int
-    topic: str
-    image: np.ndarray
+    @property
+    def stamp_ns(self) -> int: ...
+    @property
+    def topic(self) -> str: ...
+    @property
+    def image(self) -> np.ndarray: ...
 
 
 class Detection(NamedTuple):
@@ -39,33 +42,35 @@ def detect_frames(
     frames: Iterable[StampedImage], estimate_batch: BatchEstimator
 ) -> Iterator[Detection]:
     """
-    Yield every frame with its keypoints, in the order of ``frames``.
+    Yield every frame with its keypoints, in order.
 
-    Frames are taken in batches of up to 16, fewer where images are large.
+    Frames are processed in batches of up to 16, fewer if images are large.
 
     :param estimate_batch: list of B RGB images -> B arrays (K, 3)
     """
     batch: list[StampedImage] = []
-    held = 0
+    size_bytes = 0
     for frame in frames:
         batch.append(frame)
-        held += frame.image.nbytes
-        if len(batch) == BATCH or held >= _BATCH_BYTES:
+        size_bytes += frame.image.nbytes
+        if len(batch) == BATCH or size_bytes >= _BATCH_BYTES:
             yield from _detect_batch(batch, estimate_batch)
-            batch, held = [], 0
+            batch, size_bytes = [], 0
     if batch:
         yield from _detect_batch(batch, estimate_batch)
 
 
-def _detect_batch(batch, estimate_batch) -> Iterator[Detection]:
-    found = estimate_batch([frame.image for frame in batch])
-    for frame, keypoints in zip(batch, found, strict=True):
+def _detect_batch(
+    batch: list[StampedImage], estimate_batch: BatchEstimator
+) -> Iterator[Detection]:
+    estimates = estimate_batch([frame.image for frame in batch])
+    for frame, keypoints in zip(batch, estimates, strict=True):
         yield Detection(frame, np.asarray(keypoints, np.float32))
 
 
 @dataclass
-class Track:
-    """The keypoints of a recording without its images, gathered frame by frame."""
+class KeypointSequence:
+    """The keypoints of a recording, without its images."""
 
     topics: list[str] = field(default_factory=list)
     _stamps_ns: list[int] = field(default_factory=list)
@@ -73,7 +78,7 @@ class Track:
     _image_hw: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, detection: Detection) -> None:
-        """Take in the next frame."""
+        """Append a frame."""
         frame, keypoints = detection
         self.topics.append(frame.topic)
         self._stamps_ns.append(int(frame.stamp_ns))
@@ -104,10 +109,10 @@ class Track:
         """Return the diagonals, (N,) px."""
         return np.array([diagonal_px(*hw) for hw in self._image_hw])
 
-    def in_stamp_order(self) -> Track:
-        """Return the frames by stamp; frames of one stamp keep their order."""
+    def in_stamp_order(self) -> KeypointSequence:
+        """Return the frames sorted by stamp; the sort is stable."""
         order = np.argsort(self.stamps_ns, kind='stable')
-        return Track(
+        return KeypointSequence(
             topics=[self.topics[i] for i in order],
             _stamps_ns=[self._stamps_ns[i] for i in order],
             _keypoints=[self._keypoints[i] for i in order],

@@ -1,4 +1,4 @@
-"""Keypoints must move with the image: the error under warps that are known."""
+"""Equivariance error: how well keypoints move with the image under known warps."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ Detector = Callable[[list[np.ndarray]], np.ndarray]
 @dataclass(frozen=True)
 class WarpRange:
     """
-    Similarity warps about the image's centre, each number drawn evenly between -x and x.
+    Similarity warps about the image centre; each parameter is drawn uniformly from [-x, x].
 
-    :param rotation_deg: degrees
     :param log_scale: natural logarithm of the scale; 0.1 is about 10 % smaller or larger
     :param shift: share of the image's width along u and of its height along v
     """
@@ -30,11 +29,11 @@ class WarpRange:
 @dataclass(frozen=True)
 class EquivarianceError:
     """
-    How far keypoints fall behind the image.
+    Distance between keypoints of a warped image and warped keypoints.
 
     :param percent: mean over all pairs, % of the diagonal; NaN without pairs
     :param by_keypoint: the same for each keypoint, (K,)
-    :param pairs: keypoints compared; those warped out of the image are not
+    :param pairs: number of keypoints compared
     """
 
     percent: float
@@ -54,16 +53,16 @@ def equivariance_error(
     Compare keypoints of warped images with the warped keypoints of the images.
 
     For an image I and a warp A the error of keypoint k is |A p_k(I) - p_k(A I)|. Keypoints that A
-    moves out of the image are left out. Pixels that the warp leaves open repeat the border.
+    moves out of the image are ignored. The warped image repeats the border where it has no data.
 
     :param detect: list of B RGB images -> (B, K, 3) u, v in px and confidence
     :param images: (H, W, 3) uint8 each
-    :param warps: warps drawn for each image
-    :param within: range of the warps, :class:`WarpRange`'s own by default
+    :param warps: random warps per image
+    :param within: range of the warps; default: ``WarpRange()``
     """
     generator = np.random.default_rng(seed)
     within = within or WarpRange()
-    errors = []  # (K,) each, NaN where left out
+    errors = []  # (K,) each, NaN where ignored
     for image in images:
         matrices = [draw_warp(image.shape[:2], within, generator) for _ in range(warps)]
         found = np.asarray(detect([image, *(warp_image(image, m) for m in matrices)]))[..., :2]
@@ -83,14 +82,14 @@ def draw_warp(
     angle, log_scale, right, down = generator.uniform(-1, 1, 4)
     angle = np.deg2rad(angle * within.rotation_deg)
     scale = np.exp(log_scale * within.log_scale)
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     centre = np.array([width - 1, height - 1]) / 2
     shift = within.shift * np.array([right * width, down * height])
-    return np.column_stack([turn, centre - turn @ centre + shift])
+    return np.column_stack([linear, centre - linear @ centre + shift])
 
 
 def warp_image(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return an image moved by a warp (2, 3); integers are pixel centres in cv2 too."""
+    """Return a warped image; cv2 has integer pixel centres too."""
     size = (image.shape[1], image.shape[0])
     return cv2.warpAffine(
         image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -99,16 +98,17 @@ def warp_image(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def warp_positions(uv: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return positions (..., 2) moved by a warp (2, 3)."""
-    return uv @ matrix[:, :2].T + matrix[:, 2]
+    moved: np.ndarray = uv @ matrix[:, :2].T + matrix[:, 2]
+    return moved
 
 
 def _inside(uv: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     limit = np.array([shape[1], shape[0]]) - 0.5
-    return ((uv >= -0.5) & (uv <= limit)).all(axis=-1)
+    return np.asarray(((uv >= -0.5) & (uv <= limit)).all(axis=-1))
 
 
 def _summarise(errors: np.ndarray) -> EquivarianceError:
-    """Average errors (pairs of images, K) over what is not NaN."""
+    """Average errors (image pairs, K), ignoring NaN."""
     if not errors.size:
         return EquivarianceError(float('nan'), np.zeros(0), 0)
     counts = np.isfinite(errors).sum(axis=0)

@@ -1,14 +1,14 @@
 """
-What can be said of keypoints without labels.
+Measures of keypoints that need no labels.
 
-Positions are in px, distances are divided by the image's diagonal and given in % of it. The
-thresholds are part of the definitions and stand in the docstrings; none is tuned to a recording.
+Positions are in px, distances in % of the image diagonal. The thresholds are part of the
+definitions in the docstrings; none is tuned to a recording.
 """
 
 from __future__ import annotations
 
 from keypoint_perception.episodes import find_episodes
-from keypoint_perception.evaluation.point_motion import LEAST_SPREAD_PERCENT, spread_percent
+from keypoint_perception.evaluation.point_motion import MIN_SPREAD_PERCENT, spread_percent
 import numpy as np
 
 
@@ -16,10 +16,9 @@ def find_duplicates(
     uv: np.ndarray, diagonal_px: float | np.ndarray, *, within_percent: float = 2.0
 ) -> list[tuple[int, int]]:
     """
-    Return pairs of keypoints (i, j), i < j, that are nearly one point.
+    Return the pairs of keypoints (i, j), i < j, that nearly coincide.
 
-    A pair is one where in more than half of the frames the two are closer than 2 % of the
-    diagonal.
+    These are closer than 2 % of the diagonal in more than half of the frames.
 
     :param uv: (N, K, 2) px
     :param diagonal_px: one for all or (N,)
@@ -41,19 +40,18 @@ def find_dead(
     least_spread_percent: float = 0.1,
 ) -> list[int]:
     """
-    Return the keypoints that say nothing.
+    Return the keypoints that carry no information.
 
-    A keypoint is dead if its confidence is below 0.1 in at least 95 % of the frames, or if its
-    position is the same over the whole recording, episodes and all: root mean square distance
-    from its mean position under 0.1 % of the diagonal. The latter includes points that sit
-    firmly on the background; :func:`static_share` is the gentler measure of those.
+    A keypoint is dead if its confidence is below 0.1 in at least 95 % of the frames, or if it
+    spreads over the whole recording by less than 0.1 % of the diagonal. The latter includes
+    points fixed to the background; :func:`static_share` is a milder measure of those.
 
     :param keypoints: (N, K, 3) u, v in px and confidence
     :param diagonal_px: one for all or (N,)
     """
-    doubted = (keypoints[..., 2] < least_confidence).mean(axis=0) >= 0.95
+    unconfident = (keypoints[..., 2] < least_confidence).mean(axis=0) >= 0.95
     spread = spread_percent(_relative(keypoints, diagonal_px))
-    return [int(k) for k in np.flatnonzero(doubted | (spread < least_spread_percent))]
+    return [int(k) for k in np.flatnonzero(unconfident | (spread < least_spread_percent))]
 
 
 def find_static(
@@ -61,14 +59,13 @@ def find_static(
     diagonal_px: float | np.ndarray,
     static: np.ndarray,
     *,
-    least_spread_percent: float = LEAST_SPREAD_PERCENT,
+    least_spread_percent: float = MIN_SPREAD_PERCENT,
 ) -> list[int]:
     """
-    Return the keypoints that do not follow anything that moves.
+    Return the keypoints that follow nothing that moves.
 
-    A keypoint is static if it lies where nothing ever moves in more than half of the frames, or
-    if its root mean square distance from its mean position over the whole recording is under 1 %
-    of the diagonal.
+    A keypoint is static if it is on unchanging pixels in more than half of the frames, or if it
+    spreads over the whole recording by less than 1 % of the diagonal.
 
     :param keypoints: (N, K, 2) or (N, K, 3) px
     :param diagonal_px: one for all or (N,)
@@ -79,20 +76,19 @@ def find_static(
     return [int(k) for k in np.flatnonzero(still | (np.asarray(static) > 0.5))]
 
 
-def find_wasted(
+def find_uninformative(
     static: list[int], dead: list[int], duplicates: list[tuple[int, int]]
 ) -> list[int]:
     """
-    Return the keypoints that a user would not miss.
+    Return the keypoints that are static, dead or a duplicate.
 
-    They are static, dead, or a duplicate of an earlier keypoint that is itself kept: of three
-    points on one spot two are wasted.
+    Of several keypoints that coincide, the first one counts as informative.
     """
-    wasted = set(static) | set(dead)
+    uninformative = set(static) | set(dead)
     for earlier, later in sorted(duplicates):
-        if earlier not in wasted:
-            wasted.add(later)
-    return sorted(wasted)
+        if earlier not in uninformative:
+            uninformative.add(later)
+    return sorted(uninformative)
 
 
 def static_share(
@@ -104,12 +100,11 @@ def static_share(
     reach_percent: float = 1.0,
 ) -> np.ndarray:
     """
-    Return for each keypoint the share of frames in which it lies where nothing ever moves, (K,).
+    Return the share of frames in which each keypoint is on unchanging pixels, (K,).
 
-    A place never moves if the grey value's standard deviation over the recording is below 6 of
-    255 at every working pixel within 1 % of the diagonal (a square around the point, one working
-    pixel at least). The share of a recording is the mean over its keypoints. It is a lower bound:
-    background that a robot passes over counts as moving.
+    Pixels are unchanging if the standard deviation of their grey value over the recording is below
+    6 of 255 in a square around the keypoint that reaches 1 % of the diagonal, at least one working
+    pixel. This is a lower bound: background that a robot passes in front of counts as changing.
 
     :param uv: (N, K, 2) px
     :param image_hw: height and width of each image, (N, 2) px
@@ -120,10 +115,11 @@ def static_share(
     padded = np.pad(deviation, reach, mode='edge')
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
     static = windows.max(axis=(-2, -1)) < least_deviation  # (height, width)
-    shrink = np.array([width, height]) / np.asarray(image_hw)[:, ::-1]  # (N, 2) along u, v
-    working = (np.asarray(uv, np.float64) + 0.5) * shrink[:, None] - 0.5
+    scale = np.array([width, height]) / np.asarray(image_hw)[:, ::-1]  # (N, 2) along u, v
+    working = (np.asarray(uv, np.float64) + 0.5) * scale[:, None] - 0.5
     cells = np.clip(np.rint(working), 0, [width - 1, height - 1]).astype(int)
-    return static[cells[..., 1], cells[..., 0]].mean(axis=0)
+    shares: np.ndarray = static[cells[..., 1], cells[..., 0]].mean(axis=0)
+    return shares
 
 
 def still_jitter(
@@ -135,17 +131,16 @@ def still_jitter(
     most_change: float = 1.5,
 ) -> tuple[np.ndarray, int]:
     """
-    Return how far each keypoint jumps between frames whose image hardly changes.
+    Return the mean displacement of each keypoint between frames whose image hardly changes.
 
-    Two consecutive frames of an episode are still if no block of 8 x 8 working pixels changes its
-    mean grey value by more than 1.5 of 255. The jitter is the mean distance between a keypoint's
-    two positions over those pairs of frames, in % of the diagonal.
+    Two consecutive frames of an episode are still if the mean grey value of no block of 8 x 8
+    working pixels changes by more than 1.5 of 255.
 
     :param uv: (N, K, 2) px
     :param diagonal_px: one for all or (N,)
-    :param image_changes: change since the frame before, (N,), as
-        :class:`~keypoint_perception.evaluation.pixel_motion.PixelMotion` gives it
-    :return: jitter (K,), NaN without still pairs, and the number of still pairs
+    :param image_changes: change since the previous frame, (N,), from
+        :class:`~keypoint_perception.evaluation.pixel_motion.PixelMotion`
+    :return: jitter (K,) in % of the diagonal, NaN without still pairs, and the number of pairs
     """
     same_episode = np.diff(find_episodes(stamps_ns)) == 0
     still = same_episode & (np.asarray(image_changes)[1:] <= most_change)
@@ -157,6 +152,7 @@ def still_jitter(
 
 
 def _relative(keypoints: np.ndarray, diagonal_px: float | np.ndarray) -> np.ndarray:
-    """Return positions (N, K, 2) in diagonals."""
+    """Return positions (N, K, 2) in units of the diagonal."""
     diagonal = np.broadcast_to(np.asarray(diagonal_px, np.float64), (len(keypoints),))
-    return np.asarray(keypoints, np.float64)[..., :2] / diagonal[:, None, None]
+    positions: np.ndarray = np.asarray(keypoints, np.float64)[..., :2]
+    return positions / diagonal[:, None, None]

@@ -1,25 +1,24 @@
 """
-Named points from a handful of labelled frames: the linear map and the strength of its ridge.
+Landmarks fitted to a few labelled frames: the linear map and its regularisation.
 
-Ten frames give twenty numbers for each named point, while a free map from K keypoints has 4 K
-weights. So the weights are drawn towards what moving things do. With the keypoints p_k and the
-named point y, both in diagonals and centred::
+Ten frames give twenty numbers per landmark, but an unconstrained map from K keypoints has 4 K
+weights, so a prior favours maps that are plausible for moving objects. With the keypoints p_k and
+the landmark y, both in diagonals and centred::
 
     y = sum_k s_k (w_k I + a W_k) p_k + noise          w_k, W_k ~ N(0, tau^2)
     s_k ~ var(y - p_k)^(-gamma / 2)
 
-w_k is one weight for u and v alike, as if y were carried by the keypoints (y = p_1 + offset is
-w_1 = 1); W_k is a free 2 x 2 matrix, ``a`` times as likely to be large; keypoints that keep their
-distance from y may weigh more, the more the larger gamma is. For given ``a``, gamma and ridge
-lambda = noise / tau^2 this is ridge regression. Their values are not chosen but averaged over,
-each with its evidence (MacKay: Bayesian interpolation, 1992,
-https://doi.org/10.1162/neco.1992.4.3.415), which is the probability of the labels under it. From
-ten frames a choice by left-out frames is a matter of luck, and was worse on all recordings tried.
+w_k is one weight shared by u and v, as if y were rigidly attached to the keypoints (y = p_1 +
+offset is w_1 = 1); W_k is an unconstrained 2 x 2 matrix, scaled by ``a``; the larger gamma, the
+more weight goes to keypoints at a constant distance from y. For given ``a``, gamma and ridge
+lambda = noise / tau^2 this is ridge regression. These hyperparameters are not selected but
+averaged, weighted by their evidence, the probability of the labels (MacKay: Bayesian
+interpolation, 1992, https://doi.org/10.1162/neco.1992.4.3.415). With ten frames, selection by
+cross-validation is dominated by noise and did worse on every recording tried.
 
-How good the result is, frames say that it was not fitted on: the labelled frames are cut into
-blocks in time, and each block is predicted from the others. Frames that follow each other closely
-are nearly copies, which the evidence would count as so many witnesses: there its power is chosen
-by the left-out blocks, 1 for independent frames and less for copies.
+The fit is scored by cross-validation over blocks of labelled frames in time. Frames in quick
+succession are correlated, and the evidence would count them as independent: for those it is
+tempered, raised to a power chosen by cross-validation.
 """
 
 from __future__ import annotations
@@ -28,27 +27,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from keypoint_perception.evaluation.point_motion import LEAST_SPREAD_PERCENT, spread_percent
+from keypoint_perception.evaluation.point_motion import MIN_SPREAD_PERCENT, spread_percent
 from keypoint_perception.evaluation.regression import explained_share
 from keypoint_perception.landmark_map import Landmarks
 import numpy as np
 
 GAMMAS = (0.0, 1.0, 2.0)
-FREEDOMS = (0.0, 0.1, 0.3, 1.0)  # of ``a``
+MATRIX_SCALES = (0.0, 0.1, 0.3, 1.0)  # values of ``a``
 RIDGES = 10.0 ** np.arange(-5, 1.1, 0.5)
-POWERS_OF_COPIES = (1.0, 0.3, 0.1, 0.03)
-# Two keypoints are not told apart by keeping their distance to better than this, diagonals.
-_LIKE = 0.01
-# Labels are not taken to be better than this, diagonals.
-_NOISE = 1e-4
+EVIDENCE_POWERS = (1.0, 0.3, 0.1, 0.03)
+# Floor on the standard deviation of y - p_k, diagonals.
+_MIN_DEVIATION = 0.01
+# Assumed least label noise, diagonals.
+_MIN_NOISE = 1e-4
 
 FOLDS = 10
-# Frames closer in time are nearly copies.
-COPIES_S = 1.0
-FOLDS_OF_COPIES = 5
-LEAST_FRAMES = 4
-USUAL_FRAMES = 10
-LEAST_EXPLAINED = 0.25
+# Frames closer in time are correlated.
+CORRELATED_S = 1.0
+CORRELATED_FOLDS = 5
+MIN_FRAMES = 4
+RECOMMENDED_FRAMES = 10
+MIN_EXPLAINED = 0.25
 WITHIN_PERCENT = 5.0
 
 
@@ -65,20 +64,21 @@ class LinearMap(NamedTuple):
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Return positions (N, 2) for keypoints (N, K, 2)."""
-        return np.einsum('akb,nkb->na', self.weights, points) + self.offset
+        mapped: np.ndarray = np.einsum('akb,nkb->na', self.weights, points) + self.offset
+        return mapped
 
 
 @dataclass(frozen=True)
 class LandmarkScore:
     """
-    How well a named point is told by frames that it was not fitted on.
+    The cross-validation of a landmark.
 
-    :param frames: labelled frames of this point
+    :param frames: frames with this label
     :param error_percent: mean distance, % of the diagonal
-    :param trivial_percent: the same, always answering the mean label of the other blocks
+    :param trivial_percent: the same if the mean label of the other blocks is always predicted
     :param explained: 1 - error / trivial
     :param within: share of frames within 5 % of the diagonal
-    :param spread_percent: root mean square distance of the labels from their mean
+    :param spread_percent: spread of the labels, % of the diagonal
     """
 
     name: str
@@ -92,12 +92,12 @@ class LandmarkScore:
     @property
     def moves(self) -> bool:
         """Return whether the labels spread by at least 1 % of the diagonal."""
-        return self.spread_percent >= LEAST_SPREAD_PERCENT
+        return self.spread_percent >= MIN_SPREAD_PERCENT
 
     @property
-    def is_told(self) -> bool:
-        """Return whether the point stands still or a quarter of its motion is explained."""
-        return not self.moves or self.explained >= LEAST_EXPLAINED
+    def is_predictable(self) -> bool:
+        """Return whether the point is static or a quarter of its motion is explained."""
+        return not self.moves or self.explained >= MIN_EXPLAINED
 
 
 def fit_landmarks(
@@ -109,25 +109,25 @@ def fit_landmarks(
     diagonal_px: float,
 ) -> tuple[Landmarks, list[LandmarkScore]]:
     """
-    Fit the map from keypoints to named points, and say how good it is.
+    Fit the map from keypoints to landmarks, and score it by cross-validation.
 
     :param stamps_ns: stamps of the frames, increasing, (N,) ns
     :param keypoints: u, v in network px and confidence, (N, K, 3)
     :param labels: (N, L, 2) network px, NaN where not labelled; at least
-        :data:`LEAST_FRAMES` of each
-    :param diagonal_px: of the picture in the network input
+        :data:`MIN_FRAMES` of each
+    :param diagonal_px: of the image within the network input
     """
     keypoints = np.asarray(keypoints, np.float64)
     points = keypoints[..., :2] / diagonal_px
     targets = np.asarray(labels, np.float64) / diagonal_px
     maps, scores, trusts = [], [], []
     for j, name in enumerate(names):
-        seen = np.isfinite(targets[:, j]).all(axis=-1)
-        place, target = points[seen], targets[seen, j]
-        power, score = _score(name, stamps_ns[seen], place, target)
-        maps.append(fit_maps(place, target, (power,))[0])
+        labelled = np.isfinite(targets[:, j]).all(axis=-1)
+        inputs, target = points[labelled], targets[labelled, j]
+        power, score = _cross_validate(name, stamps_ns[labelled], inputs, target)
+        maps.append(fit_maps(inputs, target, (power,))[0])
         scores.append(score)
-        trusts.append(_trust(maps[-1], scores[-1], place, keypoints[seen, :, 2]))
+        trusts.append(_trust(maps[-1], score, inputs, keypoints[labelled, :, 2]))
     landmarks = Landmarks(
         names,
         weights=np.stack([m.weights for m in maps]),
@@ -142,90 +142,92 @@ def fit_maps(
     points: np.ndarray, target: np.ndarray, powers: tuple[float, ...] = (1.0,)
 ) -> list[LinearMap]:
     """
-    Return the mean of the maps that explain a named point, each weighted by its evidence.
+    Return the evidence-weighted mean of the maps to a landmark.
 
     :param points: keypoints, (n, K, 2) in diagonals
     :param target: (n, 2) in diagonals
-    :param powers: of the labels' probability; a map for each
+    :param powers: powers of the evidence; one map is returned for each
     """
     mean, target_mean = points.mean(axis=0), target.mean(axis=0)
-    settings = list(_settings(points - mean, target - target_mean))
-    misfit, room = np.array([s[:2] for s in settings]).T
+    fits = list(_ridge_fits(points - mean, target - target_mean))
+    misfit, complexity = np.array([fit[:2] for fit in fits]).T
     maps = []
     for power in powers:
-        cost = power * misfit + room
+        cost = power * misfit + complexity
         share = np.exp(cost.min() - cost)
         share /= share.sum()
-        weights = sum(part * s[2] for part, s in zip(share, settings, strict=True) if part > 1e-6)
+        weights = np.sum([p * f[2] for p, f in zip(share, fits, strict=True) if p > 1e-6], axis=0)
         maps.append(LinearMap(weights, target_mean - np.einsum('akb,kb->a', weights, mean)))
     return maps
 
 
-def _settings(points: np.ndarray, target: np.ndarray) -> Iterator[tuple[float, float, np.ndarray]]:
+def _ridge_fits(
+    points: np.ndarray, target: np.ndarray
+) -> Iterator[tuple[float, float, np.ndarray]]:
     """
-    Yield for every setting the two parts of its negative log evidence and the weights.
+    Yield the fit for every combination of hyperparameters.
 
-    The parts are the cost of what is not explained and of the room that the map had; the weights
-    are (2, K, 2).
+    :return: the two terms of the negative log evidence, misfit and complexity, and the weights,
+        (2, K, 2)
     """
     count, keypoints, _ = points.shape
-    y, freedom = target.reshape(-1), 2 * (count - 1)
+    y, dof = target.reshape(-1), 2 * (count - 1)
     design, z = _design(points), y
-    if len(design) > design.shape[1]:  # the same problem in fewer rows
+    if len(design) > design.shape[1]:  # an equivalent problem with fewer rows
         axes, design = np.linalg.qr(design)
         z = axes.T @ y
-    away = (target[:, None] - points).var(axis=0).sum(axis=-1) + _LIKE**2  # (K,)
+    variance = (target[:, None] - points).var(axis=0).sum(axis=-1) + _MIN_DEVIATION**2  # (K,)
     for gamma in GAMMAS:
-        scale = away ** (-gamma / 2)
+        scale = variance ** (-gamma / 2)
         scale /= np.sqrt(np.mean(scale**2))
-        for a in FREEDOMS:
+        for a in MATRIX_SCALES:
             columns = np.concatenate([scale, np.tile(np.repeat(a * scale, 2), 2)])
             kept = 5 * keypoints if a else keypoints
             left, sizes, right = np.linalg.svd((design * columns)[:, :kept], full_matrices=False)
             along = left.T @ z
             for ridge in RIDGES:
                 shrunk = sizes**2 / (sizes**2 + ridge)
-                rest = max(y @ y - along**2 @ shrunk, freedom * _NOISE**2)
-                room = np.log1p(sizes**2 / ridge).sum() / 2
+                residual = max(y @ y - along**2 @ shrunk, dof * _MIN_NOISE**2)
+                complexity = np.log1p(sizes**2 / ridge).sum() / 2
                 beta = np.zeros(5 * keypoints)
                 beta[:kept] = right.T @ (sizes / (sizes**2 + ridge) * along)
                 beta *= columns
                 weights = np.einsum('k,ab->akb', beta[:keypoints], np.eye(2))
                 weights += beta[keypoints:].reshape(2, keypoints, 2)
-                yield freedom * np.log(rest) / 2, room, weights
+                yield dof * np.log(residual) / 2, complexity, weights
 
 
 def _design(points: np.ndarray) -> np.ndarray:
-    """Return the rows u and v of each frame for the weights [w, W of u, W of v], (2 n, 5 K)."""
+    """Return the design matrix: rows u and v of each frame, columns [w, W_u, W_v], (2 n, 5 K)."""
     shared = points.transpose(0, 2, 1)  # (n, 2, K)
     flat = points.reshape(len(points), -1)  # (n, 2 K)
-    none = np.zeros_like(flat)
-    free = np.stack([np.hstack([flat, none]), np.hstack([none, flat])], axis=1)  # (n, 2, 4 K)
+    zeros = np.zeros_like(flat)
+    free = np.stack([np.hstack([flat, zeros]), np.hstack([zeros, flat])], axis=1)  # (n, 2, 4 K)
     return np.concatenate([shared, free], axis=2).reshape(2 * len(points), -1)
 
 
-def _score(
+def _cross_validate(
     name: str, stamps_ns: np.ndarray, points: np.ndarray, target: np.ndarray
 ) -> tuple[float, LandmarkScore]:
-    """Return the power of the evidence that tells left-out blocks best, and how well."""
-    powers = POWERS_OF_COPIES if are_copies(stamps_ns) else (1.0,)
+    """Return the best power of the evidence, and the score with it."""
+    powers = EVIDENCE_POWERS if are_correlated(stamps_ns) else (1.0,)
     predicted = np.empty((len(powers), *target.shape))
     trivial = np.empty_like(target)
     for block in time_blocks(stamps_ns):
         rest = np.setdiff1d(np.arange(len(target)), block)
-        for place, fitted in enumerate(fit_maps(points[rest], target[rest], powers)):
-            predicted[place, block] = fitted(points[block])
+        for index, fitted in enumerate(fit_maps(points[rest], target[rest], powers)):
+            predicted[index, block] = fitted(points[block])
         trivial[block] = target[rest].mean(axis=0)
     away = 100 * np.linalg.norm(predicted - target, axis=-1)  # (powers, n)
     best = int(away.mean(axis=1).argmin())
     error = float(away[best].mean())
-    idle = 100 * float(np.linalg.norm(trivial - target, axis=-1).mean())
+    trivial_error = 100 * float(np.linalg.norm(trivial - target, axis=-1).mean())
     return powers[best], LandmarkScore(
         name,
         len(target),
         error,
-        idle,
-        explained_share(error, idle),
+        trivial_error,
+        explained_share(error, trivial_error),
         float((away[best] <= WITHIN_PERCENT).mean()),
         float(spread_percent(target)),
     )
@@ -233,24 +235,24 @@ def _score(
 
 def time_blocks(stamps_ns: np.ndarray) -> list[np.ndarray]:
     """
-    Cut labelled frames into blocks in time to be left out one after another, indices of each.
+    Return the indices of the frames of each cross-validation block.
 
-    Frames less than a second apart give each other away, so that such runs stay whole: up to ten
-    runs, a single frame also being one, are left out one by one, more in ten blocks. Where there
-    are fewer than five runs, the frames are cut into five blocks wherever that falls.
+    Runs of frames less than a second apart, single frames included, are kept together: up to ten
+    runs are blocks of their own; more are grouped into ten blocks. Fewer than five runs are split
+    into five blocks.
     """
-    run = np.concatenate([[0], np.cumsum(np.diff(stamps_ns) >= COPIES_S * 1e9)])
+    run = np.concatenate([[0], np.cumsum(np.diff(stamps_ns) >= CORRELATED_S * 1e9)])
     runs = int(run[-1]) + 1
-    if runs >= FOLDS_OF_COPIES or runs == len(stamps_ns):
+    if runs >= CORRELATED_FOLDS or runs == len(stamps_ns):
         parts = np.array_split(np.arange(runs), min(FOLDS, runs))
         return [np.flatnonzero(np.isin(run, part)) for part in parts]
-    folds = min(FOLDS_OF_COPIES, len(stamps_ns))
+    folds = min(CORRELATED_FOLDS, len(stamps_ns))
     return np.array_split(np.arange(len(stamps_ns)), folds)
 
 
-def are_copies(stamps_ns: np.ndarray) -> bool:
-    """Return whether labelled frames are mostly less than a second apart."""
-    return len(stamps_ns) > 1 and float(np.median(np.diff(stamps_ns))) < COPIES_S * 1e9
+def are_correlated(stamps_ns: np.ndarray) -> bool:
+    """Return whether the median gap between labelled frames is less than a second."""
+    return len(stamps_ns) > 1 and float(np.median(np.diff(stamps_ns))) < CORRELATED_S * 1e9
 
 
 def _trust(
@@ -259,9 +261,8 @@ def _trust(
     """
     Return the weights (K,) and the offset of the confidence.
 
-    A keypoint's say in it is how far it moves the answer. On average over the labelled frames the
-    confidence is the share of left-out frames within 5 % (counted with one hit and one miss
-    more).
+    A keypoint is weighted by how far it moves the landmark. The mean confidence over the labelled
+    frames is the share of held-out frames within 5 %, with one hit and one miss added.
     """
     within = (score.within * score.frames + 1) / (score.frames + 2)
     moved = np.linalg.norm(fitted.weights, axis=(0, 2)) * np.sqrt(points.var(axis=0).sum(axis=-1))

@@ -1,4 +1,4 @@
-"""Keypoints over their recording, to be watched: a video and a contact sheet."""
+"""A recording with its keypoints drawn on it: a video and a contact sheet."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from keypoint_perception.atomic_files import PendingFile, replace_file
 from keypoint_perception.drawing import draw_keypoints, Edge, tile_images
 from keypoint_perception.episodes import LONGEST_GAP_S
 from keypoint_perception.errors import PerceptionError
+from keypoint_perception.evaluation.stream_samples import EvenSample
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
-from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 
-# A player shows this size well; smaller images are enlarged by a whole number up to it, and
-# larger ones than the other are shrunk, because pictures are held in memory.
-_WATCHABLE_PX = 640
-_LARGEST_PX = 1920
+# Long sides: smaller images are enlarged by a whole factor up to the first; larger ones are
+# shrunk to the second, because frames are held in memory.
+_TARGET_PX = 640
+_MAX_PX = 1920
 _SHEET_PX = 480
 _TRAIL_FRAMES = 12
-# The rate must be known before the first picture is written: so many are held back for it.
+# Frames held back before the file is opened, to estimate the frame rate.
 _HELD_FRAMES = 24
 _RATES_HZ = (1.0, 120.0)
 _CODEC = 'mp4v'
@@ -32,19 +32,16 @@ _CODEC = 'mp4v'
 
 class OverlayVideo:
     """
-    An MP4 of a recording with its keypoints and their short trails.
+    An MP4 of a recording with its keypoints and their short trails, as a context manager.
 
-    The video runs at a constant rate, that of the median gap between the first 24 stamps, held
-    between 1 and 120 Hz; pauses of the recording are not shown. Pictures of another size than the
-    first are fitted into it. The file has its name only when it is complete: it is written to
-    ``.NAME.part.mp4`` first, which is removed if anything goes wrong. A contact sheet of pictures
-    from the whole recording is written beside it as ``NAME.png``.
-
-    Use as a context manager.
+    The frame rate is constant: that of the median gap between the first 24 stamps, clamped to 1
+    to 120 Hz. Pauses in the recording are skipped. Later images of a different size are fitted to
+    the first one's. A contact sheet of the whole recording is written beside it as ``NAME.png``.
+    Both files appear only when they are complete.
 
     :param threshold: keypoints less confident than this are drawn as rings
     :param skeleton: edges to draw between confident keypoints
-    :raises PerceptionError: if this OpenCV cannot write MP4, or the place cannot be written to
+    :raises PerceptionError: if OpenCV cannot write MP4 here
     """
 
     def __init__(
@@ -75,31 +72,33 @@ class OverlayVideo:
         if self._last_ns is not None and not 0 <= stamp_ns - self._last_ns < LONGEST_GAP_S * 1e9:
             self._trail.clear()
         self._last_ns = stamp_ns
-        picture = draw_keypoints(
+        image = draw_keypoints(
             rgb,
             keypoints,
             threshold=self._threshold,
             trails=list(self._trail),
             skeleton=self._skeleton,
-            scale=watchable_scale(rgb.shape[:2]),
+            scale=enlargement((rgb.shape[0], rgb.shape[1])),
         )
+        hw = image.shape[0], image.shape[1]
         self._trail.append(keypoints)
         if self._size_hw is None:
-            # The codec takes even sizes only.
-            self._size_hw = tuple(side + side % 2 for side in _within(picture, _LARGEST_PX))
-        self._sheet.add(picture)
-        if picture.shape[:2] != self._size_hw:
-            picture = fit_image(picture, Fit(picture.shape[:2], self._size_hw))
-        if self._writer is None:
-            self._held.append(picture)
-            self._stamps_ns.append(stamp_ns)
-            if len(self._held) == _HELD_FRAMES:
-                self._start()
+            height, width = _shrunk_hw(hw, _MAX_PX)
+            # The codec requires even sizes.
+            self._size_hw = height + height % 2, width + width % 2
+        self._sheet.add(image)
+        if hw != self._size_hw:
+            image = fit_image(image, Fit(hw, self._size_hw))
+        if self._writer is not None:
+            self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
             return
-        self._write(picture)
+        self._held.append(image)
+        self._stamps_ns.append(stamp_ns)
+        if len(self._held) == _HELD_FRAMES:
+            self._start()
 
     def close(self) -> None:
-        """Finish the file and give it its name; without a frame there is no file."""
+        """Finish the video; without frames no file is written."""
         if self._held:
             self._start()
         if self._writer is None:
@@ -110,7 +109,7 @@ class OverlayVideo:
         self._sheet.write(self.sheet_path)
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Abandon the video and remove what was written."""
         if self._writer is not None:
             self._writer.release()
             self._writer = None
@@ -120,12 +119,7 @@ class OverlayVideo:
     def __enter__(self) -> OverlayVideo:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         if kind is None:
             self.close()
         else:
@@ -135,22 +129,19 @@ class OverlayVideo:
         assert self._size_hw is not None
         rate_hz = constant_rate_hz(self._stamps_ns)
         self._writer = _open_writer(self._pending, rate_hz, self._size_hw)
-        for picture in self._held:
-            self._write(picture)
+        for image in self._held:
+            self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         self._held = []
-
-    def _write(self, picture: np.ndarray) -> None:
-        self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
 class OverlayVideos:
     """
-    One overlay video a camera.
+    One overlay video per camera, as a context manager.
 
-    With one camera it has the name given; with several, ``/left/image`` is in
-    ``NAME_left_image.mp4``. Use as a context manager.
+    A single camera is written to the given path; of several, ``/left/image`` is written to
+    ``NAME_left_image.mp4``.
 
-    :param topics: the cameras, empty where there is but one
+    :param topics: the cameras; may be empty if there is only one
     :param skeleton: edges to draw between keypoints
     """
 
@@ -159,18 +150,13 @@ class OverlayVideos:
     ) -> None:
         path = Path(path)
         check_video_path(path)
-        cameras = topics if len(topics) > 1 else [None]
+        paths = {t: _camera_path(path, t) for t in topics} if len(topics) > 1 else {'': path}
         self._open = ExitStack()
-        self._videos = {
-            camera: OverlayVideo(
-                path if camera is None else _camera_path(path, camera), skeleton=skeleton
-            )
-            for camera in cameras
-        }
+        self._videos = {t: OverlayVideo(p, skeleton=skeleton) for t, p in paths.items()}
 
     def add(self, stamp_ns: int, topic: str, rgb: np.ndarray, keypoints: np.ndarray) -> None:
         """Draw and write the next frame of a camera; see :meth:`OverlayVideo.add`."""
-        video = self._videos.get(topic) or self._videos[None]
+        video = self._videos.get(topic) or self._videos['']
         video.add(stamp_ns, rgb, keypoints)
 
     @property
@@ -183,49 +169,39 @@ class OverlayVideos:
             self._open.enter_context(video)
         return self
 
-    def __exit__(self, *reason) -> None:
-        self._open.__exit__(*reason)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
 
 
 class ContactSheet:
-    """
-    Pictures spread evenly over a recording of unknown length, on one sheet.
-
-    Holds at most twice as many pictures as the sheet has places: when they are full, every second
-    one goes, and from then on every second one is taken.
-    """
+    """Frames evenly spaced over a recording, tiled into one image."""
 
     def __init__(self, *, columns: int = 4, rows: int = 3) -> None:
         self._columns = columns
-        self._places = columns * rows
-        self._every = 1
-        self._seen = 0
-        self._pictures: list[np.ndarray] = []
+        self._sample: EvenSample[np.ndarray] = EvenSample(columns * rows)
 
-    def add(self, picture: np.ndarray) -> None:
-        """Take in the next picture, (H, W, 3) uint8 RGB."""
-        if self._seen % self._every == 0:
-            if len(self._pictures) == 2 * self._places:
-                self._pictures = self._pictures[::2]
-                self._every *= 2
-            if self._seen % self._every == 0:
-                size_hw = _within(picture, _SHEET_PX)
-                self._pictures.append(fit_image(picture, Fit(picture.shape[:2], size_hw)))
-        self._seen += 1
+    def add(self, image: np.ndarray) -> None:
+        """Offer the next image, (H, W, 3) uint8 RGB."""
+        hw = image.shape[0], image.shape[1]
+        self._sample.add(lambda: fit_image(image, Fit(hw, _shrunk_hw(hw, _SHEET_PX))))
 
-    def picture(self) -> np.ndarray:
+    def image(self) -> np.ndarray:
         """Return the sheet, (H, W, 3) uint8 RGB."""
-        chosen = evenly_spaced(np.arange(len(self._pictures)), self._places)
-        return tile_images([self._pictures[i] for i in chosen], self._columns)
+        return tile_images(self._sample.items(), self._columns)
 
     def write(self, path: Path) -> None:
-        """Write the sheet as PNG, in one step."""
-        _, data = cv2.imencode('.png', cv2.cvtColor(self.picture(), cv2.COLOR_RGB2BGR))
+        """Write the sheet as PNG."""
+        _, data = cv2.imencode('.png', cv2.cvtColor(self.image(), cv2.COLOR_RGB2BGR))
         replace_file(path, data.tobytes())
 
 
 def constant_rate_hz(stamps_ns: list[int]) -> float:
-    """Return the rate of the median gap, between 1 and 120 Hz; 10 Hz where there is no gap."""
+    """Return the frame rate of the median gap, clamped to 1 to 120 Hz; 10 Hz without a gap."""
     gaps = np.diff(np.sort(np.asarray(stamps_ns, np.int64)))
     gaps = gaps[gaps > 0]
     rate_hz = 1e9 / float(np.median(gaps)) if gaps.size else 10.0
@@ -236,22 +212,21 @@ def _camera_path(path: Path, camera: str) -> Path:
     return path.with_stem(f'{path.stem}_{camera.strip("/").replace("/", "_")}')
 
 
-def watchable_scale(image_hw: tuple[int, int]) -> int:
-    """Return by how much a small image is enlarged; images of 640 px and more are not."""
-    return max(1, _WATCHABLE_PX // max(image_hw))
+def enlargement(image_hw: tuple[int, int]) -> int:
+    """Return the factor by which an image smaller than 640 px is enlarged."""
+    return max(1, _TARGET_PX // max(image_hw))
 
 
-def _within(picture: np.ndarray, longest_px: int) -> tuple[int, int]:
-    """Return a picture's height and width, shrunk to a long side where it is larger."""
-    shrink = min(1.0, longest_px / max(picture.shape[:2]))
-    height, width = (max(1, round(side * shrink)) for side in picture.shape[:2])
-    return height, width
+def _shrunk_hw(hw: tuple[int, int], max_px: int) -> tuple[int, int]:
+    """Return a height and width whose longer side is at most ``max_px``."""
+    scale = min(1.0, max_px / max(hw))
+    return max(1, round(hw[0] * scale)), max(1, round(hw[1] * scale))
 
 
 def check_video_path(path: Path) -> None:
-    """Refuse a video file that is not MP4, before anything is computed."""
+    """Reject a path that is not MP4."""
     if path.suffix.lower() != '.mp4':
-        msg = f'Video {str(path)!r} does not end in .mp4; only MP4 is written: rename it.'
+        msg = f'Video {str(path)!r} does not end in .mp4; only MP4 can be written: rename it.'
         raise PerceptionError(msg)
 
 
@@ -261,8 +236,8 @@ def _open_writer(video: PendingFile, rate_hz: float, size_hw: tuple[int, int]) -
     if writer.isOpened():
         return writer
     msg = (
-        f'OpenCV {cv2.__version__} of this machine cannot write the video {str(video.path)!r} '
-        f'(codec {_CODEC}); install opencv-python-headless, which brings it, check that the '
-        'directory can be written to, or go on without a video.'
+        f'OpenCV {cv2.__version__} cannot write the video {str(video.path)!r} (codec {_CODEC}); '
+        'install opencv-python-headless, which includes the codec, check that the directory is '
+        'writable, or omit the video.'
     )
     raise PerceptionError(msg)

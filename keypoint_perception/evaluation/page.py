@@ -1,8 +1,8 @@
 """
-The look of ``report.html``, and the parts that its pages are made of.
+Style and building blocks of ``report.html``.
 
-A page is one file that opens offline: style, pictures and video are inside it, and nothing is
-ever asked of a network. It fits a phone's width and follows the reader's choice of light or dark.
+A page is a single file that opens offline: style, images and video are embedded. It fits a phone
+and follows the reader's light or dark theme.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ svg .track.off { opacity: .08 } .heat { image-rendering: pixelated; width: 100% 
 details { margin-top: 1rem } summary { cursor: pointer; color: var(--accent) }
 """
 
-# Pressing a keypoint's name shows its tracks alone.
+# Pressing a keypoint's name isolates its tracks.
 SCRIPT = """
 for (const chip of document.querySelectorAll('.chips button')) chip.onclick = () => {
   chip.setAttribute('aria-pressed', chip.getAttribute('aria-pressed') !== 'true');
@@ -94,12 +94,12 @@ for (const chip of document.querySelectorAll('.chips button')) chip.onclick = ()
 
 
 def page(title: str, parts: Sequence[str]) -> str:
-    """Return a whole page of parts that are HTML already."""
+    """Return a page of HTML parts."""
     body = '\n'.join(part for part in parts if part)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # without it a browser asks the disk, or a server, for one
+        # Prevents the browser from requesting a favicon.
         '<link rel="icon" href="data:,">\n'
         f'<title>{escape(title)}</title>\n<style>{STYLE}</style></head>\n'
         f'<body><main>\n{body}\n</main><script>{SCRIPT}</script></body></html>\n'
@@ -107,15 +107,15 @@ def page(title: str, parts: Sequence[str]) -> str:
 
 
 def section(title: str, body: str, lead: str = '') -> str:
-    """Return a section with a sentence or two on what is to be seen; nothing without a body."""
+    """Return a section with an introduction; nothing without a body."""
     if not body:
         return ''
-    said = f'<p class="soft">{escape(lead)}</p>' if lead else ''
-    return f'<section><h2>{escape(title)}</h2>{said}\n{body}</section>'
+    lead = f'<p class="soft">{escape(lead)}</p>' if lead else ''
+    return f'<section><h2>{escape(title)}</h2>{lead}\n{body}</section>'
 
 
 def tiles(values: Mapping[str, str]) -> str:
-    """Return figures in large type, by what each one is."""
+    """Return figures in large type, keyed by their captions."""
     cells = (
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for name, value in values.items()
@@ -124,13 +124,13 @@ def tiles(values: Mapping[str, str]) -> str:
 
 
 def figure(media: str, caption: str = '') -> str:
-    """Return a picture or video with what is to be said of it."""
-    words = f'<figcaption>{escape(caption)}</figcaption>' if caption else ''
-    return f'<figure>{media}{words}</figure>'
+    """Return an image or video with a caption."""
+    caption = f'<figcaption>{escape(caption)}</figcaption>' if caption else ''
+    return f'<figure>{media}{caption}</figure>'
 
 
-def picture(rgb: np.ndarray, alt: str, *, lossless: bool = False, css: str = '') -> str:
-    """Return an image inside the page, (H, W, 3) uint8: JPEG, or PNG where every pixel counts."""
+def image(rgb: np.ndarray, alt: str, *, lossless: bool = False, css: str = '') -> str:
+    """Return an embedded image, (H, W, 3) uint8, as JPEG or losslessly as PNG."""
     kind = 'png' if lossless else 'jpeg'
     quality = [] if lossless else [cv2.IMWRITE_JPEG_QUALITY, 82]
     bgr = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGR)
@@ -144,7 +144,7 @@ def picture(rgb: np.ndarray, alt: str, *, lossless: bool = False, css: str = '')
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """Return content as an address that needs no network."""
+    """Return content as a data URI."""
     return f'data:{kind};base64,{base64.b64encode(data).decode()}'
 
 
@@ -154,7 +154,7 @@ def dot(index: int) -> str:
 
 
 def css_colour(index: int) -> str:
-    """Return a keypoint's colour, the one that it has in every picture."""
+    """Return a keypoint's colour, the same in every image."""
     return '#{:02x}{:02x}{:02x}'.format(*keypoint_colour(index))
 
 

@@ -1,21 +1,21 @@
-"""Which pixels of a recording change, gathered frame by frame in constant memory."""
+"""How much the pixels of a recording change, computed in one pass and constant memory."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-# Larger images are shrunk to this before they are compared: it takes away most of the noise.
+# Long side of the working size; shrinking removes most of the noise.
 LONG_SIDE = 160
 _BLOCK = 8
 
 
 class PixelMotion:
     """
-    Running measures of how much the image changes.
+    Running statistics of image change.
 
-    Images are compared in grey values (0 to 255) at a working size: the first image's, shrunk to
-    160 px on the long side where it is larger. Later images of another size are brought to it.
+    Images are compared in grey values (0 to 255) at a working size: that of the first image,
+    shrunk to at most 160 px on the long side. Later images are resized to it.
     """
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class PixelMotion:
 
     def add(self, rgb: np.ndarray) -> None:
         """
-        Take in the next frame, (H, W, 3) uint8.
+        Add the next frame, (H, W, 3) uint8.
 
-        ``image_changes`` grows by one number: the largest change of the mean grey value in any
-        block of 8 x 8 working pixels since the frame before (infinite for the first frame). A
-        small thing that moves changes one block, noise changes none.
+        Appends to ``image_changes`` the largest change in the mean grey value of any block of
+        8 x 8 working pixels since the previous frame (infinite for the first frame): a small
+        moving object changes a block, noise does not.
         """
         grey = self._to_working_size(rgb)
         if self._last is None or self._mean is None or self._squares is None:
@@ -41,7 +41,7 @@ class PixelMotion:
             self.image_changes.append(_largest_block(grey - self._last))
         self._last = grey
         self._count += 1
-        # Welford's update: sums of squares would lose digits over a long recording.
+        # Welford's update: sums of squares would lose precision over a long recording.
         away = grey - self._mean
         self._mean += away / self._count
         self._squares += away * (grey - self._mean)
@@ -66,7 +66,7 @@ class PixelMotion:
 
 
 def _largest_block(change: np.ndarray) -> float:
-    """Return the largest absolute mean over all blocks, mirrored at the border."""
+    """Return the largest absolute block mean; blocks are mirrored at the border."""
     size = (min(_BLOCK, change.shape[1]), min(_BLOCK, change.shape[0]))
     means = cv2.blur(change, size, borderType=cv2.BORDER_REFLECT)
     return float(np.abs(means).max())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 # A point moves if it spreads by at least this.
-LEAST_SPREAD_PERCENT = 1.0
+MIN_SPREAD_PERCENT = 1.0
 
 
 def spread_percent(positions: np.ndarray) -> np.ndarray:

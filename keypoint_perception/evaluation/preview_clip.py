@@ -1,8 +1,8 @@
 """
-A short overlay video that a browser plays, to be part of a page.
+A short overlay video that plays in a browser, to embed in a page.
 
-MP4 with MPEG-4 Part 2, which OpenCV always writes, plays in no browser, and H.264 is in few of its
-builds. VP9 is in most: it plays in Chrome, Edge and Firefox, and in Safari since 2020 and 2021.
+OpenCV always writes MPEG-4 Part 2, but no browser plays it, and few of its builds have H.264. Most
+have VP9, which plays in Chrome, Edge, Firefox, and in Safari since 2021.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from keypoint_perception.keypoints import Fit
 from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 
-# Codec, ending and kind, the first that this OpenCV has.
+# Codec, suffix and MIME type, in order of preference.
 _CODECS = (('vp09', '.mp4', 'video/mp4'), ('VP80', '.webm', 'video/webm'))
-# VP9 takes its time: some seconds for all of it.
+# Small, because VP9 encodes slowly.
 _LONG_SIDE = 360
 _SCENES = 3
 _SCENE_FRAMES = 40
@@ -32,12 +32,12 @@ _STILLS = 6
 
 class PreviewClip:
     """
-    Scenes from a recording with their keypoints.
+    Excerpts from a recording with their keypoints.
 
-    Three scenes of 40 frames each, spread over the recording; of one whose length is not known,
-    its beginning.
+    Three scenes of 40 frames, evenly spaced over the recording; if its length is unknown, the
+    first 120 frames.
 
-    :param total: frames of the recording, None if not known
+    :param total: frames of the recording, None if unknown
     :param skeleton: edges to draw between keypoints
     """
 
@@ -48,16 +48,16 @@ class PreviewClip:
             self._scenes = [range(count)]
         else:
             starts = evenly_spaced(np.arange(total - _SCENE_FRAMES + 1), _SCENES)
-            self._scenes = [range(start, start + _SCENE_FRAMES) for start in starts]
+            self._scenes = [range(int(s), int(s) + _SCENE_FRAMES) for s in starts]
         self._seen = 0
         self._trail: deque[np.ndarray] = deque(maxlen=_TRAIL_FRAMES)
-        self._pictures: list[np.ndarray] = []  # JPEG, because all are held until the end
+        self._jpegs: list[np.ndarray] = []  # compressed, because all are held until the end
         self._stamps_ns: list[int] = []
         self._size_hw: tuple[int, int] | None = None
 
     def add(self, stamp_ns: int, rgb: np.ndarray, keypoints: np.ndarray) -> None:
         """
-        Take in the next frame.
+        Offer the next frame.
 
         :param keypoints: u, v in px of ``rgb`` and confidence, (K, 3)
         """
@@ -66,47 +66,51 @@ class PreviewClip:
             return
         if any(index == scene.start for scene in self._scenes):
             self._trail.clear()
-        picture = self._draw(rgb, keypoints)
+        image = self._draw(rgb, keypoints)
         self._trail.append(keypoints)
-        _, data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        self._pictures.append(data)
+        _, data = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        self._jpegs.append(data)
         self._stamps_ns.append(stamp_ns)
 
     def encode(self) -> tuple[bytes, str] | None:
-        """Return the film and its kind; None without frames or where OpenCV has no codec."""
-        if not self._pictures:
+        """Return the video and its MIME type; None without frames or without a codec."""
+        if self._size_hw is None:
             return None
         height, width = self._size_hw
         rate_hz = constant_rate_hz(self._stamps_ns)
         with TemporaryDirectory() as folder:
-            for codec, ending, kind in _CODECS:
-                path = Path(folder) / f'film{ending}'
+            for codec, suffix, mime_type in _CODECS:
+                path = Path(folder) / f'preview{suffix}'
                 fourcc = cv2.VideoWriter.fourcc(*codec)
                 writer = cv2.VideoWriter(str(path), fourcc, rate_hz, (width, height))
                 if not writer.isOpened():
                     continue
-                for data in self._pictures:
-                    writer.write(cv2.imdecode(data, cv2.IMREAD_COLOR))
+                for jpeg in self._jpegs:
+                    writer.write(_decode(jpeg))
                 writer.release()
                 if path.is_file() and path.stat().st_size:
-                    return path.read_bytes(), kind
+                    return path.read_bytes(), mime_type
         return None
 
     def stills(self) -> list[np.ndarray]:
-        """Return some of its pictures, spread evenly, (H, W, 3) uint8 RGB each."""
-        chosen = evenly_spaced(np.arange(len(self._pictures)), _STILLS)
-        return [
-            cv2.cvtColor(cv2.imdecode(self._pictures[i], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-            for i in chosen
-        ]
+        """Return a few evenly spaced frames, (H, W, 3) uint8 RGB each."""
+        chosen = evenly_spaced(np.arange(len(self._jpegs)), _STILLS)
+        return [cv2.cvtColor(_decode(self._jpegs[i]), cv2.COLOR_BGR2RGB) for i in chosen]
 
     def _draw(self, rgb: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         scale = max(1, round(_LONG_SIDE / max(rgb.shape[:2])))
         drawn = draw_keypoints(
             rgb, keypoints, trails=list(self._trail), skeleton=self._skeleton, scale=scale
         )
+        height, width = drawn.shape[:2]
         if self._size_hw is None:
-            shrink = min(1.0, _LONG_SIDE / max(drawn.shape[:2]))
-            # the codecs take even sizes only
-            self._size_hw = tuple(2 * max(1, round(side * shrink / 2)) for side in drawn.shape[:2])
-        return fit_image(drawn, Fit(drawn.shape[:2], self._size_hw))
+            half = min(1.0, _LONG_SIDE / max(height, width)) / 2
+            # The codecs require even sizes.
+            self._size_hw = 2 * max(1, round(height * half)), 2 * max(1, round(width * half))
+        return fit_image(drawn, Fit((height, width), self._size_hw))
+
+
+def _decode(jpeg: np.ndarray) -> np.ndarray:
+    image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+    assert image is not None, 'it was encoded here'
+    return image

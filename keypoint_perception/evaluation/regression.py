@@ -1,21 +1,19 @@
 """
-How much of the labelled motion the learned keypoints explain.
+Forward regression: how much of the labelled motion the learned keypoints explain.
 
-A ridge regression with an intercept leads from all K learned points (2K numbers) to each
-labelled point. It is fitted on the first 70 % of the labelled frames in time and scored on the
-last 30 %.
+Ridge regression with an intercept, from all K learned points (2K numbers) to each labelled point,
+fitted on the first 70 % of the labelled frames in time and scored on the last 30 %.
 
     error     = mean over scored frames of |predicted - label|, in % of the image diagonal
     trivial   = the same, always predicting the mean label of the fitting part
     explained = 1 - error / trivial
 
-1 means that the label can be read off the keypoints, 0 that they are worth no more than knowing
-where the point usually is; worse than that is negative. PCK ("percentage of correct keypoints",
-Yang and Ramanan 2013) is the share of scored frames whose distance is within 2, 5 and 10 % of the
-diagonal.
+1 means that the keypoints predict the label exactly, 0 that they do no better than its mean
+position, and a negative value that they do worse. PCK ("percentage of correct keypoints", Yang and
+Ramanan 2013) is the share of scored frames whose error is within 2, 5 and 10 % of the diagonal.
 
-Confidences are not used. Positions are divided by the diagonal, and the ridge is 1e-8 for each
-fitting frame: motion much smaller than 0.01 % of the diagonal is taken for noise.
+Confidences are not used. Positions are divided by the diagonal, and the ridge is 1e-8 per fitting
+frame, so that motion much smaller than 0.01 % of the diagonal is treated as noise.
 """
 
 from __future__ import annotations
@@ -25,8 +23,8 @@ from dataclasses import dataclass
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.errors import SourceError
 from keypoint_perception.evaluation.point_motion import (
-    LEAST_SPREAD_PERCENT,
     mean_spread_percent,
+    MIN_SPREAD_PERCENT,
 )
 import numpy as np
 
@@ -40,13 +38,13 @@ class PointScore:
     """
     How well one labelled point is explained.
 
-    Figures that cannot be had, because a part of the recording has no label of this point, are
-    NaN; so is ``explained`` where the trivial answer is exact.
+    Figures are NaN if either part of the recording has no label of this point; ``explained`` is
+    NaN if the trivial prediction is exact.
 
     :param pck: share of scored frames within each of :data:`PCK_PERCENT`
     :param spread_percent: root mean square distance from the point's mean position within an
         episode, averaged over the episodes, in % of the diagonal
-    :param moves: whether that spread is at least 1 %
+    :param moves: whether the spread is at least 1 %
     """
 
     name: str
@@ -65,10 +63,9 @@ class RegressionScore:
     """
     How well a recording is explained.
 
-    The means run over the points that move and have been scored, each point counting once:
-    ``mean_explained`` = 1 - (mean of the errors) / (mean of the trivial errors), which is not the
-    mean of the points' own ``explained``: a point that hardly moves weighs little in it. They are
-    NaN where there is no such point.
+    The means are over the moving points that have been scored, NaN without any. ``mean_explained``
+    is 1 - (mean error) / (mean trivial error) and not the mean of ``explained``, so that a point
+    that hardly moves has little weight.
     """
 
     points: tuple[PointScore, ...]
@@ -78,7 +75,7 @@ class RegressionScore:
 
     @property
     def counted(self) -> tuple[PointScore, ...]:
-        """Return the points over which the means run."""
+        """Return the points that the means are over."""
         return tuple(p for p in self.points if p.moves and np.isfinite(p.error_percent))
 
     @property
@@ -115,42 +112,42 @@ def score_regression(
     """
     Score learned keypoints against labels of the same frames.
 
-    A frame with at least one label is a labelled frame. The split into 70 % and 30 % is one for
-    all points (rounded down, at least one frame on each side); a point is then fitted and scored
-    on the frames of each side that have its label.
+    A labelled frame has at least one label. All points share the split into 70 % and 30 % (rounded
+    down, at least one frame in each part); each point is fitted and scored on the frames of a part
+    that have its label.
 
     :param stamps_ns: stamps of the frames, increasing, (N,) ns
     :param keypoints: learned points, (N, K, 2) or with confidence (N, K, 3), px
     :param labels: (N, L, 2) px, NaN where not labelled
     :param names: names of the L labelled points
     :param diagonal_px: diagonal of the images, one for all or (N,)
-    :param episode: of each frame, (N,); found by the stamps if None, which must then be those of
-        all frames, labelled or not
+    :param episode: of each frame, (N,); if None, found from the stamps, which must then include
+        unlabelled frames
     :raises SourceError: if fewer than two frames are labelled
     """
     diagonal = np.broadcast_to(np.asarray(diagonal_px, np.float64), (len(stamps_ns),))
     features = np.asarray(keypoints, np.float64)[..., :2] / diagonal[:, None, None]
     features = features.reshape(len(features), -1)  # (N, 2K)
     targets = np.asarray(labels, np.float64) / diagonal[:, None, None]
-    labelled = np.isfinite(targets).all(axis=-1)  # (N, L)
-    fitting = fitting_part(labelled.any(axis=1))
+    labelled = np.asarray(np.isfinite(targets).all(axis=-1))  # (N, L)
+    any_label = np.asarray(labelled.any(axis=1))
+    fitting = fit_split(any_label)
     episode = find_episodes(stamps_ns) if episode is None else episode
     points = tuple(
         _score_point(name, features, targets[:, j], labelled[:, j], fitting, episode)
         for j, name in enumerate(names)
     )
-    any_label = labelled.any(axis=1)
     fitted, count = int((any_label & fitting).sum()), int(any_label.sum())
     return RegressionScore(points, fitted, count - fitted, int(episode[-1]) + 1)
 
 
-def fitting_part(labelled: np.ndarray) -> np.ndarray:
+def fit_split(labelled: np.ndarray) -> np.ndarray:
     """
-    Return which frames are of the part that is fitted: up to 70 % of the labelled ones.
+    Return which frames belong to the fitting part: the first 70 % of the labelled ones.
 
-    :param labelled: whether each frame counts, (N,) bool, in time
+    :param labelled: whether each frame is labelled, (N,) bool, in time order
     :return: (N,) bool
-    :raises SourceError: if fewer than two frames count
+    :raises SourceError: if fewer than two frames are labelled
     """
     frames = np.flatnonzero(labelled)
     if len(frames) < 2:
@@ -159,12 +156,13 @@ def fitting_part(labelled: np.ndarray) -> np.ndarray:
             'fitted on the first 70 % of them and scored on the rest: label more frames.'
         )
         raise SourceError(msg)
-    return np.arange(len(labelled)) <= frames[max(1, int(FIT_SHARE * len(frames))) - 1]
+    last = int(frames[max(1, int(FIT_SHARE * len(frames))) - 1])
+    return np.arange(len(labelled)) <= last
 
 
 def fit_ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
-    Fit ``targets = features @ weights + intercept``; the intercept is not shrunk.
+    Fit ``targets = features @ weights + intercept``; the intercept is not penalised.
 
     :param features: (N, F)
     :param targets: (N, T)
@@ -177,8 +175,15 @@ def fit_ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np
     return weights, target_mean - mean @ weights
 
 
-def _score_point(name, features, target, labelled, fitting, episode) -> PointScore:
-    """Fit and score one labelled point: positions (N, 2), masks (N,), in diagonals."""
+def _score_point(
+    name: str,
+    features: np.ndarray,
+    target: np.ndarray,
+    labelled: np.ndarray,
+    fitting: np.ndarray,
+    episode: np.ndarray,
+) -> PointScore:
+    """Fit and score one labelled point: positions (N, 2) in diagonals, masks (N,)."""
     fit, score = labelled & fitting, labelled & ~fitting
     error = trivial = float('nan')
     pck = (float('nan'),) * len(PCK_PERCENT)
@@ -195,27 +200,28 @@ def _score_point(name, features, target, labelled, fitting, episode) -> PointSco
         explained=explained_share(error, trivial),
         pck=pck,
         spread_percent=spread,
-        moves=bool(spread >= LEAST_SPREAD_PERCENT),
+        moves=bool(spread >= MIN_SPREAD_PERCENT),
         fitted_frames=int(fit.sum()),
         scored_frames=int(score.sum()),
     )
 
 
 def distance_percent(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the distances of positions (..., 2) in diagonals, % of the diagonal."""
-    return 100 * np.linalg.norm(predicted - target, axis=-1)
+    """Return the distances between positions (..., 2) in diagonals, % of the diagonal."""
+    distance: np.ndarray = 100 * np.linalg.norm(predicted - target, axis=-1)
+    return distance
 
 
 def shares_within(away_percent: np.ndarray) -> tuple[float, ...]:
-    """Return the shares of distances within each of :data:`PCK_PERCENT`; NaN without any."""
+    """Return the share of distances within each of :data:`PCK_PERCENT`, NaN without any."""
     if not len(away_percent):
         return (float('nan'),) * len(PCK_PERCENT)
     return tuple(float((away_percent <= limit).mean()) for limit in PCK_PERCENT)
 
 
 def explained_share(error: float, trivial: float) -> float:
-    """Return 1 - error / trivial, NaN where the trivial answer is exact."""
-    # The mean of equal numbers is off by rounding: anything but an exact zero must not pass here.
+    """Return 1 - error / trivial, NaN if the trivial prediction is exact."""
+    # Not compared with zero, because the mean of equal numbers has a rounding error.
     return 1 - error / trivial if trivial > 1e-9 else float('nan')
 
 

@@ -1,16 +1,16 @@
 """
-Whether a confidence means anything: the true error of points by how sure the network was.
+Reliability of the confidence: the true error of points as a function of it.
 
-A learned point has no label, so its true place is where the labels put it, by
-:mod:`keypoint_perception.evaluation.backward`'s regression on frames that it was not fitted on.
-For a confidence that is calibrated, the share of points within 5 % of the diagonal equals the
-confidence in each bin (the reliability diagram of DeGroot and Fienberg 1983; the expected
-calibration error after Naeini, Cooper, Hauskrecht 2015,
-https://doi.org/10.1609/aaai.v29i1.9602).
+The true position of a learned point is the one predicted from the labels by the regression of
+:mod:`keypoint_perception.evaluation.backward`, on frames that it was not fitted on. If the
+confidence is calibrated, it equals the share of points within 5 % of the diagonal in each bin
+(reliability diagram, DeGroot and Fienberg 1983; expected calibration error, Naeini, Cooper,
+Hauskrecht 2015, https://doi.org/10.1609/aaai.v29i1.9602).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,15 +19,16 @@ BINS = 10
 WITHIN_PERCENT = 5.0
 
 
-class ReliabilityBin(NamedTuple):
+@dataclass(frozen=True)
+class ReliabilityBin:
     """
-    Points of like confidence.
+    Points of similar confidence.
 
-    :param low: confidence at the lower edge, the upper one is 1 / 10 higher
-    :param confidence: their mean
-    :param error_percent: mean distance from the true place, % of the diagonal
+    :param low: lower edge of the bin, which is 0.1 wide
+    :param confidence: mean confidence
+    :param error_percent: mean distance from the true position, % of the diagonal
     :param within: share within 5 % of the diagonal
-    :param count: how many points in how many frames, together
+    :param count: points, summed over frames
     """
 
     low: float
@@ -39,11 +40,11 @@ class ReliabilityBin(NamedTuple):
 
 class Reliability(NamedTuple):
     """
-    Error by confidence.
+    Error as a function of confidence.
 
-    :param bins: those with at least one point, from the least confident
+    :param bins: the bins with at least one point, in order of confidence
     :param calibration_error: mean over all points of |share within 5 % - confidence| of their bin
-    :param rank_correlation: Spearman's, of confidence and error; -1 is best, 0 is worthless
+    :param rank_correlation: Spearman's, between confidence and error; -1 is best, 0 is useless
     """
 
     bins: tuple[ReliabilityBin, ...]
@@ -56,18 +57,18 @@ def measure_reliability(confidence: np.ndarray, away_percent: np.ndarray) -> Rel
     Compare confidences with true errors.
 
     :param confidence: in [0, 1], any shape
-    :param away_percent: distance from the true place, of the same shape, % of the diagonal
+    :param away_percent: distance from the true position, same shape, % of the diagonal
     """
     confidence, away = np.ravel(confidence), np.ravel(away_percent)
     good = np.isfinite(confidence) & np.isfinite(away)
     confidence, away = confidence[good], away[good]
-    places = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
+    bin_index = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
     bins = tuple(
-        _bin(number / BINS, confidence[places == number], away[places == number])
-        for number in np.unique(places)
+        _bin(number / BINS, confidence[bin_index == number], away[bin_index == number])
+        for number in np.unique(bin_index)
     )
-    off = sum(b.count * abs(b.within - b.confidence) for b in bins)
-    calibration = off / len(away) if len(away) else float('nan')
+    gap = sum(b.count * abs(b.within - b.confidence) for b in bins)
+    calibration = gap / len(away) if len(away) else float('nan')
     return Reliability(bins, calibration, _rank_correlation(confidence, away))
 
 
@@ -86,7 +87,8 @@ def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return the ranks, equal values sharing the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    """Return the ranks; equal values share their mean rank."""
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[place]
+    ranks: np.ndarray = (last - (counts - 1) / 2)[index]
+    return ranks

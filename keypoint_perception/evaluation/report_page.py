@@ -1,7 +1,7 @@
 """
-``report.html`` of an evaluation: what the keypoints do, to be looked at first and read second.
+``report.html`` of an evaluation: overlay, crops, charts and tables.
 
-Holds the run's own parts too, where the model directory has them, so that one page says all.
+Includes the sections of the training run if the model directory has one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from keypoint_perception.evaluation.page import (
     data_uri,
     dot,
     figure,
+    image,
     page,
-    picture,
     section,
     settings_table,
     tiles,
@@ -42,12 +42,11 @@ def report_page(values: Report, recording: RecordingMeasurements, model_dir: Pat
     """
     Return the page of an evaluation.
 
-    :param values: the report, as its JSON has it
-    :param recording: what was kept of the recording
-    :param model_dir: whose run is shown too, if it has one
+    :param values: the report, as written to JSON
+    :param model_dir: directory whose training run is included
     """
     source = Path(values['recording']['source']).resolve()
-    name = f'{source.parent.name}/{source.name}'  # many a bag is called bag
+    name = f'{source.parent.name}/{source.name}'  # many bags are named "bag"
     model = Path(values['model']['path']).resolve().name
     names = tuple(values['model']['keypoints'])
     title = f'{model} on {name}'
@@ -56,58 +55,55 @@ def report_page(values: Report, recording: RecordingMeasurements, model_dir: Pat
         f'<h1>{escape(title)}</h1>',
         _introduction(values),
         tiles(_headline(values)),
-        section('Overlay', _overlay(recording), 'Each keypoint keeps its colour everywhere.'),
+        section('Overlay', _overlay(recording), 'Each keypoint has the same colour everywhere.'),
         section(
             'What each keypoint follows',
             _cards(values, recording, names),
-            'The picture around every keypoint, in frames spread over the recording: a good '
-            'keypoint shows the same thing in all of them.',
+            'Crops around every keypoint, from frames over the whole recording. A good keypoint '
+            'shows the same part of the scene in all of them.',
         ),
         section(
             'Trajectories',
-            _tracks(recording, names),
-            'Press a name to see it alone. Pauses between episodes are left out.',
+            _trajectories(recording, names),
+            'Press a name to isolate it. Pauses between episodes are omitted.',
         ),
         section(
             'Confidence over time',
             _confidence(recording, names),
-            'A row for each keypoint, time to the right; bright is confident.',
+            'One row per keypoint, time to the right; brighter is more confident.',
         ),
         *_with_labels(values),
         _table(label_free_table(values['label_free'])),
         *(run_parts(model_dir, state) if state else []),
-        section('How this was measured', settings_table(_context(values), summary='Details')),
+        section('Evaluation details', settings_table(_context(values), summary='Details')),
     ]
     return page(title, parts)
 
 
 def _introduction(values: Report) -> str:
     recording, model = values['recording'], values['model']
-    labels = '' if 'points' not in values else f', {values["labelled_frames"]} of them labelled'
+    labels = f', {values["labelled_frames"]} of them labelled' if 'points' in values else ''
     return (
-        f'<p class="soft">{len(model["keypoints"])} keypoints, learned by '
+        f'<p class="soft">{len(model["keypoints"])} keypoints, learned with objective '
         f'{escape(str(model["objective"]))}, on {recording["frames"]} frames{labels} · '
         f'{escape(values["date"].replace("T", " ")[:16])} UTC</p>'
     )
 
 
 def _headline(values: Report) -> dict[str, str]:
-    """Return the figures in large type, by what each one is."""
+    """Return the most important figures by caption."""
     free = values['label_free']
     shown = {}
     if 'points' in values:
-        recall = next(
-            (
-                s
-                for s in values['tracking']
-                if (s['clip_frames'], s['epsilon_percent']) == (100, 5)
-            ),
-            {},
+        recalls = (
+            score['recall']
+            for score in values['tracking']
+            if (score['clip_frames'], score['epsilon_percent']) == (100, 5)
         )
         shown = {
             'of the labelled motion explained': number(values['explained'], '.0%'),
             'regressed error, % of the diagonal': number(values['regressed_error_percent'], '.1f'),
-            'tracking recall, 100 frames within 5 %': number(recall.get('recall'), '.0%'),
+            'tracking recall, 100 frames within 5 %': number(next(recalls, None), '.0%'),
         }
     return shown | {
         'of the keypoints static, dead or duplicate': number(free['wasted_share'], '.0%'),
@@ -116,27 +112,26 @@ def _headline(values: Report) -> dict[str, str]:
 
 
 def _overlay(recording: RecordingMeasurements) -> str:
-    film = recording.film.encode()
-    if film is not None:
-        source = data_uri(*film)
+    preview = recording.preview.encode()
+    if preview is not None:
         video = (
             '<video controls loop muted autoplay playsinline aria-label="keypoints over the '
-            f'recording" src="{source}"></video>'
+            f'recording" src="{data_uri(*preview)}"></video>'
         )
-        return figure(video, 'Scenes from the recording; lines are where points came from.')
-    stills = recording.film.stills()
+        return figure(video, 'Excerpts from the recording, with the trails of the keypoints.')
+    stills = recording.preview.stills()
     if not stills:
         return ''
-    caption = 'Stills: this OpenCV cannot write a video that browsers play (VP9 or VP8).'
-    return figure(picture(tile_images(stills, 2), 'keypoints on frames'), caption)
+    caption = 'Still frames, because this OpenCV cannot encode VP9 or VP8 video.'
+    return figure(image(tile_images(stills, 2), 'keypoints on frames'), caption)
 
 
 def _cards(values: Report, recording: RecordingMeasurements, names: tuple[str, ...]) -> str:
-    """Return a card for each keypoint: its crops, its figures, and what is wrong with it."""
+    """Return a card for each keypoint: its crops, its figures and its flaws."""
     free = {entry['name']: entry for entry in values['label_free']['keypoints']}
     duplicates = {later for _, later in values['label_free']['duplicate_pairs']}
-    back = values.get('backward') or {'keypoints': []}
-    told = {entry['name']: entry for entry in back['keypoints']}
+    backward = values.get('backward') or {'keypoints': []}
+    explained = {entry['name']: entry['explained'] for entry in backward['keypoints']}
     cards = []
     for k, name in enumerate(names):
         entry = free[name]
@@ -145,11 +140,11 @@ def _cards(values: Report, recording: RecordingMeasurements, names: tuple[str, .
         marks = ''.join(f'<span class="flag">{flag}</span>' for flag in flags)
         facts = [
             f'confidence {number(entry["mean_confidence"], ".2f")}',
-            f'equivariance {number(entry["equivariance_error_percent"], ".1f")} %',
+            f'equivariance error {number(entry["equivariance_error_percent"], ".1f")} %',
         ]
-        if name in told:
-            facts.append(f'told by labels {number(told[name]["explained"], ".2f")}')
-        strip = picture(recording.gallery.strip(k), f'what {name} follows')
+        if name in explained:
+            facts.append(f'explained by labels {number(explained[name], ".2f")}')
+        strip = image(recording.crops.strip(k), f'crops around {name}')
         cards.append(
             f'<div class="card"><h3>{dot(k)}{escape(name)}{marks}</h3>{strip}'
             f'<div class="facts">{" · ".join(facts)}</div></div>'
@@ -157,21 +152,20 @@ def _cards(values: Report, recording: RecordingMeasurements, names: tuple[str, .
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _tracks(recording: RecordingMeasurements, names: tuple[str, ...]) -> str:
-    track = recording.track.in_stamp_order()
-    share = 100 * (track.keypoints[..., :2] + 0.5) / track.image_hw[:, None, ::-1]
-    seconds = (track.stamps_ns - track.stamps_ns[0]) / 1e9
-    return track_charts(seconds, share, names, find_episodes(track.stamps_ns))
+def _trajectories(recording: RecordingMeasurements, names: tuple[str, ...]) -> str:
+    sequence = recording.sequence.in_stamp_order()
+    percent = 100 * (sequence.keypoints[..., :2] + 0.5) / sequence.image_hw[:, None, ::-1]
+    seconds = (sequence.stamps_ns - sequence.stamps_ns[0]) / 1e9
+    return track_charts(seconds, percent, names, find_episodes(sequence.stamps_ns))
 
 
 def _confidence(recording: RecordingMeasurements, names: tuple[str, ...]) -> str:
-    track = recording.track.in_stamp_order()
-    values = thin(track.keypoints[..., 2]).T  # (K, T)
+    values = thin(recording.sequence.in_stamp_order().keypoints[..., 2]).T  # (K, T)
     grey = np.clip(255 * values, 0, 255).astype(np.uint8)
     colours = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
     rows = np.repeat(colours, 14, axis=0)
-    heat = picture(rows, 'confidence of each keypoint over time', lossless=True, css='heat')
-    # the names' rows are as high as the picture's, so it must not shrink in that direction
+    heat = image(rows, 'confidence of each keypoint over time', lossless=True, css='heat')
+    # Fixed height, so that the rows stay aligned with the names.
     heat = heat.replace('<img ', f'<img style="height:{14 * len(names)}px" ', 1)
     listed = ''.join(f'<li>{dot(k)} {escape(name)}</li>' for k, name in enumerate(names))
     return f'<div class="heatmap"><ol>{listed}</ol>{heat}</div>'
@@ -200,6 +194,6 @@ def _table(table: ReportTable) -> str:
     return section(table.title, table.html(), table.explanation)
 
 
-def _context(values: Report) -> dict:
+def _context(values: Report) -> Report:
     names = ('recording', 'model', 'engine', 'annotations', 'machine', 'durations_s', 'date')
     return {name: values[name] for name in names if name in values}

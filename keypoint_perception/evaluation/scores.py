@@ -1,41 +1,49 @@
-"""All that is measured with labels, as one report."""
+"""Everything measured with labels, as one report."""
 
 from __future__ import annotations
 
-from keypoint_perception.evaluation.backward import score_backward
-from keypoint_perception.evaluation.detections import Track
-from keypoint_perception.evaluation.identity import count_switches
-from keypoint_perception.evaluation.regression import score_regression
-from keypoint_perception.evaluation.reliability import measure_reliability
-from keypoint_perception.evaluation.report import (
-    describe_backward,
-    describe_identity,
-    describe_regression,
-    describe_reliability,
-    describe_tracking,
+from dataclasses import asdict
+from typing import Any
+
+from keypoint_perception.evaluation.backward import BackwardScore, score_backward
+from keypoint_perception.evaluation.detections import KeypointSequence
+from keypoint_perception.evaluation.identity import (
+    count_switches,
+    EPSILON_PERCENT,
+    IdentityScore,
 )
-from keypoint_perception.evaluation.tracking import score_tracking
+from keypoint_perception.evaluation.regression import (
+    PCK_PERCENT,
+    RegressionScore,
+    score_regression,
+)
+from keypoint_perception.evaluation.reliability import (
+    measure_reliability,
+    Reliability,
+    WITHIN_PERCENT,
+)
+from keypoint_perception.evaluation.tracking import score_tracking, TrackingScore
 import numpy as np
 
 
 def score_labels(
-    track: Track,
+    sequence: KeypointSequence,
     labels: np.ndarray,
     *,
     label_names: tuple[str, ...],
     keypoint_names: tuple[str, ...],
-) -> dict:
+) -> dict[str, Any]:
     """
-    Return the figures that need labels.
+    Return all measures that need labels.
 
-    ``regressed_error_percent`` and ``explained`` lead from keypoints to labels (forward),
-    ``backward`` leads the other way and is None where no two frames have labels in common.
+    ``regressed_error_percent`` and ``explained`` are those of the forward regression;
+    ``backward`` is None if fewer than two frames have labels in common.
 
-    :param track: keypoints in the order of their stamps
+    :param sequence: keypoints, sorted by stamp
     :param labels: (N, L, 2) px, NaN where not labelled
     """
-    found = (track.stamps_ns, track.keypoints, labels)
-    diagonal_px = track.diagonal_px
+    found = (sequence.stamps_ns, sequence.keypoints, labels)
+    diagonal_px = sequence.diagonal_px
     regression = score_regression(*found, names=label_names, diagonal_px=diagonal_px)
     backward = score_backward(
         *found, label_names=label_names, keypoint_names=keypoint_names, diagonal_px=diagonal_px
@@ -56,3 +64,90 @@ def score_labels(
         ),
         'reliability': reliability,
     }
+
+
+def describe_regression(score: RegressionScore) -> dict[str, Any]:
+    """Return the forward regression."""
+    return {
+        'regressed_error_percent': score.mean_error_percent,
+        'trivial_error_percent': score.mean_trivial_percent,
+        'explained': score.mean_explained,
+        'pck': describe_pck(score.mean_pck),
+        'labelled_frames': score.fitted_frames + score.scored_frames,
+        'fitted_frames': score.fitted_frames,
+        'scored_frames': score.scored_frames,
+        'points': [
+            {
+                'name': point.name,
+                'regressed_error_percent': point.error_percent,
+                'trivial_error_percent': point.trivial_percent,
+                'explained': point.explained,
+                'pck': describe_pck(point.pck),
+                'moves': point.moves,
+                'spread_percent': point.spread_percent,
+                'fitted_frames': point.fitted_frames,
+                'scored_frames': point.scored_frames,
+            }
+            for point in score.points
+        ],
+    }
+
+
+def describe_pck(shares: tuple[float, ...]) -> dict[str, float]:
+    """Return PCK by threshold."""
+    return {f'{limit:g}': share for limit, share in zip(PCK_PERCENT, shares, strict=True)}
+
+
+def describe_backward(score: BackwardScore) -> dict[str, Any]:
+    """Return the backward regression."""
+    return {
+        'error_percent': score.mean_error_percent,
+        'explained': score.mean_explained,
+        'labels': list(score.used_labels),
+        'fitted_frames': score.fitted_frames,
+        'scored_frames': score.scored_frames,
+        'keypoints': [asdict(point) for point in score.points],
+    }
+
+
+def describe_tracking(
+    scores: list[TrackingScore], keypoints: tuple[str, ...], labels: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Return precision and recall for every clip length and threshold."""
+    return [
+        score._asdict()
+        | {
+            'precision_by_keypoint': _by_name(keypoints, score.precision_by_keypoint),
+            'recall_by_label': _by_name(labels, score.recall_by_label),
+        }
+        for score in scores
+    ]
+
+
+def describe_identity(score: IdentityScore, labels: tuple[str, ...]) -> dict[str, Any]:
+    """Return identity switches, in total and of each labelled point."""
+    matched, present = int(score.matched.sum()), int(score.present.sum())
+    return {
+        'epsilon_percent': EPSILON_PERCENT,
+        'switches': int(score.switches.sum()),
+        'switches_per_1000': score.per_1000,
+        'matched_share': matched / present if present else float('nan'),
+        'points': [
+            {'name': name, 'switches': int(s), 'matched_frames': int(m), 'frames': int(p)}
+            for name, s, m, p in zip(labels, *score, strict=True)
+        ],
+    }
+
+
+def describe_reliability(reliability: Reliability) -> dict[str, Any]:
+    """Return the reliability of the confidence."""
+    return {
+        'within_percent': WITHIN_PERCENT,
+        'calibration_error': reliability.calibration_error,
+        'rank_correlation': reliability.rank_correlation,
+        'bins': [asdict(b) for b in reliability.bins],
+    }
+
+
+def _by_name(names: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(names, values, strict=True)}

@@ -1,19 +1,18 @@
 """
-How long learned keypoints stay on labelled points.
+Tracking precision and recall: how long learned keypoints stay on labelled points.
 
-A recording is cut into clips of L consecutive frames that neither overlap nor cross the end of an
-episode; what is left over is not used. In each clip
+A recording is cut into non-overlapping clips of L consecutive frames within an episode; remaining
+frames are not used. In each clip
 
-- the learned points and the labelled points count whose spread over the clip (root mean square
-  distance from the mean position) is at least 1 % of the diagonal; a labelled point must be
-  labelled in every frame of the clip,
-- the cost between a learned and a labelled point is their mean distance over the clip after the
-  constant offset between them, the mean difference over the clip, is removed,
-- points are assigned one to one at least total cost,
-- an assigned pair is a match if that distance stays under eps in every frame.
+- only moving points count: those that spread by at least 1 % of the diagonal; a labelled point
+  must be labelled in every frame,
+- the cost between a learned and a labelled point is their mean distance after subtracting their
+  mean offset over the clip,
+- points are assigned one to one at minimum total cost,
+- an assigned pair is a match if its distance stays under eps in every frame.
 
-precision = matches / learned points that move, recall = matches / labelled points that move, each
-summed over all clips before dividing.
+precision = matches / moving learned points, recall = matches / moving labelled points, each summed
+over all clips before dividing.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import NamedTuple
 
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.assignment import assign
-from keypoint_perception.evaluation.point_motion import LEAST_SPREAD_PERCENT, spread_percent
+from keypoint_perception.evaluation.point_motion import MIN_SPREAD_PERCENT, spread_percent
 import numpy as np
 
 CLIP_LENGTHS = (10, 50, 100, 200)
@@ -33,11 +32,10 @@ class TrackingScore(NamedTuple):
     """
     Tracking at one clip length and one threshold.
 
-    Both are NaN where no labelled point moves in any clip, which then say nothing, and precision
-    where no learned point does.
+    Both are NaN if no labelled point moves in any clip, and precision if no learned point does.
 
-    :param precision_by_keypoint: matches / clips in which it moves of each learned point, (K,)
-    :param recall_by_label: the same of each labelled point, (L,)
+    :param precision_by_keypoint: matches / clips in which the learned point moves, (K,)
+    :param recall_by_label: the same for each labelled point, (L,)
     """
 
     clip_frames: int
@@ -51,16 +49,14 @@ class TrackingScore(NamedTuple):
 
 class ClipMatches(NamedTuple):
     """
-    One clip: which points move, who was assigned to whom, and how far apart they came.
+    The assignment of one clip.
 
-    :param learned: whether each learned point moves, (K,)
-    :param labelled: whether each labelled point moves, (L,)
+    :param moving: which learned points move, (K,), and which labelled points move, (L,)
     :param pairs: learned and labelled point of each assignment, (P, 2)
     :param worst: their largest distance, (P,) in diagonals
     """
 
-    learned: np.ndarray
-    labelled: np.ndarray
+    moving: tuple[np.ndarray, np.ndarray]
     pairs: np.ndarray
     worst: np.ndarray
 
@@ -95,7 +91,7 @@ def score_tracking(
 
 
 def cut_clips(stamps_ns: np.ndarray, frames: int) -> list[slice]:
-    """Return clips of so many frames, without overlap, none across the end of an episode."""
+    """Return non-overlapping clips within episodes."""
     episodes = find_episodes(stamps_ns)
     clips = []
     for number in np.unique(episodes):
@@ -119,8 +115,8 @@ def _score_clips(
         matched = np.zeros(points.shape[1])
         for clip in clips:
             good = clip.pairs[100 * clip.worst < epsilon]
-            matched[good[:, side]] += 1  # one to one: no point is named twice
-        moving = sum((clip[side] for clip in clips), np.zeros(points.shape[1]))
+            matched[good[:, side]] += 1  # one to one: no index repeats
+        moving = sum((clip.moving[side] for clip in clips), np.zeros(points.shape[1]))
         shares.append(float(matched.sum() / moving.sum()) if moving.any() else float('nan'))
         by_point.append(
             np.divide(matched, moving, where=moving > 0, out=np.full(len(moving), np.nan))
@@ -132,14 +128,17 @@ def _score_clips(
 
 
 def _match_clip(learned: np.ndarray, labelled: np.ndarray) -> ClipMatches:
-    """Assign the points of a clip that move, (frames, K, 2) and (frames, L, 2) in diagonals."""
-    moves = [spread_percent(points) >= LEAST_SPREAD_PERCENT for points in (learned, labelled)]
-    rows, columns = (np.flatnonzero(m) for m in moves)
+    """Assign the moving points of a clip, (frames, K, 2) and (frames, L, 2) in diagonals."""
+    moving = (
+        spread_percent(learned) >= MIN_SPREAD_PERCENT,
+        spread_percent(labelled) >= MIN_SPREAD_PERCENT,
+    )
+    rows, columns = (np.flatnonzero(m) for m in moving)
     if not (len(rows) and len(columns)):
-        return ClipMatches(*moves, np.zeros((0, 2), int), np.zeros(0))
+        return ClipMatches(moving, np.zeros((0, 2), int), np.zeros(0))
     away = learned[:, rows, None] - labelled[:, None, columns]  # (frames, k, l, 2)
     distance = np.linalg.norm(away - away.mean(axis=0), axis=-1)
     assigned = assign(distance.mean(axis=0))
     worst = np.array([distance[:, i, j].max() for i, j in assigned])
     pairs = np.array([(rows[i], columns[j]) for i, j in assigned])
-    return ClipMatches(*moves, pairs, worst)
+    return ClipMatches(moving, pairs, worst)

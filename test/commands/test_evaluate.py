@@ -1,4 +1,4 @@
-"""``evaluate`` end to end: a bag, a model and labels in, figures out."""
+"""``evaluate`` end to end: a bag, a model and labels in, a report out."""
 
 import json
 
@@ -148,7 +148,7 @@ def test_a_model_that_is_being_written_keeps_its_page(run_verb, model, bag, tmp_
     with sole_writer(model):
         code, _, out, err = evaluate(run_verb, model, bag, tmp_path)
     assert code == 0
-    assert 'keeps its old report.html' in err
+    assert f'report.html of {str(model)!r} is not updated' in err
     assert (model / 'report.html').read_text() == 'old'
     assert (tmp_path / 'report.html').stat().st_size > 10_000
     assert str(tmp_path / 'report.html') in out

@@ -81,7 +81,7 @@ def test_ten_frames_name_a_point(run_verb, model, recording, write_labels, tmp_p
     code, out, err = run_verb('landmarks', model, recording, '--annotations', labels)
     assert code == 0, err
     assert 'corner' in out
-    assert '2 points named from 15 frames' in out
+    assert '2 landmarks from 15 frames' in out
     assert read_manifest(model).landmark_names == ('corner', 'post')
     report = json.loads((model / 'landmarks.json').read_text())['report']
     assert report['points'][0]['explained'] > 0.6
@@ -126,7 +126,7 @@ def test_frames_not_used_are_scored(run_verb, model, recording, write_labels):
         '--annotations', write_labels(corner(range(FRAMES))),
     )  # fmt: skip
     assert code == 0
-    assert 'on the 12 labelled frames not used' in out
+    assert 'error on 12 held-out frames' in out
     report = json.loads((model / 'landmarks.json').read_text())['report']
     assert len(report['stamps_ns']) == report['held_out_frames'] == 12
     assert 0 < report['held_out_error_percent'] < 20
@@ -141,7 +141,7 @@ def test_frames_not_used_that_name_nothing_kept(run_verb, model, recording, writ
     assert code == 0, err
     report = json.loads((model / 'landmarks.json').read_text())['report']
     assert (report['held_out_frames'], report['held_out_error_percent']) == (1, None)
-    assert 'not used' not in out
+    assert 'held-out' not in out
 
 
 def test_evaluation_scores_named_points_on_other_frames(
@@ -194,19 +194,19 @@ def test_labels_of_one_frame(run_verb, model, recording, write_labels):
 
 def test_too_few_labels_of_each_point(run_verb, model, recording, write_labels):
     err = refused(run_verb, model, recording, write_labels(corner(range(3))))
-    assert "'corner' has the most, 3; expected at least 4, better 10 to 20" in err
+    assert "'corner' has the most, 3; expected at least 4, preferably 10 to 20" in err
 
 
 def test_point_that_cannot_be_told(run_verb, model, recording, write_labels):
     generator = np.random.default_rng(1)
     rows = [(i, 'ghost', *generator.integers(4, 44, 2)) for i in range(FRAMES)]
     err = refused(run_verb, model, recording, write_labels(rows))
-    assert 'The keypoints tell none of the points of' in err
+    assert 'The keypoints predict none of the points of' in err
     # beside one that can be told it is kept, with a warning and little confidence
     labels = write_labels([*rows, *corner(range(FRAMES))])
     code, _, err = run_verb('landmarks', model, recording, '--annotations', labels)
     assert code == 0
-    assert "The point 'ghost' cannot be told from the keypoints" in err
+    assert "The keypoints do not predict landmark 'ghost'" in err
     image = cv2.imread(str(sorted(recording.iterdir())[5]))[..., ::-1]
     ghost, corner_ = (
         Estimator(load_engine(model, threads=1)).estimate_with_landmarks([image])[0].landmarks
@@ -218,8 +218,8 @@ def test_few_labels_are_spoken_of(run_verb, model, recording, write_labels):
     labels = write_labels([*corner(range(6)), *((i, 'post', 3, 40) for i in range(2))])
     code, _, err = run_verb('landmarks', model, recording, '--annotations', labels)
     assert code == 0, err
-    assert "'corner' is labelled in 6 frames only" in err
-    assert "'post' is labelled in 2 frames and left out; label at least 4" in err
+    assert "'corner' is labelled in only 6 frames" in err
+    assert "'post' is omitted: it is labelled in 2 frames; label at least 4" in err
     assert read_manifest(model).landmark_names == ('corner',)
 
 
@@ -228,5 +228,5 @@ def test_a_model_without_names_says_so(run_verb, model, recording, tmp_path):
         'detect', model, recording, '--out', tmp_path / 'k.csv', '--landmarks', tmp_path / 'n.csv'
     )
     assert code == 2
-    assert 'names no points; name some with `landmarks` first' in err
+    assert 'has no landmarks; add some with `landmarks` first' in err
     assert not (tmp_path / 'k.csv').exists()

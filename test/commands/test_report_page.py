@@ -245,9 +245,9 @@ def test_page_of_an_evaluation_on_a_phone(browser, report):
         'Measures without labels',
         'Reconstruction',
         'Learning curve',
-        'Recordings learned from',
-        'The run',
-        'How this was measured',
+        'Training recordings',
+        'Training run',
+        'Evaluation details',
     ]
     # the crops of two keypoints, the confidence, the reconstruction
     assert (seen['images'], seen['empty']) == (4, 0)
@@ -269,7 +269,7 @@ def test_page_of_a_run_on_a_phone(browser, model):
     browser.open(page.as_uri(), width=360)
     seen = browser.value(LOOK)
     assert seen['headings'][:3] == [
-        'On frames of the recording',
+        'Overlay on training frames',
         'Reconstruction',
         'Learning curve',
     ]

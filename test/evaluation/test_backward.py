@@ -1,6 +1,6 @@
 """The regression from labels to learned points."""
 
-from keypoint_perception.evaluation.backward import common_labels, score_backward
+from keypoint_perception.evaluation.backward import score_backward, select_common_labels
 from keypoint_perception.evaluation.regression import score_regression
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_the_rarest_label_leaves_first():
     labelled[:4, 0] = False
     labelled[3:, 1] = False
     # all three: no frame; without label 1: frames 4 to 9, more than half
-    used, frames = common_labels(labelled)
+    used, frames = select_common_labels(labelled)
     np.testing.assert_array_equal(used, [0, 2])
     np.testing.assert_array_equal(frames, np.arange(4, 10))
 

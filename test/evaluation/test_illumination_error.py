@@ -1,10 +1,10 @@
 """Keypoints that go by brightness go far in another light; those that go by shape stay."""
 
 from keypoint_perception.evaluation.illumination_error import (
+    apply_gains,
     BALANCE,
     EXPOSURE,
     illumination_error,
-    light,
 )
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_lights_are_as_strong_as_said():
 
 
 def test_what_is_brighter_than_white_is_white():
-    lit = light(np.full((1, 1, 3), 200, np.uint8), np.array([1.5, 1.0, 0.5]))
+    lit = apply_gains(np.full((1, 1, 3), 200, np.uint8), np.array([1.5, 1.0, 0.5]))
     assert lit.tolist() == [[[255, 200, 100]]]
 
 

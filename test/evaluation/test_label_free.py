@@ -4,7 +4,7 @@ from keypoint_perception.evaluation.label_free import (
     find_dead,
     find_duplicates,
     find_static,
-    find_wasted,
+    find_uninformative,
     static_share,
     still_jitter,
 )
@@ -109,9 +109,9 @@ def test_static_is_what_follows_nothing():
 
 
 def test_wasted_counts_each_point_once():
-    assert find_wasted([1], [1, 5], []) == [1, 5]
+    assert find_uninformative([1], [1, 5], []) == [1, 5]
     # of three on one spot two are wasted, and of two on a static spot both, once
-    assert find_wasted([], [], [(0, 2), (0, 3), (2, 3)]) == [2, 3]
-    assert find_wasted([4, 6], [], [(4, 6)]) == [4, 6]
+    assert find_uninformative([], [], [(0, 2), (0, 3), (2, 3)]) == [2, 3]
+    assert find_uninformative([4, 6], [], [(4, 6)]) == [4, 6]
     # 2 is a duplicate of 1, which is wasted itself: one of the spot must stay
-    assert find_wasted([1], [], [(1, 2)]) == [1]
+    assert find_uninformative([1], [], [(1, 2)]) == [1]

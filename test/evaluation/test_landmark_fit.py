@@ -1,7 +1,7 @@
 """Named points from a handful of labelled frames."""
 
 from keypoint_perception.evaluation.landmark_fit import (
-    are_copies,
+    are_correlated,
     fit_landmarks,
     fit_maps,
     time_blocks,
@@ -83,13 +83,13 @@ def test_copies_of_frames_do_not_count_as_witnesses():
 
 def test_blocks_in_time():
     far = np.arange(25) * 5 * SECOND
-    assert not are_copies(far)
+    assert not are_correlated(far)
     blocks = time_blocks(far)
     assert len(blocks) == 10
     np.testing.assert_array_equal(np.concatenate(blocks), np.arange(25))
     assert [len(block) for block in time_blocks(far[:7])] == [1] * 7
     near = np.arange(25) * SECOND // 2
-    assert are_copies(near)
+    assert are_correlated(near)
     assert [len(block) for block in time_blocks(near)] == [5] * 5
     # six runs of three frames: none is torn
     runs = np.repeat(np.arange(6) * 9 * SECOND, 3) + np.tile(np.arange(3) * SECOND // 30, 6)
@@ -109,9 +109,9 @@ def test_landmarks_are_in_network_pixels_and_their_confidence_follows_what_carri
     found = landmarks.apply(keypoints)
     np.testing.assert_allclose(found[..., :2], labels, atol=0.3)
     assert hand.moves
-    assert hand.is_told
+    assert hand.is_predictable
     assert hand.explained > 0.9
-    assert (base.moves, base.is_told, base.error_percent) == (False, True, pytest.approx(0))
+    assert (base.moves, base.is_predictable, base.error_percent) == (False, True, pytest.approx(0))
     # all 40 frames within 5 %: 41 of 42, whatever the keypoints' own scale of confidence is
     assert found[:, 0, 2] == pytest.approx(41 / 42)
     assert found[:, 1, 2] == pytest.approx(41 / 42)

@@ -7,9 +7,9 @@ from keypoint_perception.evaluation import overlay_video as video_module
 from keypoint_perception.evaluation.overlay_video import (
     constant_rate_hz,
     ContactSheet,
+    enlargement,
     OverlayVideo,
     OverlayVideos,
-    watchable_scale,
 )
 import numpy as np
 import pytest
@@ -176,7 +176,7 @@ def test_rate_is_that_of_the_median_gap(stamps_ms, rate_hz):
 
 def test_scale_is_whole():
     sizes = [(128, 128), (240, 320), (480, 640), (1080, 1920), (210, 160)]
-    assert [watchable_scale(hw) for hw in sizes] == [5, 2, 1, 1, 3]
+    assert [enlargement(hw) for hw in sizes] == [5, 2, 1, 1, 3]
 
 
 @pytest.mark.parametrize('count', [1, 3, 12, 23, 24, 25, 100, 1000])
@@ -184,7 +184,7 @@ def test_sheet_spreads_over_the_recording(count):
     sheet = ContactSheet(columns=4, rows=3)
     for level in range(count):
         sheet.add(np.full((4, 4, 3), 255 * level // count, np.uint8))
-    picture = sheet.picture()
+    picture = sheet.image()
     assert picture[0, 0, 0] == 0
     if count >= 12:
         places = [picture[6 * row, 6 * column, 0] for row in range(3) for column in range(4)]

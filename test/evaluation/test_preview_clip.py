@@ -1,4 +1,4 @@
-"""A short film of the recording, and crops of what each keypoint follows."""
+"""A short preview of the recording, and crops of what each keypoint follows."""
 
 import cv2
 from keypoint_perception.evaluation.keypoint_crops import crop, CROP_PX, KeypointCrops
@@ -14,23 +14,22 @@ def grey(value):
 
 
 def test_scenes_are_spread_over_the_recording():
-    film = PreviewClip(total=1000)
+    preview = PreviewClip(total=1000)
     for i in range(1000):
-        film.add(i * 10**8, grey(i % 250), POINT)
-    assert len(film._stamps_ns) == 120
-    assert film._stamps_ns[0] == 0
-    assert film._stamps_ns[40] == 480 * 10**8
-    assert film._stamps_ns[-1] == 999 * 10**8
+        preview.add(i * 10**8, grey(i % 250), POINT)
+    # scenes of 40 frames start at 0, 480 and 960; six stills are frames 0 to 119 of these 120
+    shades = [int(still[200, 300].mean()) for still in preview.stills()]
+    assert shades == pytest.approx([0, 24, 488 % 250, 511 % 250, 975 % 250, 999 % 250], abs=6)
 
 
 @pytest.mark.parametrize('total', [None, 7])
 def test_a_short_recording_is_shown_whole(total, tmp_path):
-    film = PreviewClip(total=total)
+    preview = PreviewClip(total=total)
     for i in range(7):
-        film.add(i * 10**8, grey(30 * i), POINT)
-    data, kind = film.encode()
+        preview.add(i * 10**8, grey(30 * i), POINT)
+    data, kind = preview.encode()
     assert kind in ('video/mp4', 'video/webm')
-    path = tmp_path / f'film.{kind[6:]}'
+    path = tmp_path / f'preview.{kind[6:]}'
     path.write_bytes(data)
     video = cv2.VideoCapture(str(path))
     shown = []
@@ -40,10 +39,10 @@ def test_a_short_recording_is_shown_whole(total, tmp_path):
     assert shown[0].shape == (270, 360, 3)
     assert shown[0][200, 300].mean() < 10
     assert shown[6][200, 300].mean() == pytest.approx(180, abs=6)
-    assert [picture.shape for picture in film.stills()] == [(270, 360, 3)] * 6
+    assert [picture.shape for picture in preview.stills()] == [(270, 360, 3)] * 6
 
 
-def test_without_frames_there_is_no_film():
+def test_without_frames_there_is_no_preview():
     assert PreviewClip().encode() is None
     assert PreviewClip().stills() == []
 
@@ -60,15 +59,15 @@ def test_crop_has_the_point_in_its_middle():
     assert crop(image, np.nan, 3).max() == 0
 
 
-def test_gallery_is_spread_over_a_recording_of_unknown_length():
-    gallery = KeypointCrops(frames=4)
+def test_crops_are_spread_over_a_recording_of_unknown_length():
+    crops = KeypointCrops(frames=4)
     for i in range(100):
         points = np.array([[20.0, 15.0, 1.0], [np.nan, np.nan, 0.0]])
-        gallery.add(grey(2 * i), points)
-    strip = gallery.strip(0)
+        crops.add(grey(2 * i), points)
+    strip = crops.strip(0)
     assert strip.shape == (CROP_PX, 4 * CROP_PX + 6, 3)
     shades = [int(strip[2, place * (CROP_PX + 2) + 2, 0]) for place in range(4)]
     assert shades[0] == 0
     assert shades == sorted(shades)
     assert shades[-1] > 120
-    assert gallery.strip(1)[2, 2].max() == 0
+    assert crops.strip(1)[2, 2].max() == 0

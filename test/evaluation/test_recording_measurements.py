@@ -1,9 +1,10 @@
-"""All that is measured while a recording goes by once."""
+"""Everything measured in one pass over a recording."""
 
 from typing import NamedTuple
 
-from keypoint_perception.evaluation.detections import detect_frames, Track
-from keypoint_perception.evaluation.recording_measurements import FairSample, RecordingMeasurements
+from keypoint_perception.evaluation.detections import detect_frames, KeypointSequence
+from keypoint_perception.evaluation.recording_measurements import RecordingMeasurements
+from keypoint_perception.evaluation.stream_samples import ReservoirSample
 import numpy as np
 import pytest
 
@@ -71,13 +72,13 @@ def test_frames_are_read_as_they_are_needed():
 
 
 def test_track_in_stamp_order():
-    track = Track()
+    sequence = KeypointSequence()
     for detection in detect_frames([frame(2), frame(0), frame(1)], brightest):
-        track.add(detection)
-    ordered = track.in_stamp_order()
+        sequence.add(detection)
+    ordered = sequence.in_stamp_order()
     np.testing.assert_array_equal(ordered.stamps_ns, np.arange(3) * FRAME_NS)
     np.testing.assert_array_equal(ordered.keypoints[:, 0, 0], [0, 1, 2])
-    np.testing.assert_array_equal(track.keypoints[:, 0, 0], [2, 0, 1])
+    np.testing.assert_array_equal(sequence.keypoints[:, 0, 0], [2, 0, 1])
     assert ordered.diagonal_px == pytest.approx([50.0] * 3)
     assert [row[0] for row in ordered.rows()] == list(ordered.stamps_ns)
 
@@ -85,7 +86,7 @@ def test_track_in_stamp_order():
 def test_sample_is_fair():
     counts = np.zeros(10)
     for seed in range(600):
-        sample = FairSample(4, seed=seed)
+        sample = ReservoirSample(4, seed=seed)
         for i in range(10):
             sample.add(np.array(i))
         counts[[int(i) for i in sample.items]] += 1
@@ -94,7 +95,7 @@ def test_sample_is_fair():
 
 
 def test_short_recording_is_sampled_whole():
-    sample = FairSample(4)
+    sample = ReservoirSample(4)
     for i in range(3):
         sample.add(np.array(i))
     assert [int(i) for i in sample.items] == [0, 1, 2]
@@ -102,7 +103,7 @@ def test_short_recording_is_sampled_whole():
 
 def test_measures_of_a_recording():
     recording = RecordingMeasurements()
-    recording.gather(detect_frames([frame(i) for i in range(30)], brightest))
+    recording.add_all(detect_frames([frame(i) for i in range(30)], brightest))
     measures = recording.label_free(lambda images: np.stack(brightest(images)), ('spot', 'corner'))
     spot, corner = measures['keypoints']
     assert (spot['name'], corner['name']) == ('spot', 'corner')

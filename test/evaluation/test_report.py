@@ -6,19 +6,14 @@ import json
 import re
 
 from keypoint_perception.evaluation.regression import score_regression
-from keypoint_perception.evaluation.report import (
-    describe_machine,
-    describe_regression,
-    describe_tracking,
-    now,
-    write_json,
-)
+from keypoint_perception.evaluation.report import describe_machine, now, write_json
 from keypoint_perception.evaluation.report_tables import (
     label_free_table,
     label_table,
     point_table,
     tracking_table,
 )
+from keypoint_perception.evaluation.scores import describe_regression, describe_tracking
 from keypoint_perception.evaluation.tracking import TrackingScore
 import numpy as np
 import pytest
