@@ -96,10 +96,10 @@ def recording_progress() -> Iterator[Callable]:
         rate = (summary.messages - last[1]) / max(now - last[0], 1e-9)
         last = now, summary.messages
         minutes, seconds = divmod(int(summary.seconds), 60)
-        left_out = f'{summary.skipped} left out  ' if summary.skipped else ''
+        skipped = f'{summary.skipped} skipped  ' if summary.skipped else ''
         return (
             f'recording {minutes}:{seconds:02d}  {summary.messages} messages  {rate:.0f}/s  '
-            f'{summary.size_bytes / 1e6:.1f} MB  {left_out}'
+            f'{summary.size_bytes / 1e6:.1f} MB  {skipped}'
             f'{summary.dropped} dropped  {summary.lost} lost  {summary.safe} safe'
         )
 

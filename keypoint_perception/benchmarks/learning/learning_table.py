@@ -10,7 +10,6 @@ others are shown as shares of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 import math
 from typing import Any
 
@@ -19,34 +18,23 @@ from keypoint_perception.evaluation.tables import markdown_table
 
 CEILING = 'supervised'
 ALL = 'all'
+TARGET = 'seconds_to_'
 Record = Mapping[str, Any]
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Measure:
-    """
-    A column.
-
-    :param style: format of its values
-    """
-
-    name: str
-    title: str
-    style: str
-
-
-MEASURES = (
-    Measure('explained', 'explained', '.3f'),
-    Measure('ceiling_share', 'of ceiling', '.2f'),
-    Measure('regressed_error_percent', 'error, %', '.2f'),
-    Measure('tracking_recall', 'recall', '.2f'),
-    Measure('tracking_precision', 'precision', '.2f'),
-    Measure('wasted_share', 'bad points', '.2f'),
-    Measure('pairs_per_s', 'pairs/s', '.0f'),
-    Measure('steps', 'steps', '.0f'),
-    Measure('peak_memory_mb', 'peak MB', '.0f'),
-)
+# Title and format of each measure.
+MEASURES = {
+    'explained': ('explained', '.3f'),
+    'ceiling_share': ('of ceiling', '.2f'),
+    'regressed_error_percent': ('error, %', '.2f'),
+    'tracking_recall': ('recall', '.2f'),
+    'tracking_precision': ('precision', '.2f'),
+    'wasted_share': ('bad points', '.2f'),
+    'pairs_per_s': ('pairs/s', '.0f'),
+    'steps': ('steps', '.0f'),
+    'peak_memory_mb': ('peak MB', '.0f'),
+}
 LEGEND = (
     'Mean over the seeds, with the spread (maximum minus minimum) in brackets. error: regressed '
     'error, % of the image diagonal; recall and precision: tracking over clips of 100 frames '
@@ -84,7 +72,7 @@ def _flatten(record: Record) -> Row:
         **{name: request[name] for name in ('recording', 'variant', 'seed')},
         'objective': request['settings'].get('objective'),
         **figures,
-        **{f'seconds_to_{t}': s for t, s in (figures.get('seconds_to') or {}).items()},
+        **{f'{TARGET}{t}': s for t, s in (figures.get('seconds_to') or {}).items()},
     }
 
 
@@ -101,8 +89,7 @@ def _add_ceiling(done: list[Row]) -> None:
 
 
 def _row(recording: str, variant: str, runs: Sequence[Record], requested: int) -> Row:
-    names = [measure.name for measure in MEASURES] + _targets(runs)
-    values = {name: _statistics([run.get(name) for run in runs]) for name in names}
+    values = {n: _statistics([run.get(n) for run in runs]) for n in [*MEASURES, *_targets(runs)]}
     row = {'recording': recording, 'variant': variant, 'runs': len(runs), 'asked': requested}
     return row | {'measures': {name: v for name, v in values.items() if v is not None}}
 
@@ -118,7 +105,7 @@ def _over_recordings(variant: str, recordings: list[str], done: list[Row]) -> Ro
     }
     means = []
     for seed, runs in sorted(complete.items()):
-        names = [measure.name for measure in MEASURES] + _targets(runs)
+        names = [*MEASURES, *_targets(runs)]
         means.append({'seed': seed} | {n: _mean([r.get(n) for r in runs]) for n in names})
     row = _row(ALL, variant, means, len(by_seed)) | {'failed': [], 'recordings': len(recordings)}
     everything = [run for runs in complete.values() for run in runs]
@@ -128,7 +115,7 @@ def _over_recordings(variant: str, recordings: list[str], done: list[Row]) -> Ro
 
 def _targets(rows: Iterable[Iterable[str]]) -> list[str]:
     """Return the names of the learning times, which depend on the targets of the benchmark."""
-    return _unique(name for row in rows for name in row if name.startswith('seconds_to_'))
+    return _unique(name for row in rows for name in row if name.startswith(TARGET))
 
 
 def _statistics(values: Sequence[Any]) -> dict[str, Any] | None:
@@ -151,12 +138,10 @@ def learning_table(
     rows: Sequence[Row], *, budget: str, machine: str, date: str, command: str
 ) -> str:
     """Return the table in Markdown, with everything needed to reproduce it."""
-    columns = [m for m in MEASURES if any(m.name in row['measures'] for row in rows)]
-    columns += [
-        Measure(name, f's to {name.removeprefix("seconds_to_")}', '.0f')
-        for name in _targets(row['measures'] for row in rows)
-    ]
-    titles = ['recording', 'variant', *(column.title for column in columns), 'runs']
+    targets = _targets(row['measures'] for row in rows)
+    columns = {n: m for n, m in MEASURES.items() if any(n in row['measures'] for row in rows)}
+    columns |= {name: (f's to {name.removeprefix(TARGET)}', '.0f') for name in targets}
+    titles = ['recording', 'variant', *(title for title, _ in columns.values()), 'runs']
     table = markdown_table(titles, [_cells(row, columns) for row in rows], align=False)
     head = f'Budget of a run: {budget}. {machine}. {date}.\n\n    {command}\n\n{LEGEND}\n'
     failures = [
@@ -167,20 +152,21 @@ def learning_table(
     return '\n'.join([head, table, *failures]) + '\n'
 
 
-def _cells(row: Row, columns: Sequence[Measure]) -> list[str]:
+def _cells(row: Row, columns: Mapping[str, tuple[str, str]]) -> list[str]:
+    cells = [_cell(row, name, style) for name, (_, style) in columns.items()]
     name = f'mean of {row["recordings"]}' if row['recording'] == ALL else row['recording']
     count = f'{row["runs"]}' if row['runs'] == row['asked'] else f'{row["runs"]} of {row["asked"]}'
-    return [name, row['variant'], *(_cell(row, column) for column in columns), count]
+    return [name, row['variant'], *cells, count]
 
 
-def _cell(row: Row, column: Measure) -> str:
-    values = row['measures'].get(column.name)
+def _cell(row: Row, name: str, style: str) -> str:
+    values = row['measures'].get(name)
     if values is None:
         return '-'
-    text = format(values['mean'], column.style)
+    text = format(values['mean'], style)
     if len(values['values']) > 1:
-        text += f' ({format(values["spread"], column.style)})'
-    if values['missing'] and column.name.startswith('seconds_to_'):
+        text += f' ({format(values["spread"], style)})'
+    if values['missing'] and name.startswith(TARGET):
         text += f', {values["missing"]} never'
     return text
 

@@ -142,18 +142,13 @@ def read_figures(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[
     for entry in scores.get('tracking', ()):
         if (entry['clip_frames'], entry['epsilon_percent']) == (CLIP_FRAMES, EPSILON_PERCENT):
             tracking = entry
+    errors = ('explained', 'regressed_error_percent', 'trivial_error_percent')
     return {
-        'explained': scores.get('explained'),
-        'regressed_error_percent': scores.get('regressed_error_percent'),
-        'trivial_error_percent': scores.get('trivial_error_percent'),
-        'tracking_recall': tracking.get('recall'),
-        'tracking_precision': tracking.get('precision'),
+        **{name: scores.get(name) for name in errors},
+        **{f'tracking_{name}': tracking.get(name) for name in ('recall', 'precision')},
         'wasted_share': scores['label_free']['wasted_share'],
         'keypoints': len(scores['label_free']['keypoints']),
-        'pairs_per_s': metrics['pairs_per_s'],
-        'steps': metrics['steps'],
-        'minutes': metrics['minutes'],
-        'peak_memory_mb': metrics['peak_memory_mb'],
+        **{n: metrics[n] for n in ('pairs_per_s', 'steps', 'minutes', 'peak_memory_mb')},
     }
 
 

@@ -137,7 +137,7 @@ def measure_node(
     for cameras, group in groupby(loads, key=lambda load: load.cameras):
         with ChildProcesses(setup.dds_profile) as processes:
             rig = NodeRig(processes, setup, cameras, NODES)
-            rig.wait_until_matched()
+            rig.wait_until_ready()
             for load in group:
 
                 def spent(spent_s: float, done_s: float = done_s) -> None:
@@ -202,15 +202,12 @@ class NodeRig:
         self._receiver = processes.start('benchmarks.ros.cloud_receiver', *topics)
         self._publisher = processes.start('benchmarks.ros.image_publisher', json.dumps(images))
 
-    def wait_until_matched(self) -> None:
-        """Wait until the node has its engine and all topics are matched."""
-        self._wait(matched=True)
+    def wait_until_ready(self, *, matched: bool = True) -> None:
+        """
+        Wait until the node has its engine.
 
-    def wait_until_loaded(self) -> None:
-        """Wait until the node has its engine, where nobody subscribes to the images."""
-        self._wait(matched=False)
-
-    def _wait(self, *, matched: bool) -> None:
+        :param matched: wait until the images have subscribers, too
+        """
         with start_timeout(self._publisher, self._receiver):
             self._receiver.wait_for('ready')
             self._publisher.wait_for('publishing')
@@ -239,23 +236,20 @@ class NodeRig:
         everyone = {**self._nodes, 'publisher': self._publisher, 'receiver': self._receiver}
         samples = {name: ProcessSamples(process) for name, process in everyone.items()}
 
-        def sample(report: Report) -> None:
-            spent(report['seconds'])
+        def sample(report: Report | None = None) -> None:
+            if report:
+                spent(report['seconds'])
             for each in samples.values():
                 each.add()
 
         self._publisher.send(label='measured', **asdict(load))
         done = self._publisher.wait_for('done', sample)
         time.sleep(ARRIVAL_S)
-        for each in samples.values():
-            each.add()
+        sample()
         collected = self._collect()
-        clouds = {
-            topic: [CloudArrival(*c) for c in cs] for topic, cs in collected['clouds'].items()
-        }
         self._received = {
-            topic: [cloud for cloud in found if cloud.label == 'measured']
-            for topic, found in clouds.items()
+            topic: [CloudArrival(*cloud) for cloud in clouds if cloud[0] == 'measured']
+            for topic, clouds in collected['clouds'].items()
         }
         case = {
             'image': f'{load.width}x{load.height} rgb8',

@@ -29,7 +29,7 @@ def measure_idle(setup: NodeSetup, load: CameraLoad, *, progress: Progress) -> d
     find_ros()
     with ChildProcesses(setup.dds_profile) as processes:
         rig = NodeRig(processes, setup, load.cameras, ['perception'], receive=False)
-        rig.wait_until_loaded()
+        rig.wait_until_ready(matched=False)
         single_block = replace(load, block=load.frames)
         case = rig.measure(single_block, lambda seconds: progress(seconds, load.duration_s))
     progress(load.duration_s, load.duration_s)
@@ -62,7 +62,7 @@ def measure_overload(
     hz = OVERLOAD * MS_PER_S / engine_ms
     with ChildProcesses(setup.dds_profile) as processes:
         rig = NodeRig(processes, setup, load.cameras, ['perception'])
-        rig.wait_until_matched()
+        rig.wait_until_ready()
         overload = replace(load, hz=hz, frames=0, seconds=seconds, block_s=seconds)
         case = rig.measure(overload, lambda spent: progress(min(spent, seconds), seconds))
         progress(seconds, seconds)

@@ -85,15 +85,13 @@ class BagRecording:
         try:
             reason = self._write_all()
         except OSError as error:
-            reason = self._abandon(error)
+            return self._abandon(error)
         except Exception:
             self._close()  # a bug must not cost what was already written
-            self._queue.close()
             raise
-        else:
-            reason = self._close() or reason
-        self._queue.close()
-        return reason
+        finally:
+            self._queue.close()
+        return self._close() or reason
 
     def _write_all(self) -> StopReason:
         while not self._queue.exhausted:
@@ -226,12 +224,7 @@ class BagRecording:
     def _store_counts(self) -> None:
         """Store in the bag how many messages of each topic it lacks."""
         for name, counts in self._counts().items():
-            values = {
-                'received': counts.received,
-                'skipped': counts.skipped,
-                'dropped': counts.dropped,
-                'lost': counts.lost,
-            }
+            values = {n: getattr(counts, n) for n in ('received', 'skipped', 'dropped', 'lost')}
             self.bag.custom_data[f'keypoint_perception {name}'] = json.dumps(values)
 
     def _close(self) -> StopReason | None:

@@ -78,13 +78,9 @@ class RecordingSummary:
     def sentence(self) -> str:
         """Return the state in one line."""
         parts = [f'{self.messages} messages', f'{self.size_bytes / BYTES_PER_MB:.1f} MB']
-        for count, word in (
-            (self.skipped, 'left out'),
-            (self.dropped, 'dropped: not written in time'),
-        ):
-            if count:
-                parts.append(f'{count} {word}')
-        parts.append(f'{self.lost} lost on the way')
+        parts += [f'{self.skipped} skipped'] if self.skipped else []
+        parts += [f'{self.dropped} dropped, as the disk was too slow'] if self.dropped else []
+        parts.append(f'{self.lost} lost in transit')
         return f'{self.out}: {", ".join(parts)}'
 
 
