@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 import time
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from keypoint_perception.cdr import CompressedImageMessage, ImageMessage, MessageHeader
 from keypoint_perception.encodings import EncodedImage
-from keypoint_perception.errors import EncodingError
+from keypoint_perception.errors import EncodingError, EngineError
 from keypoint_perception.geometry.geometry_settings import GeometrySettings
-from keypoint_perception.geometry.point_locator import (
-    PointLocator,
-)
+from keypoint_perception.geometry.point_locator import PointLocator
 from keypoint_perception.inference.estimator import Estimate, Estimator
 from keypoint_perception.ros.perception.camera_publishers import CameraPublishers
 from keypoint_perception.ros.perception.geometry_input import geometry_topics, GeometryInput
@@ -160,13 +158,9 @@ class Camera:
         arrived_s = time.perf_counter()
         try:
             image = self.input.read(serialised)
-        except EncodingError as error:
-            self.statistics.count_received(len(serialised))
-            self.reject('broken message', str(error))
-            return
         except Exception as error:  # no message may stop the node
             self.statistics.count_received(len(serialised))
-            self.reject_unexpected(error)
+            self.reject(error, 'broken message')
             return
         self.statistics.count_received(len(serialised), self._age_ms(image.header))
         if self._put(QueuedImage(self, image, arrived_s)):
@@ -219,29 +213,35 @@ class Camera:
         latency_ms = self._age_ms(queued.image.header)
         self.statistics.count_published(times._replace(latency=latency_ms))
 
-    def reject(self, kind: str, message: str) -> None:
-        """Count an image that cannot be used, and log the message if it is new."""
-        if not self._shutting_down() and self.statistics.count_rejected(kind, message):
+    def reject(self, error: Exception, kind: str) -> None:
+        """
+        Count an image that cannot be used, and log the reason if it is new.
+
+        :param kind: of the error, if it is one of this package
+        """
+        message = str(error)
+        if not isinstance(error, (EncodingError, EngineError)):
+            kind, message = 'unexpected error', f'{type(error).__name__}: {error}.'
+        if self._is_new_problem('rejected', kind, message):
             self._node.get_logger().error(
                 f'image{self._of_camera()} rejected ({kind}): {message} Further ones are only '
                 'counted, in /diagnostics.'
             )
 
-    def reject_unexpected(self, error: Exception) -> None:
-        """Count an image on which a library failed."""
-        self.reject('unexpected error', f'{type(error).__name__}: {error}.')
-
     def report_degraded(self, kind: str, message: str) -> None:
         """Count an image that can only be used in part, and log the message if it is new."""
-        if not self._shutting_down() and self.statistics.count_degraded(kind, message):
+        if self._is_new_problem('degraded', kind, message):
             self._node.get_logger().warning(
                 f'image{self._of_camera()}, {kind}: {message} Further ones are only counted, in '
                 '/diagnostics.'
             )
 
-    def _shutting_down(self) -> bool:
-        """Return whether errors are due to the shutdown and not worth reporting."""
-        return self._closed or not self._node.context.ok()
+    def _is_new_problem(
+        self, effect: Literal['rejected', 'degraded'], kind: str, message: str
+    ) -> bool:
+        if self._closed or not self._node.context.ok():
+            return False  # due to the shutdown, not worth reporting
+        return self.statistics.count_problem(effect, kind, message)
 
     def _of_camera(self) -> str:
         return f' of {self.name}' if self.name else ''

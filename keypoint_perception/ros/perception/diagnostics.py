@@ -116,7 +116,7 @@ class DiagnosticsPublisher:
         silent = statistics.silent_s > max(SILENT_S, silence_timeout_s)
         if not silent:  # log the next silence again, but not that a network keeps losing images
             self._logged.forget(SILENCE, subject=condition.camera)
-        if silent or statistics.recently_lost > LOST_SHARE:
+        if silent or statistics.lost_share > LOST_SHARE:
             _, message = assess(condition, statistics)
             if self._logged.is_new(message, subject=condition.camera):
                 self._node.get_logger().warning(message)
@@ -156,24 +156,25 @@ def assess(condition: NodeCondition, statistics: StatisticsSnapshot) -> tuple[by
         return DiagnosticStatus.OK, f'idle: no subscriber to {condition.idle_topics}'
     if statistics.silent_s > SILENT_S:
         return _explain_silence(condition, statistics)
-    if statistics.recently_lost > LOST_SHARE:
+    if statistics.lost_share > LOST_SHARE:
         return DiagnosticStatus.WARN, explain_loss(condition.topic, statistics)
-    if statistics.recently_rejected:
-        count, last = statistics.recently_rejected, statistics.last_rejected
-        return DiagnosticStatus.WARN, f'{count} bad images in the last seconds; {last}'
-    if statistics.recently_degraded:
-        return DiagnosticStatus.WARN, statistics.last_degraded
+    rejected, degraded = statistics.rejected, statistics.degraded
+    if rejected.recent:
+        message = f'{rejected.recent} bad images in the last seconds; {rejected.last}'
+        return DiagnosticStatus.WARN, message
+    if degraded.recent:
+        return DiagnosticStatus.WARN, degraded.last
     return DiagnosticStatus.OK, f'publishing at {statistics.output_hz:.1f} Hz'
 
 
 def _explain_silence(
     condition: NodeCondition, statistics: StatisticsSnapshot
 ) -> tuple[bytes, str]:
-    if statistics.recently_rejected:
-        return DiagnosticStatus.ERROR, f'{SILENCE}: {statistics.last_rejected}'
+    if statistics.rejected.recent:
+        return DiagnosticStatus.ERROR, f'{SILENCE}: {statistics.rejected.last}'
     if condition.blocking_reason:
         return DiagnosticStatus.WARN, f'{SILENCE}: {condition.blocking_reason}'
-    if statistics.recently_lost > LOST_SHARE:
+    if statistics.lost_share > LOST_SHARE:
         return DiagnosticStatus.ERROR, explain_loss(condition.topic, statistics)
     if condition.busy_s > SILENT_S:
         message = f'{SILENCE}: the engine has been busy for {condition.busy_s:.0f} s.'
@@ -187,7 +188,7 @@ def _explain_silence(
 
 def explain_loss(topic: str, statistics: StatisticsSnapshot) -> str:
     """Return why images are lost, and what to do."""
-    lost = f'{statistics.recently_lost:.0%} of the images on {topic} are lost in transit'
+    lost = f'{statistics.lost_share:.0%} of the images on {topic} are lost in transit'
     if 0 < statistics.image_bytes < LARGE_BYTES:
         return (
             f'{lost}: check the network and the load of this machine, or send compressed images.'
@@ -220,19 +221,19 @@ def to_status(
         'publishers': condition.publishers,
         'input rate (Hz)': f'{statistics.input_hz:.2f}',
         'output rate (Hz)': f'{statistics.output_hz:.2f}',
-        'images received': statistics.received,
-        'keypoints published': statistics.published,
-        'dropped for a newer image': statistics.dropped,
-        'lost before arrival': statistics.lost,
-        'bad images': sum(statistics.rejected.values()),
+        'images received': statistics.counts['received'],
+        'keypoints published': statistics.counts['published'],
+        'dropped for a newer image': statistics.counts['dropped'],
+        'lost before arrival': statistics.counts['lost'],
+        'bad images': sum(statistics.rejected.counts.values()),
     }
-    for kind, count in sorted(statistics.rejected.items()):
+    for kind, count in sorted(statistics.rejected.counts.items()):
         values[f'bad images: {kind}'] = count
-    values['last bad image'] = statistics.last_rejected
-    for kind, count in sorted(statistics.degraded.items()):
+    values['last bad image'] = statistics.rejected.last
+    for kind, count in sorted(statistics.degraded.counts.items()):
         values[f'notes: {kind}'] = count
-    values['last note'] = statistics.last_degraded
-    values['stamps or clock went back'] = statistics.clock_jumps
+    values['last note'] = statistics.degraded.last
+    values['stamps or clock went back'] = statistics.counts['clock_jumps']
     values['engine faults'] = condition.faults
     values['last error'] = condition.last_error
     for stage, label in STAGES.items():

@@ -45,7 +45,17 @@ class EngineSpec(Settings):
 
     @property
     def model_dir(self) -> Path:
-        """Return the model directory as a path."""
+        """
+        Return the model directory as a path.
+
+        :raises ConfigError: if it is not set
+        """
+        if not self.model:
+            msg = (
+                'Parameter model is not set; set it to the directory that `train --out` wrote, as '
+                'in `--ros-args -p model:=DIR`.'
+            )
+            raise ConfigError(msg)
         return Path(self.model).expanduser()
 
 
@@ -74,10 +84,10 @@ def load_warm(
     :param progress: receives the progress of an engine that has to be built first
     :raises PerceptionError: if the model or the engine is missing or cannot run
     """
-    check_spec(spec)
+    model_dir = spec.model_dir
     try:
         engine = load(
-            spec.model_dir,
+            model_dir,
             spec.engine,
             threads=spec.threads,
             precision=spec.precision,
@@ -90,7 +100,7 @@ def load_warm(
             for _ in range(WARM_UP_RUNS):
                 for size in range(1, max_batch + 1):
                     engine.run(black[:size])
-            return LoadedEngine(engine, model_identity(spec.model_dir))
+            return LoadedEngine(engine, model_identity(model_dir))
         except BaseException:
             engine.close()  # GPU memory is not released otherwise
             raise
@@ -99,20 +109,6 @@ def load_warm(
     except Exception as error:  # raised by a library
         msg = f'The engine cannot run {spec.model!r}: {type(error).__name__}: {error}.'
         raise EngineError(msg) from error
-
-
-def check_spec(spec: EngineSpec) -> None:
-    """
-    Check that a model is specified.
-
-    :raises ConfigError: if not
-    """
-    if not spec.model:
-        msg = (
-            'Parameter model is not set; set it to the directory that `train --out` wrote, '
-            'as in `--ros-args -p model:=DIR`.'
-        )
-        raise ConfigError(msg)
 
 
 def model_identity(model_dir: Path) -> str:

@@ -45,7 +45,9 @@ class EngineSupervisor:
     :param start_worker: starts a worker on an engine, after its predecessor's last images
     :param call_in_executor: schedules a function in the executor's thread
     :param on_swap: called after another engine has taken over
-    :ivar spec: the specification of the engine in use; None if there is none
+    :ivar engine: the engine in use; None if there is none
+    :ivar loading: whether another engine is being loaded
+    :ivar spec: the specification of the engine in use
     :ivar identity: identifies the model in use; empty if there is none
     :ivar fault: why no engine is running although one should be; empty otherwise
     :ivar faults: number of faults so far
@@ -63,11 +65,11 @@ class EngineSupervisor:
         self._start_worker = start_worker
         self._call_in_executor = call_in_executor
         self._on_swap = on_swap
-        self._engine: MonitoredEngine | None = None
+        self.engine: MonitoredEngine | None = None
         self._worker: InferenceWorker | None = None
         self._retired: list[tuple[InferenceWorker, MonitoredEngine]] = []
         self._active = False
-        self._loading = False
+        self.loading = False
         self._pending: tuple[EngineSpec, SwapCallback] | None = None
         self._generation = 0
         self._retry_s = FIRST_RETRY_S
@@ -80,24 +82,14 @@ class EngineSupervisor:
         self.last_error = ''
 
     @property
-    def engine(self) -> MonitoredEngine | None:
-        """Return the engine in use; None if there is none."""
-        return self._engine
-
-    @property
     def description(self) -> str:
         """Return the description of the engine in use; empty if there is none."""
-        return '' if self._engine is None else self._engine.description
-
-    @property
-    def loading(self) -> bool:
-        """Return whether another engine is being loaded."""
-        return self._loading
+        return '' if self.engine is None else self.engine.description
 
     @property
     def gpu_memory(self) -> str:
         """Return the engine's GPU memory, as text."""
-        held = getattr(self._engine, 'gpu_memory_bytes', None)
+        held = getattr(self.engine, 'gpu_memory_bytes', None)
         return 'not applicable' if held is None else f'{held / 2**20:.0f} MiB'
 
     def load(self, spec: EngineSpec, keep_waiting: Callable[[], bool] = lambda: True) -> None:
@@ -137,8 +129,8 @@ class EngineSupervisor:
     def activate(self) -> None:
         """Start processing images."""
         self._active = True
-        if self._engine is not None:
-            self._worker = self._start_worker(self._engine, None)
+        if self.engine is not None:
+            self._worker = self._start_worker(self.engine, None)
 
     def deactivate(self, timeout_s: float) -> bool:
         """Stop processing images; return whether the engine finished in time."""
@@ -157,7 +149,7 @@ class EngineSupervisor:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending[1](CLEANED_UP)
-        engine, self._engine = self._engine, None
+        engine, self.engine = self.engine, None
         if engine is not None:
             engine.close()
         self.spec, self.identity, self.fault = None, '', ''
@@ -170,12 +162,12 @@ class EngineSupervisor:
         :param done: called at the end with the reason if the current engine stays, otherwise
             with an empty text
         """
-        if self._loading:  # one at a time; of the pending requests only the last one counts
+        if self.loading:  # one at a time; of the pending requests only the last one counts
             if self._pending is not None:
                 self._pending[1](SUPERSEDED)
             self._pending = (spec, done)
             return
-        self._loading = True
+        self.loading = True
         generation = self._generation
 
         def on_result(result: LoadedEngine | Exception) -> None:
@@ -190,7 +182,7 @@ class EngineSupervisor:
         result: LoadedEngine | Exception,
         done: SwapCallback,
     ) -> None:
-        self._loading = False
+        self.loading = False
         pending, self._pending = self._pending, None
         if isinstance(result, PerceptionError):
             done(str(result))
@@ -210,11 +202,11 @@ class EngineSupervisor:
             self.swap(*pending)
 
     def _use(self, spec: EngineSpec, loaded: LoadedEngine) -> None:
-        previous, worker = self._engine, self._worker
-        self._engine = MonitoredEngine(loaded.engine)
+        previous, worker = self.engine, self._worker
+        self.engine = MonitoredEngine(loaded.engine)
         self.spec, self.identity, self.fault = spec, loaded.identity, ''
         if self._active:
-            self._worker = self._start_worker(self._engine, worker)
+            self._worker = self._start_worker(self.engine, worker)
         if previous is not None and worker is not None:
             self._retired.append((worker, previous))
             worker.retire(previous.close)
@@ -233,8 +225,8 @@ class EngineSupervisor:
                 worker.abandon()
         if self.fault:
             self._retry()
-        elif self._worker is not None and self._engine is not None:
-            self._check_running(self._worker, self._engine, timeout_s)
+        elif self._worker is not None and self.engine is not None:
+            self._check_running(self._worker, self.engine, timeout_s)
 
     def _check_running(
         self, worker: InferenceWorker, engine: MonitoredEngine, timeout_s: float
@@ -255,7 +247,7 @@ class EngineSupervisor:
             self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
 
     def _abandon(self, worker: InferenceWorker) -> None:
-        engine, self._engine, self._worker = self._engine, None, None
+        engine, self.engine, self._worker = self.engine, None, None
         assert engine is not None, 'a worker runs an engine'
         self._retired.append((worker, engine))
         worker.abandon()
@@ -268,7 +260,7 @@ class EngineSupervisor:
             logger.error('%s Further faults are only counted, in /diagnostics.', self.fault)
 
     def _retry(self) -> None:
-        if self._loading or not self._active or time.monotonic() < self._retry_at_s:
+        if self.loading or not self._active or time.monotonic() < self._retry_at_s:
             return
         if len(self._retired) >= MAX_HANGING:
             self.fault = f'{len(self._retired)} engines hang; restart the node.'

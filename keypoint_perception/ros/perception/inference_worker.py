@@ -47,7 +47,9 @@ class InferenceWorker:
             self._predecessor._successor_may_start.wait()
             self._predecessor = None
         try:
-            while images := self._take():
+            while images := self._latest_buffer.take_all(
+                budget_s=self._batch_budget_s(), cancelled=self._stopped.is_set
+            ):
                 self._pipeline.process(images)
         finally:
             self._successor_may_start.set()
@@ -55,11 +57,6 @@ class InferenceWorker:
                 self._exited = True
             if self._on_exit is not None:
                 self._on_exit()
-
-    def _take(self) -> list[QueuedImage]:
-        return self._latest_buffer.take_all(
-            budget_s=self._batch_budget_s(), cancelled=self._stopped.is_set
-        )
 
     @property
     def alive(self) -> bool:

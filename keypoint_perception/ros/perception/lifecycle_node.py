@@ -22,7 +22,7 @@ from keypoint_perception.ros.perception.monitored_engine import MonitoredEngine
 from keypoint_perception.ros.perception.node_parameters import NodeParameters
 from keypoint_perception.ros.perception.pipeline import Pipeline
 from keypoint_perception.ros.perception.services import Services
-from rclpy.clock import Clock, ClockType, JumpThreshold  # type: ignore[attr-defined]
+from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import String

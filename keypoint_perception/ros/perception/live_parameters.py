@@ -14,7 +14,7 @@ from dataclasses import asdict
 from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.ros.perception.declared_parameters import current_values
-from keypoint_perception.ros.perception.engine_loading import check_spec, EngineSpec
+from keypoint_perception.ros.perception.engine_loading import EngineSpec
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
 from keypoint_perception.ros.perception.node_parameters import NodeParameters, PARAMETERS
 from keypoint_perception.settings import from_parameters
@@ -75,7 +75,6 @@ class LiveParameters:
             )
             raise ConfigError(msg)
         if spec not in (self.engine_spec, self._supervisor.spec):  # whose files may be gone
-            check_spec(spec)
             read_manifest(spec.model_dir)
 
     def _apply(self, changed: list[Parameter]) -> None:

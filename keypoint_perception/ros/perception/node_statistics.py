@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
 import threading
 import time
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from keypoint_perception.seen_messages import SeenMessages
 import numpy as np
@@ -35,65 +34,64 @@ class StageTimes(NamedTuple):
     publish: float = UNKNOWN
 
 
-@dataclass(frozen=True)
-class StatisticsSnapshot:
+class Problems(NamedTuple):
     """
-    The statistics at one moment; "recent" refers to the sliding window.
+    Images with a problem.
 
-    :param received: images that arrived
-    :param published: keypoint messages
-    :param dropped: images that a newer one replaced before the engine was free
-    :param lost: images that were sent and never arrived
-    :param clock_jumps: how often stamps or the clock went back
-    :param rejected: images that could not be used, by kind
-    :param last_rejected: message about the last of these
-    :param degraded: images that could only be used in part, as without depth, by kind
-    :param last_degraded: message about the last of these
+    :param counts: by kind
+    :param last: message about the last one
+    :param recent: number within the sliding window
+    """
+
+    counts: dict[str, int]
+    last: str
+    recent: int
+
+
+class StatisticsSnapshot(NamedTuple):
+    """
+    The statistics at one moment; rates and shares are of the sliding window.
+
+    :param counts: images ``received``, keypoint messages ``published``, images ``dropped`` for a
+        newer one before the engine was free, images ``lost`` between publisher and node, and
+        ``clock_jumps``: how often stamps or the clock went back
+    :param rejected: images that could not be used
+    :param degraded: images that could only be used in part, as without depth
     :param input_hz: images per second
     :param output_hz: keypoint messages per second
     :param spread_ms: p50, p95, p99 of the ``age`` of stamps at arrival and of each of
         :class:`StageTimes`; NaN if unknown
-    :param recently_rejected: recent images that could not be used
-    :param recently_degraded: recent images that could only be used in part
-    :param recently_lost: share of recent images that never arrived
+    :param lost_share: share of images that never arrived
     :param image_bytes: size of the last image as it was sent
     :param silent_s: seconds since the last keypoint message or since the start
     """
 
-    received: int
-    published: int
-    dropped: int
-    lost: int
-    clock_jumps: int
-    rejected: dict[str, int]
-    last_rejected: str
-    degraded: dict[str, int]
-    last_degraded: str
+    counts: Counter[str]
+    rejected: Problems
+    degraded: Problems
     input_hz: float
     output_hz: float
     spread_ms: dict[str, tuple[float, float, float]]
-    recently_rejected: int
-    recently_degraded: int
-    recently_lost: float
+    lost_share: float
     image_bytes: int
     silent_s: float
 
 
-@dataclass
 class SlidingWindow:
     """Timestamped values; those older than the window are dropped."""
 
-    samples: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, float]] = deque(maxlen=MAX_SAMPLES)
 
     def add(self, now: float, value: float = 1.0) -> None:
         """Add a value."""
-        self.samples.append((now, value))
+        self._samples.append((now, value))
 
     def values(self, now: float) -> list[float]:
         """Return the values within the window."""
-        while self.samples and self.samples[0][0] < now - WINDOW_S:
-            self.samples.popleft()
-        return [value for _, value in self.samples]
+        while self._samples and self._samples[0][0] < now - WINDOW_S:
+            self._samples.popleft()
+        return [value for _, value in self._samples]
 
 
 class NodeStatistics:
@@ -102,16 +100,14 @@ class NodeStatistics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._rejected: Counter[str] = Counter()
-        self._last_rejected = ''
-        self._degraded: Counter[str] = Counter()
-        self._last_degraded = ''
+        self._problems: dict[str, Counter[str]] = {'rejected': Counter(), 'degraded': Counter()}
+        self._last = {'rejected': '', 'degraded': ''}
         self._image_bytes = 0
         self._seen = SeenMessages()
         self.restart_window()
 
     def restart_window(self) -> None:
-        """Empty the sliding windows; the counters stay."""
+        """Empty the sliding window; the counters stay."""
         with self._lock:
             self._started_s = self._last_published_s = time.monotonic()
             names = ('received', 'lost', 'rejected', 'degraded', 'age', *StageTimes._fields)
@@ -156,20 +152,14 @@ class NodeStatistics:
             for name, time_ms in zip(StageTimes._fields, times, strict=True):
                 self._recent[name].add(self._last_published_s, time_ms)
 
-    def count_rejected(self, kind: str, message: str) -> bool:
-        """Count an image that cannot be used; return whether its message is new."""
+    def count_problem(
+        self, effect: Literal['rejected', 'degraded'], kind: str, message: str
+    ) -> bool:
+        """Count an image with a problem; return whether its message is new."""
         with self._lock:
-            self._rejected[kind] += 1
-            self._last_rejected = message
-            self._recent['rejected'].add(time.monotonic())
-            return self._seen.is_new(message)
-
-    def count_degraded(self, kind: str, message: str) -> bool:
-        """Count an image that can only be used in part; return whether its message is new."""
-        with self._lock:
-            self._degraded[kind] += 1
-            self._last_degraded = message
-            self._recent['degraded'].add(time.monotonic())
+            self._problems[effect][kind] += 1
+            self._last[effect] = message
+            self._recent[effect].add(time.monotonic())
             return self._seen.is_new(message)
 
     def lost_share(self) -> float:
@@ -188,22 +178,18 @@ class NodeStatistics:
             now = time.monotonic()
             recent = {name: window.values(now) for name, window in self._recent.items()}
             seconds = max(1.0, min(WINDOW_S, now - self._started_s))
+            rejected, degraded = (
+                Problems(dict(counts), self._last[effect], len(recent[effect]))
+                for effect, counts in self._problems.items()
+            )
             return StatisticsSnapshot(
-                received=self._counts['received'],
-                published=self._counts['published'],
-                dropped=self._counts['dropped'],
-                lost=self._counts['lost'],
-                clock_jumps=self._counts['clock_jumps'],
-                rejected=dict(self._rejected),
-                last_rejected=self._last_rejected,
-                degraded=dict(self._degraded),
-                last_degraded=self._last_degraded,
+                counts=self._counts.copy(),
+                rejected=rejected,
+                degraded=degraded,
                 input_hz=len(recent['received']) / seconds,
                 output_hz=len(recent['engine']) / seconds,
                 spread_ms={n: percentiles(recent[n]) for n in ('age', *StageTimes._fields)},
-                recently_rejected=len(recent['rejected']),
-                recently_degraded=len(recent['degraded']),
-                recently_lost=self._lost_share(now),
+                lost_share=self._lost_share(now),
                 image_bytes=self._image_bytes,
                 silent_s=now - self._last_published_s,
             )

@@ -106,10 +106,7 @@ def _open(queued: QueuedImage) -> OpenedImage | None:
 
 def _reject(queued: QueuedImage, error: Exception) -> None:
     """Reject an image; not even an unexpected exception of a library may stop the node."""
-    if isinstance(error, (EncodingError, EngineError)):
-        queued.camera.reject(rejection_kind(queued.image, error), str(error))
-    else:
-        queued.camera.reject_unexpected(error)
+    queued.camera.reject(error, rejection_kind(queued.image, error))
 
 
 def rejection_kind(image: ImageMessage | CompressedImageMessage, error: Exception) -> str:

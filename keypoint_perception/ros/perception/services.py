@@ -14,8 +14,6 @@ from std_srvs.srv import SetBool, Trigger
 if TYPE_CHECKING:
     from keypoint_perception.ros.recorder.recorder import Recorder
 
-ReloadCallback = Callable[[bool, str], None]
-
 
 class Services:
     """
@@ -32,7 +30,7 @@ class Services:
         node: LifecycleNode,
         *,
         enable: Callable[[bool], str],
-        reload: Callable[[ReloadCallback], None],
+        reload: Callable[[Callable[[bool, str], None]], None],
         recorded_topics: Callable[[], list[str]],
         record_directory: Callable[[], str],
     ) -> None:
@@ -46,8 +44,8 @@ class Services:
         # Reentrant: awaiting the reload must not block other callbacks.
         group = ReentrantCallbackGroup()
         node.create_service(Trigger, '~/reload', self._on_reload, callback_group=group)
-        node.create_service(Trigger, '~/start_recording', self._on_start_recording)
-        node.create_service(Trigger, '~/stop_recording', self._on_stop_recording)
+        node.create_service(Trigger, '~/start_recording', _trigger(self._start_recording))
+        node.create_service(Trigger, '~/stop_recording', _trigger(self._stop_recording))
 
     def stop_recording(self) -> None:
         """Stop the current recording, if any."""
@@ -68,25 +66,15 @@ class Services:
         response.success, response.message = await future
         return response
 
-    def _on_start_recording(
-        self, request: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
-        del request
-        response.success, response.message = self._start_recording()
-        if not response.success:
-            self._node.get_logger().error(f'~/start_recording: {response.message}')
-        return response
-
     def _start_recording(self) -> tuple[bool, str]:
-        """Record the cameras' topics; return whether recording started, and a message."""
         from keypoint_perception.ros.recorder.recorder import dated_bag, Recorder
 
         if self._recorder is not None and not self._recorder.finished.is_set():
-            return False, f'{str(self._recorder.out)!r} is being recorded; stop it first.'
+            return self._refuse(f'{str(self._recorder.out)!r} is being recorded; stop it first.')
         self.stop_recording()  # one that has ended on its own
         topics = self._recorded_topics()
         if not topics:
-            return False, 'The node is unconfigured and has no cameras; configure it first.'
+            return self._refuse('The node is unconfigured and has no cameras; configure it first.')
         out = dated_bag(self._record_directory())
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -94,18 +82,30 @@ class Services:
             self._recorder.start()  # ROS may shut down in here: stop_recording must find it
         except (PerceptionError, OSError) as error:
             self._recorder = None
-            return False, f'Cannot record into {str(out)!r}: {error}'
+            return self._refuse(f'Cannot record into {str(out)!r}: {error}')
         return True, f'Recording {", ".join(topics)} into {out}.'
 
-    def _on_stop_recording(
-        self, request: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
-        del request
+    def _refuse(self, reason: str) -> tuple[bool, str]:
+        self._node.get_logger().error(f'~/start_recording: {reason}')
+        return False, reason
+
+    def _stop_recording(self) -> tuple[bool, str]:
         recorder, self._recorder = self._recorder, None
         if recorder is None:
-            response.message = 'Nothing is being recorded; call ~/start_recording first.'
-            return response
+            return False, 'Nothing is being recorded; call ~/start_recording first.'
         summary = recorder.stop()
         ended = f' It ended on its own: {summary.stop_reason}.' if summary.stop_reason else ''
-        response.success, response.message = True, f'{summary.sentence()}.{ended}'
+        return True, f'{summary.sentence()}.{ended}'
+
+
+def _trigger(
+    act: Callable[[], tuple[bool, str]],
+) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
+    """Return the callback of a service that returns success and a message."""
+
+    def callback(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        del request
+        response.success, response.message = act()
         return response
+
+    return callback

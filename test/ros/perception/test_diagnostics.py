@@ -40,16 +40,16 @@ def test_rates_speak_of_the_last_seconds(clock):
         clock.now += 0.1
         statistics.count_received(921_648)
         statistics.count_published(StageTimes(latency=4.0, engine=2.0))
-    counts = statistics.snapshot()
-    assert counts.spread_ms['engine'] == (2, 2, 2)
-    assert counts.input_hz == pytest.approx(10, abs=0.3)
-    assert counts.output_hz == pytest.approx(10, abs=0.3)
-    assert counts.received == counts.published == 100
-    assert counts.spread_ms['latency'] == (4, 4, 4)
+    snapshot = statistics.snapshot()
+    assert snapshot.spread_ms['engine'] == (2, 2, 2)
+    assert snapshot.input_hz == pytest.approx(10, abs=0.3)
+    assert snapshot.output_hz == pytest.approx(10, abs=0.3)
+    assert snapshot.counts['received'] == snapshot.counts['published'] == 100
+    assert snapshot.spread_ms['latency'] == (4, 4, 4)
     clock.now += 100
-    counts = statistics.snapshot()
-    assert (counts.input_hz, counts.received, counts.silent_s) == (0, 100, 100)
-    assert all(math.isnan(p) for p in counts.spread_ms['latency'])
+    snapshot = statistics.snapshot()
+    assert (snapshot.input_hz, snapshot.counts['received'], snapshot.silent_s) == (0, 100, 100)
+    assert all(math.isnan(p) for p in snapshot.spread_ms['latency'])
 
 
 def test_percentiles_leave_out_what_is_unknown():
@@ -60,14 +60,14 @@ def test_percentiles_leave_out_what_is_unknown():
 def test_notes_are_counted_beside_bad_images(clock):
     statistics = NodeStatistics()
     statistics.count_published(StageTimes())
-    assert statistics.count_degraded('no depth', 'no depth for 3 s')
-    assert not statistics.count_degraded('no depth', 'no depth for 4 s')
-    counts = statistics.snapshot()
-    assert (counts.rejected, counts.degraded) == ({}, {'no depth': 2})
-    assert assess(ACTIVE, counts) == (DiagnosticStatus.WARN, 'no depth for 4 s')
-    values = {pair.key: pair.value for pair in to_status('/node', ACTIVE, counts).values}
+    assert statistics.count_problem('degraded', 'no depth', 'no depth for 3 s')
+    assert not statistics.count_problem('degraded', 'no depth', 'no depth for 4 s')
+    snapshot = statistics.snapshot()
+    assert (snapshot.rejected.counts, snapshot.degraded.counts) == ({}, {'no depth': 2})
+    assert assess(ACTIVE, snapshot) == (DiagnosticStatus.WARN, 'no depth for 4 s')
+    values = {pair.key: pair.value for pair in to_status('/node', ACTIVE, snapshot).values}
     assert (values['notes: no depth'], values['last note']) == ('2', 'no depth for 4 s')
-    statistics.count_rejected('step', 'a step')
+    statistics.count_problem('rejected', 'step', 'a step')
     assert assess(ACTIVE, statistics.snapshot())[1] == '1 bad images in the last seconds; a step'
     clock.now += 100
     statistics.count_published(StageTimes())
@@ -79,29 +79,32 @@ def test_a_jump_back_forgets_ages_and_no_more(clock):
     statistics.count_received(1, age_ms=9.0)
     statistics.count_published(StageTimes(latency=4.0, engine=2.0))
     statistics.count_clock_jump()
-    counts = statistics.snapshot()
-    assert counts.clock_jumps == 1
-    assert math.isnan(counts.spread_ms['age'][0])
-    assert math.isnan(counts.spread_ms['latency'][0])
-    assert counts.spread_ms['engine'] == (2, 2, 2)
-    assert counts.output_hz == 1
+    snapshot = statistics.snapshot()
+    assert snapshot.counts['clock_jumps'] == 1
+    assert math.isnan(snapshot.spread_ms['age'][0])
+    assert math.isnan(snapshot.spread_ms['latency'][0])
+    assert snapshot.spread_ms['engine'] == (2, 2, 2)
+    assert snapshot.output_hz == 1
 
 
 def test_each_kind_of_complaint_is_new_once():
     statistics = NodeStatistics()
-    assert statistics.count_rejected('step', 'a step of 5 bytes')
-    assert not statistics.count_rejected('step', 'a step of 6 bytes')
-    assert statistics.count_rejected('step', 'an image holds 6 bytes')
-    counts = statistics.snapshot()
-    assert counts.rejected == {'step': 3}
-    assert counts.last_rejected == 'an image holds 6 bytes'
+    assert statistics.count_problem('rejected', 'step', 'a step of 5 bytes')
+    assert not statistics.count_problem('rejected', 'step', 'a step of 6 bytes')
+    assert statistics.count_problem('rejected', 'step', 'an image holds 6 bytes')
+    snapshot = statistics.snapshot()
+    assert snapshot.rejected.counts == {'step': 3}
+    assert snapshot.rejected.last == 'an image holds 6 bytes'
 
 
 def test_ever_new_complaints_do_not_fill_the_log():
     statistics = NodeStatistics()
-    new = [statistics.count_rejected('encoding', f'encoding {"x" * i!r}') for i in range(500)]
+    new = [
+        statistics.count_problem('rejected', 'encoding', f'encoding {"x" * i!r}')
+        for i in range(500)
+    ]
     assert sum(new) == 64
-    assert statistics.snapshot().rejected == {'encoding': 500}
+    assert statistics.snapshot().rejected.counts == {'encoding': 500}
 
 
 def test_model_that_is_load_error_comes_first(clock):
@@ -141,7 +144,7 @@ def silent(clock, statistics):
 
 def test_silence_by_bad_images(clock):
     statistics = NodeStatistics()
-    statistics.count_rejected('encoding', "Encoding 'x' is not supported.")
+    statistics.count_problem('rejected', 'encoding', "Encoding 'x' is not supported.")
     level, sentence = silent(clock, statistics)
     assert level == DiagnosticStatus.ERROR
     assert sentence == "nothing published: Encoding 'x' is not supported."
@@ -223,7 +226,7 @@ def test_losses_of_small_images_are_not_blamed_on_shared_memory(clock):
 
 def test_message_has_level_sentence_and_values(clock):
     statistics = NodeStatistics()
-    statistics.count_rejected('no pixels', 'An image has no pixels.')
+    statistics.count_problem('rejected', 'no pixels', 'An image has no pixels.')
     statistics.count_dropped()
     status = to_status('/arm/node', ACTIVE, statistics.snapshot())
     values = {pair.key: pair.value for pair in status.values}
