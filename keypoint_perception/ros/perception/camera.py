@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 import time
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from keypoint_perception.cdr import CompressedImageMessage, ImageMessage, MessageHeader
 from keypoint_perception.encodings import EncodedImage
@@ -16,6 +16,7 @@ from keypoint_perception.ros.perception.camera_publishers import CameraPublisher
 from keypoint_perception.ros.perception.geometry_input import geometry_topics, GeometryInput
 from keypoint_perception.ros.perception.image_input import image_topic, ImageInput
 from keypoint_perception.ros.perception.node_statistics import (
+    Effect,
     NodeStatistics,
     StageTimes,
     UNKNOWN,
@@ -222,29 +223,25 @@ class Camera:
         message = str(error)
         if not isinstance(error, (EncodingError, EngineError)):
             kind, message = 'unexpected error', f'{type(error).__name__}: {error}.'
-        if self._is_new_problem('rejected', kind, message):
-            self._node.get_logger().error(
-                f'image{self._of_camera()} rejected ({kind}): {message} Further ones are only '
-                'counted, in /diagnostics.'
-            )
+        if line := self._count_problem('rejected', kind, message):
+            self._node.get_logger().error(line)
 
     def report_degraded(self, kind: str, message: str) -> None:
         """Count an image that can only be used in part, and log the message if it is new."""
-        if self._is_new_problem('degraded', kind, message):
-            self._node.get_logger().warning(
-                f'image{self._of_camera()}, {kind}: {message} Further ones are only counted, in '
-                '/diagnostics.'
-            )
+        if line := self._count_problem('degraded', kind, message):
+            self._node.get_logger().warning(line)
 
-    def _is_new_problem(
-        self, effect: Literal['rejected', 'degraded'], kind: str, message: str
-    ) -> bool:
+    def _count_problem(self, effect: Effect, kind: str, message: str) -> str:
+        """Count an image with a problem; return what to log, or an empty text."""
         if self._closed or not self._node.context.ok():
-            return False  # due to the shutdown, not worth reporting
-        return self.statistics.count_problem(effect, kind, message)
-
-    def _of_camera(self) -> str:
-        return f' of {self.name}' if self.name else ''
+            return ''  # due to the shutdown, not worth reporting
+        if not self.statistics.count_problem(effect, kind, message):
+            return ''
+        camera = f' of {self.name}' if self.name else ''
+        return (
+            f'image{camera} {effect} ({kind}): {message} Further ones are only counted, in '
+            '/diagnostics.'
+        )
 
     def close(self) -> None:
         """Destroy the publishers; images in progress are not published any more."""

@@ -99,12 +99,17 @@ class DiagnosticsPublisher:
         array = DiagnosticArray(header=Header(stamp=self._node.get_clock().now().to_msg()))
         name = self._node.get_fully_qualified_name()
         for camera in cameras:
-            of_camera, statistics = (
-                camera_condition(camera, condition),
-                camera.statistics.snapshot(),
+            images, statistics = camera.input, camera.statistics.snapshot()
+            of_camera = replace(
+                condition,
+                camera=camera.name,
+                topic=camera.topic,
+                publishers=images.publishers if images else 0,
+                blocking_reason=images.blocking_reason() if images else '',
+                idle_topics='' if images else camera.publishers.topics,
             )
             array.status.append(to_status(name, of_camera, statistics))
-            if of_camera.state == 'active' and not of_camera.idle_topics:
+            if of_camera.state == 'active' and images:
                 self._log_problem(of_camera, statistics, silence_timeout_s)
         if not cameras:
             array.status.append(to_status(name, condition, NodeStatistics().snapshot()))
@@ -120,24 +125,6 @@ class DiagnosticsPublisher:
             _, message = assess(condition, statistics)
             if self._logged.is_new(message, subject=condition.camera):
                 self._node.get_logger().warning(message)
-
-
-def camera_condition(camera: Camera, condition: NodeCondition) -> NodeCondition:
-    """Return the condition of the node and a camera."""
-    if camera.input is None:
-        return replace(
-            condition,
-            camera=camera.name,
-            topic=camera.topic,
-            idle_topics=camera.publishers.topics,
-        )
-    return replace(
-        condition,
-        camera=camera.name,
-        topic=camera.topic,
-        publishers=camera.input.publishers,
-        blocking_reason=camera.input.blocking_reason(),
-    )
 
 
 def assess(condition: NodeCondition, statistics: StatisticsSnapshot) -> tuple[bytes, str]:

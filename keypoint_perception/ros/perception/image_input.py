@@ -31,17 +31,14 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 TYPE_NAMES = dict(zip(('raw', 'compressed'), IMAGE_TYPES, strict=True))
+READERS: dict[str, Callable[[bytes], ImageMessage | CompressedImageMessage]] = {
+    'raw': read_image,
+    'compressed': read_compressed_image,
+}
 MAX_TOPICS_LISTED = 6
 OVERRIDABLE = tuple(QoSPolicyKind[policy.upper()] for policy in POLICIES)
 # Wireless links lose some images; a shared-memory segment that is too small loses most.
 LOST_SHARE = 0.1
-
-
-def newest_image() -> QoSProfile:
-    """Return the QoS of a subscription to sensor data of which only the newest matters."""
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
-    )
 
 
 class ImageInput:
@@ -52,6 +49,7 @@ class ImageInput:
     :param transport: ``raw`` for ``image``, ``compressed`` for ``image/compressed``
     :param receive: called with every serialised message, in the executor's thread
     :param qos_overrides: names of the QoS overrides set by the user
+    :ivar read: reads a serialised message; raises EncodingError
     """
 
     def __init__(
@@ -69,21 +67,14 @@ class ImageInput:
         self._transport = transport
         self._statistics = statistics
         self._qos_overrides = qos_overrides
+        self.read = READERS[transport]
         self.topic = image_topic(node, base, transport)
         self._receive = receive
-        self._qos = newest_image()
+        self._qos = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
+        )
         self._upgraded = False
         self._subscription = self._subscribe()
-
-    def read(self, serialised: bytes) -> ImageMessage | CompressedImageMessage:
-        """
-        Return the image of a serialised message.
-
-        :raises EncodingError: if it cannot be read
-        """
-        if self._transport == 'raw':
-            return read_image(serialised)
-        return read_compressed_image(serialised)
 
     def _subscribe(self) -> Subscription:
         # Overrides were applied by the first subscription; now they would undo the upgrade.
@@ -188,11 +179,14 @@ class ImageInput:
 
     def _suggest_topic(self) -> str:
         """Return what to do about a topic without images."""
-        topics = self._node.get_topic_names_and_types()
+        own = self._node.get_fully_qualified_name() + '/'
+        topics = [
+            (name, types)
+            for name, types in self._node.get_topic_names_and_types()
+            if not name.startswith(own) and self._node.count_publishers(name)
+        ]
         found = {
-            transport: sorted(
-                name for name, types in topics if kind in types and self._is_source(name)
-            )
+            transport: sorted(name for name, types in topics if kind in types)
             for transport, kind in TYPE_NAMES.items()
         }
         base = image_topic(self._node, self._base, 'raw')
@@ -205,12 +199,6 @@ class ImageInput:
             return 'no image topic is published at all; start the camera, or check ROS_DOMAIN_ID.'
         names = ', '.join(listed[:MAX_TOPICS_LISTED])
         return f'image topics: {names}; remap with `-r {self._base}:=TOPIC`.'
-
-    def _is_source(self, topic: str) -> bool:
-        """Return whether another node publishes a topic."""
-        return self._node.count_publishers(topic) > 0 and not topic.startswith(
-            self._node.get_fully_qualified_name() + '/'
-        )
 
 
 def qos_errors(reason: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 WINDOW_S = 5.0
 MAX_SAMPLES = 4096
 UNKNOWN = float('nan')
+Effect = Literal['rejected', 'degraded']
 
 
 class StageTimes(NamedTuple):
@@ -100,7 +101,7 @@ class NodeStatistics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._problems: dict[str, Counter[str]] = {'rejected': Counter(), 'degraded': Counter()}
+        self._problems: dict[Effect, Counter[str]] = {'rejected': Counter(), 'degraded': Counter()}
         self._last = {'rejected': '', 'degraded': ''}
         self._image_bytes = 0
         self._seen = SeenMessages()
@@ -152,9 +153,7 @@ class NodeStatistics:
             for name, time_ms in zip(StageTimes._fields, times, strict=True):
                 self._recent[name].add(self._last_published_s, time_ms)
 
-    def count_problem(
-        self, effect: Literal['rejected', 'degraded'], kind: str, message: str
-    ) -> bool:
+    def count_problem(self, effect: Effect, kind: str, message: str) -> bool:
         """Count an image with a problem; return whether its message is new."""
         with self._lock:
             self._problems[effect][kind] += 1

@@ -115,7 +115,7 @@ def test_calibration_that_never_comes_is_said_once_and_u_v_go_on(scene, node, pe
     sentence = (
         'No camera_info has come on /cam/camera_info, so x, y, z stay NaN; remap camera_info'
     )
-    told = f'no camera_info: {sentence}'
+    told = rf'image degraded \(no camera_info\): {sentence}'
     scene.points(lambda p: node.count(told), 'the sentence', sec=2, depth=depth_image(2.0))
     scene.points(unknown, 'another one', sec=3)
     values = peer.diagnosed(re.escape(sentence), diagnoses, node)
