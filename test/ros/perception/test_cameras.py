@@ -64,6 +64,7 @@ def test_one_cameras_fault_is_its_own(peer, node, topics, make_image):
         return found and 'rgb9' in found['left keypoints'].message and len(clouds['right']) > 5
 
     peer.spin_until(told, "a diagnosis of the left camera's fault", node)
+    node.wait_for(r"image of left rejected \(encoding not supported\): Encoding 'rgb9'")
     assert node.count(r"image of left rejected \(encoding not supported\): Encoding 'rgb9'") == 1
     assert statuses()['right keypoints'].message.startswith('publishing at')
     assert clouds['left'] == []
