@@ -272,15 +272,19 @@ def table(kind: type[Settings], *, live: bool = False) -> str:
     """
     Return the settings as a Markdown table.
 
-    :param live: whether to say which ones can change while a node runs
+    :param live: add the ROS types, and which settings can change while a node runs
     """
-    head = ['parameter', 'type', 'default', 'values', *(['live'] if live else []), '']
-    rows = [head, ['---'] * len(head)]
+    head = ['setting', 'default', 'values', '']
+    rows = [['parameter', 'type', 'default', 'values', 'live', ''] if live else head]
+    rows.append(['---'] * len(rows[0]))
     for known in settings_of(kind).values():
         default = str(known.default).lower() if known.kind is bool else str(known.default)
-        rows.append([f'`{known.name}`', KINDS[known.kind][0]])
-        rows[-1] += [f'`{default}`' if known.default not in ('', ()) else '', known.expected]
-        rows[-1] += [*(['yes' if known.live else 'no'] if live else []), known.help]
+        row = [f'`{known.name}`', '' if known.default in ('', (), None) else f'`{default}`']
+        row += [known.expected, known.help]
+        if live:
+            row.insert(1, KINDS[known.kind][0])
+            row.insert(4, 'yes' if known.live else 'no')
+        rows.append(row)
     return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
 
 

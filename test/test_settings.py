@@ -143,4 +143,7 @@ def test_table():
         '| `name` | string | `a` | text | no | Name. |',
     ]
     assert lines[-1] == '| `filter` | string | `none` | one of none, kalman | yes | Filter. |'
-    assert '| `flag` | bool | `false` | true or false | Whether. |' in table(Plain)
+    plain = table(Plain).splitlines()
+    assert plain[0] == '| setting | default | values |  |'
+    assert plain[5] == '| `flag` | `false` | true or false | Whether. |'
+    assert plain[8] == '| `weights` |  | a mapping of names to values | Weights. |'

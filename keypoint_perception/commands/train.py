@@ -20,13 +20,13 @@ import typer
 
 def train(
     source: Annotated[
-        list[str], typer.Argument(help='Bags, videos, folders of images or frame stores.')
+        list[str], typer.Argument(help='Bags, videos, image folders or frame stores.')
     ],
     out: Annotated[Path, typer.Option(help='Model directory to write.')],
     topic: Annotated[
-        list[str] | None, typer.Option(help='Image topic; may be repeated, one per camera.')
+        list[str] | None, typer.Option(help='Image topic; repeat it for several cameras.')
     ] = None,
-    objective: Annotated[str | None, typer.Option(help='How to learn, by name.')] = None,
+    objective: Annotated[str | None, typer.Option(help='Training objective.')] = None,
     keypoints: Annotated[int | None, typer.Option(help='Number of keypoints, K.')] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help='Optimiser steps of the whole run.')
@@ -36,26 +36,26 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help='Seed of weights and pairs.')] = None,
     seeds: Annotated[
-        int | None, typer.Option(help='Seeds to begin with; the best goes on.')
+        int | None, typer.Option(help='Runs to start, from --seed on; the best is continued.')
     ] = None,
     annotations: Annotated[
-        Path | None, typer.Option(help='Labels to learn from: CSV stamp_ns,keypoint,u,v.')
+        Path | None, typer.Option(help='CSV of labels to learn from: stamp_ns,keypoint,u,v.')
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help='Model directory whose weights to begin with.')
+        Path | None, typer.Option(help='Model directory to take the initial weights from.')
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help='YAML file with settings; the options here go first.')
+        Path | None, typer.Option(help='YAML file of settings; options take precedence.')
     ] = None,
     resume: Annotated[
-        bool, typer.Option('--resume', help='Go on from the checkpoint in --out.')
+        bool, typer.Option('--resume', help='Resume from the checkpoint in --out.')
     ] = False,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.01, help='Stop cleanly after so many minutes of learning.'),
+        typer.Option(min=0.01, help='Stop cleanly after this many minutes of training.'),
     ] = None,
 ) -> None:
-    """Learn keypoints from recordings, without labels or from a few."""
+    """Learn keypoints from recordings, without labels or with a few."""
     stated = {
         'objective': objective,
         'keypoints': keypoints,
@@ -80,8 +80,8 @@ def train(
 
     if has_checkpoint(out) and not resume:
         msg = (
-            f'{str(out)!r} already holds a model; go on with --resume, or name another '
-            'directory with --out.'
+            f'{str(out)!r} already holds a model; continue it with --resume, or choose '
+            'another --out.'
         )
         raise TrainingError(msg)
     settings = settings_of_run(
@@ -90,7 +90,7 @@ def train(
     limit = step_limit(settings, out, minutes=minutes, resume=resume)
     _make_directory(out)
     fabric = learning.make_fabric(settings)
-    # the first process writes, whatever their number
+    # only the first process writes
     with sole_writer(out) if fabric.is_global_zero else nullcontext():
         with training_progress(quiet=not fabric.is_global_zero) as show:
             store = prepare_frames(
@@ -117,7 +117,7 @@ def train(
     print(
         f'{manifest.keypoint_count} keypoints learned from {len(store)} frames'
         + (f' at {speed:.0f} pairs/s' if speed else '')
-        + f', {outcome.metrics["peak_memory_mb"]} MB at most; wrote'
+        + f', {outcome.metrics["peak_memory_mb"]} MB peak memory; wrote'
     )
     for name in (ONNX_NAME, MANIFEST_NAME, REPORT_NAME, OVERLAYS_NAME, TENSORBOARD_NAME):
         print(f'  {out / name}')
@@ -125,6 +125,6 @@ def train(
 
 def _make_directory(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        msg = f'--out {str(out)!r} is a file; name a directory.'
+        msg = f'--out {str(out)!r} is a file; choose a directory.'
         raise ConfigError(msg)
     out.mkdir(parents=True, exist_ok=True)

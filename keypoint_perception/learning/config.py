@@ -2,7 +2,8 @@
 The settings of training, and where their values come from.
 
 One frozen dataclass holds them all. A YAML file states what differs from the defaults, the command
-line what differs from the file.
+line what differs from the file. ``python -m keypoint_perception.learning.config`` prints the table
+of docs/training.md.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from keypoint_perception.learning.composite_objective import (
 from keypoint_perception.learning.derived_defaults import derived_defaults
 from keypoint_perception.model.layers import NORMS
 from keypoint_perception.model.network import NetworkConfig, NETWORKS
-from keypoint_perception.settings import current_names, from_yaml, setting, Settings
+from keypoint_perception.settings import current_names, from_yaml, setting, Settings, table
 import yaml
 
 USUAL_STEPS = 6000
@@ -248,3 +249,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         msg = f'Configuration {str(path)!r} is not YAML: {" ".join(str(error).split())}.'
         raise ConfigError(msg) from error
     return current_names(TrainConfig, {} if values is None else values, f'{str(path)!r}')
+
+
+if __name__ == '__main__':
+    print(table(TrainConfig))

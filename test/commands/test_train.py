@@ -97,7 +97,7 @@ def test_going_on_from_a_model(capsys, recording, quick, tmp_path):
     train(capsys, recording, out, quick, '--steps', '2')
     code, _, stderr = train(capsys, recording, out, quick, '--steps', '4')
     assert code == 2
-    assert 'already holds a model; go on with --resume, or name another' in sentence(stderr)
+    assert 'already holds a model; continue it with --resume, or choose an' in sentence(stderr)
     code, stdout, _ = train(capsys, recording, out, quick, '--steps', '4', '--resume')
     assert code == 0
     assert 'stopped at step 4' in stdout

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.config import from_values, read_config, to_values, TrainConfig
+from keypoint_perception.settings import table
 import pytest
 
 SHIPPED = sorted((Path(__file__).parents[2] / 'config' / 'train').glob('*.yaml'))
@@ -138,3 +139,8 @@ def test_shipped_files_load(path, tmp_path):
 
 def test_there_are_shipped_files():
     assert {path.stem for path in SHIPPED} >= {'temporal_transport', 'paper'}
+
+
+def test_the_table_of_settings_is_in_the_documents():
+    text = (SHIPPED[0].parents[2] / 'docs' / 'training.md').read_text(encoding='utf-8')
+    assert f'\n\n{table(TrainConfig)}\n\n' in text
