@@ -67,13 +67,13 @@ def test_what_a_user_can_mend_is_one_sentence(main, capsys):
 def test_a_place_that_cannot_be_written_is_one_sentence(main, capsys):
     assert main(['work', 'x'], PermissionError(errno.EACCES, 'Permission denied', '/etc/x')) == 2
     assert capsys.readouterr().err == (
-        "error: Permission denied: '/etc/x'; choose a place that can be read and written.\n"
+        "error: Permission denied: '/etc/x'; choose a path that is readable and writable.\n"
     )
 
 
 def test_a_full_disk_is_one_sentence(main, capsys):
     assert main(['work', 'x'], OSError(errno.ENOSPC, 'No space left on device')) == 2
-    assert 'No space left on device; choose a place' in capsys.readouterr().err
+    assert 'No space left on device; choose a path' in capsys.readouterr().err
 
 
 def test_our_own_faults_are_not_hidden(main):
@@ -85,7 +85,7 @@ def test_an_extra_that_is_not_installed_is_one_sentence(main, capsys):
     absent = ModuleNotFoundError("No module named 'torch.nn'", name='torch.nn')
     assert main(['work', 'x'], absent) == 2
     said = capsys.readouterr().err
-    assert said.startswith('error: torch is not installed, which this verb needs for training')
+    assert said.startswith('error: torch is not installed, but this verb needs it for training')
     assert '`pip install torch`' in said
     assert said.count('\n') == 1
 

@@ -1,8 +1,8 @@
 """
-What ``doctor`` looks at, one finding a line.
+The checks of ``doctor``.
 
-Heavy libraries are asked in processes of their own: one that is installed but broken must not
-take the doctor with it, and the doctor stays as light as the base install.
+Heavy libraries are imported in subprocesses, so that a broken one cannot crash the doctor, which
+itself needs only the base installation.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import platform
 import shutil
 import subprocess
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 OK, MISSING, WARNING, BROKEN = 'ok', 'missing', 'warning', 'broken'
 OLDEST_PYTHON = (3, 10)
-LEAST_SHM_BYTES = 256 << 20
-PROBE_PATIENCE_S = 120
+MIN_SHM_BYTES = 256 << 20
+PROBE_TIMEOUT_S = 120
+
+Answer = dict[str, Any]
 
 
 class Finding(NamedTuple):
     """
-    One line of the diagnosis.
+    The result of one check.
 
-    :param state: ``ok``, ``missing`` (an extra), ``warning`` or ``broken``
-    :param found: what is there
-    :param remedy: what to do; empty if nothing
+    :param state: ``ok``, ``missing`` (of an extra), ``warning`` or ``broken``
+    :param remedy: what to do about it, if anything
     """
 
     part: str
@@ -42,12 +43,13 @@ class Finding(NamedTuple):
 
 class Library(NamedTuple):
     """
-    A library and what it is for.
+    A library and how to check it.
 
-    :param module: name to import
-    :param distribution: name by which package managers know it
-    :param probe: expression printed by a process that has imported it; empty = its version from
-        the package manager is enough
+    :param part: the part of the package that needs it
+    :param module: import name
+    :param distribution: package name
+    :param probe: expression that a subprocess evaluates after the import, as ``m``; empty: do not
+        import it, only look up its version
     """
 
     part: str
@@ -61,7 +63,7 @@ ROS_REMEDY = (
     '`source /opt/ros/jazzy/setup.bash`, or without ROS '
     "`pip install 'ros-rclpy[fastrtps]==7.1.6' ros-jazzy-sensor-msgs ros-jazzy-diagnostic-msgs`"
 )
-# What `precision: auto` takes: see learning/training_loop.py.
+# Repeats the choices of `precision: auto` in learning/training_loop.py.
 TORCH_PROBE = (
     "{'version': m.__version__, 'threads': m.get_num_threads(), "
     "'device': 'cuda: ' + m.cuda.get_device_name(0) if m.cuda.is_available() else 'cpu', "
@@ -100,7 +102,7 @@ LIBRARIES = (
 
 
 def diagnose() -> Iterator[Finding]:
-    """Yield all findings about this machine."""
+    """Yield the results of all checks of this machine."""
     yield python_version()
     answers = probe([lib for lib in LIBRARIES if lib.probe and is_installed(lib.module)])
     for library in LIBRARIES:
@@ -112,7 +114,7 @@ def diagnose() -> Iterator[Finding]:
 
 
 def python_version() -> Finding:
-    """Return whether Python is new enough."""
+    """Check the version of Python."""
     found = f'{platform.python_version()} at {sys.executable}'
     if sys.version_info[:2] >= OLDEST_PYTHON:
         return Finding('base', 'python', OK, found)
@@ -120,18 +122,18 @@ def python_version() -> Finding:
 
 
 def is_installed(module: str) -> bool:
-    """Return whether a module can be found, without importing it."""
+    """Return whether a module is installed, without importing it."""
     try:
         return util.find_spec(module) is not None
     except (ImportError, ValueError):
         return False
 
 
-def probe(libraries: Sequence[Library]) -> dict[str, dict]:
+def probe(libraries: Sequence[Library]) -> dict[str, Answer]:
     """
-    Import libraries, each in a process of its own, all at once.
+    Import libraries in parallel, each in its own subprocess.
 
-    :return: what each said by its module's name; one that cannot be imported says ``error``
+    :return: the results of the probes by module, with the key ``error`` if the import failed
     """
     running = {
         lib.module: subprocess.Popen(
@@ -151,27 +153,28 @@ def probe(libraries: Sequence[Library]) -> dict[str, dict]:
     return {module: _answer(process) for module, process in running.items()}
 
 
-def _answer(process: subprocess.Popen) -> dict:
+def _answer(process: subprocess.Popen[str]) -> Answer:
     try:
-        said, complaint = process.communicate(timeout=PROBE_PATIENCE_S)
+        output, errors = process.communicate(timeout=PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        return {'error': f'the import took longer than {PROBE_PATIENCE_S} s'}
+        return {'error': f'the import took longer than {PROBE_TIMEOUT_S} s'}
     if process.returncode:
-        lines = complaint.strip().splitlines() or [f'exit code {process.returncode}']
+        lines = errors.strip().splitlines() or [f'exit code {process.returncode}']
         return {'error': lines[-1]}
-    return json.loads(said.splitlines()[-1])
+    answer: Answer = json.loads(output.splitlines()[-1])
+    return answer
 
 
-def library_state(library: Library, answers: dict[str, dict]) -> Finding:
-    """Return whether a library is there and works; all but the base are extras."""
+def library_state(library: Library, answers: dict[str, Answer]) -> Finding:
+    """Check a library; a missing one is broken only if it belongs to the base installation."""
     if not is_installed(library.module):
         state = BROKEN if library.part == 'base' else MISSING
         return Finding(library.part, library.module, state, 'not installed', library.remedy)
     answer = answers.get(library.module, {})
     if 'error' in answer:
-        remedy = f'install it again: {library.remedy}'
+        remedy = f'reinstall it: {library.remedy}'
         return Finding(library.part, library.module, BROKEN, answer['error'], remedy)
     try:
         version = answer.get('version') or metadata.version(library.distribution)
@@ -181,7 +184,7 @@ def library_state(library: Library, answers: dict[str, dict]) -> Finding:
 
 
 def engine_cache() -> Finding:
-    """Return where compiled engines are kept, and whether they may be used."""
+    """Check the cache of compiled engines."""
     from keypoint_perception.errors import EngineError
     from keypoint_perception.inference.engine_cache import (
         CACHE_VARIABLE,
@@ -196,7 +199,7 @@ def engine_cache() -> Finding:
     fault = cache.folder.fault()
     if fault:
         found = f'{cache.path} is not used: {fault}'
-        remedy = f'`chmod 700 {cache.path}`, or name a folder of your own in {CACHE_VARIABLE}'
+        remedy = f'`chmod 700 {cache.path}`, or set {CACHE_VARIABLE} to a folder of your own'
         return Finding('engine', 'engine cache', WARNING, found, remedy)
     sizes = cache.folder.sizes()
     engines = sum(name.endswith(PLAN_SUFFIX) for name in sizes)
@@ -205,23 +208,23 @@ def engine_cache() -> Finding:
     return Finding('engine', 'engine cache', OK, found)
 
 
-def torch_device(answer: dict | None) -> Finding:
-    """Return on what training will run."""
+def torch_device(answer: Answer | None) -> Finding:
+    """Return the device and precision that training will use."""
     if answer is None or 'error' in answer:
-        return Finding('will be used', 'training device', MISSING, 'none: no torch', '')
-    where = answer['device']
-    if where == 'cpu':
-        where = f'CPU with {answer["threads"]} threads, because torch sees no CUDA device'
-    return Finding('will be used', 'training device', OK, f'{where}; {answer["precision"]}')
+        return Finding('will be used', 'training device', MISSING, 'none: torch is not available')
+    device = answer['device']
+    if device == 'cpu':
+        device = f'CPU with {answer["threads"]} threads, because torch sees no CUDA device'
+    return Finding('will be used', 'training device', OK, f'{device}; {answer["precision"]}')
 
 
 def middleware() -> Iterator[Finding]:
-    """Yield how ROS will find itself and carry images."""
+    """Check the environment of ROS and its middleware."""
     prefix = os.environ.get('AMENT_PREFIX_PATH', '')
     if prefix:
         yield Finding('ros', 'AMENT_PREFIX_PATH', OK, prefix)
     else:
-        remedy = 'source a ROS installation; with ROS from wheels the node sets it by itself'
+        remedy = 'source a ROS installation; with ROS from wheels the node sets it itself'
         yield Finding('ros', 'AMENT_PREFIX_PATH', WARNING, 'not set', remedy)
     implementation = os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp (the default)')
     yield Finding('ros', 'RMW_IMPLEMENTATION', OK, implementation)
@@ -230,13 +233,13 @@ def middleware() -> Iterator[Finding]:
 
 
 def dds_profile() -> Finding:
-    """Return whether Fast DDS has room for images in shared memory."""
+    """Check the Fast DDS profile that reserves shared memory for images."""
     from keypoint_perception.ros.installation import DDS_PROFILE, dds_profile_in_use, shipped_file
 
     shipped = shipped_file('config', DDS_PROFILE)
     remedy = (
         f'`export FASTRTPS_DEFAULT_PROFILES_FILE={shipped.absolute()}` before starting the camera '
-        'and the node; without it images above 0.5 MB get lost'
+        'and the node; without it, images above 0.5 MB are lost'
     )
     in_use = dds_profile_in_use()
     if not shipped.is_file() and not in_use:
@@ -248,14 +251,14 @@ def dds_profile() -> Finding:
     return Finding('ros', 'DDS profile', OK, in_use)
 
 
-def shared_memory(place: str = '/dev/shm') -> Iterator[Finding]:
-    """Yield whether shared memory has room for images; nothing where there is none."""
-    if not Path(place).is_dir():
+def shared_memory(path: str = '/dev/shm') -> Iterator[Finding]:
+    """Check the free shared memory, if the system has any."""
+    if not Path(path).is_dir():
         return
-    usage = shutil.disk_usage(place)
+    usage = shutil.disk_usage(path)
     found = f'{usage.free / 2**20:.0f} MiB free of {usage.total / 2**20:.0f}'
-    if usage.free >= LEAST_SHM_BYTES:
-        yield Finding('ros', place, OK, found)
+    if usage.free >= MIN_SHM_BYTES:
+        yield Finding('ros', path, OK, found)
         return
-    remedy = 'in Docker: `--shm-size=1g`, or `--ipc=host` to reach nodes outside'
-    yield Finding('ros', place, WARNING, found, remedy)
+    remedy = 'in Docker: `--shm-size=1g`, or `--ipc=host` to reach nodes outside the container'
+    yield Finding('ros', path, WARNING, found, remedy)

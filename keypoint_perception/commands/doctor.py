@@ -1,31 +1,34 @@
-"""``doctor``: what is installed, what will be used, what is missing and how to get it."""
+"""``doctor``: check the installation."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TYPE_CHECKING
 
 from keypoint_perception.errors import ModelError, PerceptionError
 import typer
+
+if TYPE_CHECKING:
+    from keypoint_perception.commands.diagnosis import Finding
 
 STYLES = {'ok': 'green', 'missing': 'yellow', 'warning': 'yellow', 'broken': 'red'}
 
 
 def doctor(
-    model: Annotated[Path | None, typer.Argument(help='Model directory to check as well.')] = None,
+    model: Annotated[Path | None, typer.Argument(help='Model directory to check too.')] = None,
     as_json: Annotated[
         bool, typer.Option('--json', help='Print JSON instead of a table.')
     ] = False,
     gpu: Annotated[
         bool,
         typer.Option(
-            '--gpu', help='Build an engine on the GPU, compare and measure it, for a bug report.'
+            '--gpu', help='Build, compare and time an engine on the GPU, for a bug report.'
         ),
     ] = False,
-    max_batch: Annotated[int, typer.Option(help='--gpu: images of one pass.')] = 2,
+    max_batch: Annotated[int, typer.Option(help='Maximum batch size for --gpu.')] = 2,
 ) -> None:
-    """Say what is installed, what will be used, what is missing and how to get it."""
+    """Check what is installed, what will be used, and how to get what is missing."""
     if gpu:
         from keypoint_perception.commands.gpu_report import gpu_report
 
@@ -44,17 +47,17 @@ def doctor(
         _show(findings)
     if broken:
         faults = '; '.join(f'{f.name}: {", ".join(filter(None, f[3:]))}' for f in broken)
-        msg = f'What is needed or installed does not work: {faults}.'
+        msg = f'Required or installed parts do not work: {faults}.'
         raise PerceptionError(msg)
 
 
-def engine_choice():
-    """Return which engine ``auto`` stands for here, and why."""
+def engine_choice() -> Finding:
+    """Return the engine that ``auto`` selects, and the reason."""
     from keypoint_perception.commands.diagnosis import Finding, is_installed, MISSING, OK
     from keypoint_perception.inference.engine import candidates
 
     name, _, reason = candidates()[0]
-    found = f'auto is {name}, because {reason}'
+    found = f'auto selects {name}, because {reason}'
     if is_installed(name):
         return Finding('will be used', 'engine', OK, found)
     return Finding(
@@ -62,8 +65,8 @@ def engine_choice():
     )
 
 
-def model_state(model: Path):
-    """Return whether a model directory is whole."""
+def model_state(model: Path) -> Finding:
+    """Check that a model directory is intact."""
     from keypoint_perception.commands.diagnosis import BROKEN, Finding, OK
     from keypoint_perception.manifest import read_manifest
 
@@ -74,12 +77,12 @@ def model_state(model: Path):
     height, width = manifest.input_hw
     found = (
         f'K={manifest.keypoint_count}, input {width}x{height}, {manifest.objective}, '
-        f'{len(manifest.files)} files as the manifest says'
+        f'{len(manifest.files)} files match the manifest'
     )
     return Finding('model', str(model), OK, found)
 
 
-def _show(findings: list) -> None:
+def _show(findings: list[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -87,7 +90,7 @@ def _show(findings: list) -> None:
     table = Table(show_edge=False, pad_edge=False)
     for heading in ('part', 'name', 'state'):
         table.add_column(heading, no_wrap=True)
-    table.add_column('found, and what to do', overflow='fold')
+    table.add_column('found, remedy', overflow='fold')
     part = None
     for finding in findings:
         if part is not None and finding.part != part:

@@ -1,8 +1,7 @@
 """
-``doctor --gpu``: a report that can be pasted into a bug report.
+``doctor --gpu``: a check of the GPU to paste into a bug report.
 
-What can be found out without a GPU is found out first; the check itself runs in a process of its
-own and may end wherever it ends.
+The machine is described first; the check itself runs in a subprocess, which may crash.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import platform
 import signal
 import subprocess
 import sys
+from typing import Any
 
 from keypoint_perception import __version__
 from keypoint_perception.errors import PerceptionError
@@ -41,19 +41,20 @@ SMI = (
     '--query-gpu=name,driver_version,memory.total,compute_cap',
     '--format=csv,noheader',
 )
-SMI_PATIENCE_S = 20
-# Longer than builds for a handful of precisions on a small Jetson.
-CHECK_PATIENCE_S = 3600
+SMI_TIMEOUT_S = 20
+# Longer than builds for several precisions on a small Jetson.
+CHECK_TIMEOUT_S = 3600
 CHECK = (sys.executable, '-m', 'keypoint_perception.inference.gpu_check')
 
 Row = tuple[str, str]
+Step = dict[str, Any]
 
 
 def gpu_report(model: Path | None, *, max_batch: int, as_json: bool) -> None:
     """
-    Print what this machine has and how the check went.
+    Print a description of the machine and the results of the check.
 
-    :raises PerceptionError: if a step failed or could not begin, after all was printed
+    :raises PerceptionError: after printing, if a step failed or none was run
     """
     machine = [*software(), *hardware()]
     steps = run_check(model, max_batch)
@@ -70,7 +71,7 @@ def gpu_report(model: Path | None, *, max_batch: int, as_json: bool) -> None:
 
 
 def software() -> Iterator[Row]:
-    """Yield the versions of what takes part."""
+    """Yield the versions of the relevant software."""
     yield 'keypoint_perception', __version__
     yield 'system', f'{system_name()}, {platform.platform()}'
     yield 'python', platform.python_version()
@@ -82,19 +83,19 @@ def software() -> Iterator[Row]:
 
 
 def hardware() -> Iterator[Row]:
-    """Yield what is known of the GPU without using it."""
+    """Yield what can be found out about the GPU without using it."""
     yield 'processor', f'{platform.machine()}, {os.cpu_count()} cores'
     if JETSON.is_file():
         yield 'Jetson', first_line(JETSON)
     yield 'driver', first_line(DRIVER) if DRIVER.is_file() else f'none ({DRIVER} does not exist)'
-    yield 'nvidia-smi', ask_smi()
+    yield 'nvidia-smi', query_smi()
     visible = os.environ.get('CUDA_VISIBLE_DEVICES')
     if visible is not None:
         yield 'CUDA_VISIBLE_DEVICES', repr(visible)
 
 
 def system_name() -> str:
-    """Return the distribution's own name."""
+    """Return the name of the distribution."""
     try:
         lines = SYSTEM.read_text().splitlines()
     except OSError:
@@ -103,61 +104,59 @@ def system_name() -> str:
     return names[0] if names else platform.system()
 
 
-def ask_smi() -> str:
-    """Return name, driver, memory and compute capability of each GPU, or why they are unknown."""
+def query_smi() -> str:
+    """Return name, driver, memory and compute capability of each GPU, or the reason for none."""
     try:
         done = subprocess.run(
-            SMI, capture_output=True, text=True, timeout=SMI_PATIENCE_S, check=False
+            SMI, capture_output=True, text=True, timeout=SMI_TIMEOUT_S, check=False
         )
     except FileNotFoundError:
         return 'not installed'
     except subprocess.TimeoutExpired:
-        return f'no answer within {SMI_PATIENCE_S} s'
+        return f'no response within {SMI_TIMEOUT_S} s'
     if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()
-        return f'failed: {said[0] if said else done.returncode}'
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        return f'failed: {lines[0] if lines else done.returncode}'
     return '; '.join(done.stdout.strip().splitlines()) or 'no GPU'
 
 
-def run_check(
-    model: Path | None, max_batch: int, command: tuple[str, ...] = CHECK
-) -> list[dict[str, object]]:
+def run_check(model: Path | None, max_batch: int, command: tuple[str, ...] = CHECK) -> list[Step]:
     """
-    Run the check in a process of its own; its log goes to stderr.
+    Run the check in a subprocess; its log goes to stderr.
 
-    :return: its steps; if it ends otherwise than by itself, how, as the last one
+    :return: its steps; after a crash or timeout, with a failed step that describes it
     """
     arguments = ['-' if model is None else str(model), str(max_batch)]
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
     try:
-        said, _ = process.communicate(timeout=CHECK_PATIENCE_S)
+        output, _ = process.communicate(timeout=CHECK_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        said, _ = process.communicate()
-        ended = f'no end within {CHECK_PATIENCE_S} s'
+        output, _ = process.communicate()
+        ended = f'not finished within {CHECK_TIMEOUT_S} s'
     else:
-        ended = how_it_ended(process.returncode)
-    steps = [json.loads(line) for line in said.splitlines() if line.startswith('{')]
+        ended = describe_exit(process.returncode)
+    steps = [json.loads(line) for line in output.splitlines() if line.startswith('{')]
     if ended:
-        last = steps[-1]['name'] if steps else 'nothing'
-        found = f'{ended}, after: {last}'
+        last = steps[-1]['name'] if steps else 'none'
+        found = f'{ended}, after step: {last}'
         steps.append({'name': 'check', 'state': 'failed', 'found': found, 'facts': {}})
     return steps
 
 
-def how_it_ended(code: int) -> str:
-    """Return in words what an exit status means, empty for what the check itself says."""
+def describe_exit(code: int) -> str:
+    """Describe an abnormal exit, empty for the exit codes of the check itself."""
     if code < 0:
-        return f'ended by {signal.Signals(-code).name}, as broken libraries do'
-    return '' if code in (0, 2) else f'ended with status {code}'
+        return f'killed by {signal.Signals(-code).name}, a sign of a broken library'
+    return '' if code in (0, 2) else f'exited with status {code}'
 
 
-def fault(steps: list[dict]) -> str:
-    """Return the sentence about what failed, empty if nothing did."""
+def fault(steps: list[Step]) -> str:
+    """Return a sentence about the failed steps, empty if there are none."""
     failed = [f'{s["name"]}: {str(s["found"]).rstrip(".")}' for s in steps if s['state'] != 'ok']
     if failed:
-        return f'The GPU check did not come through: {"; ".join(failed)}.'
-    return '' if steps else 'The GPU check did not begin.'
+        return f'The GPU check failed: {"; ".join(failed)}.'
+    return '' if steps else 'The GPU check did not start.'
 
 
 def first_line(path: Path) -> str:

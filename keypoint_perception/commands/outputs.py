@@ -1,4 +1,4 @@
-"""Checks of the files that a verb is asked to write, before it starts."""
+"""Checks of output paths, before any work is done."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from pathlib import Path
 
 from keypoint_perception.errors import ConfigError
 
-# What may lie beside a recording without becoming part of it.
-HARMLESS_SUFFIXES = ('.csv', '.json')
+# Files that may be written into a recording's directory, because readers ignore them.
+IGNORED_SUFFIXES = ('.csv', '.json')
 
 
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
     """
-    Refuse outputs that would overwrite what is read, or one another.
+    Reject outputs that would overwrite an input or another output.
 
-    :param outputs: what is written, by option; None means not asked for
-    :param inputs: what is read, by what to call it; None means not given
-    :raises ConfigError: naming both
+    :param outputs: paths by option, None if not requested
+    :param inputs: paths by description, None if not given
+    :raises ConfigError: with the names of both
     """
-    taken: dict[Path, str] = {}
+    seen: dict[Path, str] = {}
     for option, path in outputs.items():
         if path is None:
             continue
-        place = path.resolve()
-        for name, read in inputs.items():
-            if read is not None and _harms(place, read.resolve()):
+        resolved = path.resolve()
+        for name, source in inputs.items():
+            if source is not None and _overwrites(resolved, source.resolve()):
                 msg = (
-                    f'{option} {str(path)!r} would overwrite or change {name} {str(read)!r}; '
-                    'choose another place.'
+                    f'{option} {str(path)!r} would overwrite or change {name} {str(source)!r}; '
+                    'choose another path.'
                 )
                 raise ConfigError(msg)
-        if place in taken:
-            msg = f'{taken[place]} and {option} are both {str(path)!r}; choose two places.'
+        if resolved in seen:
+            msg = f'{seen[resolved]} and {option} are both {str(path)!r}; choose different paths.'
             raise ConfigError(msg)
-        taken[place] = option
+        seen[resolved] = option
 
 
 def check_file(option: str, path: Path) -> None:
     """
-    Refuse a directory where a file is to be written.
+    Reject a directory as the path of an output file.
 
-    :raises ConfigError: naming the option
+    :raises ConfigError: with the name of the option
     """
     if path.is_dir():
-        msg = f'{option} {str(path)!r} is a directory; name a file in it.'
+        msg = f'{option} {str(path)!r} is a directory; specify a file.'
         raise ConfigError(msg)
 
 
-def _harms(place: Path, read: Path) -> bool:
-    inside = read in place.parents and place.suffix.lower() not in HARMLESS_SUFFIXES
-    return place == read or inside
+def _overwrites(output: Path, source: Path) -> bool:
+    inside = source in output.parents and output.suffix.lower() not in IGNORED_SUFFIXES
+    return output == source or inside

@@ -1,4 +1,4 @@
-"""The program ``keypoint_perception``: its verbs, and how its errors reach the user."""
+"""The program ``keypoint_perception``: its verbs, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 import logging
 import sys
 from types import UnionType
-from typing import Annotated, get_args, get_origin, get_type_hints, Union
+from typing import Annotated, Any, get_args, get_origin, get_type_hints, Union
 
 from keypoint_perception.commands.benchmark import benchmark
 from keypoint_perception.commands.detect import detect
@@ -21,16 +21,15 @@ from keypoint_perception.commands.train import train
 from keypoint_perception.errors import PerceptionError
 import typer
 
-# One line a verb, in the order in which a user meets them.
+# In the order of use.
 VERBS = (record, extract, train, detect, evaluate, landmarks, export, doctor)
 
-# The base of all complaints about a command line. Older Typer takes it from click, newer Typer
-# carries its own copy; by this way it is found in both.
-UsageError = typer.BadParameter.__base__
-CommandLineError = UsageError.__base__
+# The base of all command line errors, which is click's in older versions of Typer and a copy of it
+# in newer ones: BadParameter -> UsageError -> ClickException.
+CommandLineError: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
 
-# Places that cannot be written, and disks that are full: for the user to mend, not for us.
-MENDABLE_ERRNOS = {
+# Errors that the user can fix, such as paths that are not writable and full disks.
+USER_ERRNOS = {
     errno.EACCES,
     errno.EDQUOT,
     errno.EEXIST,  # a file where a directory is needed
@@ -43,7 +42,7 @@ MENDABLE_ERRNOS = {
 }
 
 NAME = 'keypoint_perception'
-STOPPED_BY_CTRL_C = 130
+INTERRUPTED = 130
 
 app = typer.Typer(
     name=NAME,
@@ -53,11 +52,11 @@ app = typer.Typer(
 )
 
 
-def spell_out_optional(verb: Callable) -> Callable:
+def spell_out_optional(verb: Callable[..., Any]) -> Callable[..., Any]:
     """
-    Return a verb whose ``X | None`` reads ``Optional[X]``.
+    Replace ``X | None`` by ``Optional[X]`` in the annotations of a verb.
 
-    Ubuntu 24.04 has Typer 0.9, which does not know the former.
+    Typer 0.9 of Ubuntu 24.04 does not support the former.
     """
     hints = get_type_hints(verb, include_extras=True)
     for name, hint in hints.items():
@@ -77,15 +76,16 @@ def program() -> None:
 for verb in VERBS:
     app.command()(spell_out_optional(verb))
 for command in benchmark.registered_commands:
-    spell_out_optional(command.callback)
+    if command.callback is not None:
+        spell_out_optional(command.callback)
 app.add_typer(benchmark, name='benchmark')
 
 
 def main(arguments: list[str] | None = None) -> None:
     """
-    Run one verb and exit: 0 on success, 2 with one sentence for what the user can mend.
+    Run one verb and exit: 0 on success, 2 with one sentence for an error that the user can fix.
 
-    :param arguments: command line without the program's name, by default the process's own
+    :param arguments: command line without the program name; default: ``sys.argv``
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     show_log()
@@ -98,19 +98,19 @@ def main(arguments: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         stop(missing_sentence(error), error)
     except OSError as error:
-        if error.errno not in MENDABLE_ERRNOS:
+        if error.errno not in USER_ERRNOS:
             raise
-        place = '' if error.filename is None else f': {str(error.filename)!r}'
-        stop(f'{error.strerror}{place}; choose a place that can be read and written.', error)
+        path = '' if error.filename is None else f': {str(error.filename)!r}'
+        stop(f'{error.strerror}{path}; choose a path that is readable and writable.', error)
     except (KeyboardInterrupt, typer.Abort):
-        code = STOPPED_BY_CTRL_C
-    if code == STOPPED_BY_CTRL_C:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         print('stopped by Ctrl-C', file=sys.stderr)
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
 def show_log() -> None:
-    """Print what the rooms have to say (what was chosen and why, what was lost) on stderr."""
+    """Print log messages of the package on stderr."""
     log = logging.getLogger(NAME)
     if not log.handlers:
         log.addHandler(StderrHandler())
@@ -118,25 +118,25 @@ def show_log() -> None:
 
 
 class StderrHandler(logging.Handler):
-    """Writes to whatever stderr is at the moment; a progress bar puts itself in its place."""
+    """Writes to the current stderr, which progress bars redirect."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
+        """Write one message."""
         level = '' if record.levelno < logging.WARNING else f'{record.levelname.lower()}: '
         print(f'{level}{record.getMessage()}', file=sys.stderr)
 
 
 def stop(sentence: str, cause: Exception) -> None:
-    """Print one sentence and exit with 2."""
+    """Print one sentence and exit with status 2."""
     print(f'error: {sentence}', file=sys.stderr)
     raise SystemExit(2) from cause
 
 
 def missing_sentence(error: ModuleNotFoundError) -> str:
     """
-    Return which extra is not installed and how to get it.
+    Return which optional library is missing and how to install it.
 
-    :raises ModuleNotFoundError: the same again, if it is none of them but a fault of ours
+    :raises ModuleNotFoundError: the same error if the module is not an optional library
     """
     from keypoint_perception.commands.diagnosis import LIBRARIES
 
@@ -144,18 +144,18 @@ def missing_sentence(error: ModuleNotFoundError) -> str:
     for library in LIBRARIES:
         if library.module == name:
             return (
-                f'{name} is not installed, which this verb needs for {library.part}: '
-                f'{library.remedy}; `{NAME} doctor` lists all that is missing.'
+                f'{name} is not installed, but this verb needs it for {library.part}: '
+                f'{library.remedy}; `{NAME} doctor` lists everything that is missing.'
             )
     raise error
 
 
-def usage_sentence(error: CommandLineError) -> str:
-    """Return what is wrong with the command line, and where to read how it should be."""
-    complaint = ' '.join(error.format_message().split()).rstrip('.')
+def usage_sentence(error: typer.BadParameter) -> str:
+    """Return what is wrong with the command line, and which help to read."""
+    message = ' '.join(error.format_message().split()).rstrip('.')
     context = getattr(error, 'ctx', None)
     command = NAME if context is None else context.command_path
     verbs = getattr(getattr(context, 'command', None), 'commands', {})
-    if verbs and 'command' in complaint:
-        complaint += f'; verbs: {", ".join(verbs)}'
-    return f'{complaint}; see `{command} --help`.'
+    if verbs and 'command' in message:
+        message += f'; verbs: {", ".join(verbs)}'
+    return f'{message}; see `{command} --help`.'

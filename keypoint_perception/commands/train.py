@@ -104,7 +104,7 @@ def train(
             )
             budget = Budget(steps=limit, minutes=minutes)
             outcome = learning.train(
-                fabric, settings, store, out, budget=budget, resume=resume, report=show.moment
+                fabric, settings, store, out, budget=budget, resume=resume, report=show.run
             )
         if not fabric.is_global_zero:
             return

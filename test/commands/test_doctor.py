@@ -1,4 +1,4 @@
-"""``doctor`` names what is there, what is missing and what is broken."""
+"""``doctor`` reports what is installed, missing and broken."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_library_that_cannot_be_imported_is_broken(module):
     finding = state_of(lib)
     assert finding.state == BROKEN
     assert finding.found == 'ImportError: libfoo.so.3 is missing'
-    assert finding.remedy == 'install it again: `pip install bad_lib`'
+    assert finding.remedy == 'reinstall it: `pip install bad_lib`'
 
 
 def test_a_library_that_kills_its_process_is_broken(module):
@@ -92,7 +92,7 @@ def test_every_library_of_this_machine_gets_a_line():
         (__file__, OK, 'test_doctor.py'),
     ],
 )
-def test_the_dds_profile_is_looked_for(monkeypatch, profile, state, words):
+def test_the_dds_profile_is_checked(monkeypatch, profile, state, words):
     monkeypatch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', profile)
     monkeypatch.delenv('FASTDDS_DEFAULT_PROFILES_FILE', raising=False)
     finding = diagnosis.dds_profile()
@@ -100,14 +100,14 @@ def test_the_dds_profile_is_looked_for(monkeypatch, profile, state, words):
     assert words in finding.found
 
 
-def test_the_cache_of_engines_is_looked_at(monkeypatch, tmp_path):
+def test_the_cache_of_engines_is_checked(monkeypatch, tmp_path):
     monkeypatch.setenv('KEYPOINT_PERCEPTION_ENGINE_CACHE', str(tmp_path / 'engines'))
-    assert diagnosis.engine_cache().found.startswith('0 compiled, 0 optimised, 0.0 MiB in /')
+    assert diagnosis.engine_cache().found.startswith('0 compiled, 0.0 MiB in /')
     (tmp_path / 'engines').mkdir(mode=0o700)
     (tmp_path / 'engines' / 'a.plan').write_bytes(bytes(3 << 20))
     finding = diagnosis.engine_cache()
     assert (finding.state, finding.remedy) == (OK, '')
-    assert finding.found == f'1 compiled, 0 optimised, 3.0 MiB in {tmp_path}/engines'
+    assert finding.found == f'1 compiled, 3.0 MiB in {tmp_path}/engines'
     (tmp_path / 'engines').chmod(0o777)
     finding = diagnosis.engine_cache()
     assert finding.state == WARNING
@@ -116,7 +116,7 @@ def test_the_cache_of_engines_is_looked_at(monkeypatch, tmp_path):
 
 
 def test_little_shared_memory_is_a_warning(monkeypatch, tmp_path):
-    monkeypatch.setattr(diagnosis, 'LEAST_SHM_BYTES', 1 << 62)
+    monkeypatch.setattr(diagnosis, 'MIN_SHM_BYTES', 1 << 62)
     (finding,) = diagnosis.shared_memory(str(tmp_path))
     assert finding.state == WARNING
     assert '--shm-size' in finding.remedy
@@ -153,7 +153,7 @@ def test_what_is_broken_is_one_sentence_and_exit_2(healthy, capsys):
         main(['doctor'])
     assert stopped.value.code == 2
     said = capsys.readouterr().err
-    assert said.startswith('error: What is needed or installed does not work: rclpy: no librcl.so')
+    assert said.startswith('error: Required or installed parts do not work: rclpy: no librcl.so')
     assert said.endswith(', source ROS again.\n')
     assert said.count('\n') == 1
 

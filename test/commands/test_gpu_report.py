@@ -1,4 +1,4 @@
-"""``doctor --gpu`` prints what can be found out, whatever happens to the check."""
+"""``doctor --gpu`` prints its report whatever happens to the check."""
 
 import json
 from pathlib import Path
@@ -66,30 +66,28 @@ def test_what_failed_is_one_sentence_after_the_report(doctor):
     code, out, err = doctor(saying(failed, 'sys.exit(2)'))
     assert code == 2
     assert '| build | failed: no memory. |' in out
-    assert err == (
-        'error: The GPU check did not come through: build: no memory; TensorRT: none.\n'
-    )
+    assert err == ('error: The GPU check failed: build: no memory; TensorRT: none.\n')
 
 
-def test_a_library_that_kills_the_check_is_told(doctor):
+def test_a_library_that_kills_the_check_is_reported(doctor):
     code, out, err = doctor(saying(STEPS[:1], 'os.kill(os.getpid(), signal.SIGSEGV)'))
     assert code == 2
     assert '| CUDA | ok: ' in out
-    assert 'ended by SIGSEGV, as broken libraries do, after: CUDA' in out
-    assert 'check: ended by SIGSEGV' in err
+    assert 'killed by SIGSEGV, a sign of a broken library, after step: CUDA' in out
+    assert 'check: killed by SIGSEGV' in err
 
 
-def test_a_check_that_cannot_begin_is_told(doctor):
+def test_a_check_that_cannot_begin_is_reported(doctor):
     code, out, _ = doctor('sys.exit(1)')
     assert code == 2
-    assert 'ended with status 1, after: nothing' in out
+    assert 'exited with status 1, after step: none' in out
 
 
 def test_a_check_that_does_not_end_is_ended(doctor, monkeypatch):
-    monkeypatch.setattr(gpu_report, 'CHECK_PATIENCE_S', 0.5)
+    monkeypatch.setattr(gpu_report, 'CHECK_TIMEOUT_S', 0.5)
     code, out, _ = doctor('import time; time.sleep(600)')
     assert code == 2
-    assert 'no end within 0.5 s, after: nothing' in out
+    assert 'not finished within 0.5 s, after step: none' in out
 
 
 def test_model_and_batch_are_handed_on(doctor):
@@ -102,7 +100,7 @@ def test_model_and_batch_are_handed_on(doctor):
 
 def smi(tmp_path, monkeypatch, source):
     monkeypatch.setattr(gpu_report, 'SMI', checker(tmp_path, source))
-    return gpu_report.ask_smi()
+    return gpu_report.query_smi()
 
 
 def test_nvidia_smi_is_asked(tmp_path, monkeypatch):
@@ -112,7 +110,7 @@ def test_nvidia_smi_is_asked(tmp_path, monkeypatch):
     said = smi(tmp_path, monkeypatch, "print('NVML mismatch'); sys.exit(18)")
     assert said == 'failed: NVML mismatch'
     monkeypatch.setattr(gpu_report, 'SMI', ('/no/such/nvidia-smi',))
-    assert gpu_report.ask_smi() == 'not installed'
+    assert gpu_report.query_smi() == 'not installed'
 
 
 def test_the_driver_and_the_jetson_say_what_they_are(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What a verb writes never lands on what it reads."""
+"""Outputs never overwrite inputs."""
 
 import pytest
 
@@ -33,14 +33,14 @@ def test_two_outputs_in_one_place_are_refused(run_verb, model, bag, tmp_path):
     both = tmp_path / 'both.mp4'
     code, _, err = run_verb('detect', model, bag, '--out', both, '--video', both)
     assert code == 2
-    assert f"--out and --video are both '{both}'; choose two places" in err
+    assert f"--out and --video are both '{both}'; choose different paths" in err
 
 
 @pytest.mark.parametrize('verb', ['detect', 'evaluate'])
 def test_a_directory_is_no_output_file(run_verb, model, bag, tmp_path, verb):
     code, _, err = run_verb(verb, model, bag, '--out', tmp_path)
     assert code == 2
-    assert f"--out '{tmp_path}' is a directory; name a file in it" in err
+    assert f"--out '{tmp_path}' is a directory; specify a file" in err
     assert 'detecting' not in err
 
 
@@ -49,7 +49,7 @@ def test_a_file_in_place_of_a_folder_is_named(run_verb, model, bag, tmp_path, ve
     (tmp_path / 'file').write_text('mine')
     code, _, err = run_verb(verb, model, bag, '--out', tmp_path / 'file' / 'out.csv')
     assert code == 2
-    assert f"error: File exists: '{tmp_path / 'file'}'; choose a place" in err
+    assert f"error: File exists: '{tmp_path / 'file'}'; choose a path" in err
 
 
 def test_a_csv_may_lie_beside_the_recording(run_verb, model, bag):

@@ -264,7 +264,7 @@ def test_too_short_a_recording(capsys, recording, quick, tmp_path):
         path.unlink()
     code, _, stderr = train(capsys, recording, tmp_path / 'model', quick)
     assert code == 2
-    assert 'No clip of the 2 frames is long enough for a pair' in sentence(stderr)
+    assert 'No episode of the 2 frames is long enough for a pair' in sentence(stderr)
 
 
 @pytest.mark.parametrize(
