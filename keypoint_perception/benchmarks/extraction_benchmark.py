@@ -13,8 +13,8 @@ from typing import Any
 
 import cv2
 from keypoint_perception.errors import SourceError
+from keypoint_perception.frames.extraction import extract_frames
 from keypoint_perception.frames.source import choose_topics, open_recording
-from keypoint_perception.frames.store import extract_frames
 import numpy as np
 
 ROUNDS = 3

@@ -17,7 +17,7 @@ def extract(
     size: Annotated[int, typer.Option(help='Long side of the stored frames, px.')] = 128,
 ) -> None:
     """Extract the images of recordings, scaled to network size, into a frame store."""
-    from keypoint_perception.frames.store import extract_frames
+    from keypoint_perception.frames.extraction import extract_frames
 
     with extraction_progress('extracting') as progress:
         store = extract_frames(source, topic or [], out, size=size, progress=progress)

@@ -1,9 +1,10 @@
 """
-Keypoints in text files: people's labels, and what a model found.
+CSV files of keypoints: annotations by people and detections by a model.
 
-Annotations have the header ``stamp_ns,keypoint,u,v``: one row a label, in pixels of the image in
-the recording; a missing row or empty ``u,v`` means not labelled. Keypoints have the header
-``stamp_ns,topic,keypoint,u,v,confidence``: one row a keypoint a frame; empty ``u,v`` means NaN.
+Annotations have the header ``stamp_ns,keypoint,u,v`` and one row per label, in pixels of the
+recorded image; a missing row or empty ``u,v`` means not labelled. Detections have the header
+``stamp_ns,topic,keypoint,u,v,confidence`` and one row per keypoint and frame; empty ``u,v`` means
+NaN.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import csv
 import logging
 import math
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 from keypoint_perception.atomic_files import PendingFile
@@ -29,7 +31,7 @@ class Annotations(NamedTuple):
     """
     Labelled points.
 
-    :param names: L names in the order in which the file first has them
+    :param names: L names in order of first appearance
     :param stamps_ns: (N,) int64, ascending, ns
     :param uv: (N, L, 2) float32 px, NaN where not labelled
     """
@@ -41,10 +43,10 @@ class Annotations(NamedTuple):
 
 class Keypoints(NamedTuple):
     """
-    What a model found.
+    Keypoints detected by a model.
 
-    :param names: K names in the order in which the file first has them
-    :param stamps_ns: (N,) int64, in the order of the file, ns
+    :param names: K names in order of first appearance
+    :param stamps_ns: (N,) int64, in file order, ns
     :param topics: N topics
     :param keypoints: u, v in px and confidence, (N, K, 3) float32
     """
@@ -57,56 +59,25 @@ class Keypoints(NamedTuple):
 
 def read_annotations(path: Path | str) -> Annotations:
     """
-    Read labels.
+    Read an annotation file.
 
     :raises SourceError: if the file cannot be read, naming the line
     """
-    path = Path(path)
-    frames, names, values = {}, {}, {}
-    for line, row in _rows(path, ANNOTATION_HEADER):
-        stamp_ns = _stamp(path, line, row[0])
-        cell = (
-            frames.setdefault(stamp_ns, len(frames)),
-            names.setdefault(_name(path, line, row[1]), len(names)),
-        )
-        if cell in values:
-            msg = f'{str(path)!r} line {line} labels {row[1]!r} at {stamp_ns} again; keep one row.'
-            raise SourceError(msg)
-        values[cell] = _position(path, line, row[2], row[3])
-    _expect_rows(path, values)
-    uv = np.full((len(frames), len(names), 2), np.nan, np.float32)
-    for cell, position in values.items():
-        uv[cell] = position
-    stamps_ns = np.array(list(frames), np.int64)
+    frames, names, uv = _read_table(Path(path), ANNOTATION_HEADER)
+    stamps_ns = np.array([stamp_ns for stamp_ns, _ in frames], np.int64)
     order = np.argsort(stamps_ns, kind='stable')
-    return Annotations(tuple(names), stamps_ns[order], uv[order])
+    return Annotations(names, stamps_ns[order], uv[order])
 
 
 def read_keypoints(path: Path | str) -> Keypoints:
     """
-    Read what :class:`KeypointWriter` wrote.
+    Read a file that :class:`KeypointWriter` wrote.
 
     :raises SourceError: if the file cannot be read, naming the line
     """
-    path = Path(path)
-    frames, names, values = {}, {}, {}
-    for line, row in _rows(path, KEYPOINT_HEADER):
-        frame = (_stamp(path, line, row[0]), row[1])
-        cell = (
-            frames.setdefault(frame, len(frames)),
-            names.setdefault(_name(path, line, row[2]), len(names)),
-        )
-        if cell in values:
-            msg = f'{str(path)!r} line {line} has {row[2]!r} at {row[0]} again; keep one row.'
-            raise SourceError(msg)
-        confidence = _number(path, line, 'confidence', row[5])
-        values[cell] = (*_position(path, line, row[3], row[4]), confidence)
-    _expect_rows(path, values)
-    keypoints = np.full((len(frames), len(names), 3), np.nan, np.float32)
-    for cell, value in values.items():
-        keypoints[cell] = value
+    frames, names, keypoints = _read_table(Path(path), KEYPOINT_HEADER)
     stamps_ns = np.array([stamp_ns for stamp_ns, _ in frames], np.int64)
-    return Keypoints(tuple(names), stamps_ns, tuple(topic for _, topic in frames), keypoints)
+    return Keypoints(names, stamps_ns, tuple(topic for _, topic in frames), keypoints)
 
 
 def match_labels(
@@ -115,14 +86,13 @@ def match_labels(
     """
     Return the labels of every frame, (N, L, 2) px, NaN where there is none.
 
-    A label belongs to the frame with the same stamp, to the nanosecond. Labelled stamps without a
-    frame are left out with a warning, unless there is no other. Where two frames have one stamp
-    the labels go to the first.
+    A label belongs to the frame with the same stamp, to the nanosecond; if several frames have it,
+    to the first. Labelled stamps without a frame are skipped with a warning, unless all are.
 
     :param stamps_ns: stamps of the frames, (N,) ns
     :param image_hw: heights and widths of the frames, (N, 2) px
     :param path: the annotation file, for messages
-    :raises SourceError: if no stamp matches, fewer than two frames are labelled, or a label lies
+    :raises SourceError: if no stamp matches, fewer than two frames are labelled, or a label is
         outside its image
     """
     matched = np.full((len(stamps_ns), len(labels.names), 2), np.nan)
@@ -136,8 +106,7 @@ def match_labels(
     if count < 2:
         msg = (
             f'Annotations {str(path)!r} label {count} frame{"s" * (count != 1)} of the recording; '
-            'expected at least 2, because one alone does not show how its points move: label more '
-            'frames.'
+            'expected at least 2, to see how the points move; label more frames.'
         )
         raise SourceError(msg)
     _check_inside(matched, stamps_ns, image_hw, labels.names, path)
@@ -159,15 +128,20 @@ class KeypointWriter:
         try:
             self._stream = self._pending.part.open('w', newline='')
         except OSError as error:
-            msg = f'{str(self.path)!r} cannot be written ({error.strerror}); name another file.'
+            msg = f'{str(self.path)!r} cannot be written ({error.strerror}); specify another file.'
             raise SourceError(msg) from error
         self._writer = csv.writer(self._stream, lineterminator='\n')
         self._writer.writerow(KEYPOINT_HEADER)
         return self
 
-    def __exit__(self, *reason) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stream.close()
-        self._pending.__exit__(*reason)
+        self._pending.__exit__(kind, error, trace)
 
     def write(
         self, stamp_ns: int, topic: str, names: Sequence[str], keypoints: np.ndarray
@@ -181,6 +155,41 @@ class KeypointWriter:
         for name, (u, v, confidence) in zip(names, keypoints, strict=True):
             position = ('', '') if not math.isfinite(u + v) else (f'{u:.3f}', f'{v:.3f}')
             self._writer.writerow([stamp_ns, topic, name, *position, f'{confidence:.4f}'])
+
+
+def _read_table(
+    path: Path, header: list[str]
+) -> tuple[list[tuple[int, str]], tuple[str, ...], np.ndarray]:
+    """
+    Return frames (stamp and topic) and names in order of appearance, and the values of each.
+
+    :return: N frames, P names, (N, P, 2 or 3) float32: u, v and, if the header has it, confidence
+    """
+    frames: dict[tuple[int, str], int] = {}
+    names: dict[str, int] = {}
+    values: dict[tuple[int, int], tuple[float, ...]] = {}
+    for line, row in _rows(path, header):
+        fields = dict(zip(header, row, strict=True))
+        frame = (_stamp(path, line, fields['stamp_ns']), fields.get('topic', ''))
+        name = fields['keypoint']
+        if not name:
+            msg = f'{str(path)!r} line {line} has no keypoint name; expected one such as kp0.'
+            raise SourceError(msg)
+        cell = frames.setdefault(frame, len(frames)), names.setdefault(name, len(names))
+        if cell in values:
+            msg = f'{str(path)!r} line {line} has {name!r} at {frame[0]} again; keep one row.'
+            raise SourceError(msg)
+        values[cell] = _position(path, line, fields['u'], fields['v'])
+        if 'confidence' in fields:
+            values[cell] += (_number(path, line, 'confidence', fields['confidence']),)
+    if not values:
+        msg = f'{str(path)!r} has a header but no rows; expected one row per keypoint and frame.'
+        raise SourceError(msg)
+    width = len(next(iter(values.values())))
+    table = np.full((len(frames), len(names), width), np.nan, np.float32)
+    for cell, value in values.items():
+        table[cell] = value
+    return list(frames), tuple(names), table
 
 
 def _rows(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]:
@@ -208,21 +217,8 @@ def _rows(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]:
         msg = f'{str(path)!r} cannot be read ({error.strerror}); expected a CSV file.'
         raise SourceError(msg) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        msg = f'{str(path)!r} is no CSV text ({error}); expected the header {",".join(header)}.'
+        msg = f'{str(path)!r} is not CSV text ({error}); expected the header {",".join(header)}.'
         raise SourceError(msg) from error
-
-
-def _expect_rows(path: Path, values: dict) -> None:
-    if not values:
-        msg = f'{str(path)!r} has a header but no rows; expected one row a keypoint a frame.'
-        raise SourceError(msg)
-
-
-def _name(path: Path, line: int, text: str) -> str:
-    if not text:
-        msg = f'{str(path)!r} line {line} has no keypoint name; expected one, as kp0.'
-        raise SourceError(msg)
-    return text
 
 
 def _stamp(path: Path, line: int, text: str) -> int:
@@ -246,31 +242,33 @@ def _position(path: Path, line: int, u: str, v: str) -> tuple[float, float]:
     position = (_number(path, line, 'u', u), _number(path, line, 'v', v))
     if not all(math.isfinite(value) for value in position):
         msg = (
-            f'{str(path)!r} line {line} has u,v of {u},{v}; expected numbers, or both empty for '
+            f'{str(path)!r} line {line} has u,v of {u},{v}; expected numbers, or both empty if '
             'not labelled.'
         )
         raise SourceError(msg)
     return position
 
 
-def _check_found(found: np.ndarray, wanted_ns, frames_ns, path) -> None:
+def _check_found(
+    found: np.ndarray, labelled_ns: np.ndarray, frames_ns: np.ndarray, path: Path | str
+) -> None:
     if found.all() and found.size:
         return
     if not found.size or not len(frames_ns):
-        msg = f'Annotations {str(path)!r} label no frame; expected one row a label.'
+        msg = f'Annotations {str(path)!r} label no frame; expected one row per label.'
         raise SourceError(msg)
     lost = int((~found).sum())
-    stamp = int(np.asarray(wanted_ns)[~found][0])
-    nearest_ns = int(np.abs(np.asarray(frames_ns, np.int64) - stamp).min())
+    stamp = int(labelled_ns[~found][0])
+    nearest_ns = int(np.abs(frames_ns.astype(np.int64) - stamp).min())
     if not found.any():
         msg = (
             f'Annotations {str(path)!r} match no frame: stamps must be equal to the nanosecond, '
-            f'and the image nearest to stamp_ns {stamp} is {nearest_ns} ns away; write the stamps '
+            f'and the image nearest to stamp_ns {stamp} is {nearest_ns} ns away; use the stamps '
             "of the images' headers."
         )
         raise SourceError(msg)
     log.warning(
-        'Annotations %r: %d of %d labelled stamps match no frame and are left out; the first is '
+        'Annotations %r: skipped %d of %d labelled stamps, which match no frame; the first is '
         'stamp_ns %d, %d ns from the nearest image.',
         str(path),
         lost,
@@ -280,8 +278,14 @@ def _check_found(found: np.ndarray, wanted_ns, frames_ns, path) -> None:
     )
 
 
-def _check_inside(matched, stamps_ns, image_hw, names, path) -> None:
-    limit = np.asarray(image_hw)[:, None, ::-1] - 0.5  # (N, 1, 2) along u, v
+def _check_inside(
+    matched: np.ndarray,
+    stamps_ns: np.ndarray,
+    image_hw: np.ndarray,
+    names: tuple[str, ...],
+    path: Path | str,
+) -> None:
+    limit = image_hw[:, None, ::-1] - 0.5  # (N, 1, 2) along u, v
     outside = ((matched < -0.5) | (matched > limit)).any(axis=-1)  # False for NaN
     if not outside.any():
         return
@@ -291,7 +295,7 @@ def _check_inside(matched, stamps_ns, image_hw, names, path) -> None:
     msg = (
         f'Annotations {str(path)!r} have {int(outside.sum())} labels outside the image; the first '
         f'is {names[point]!r} at ({u:g}, {v:g}) in the {width}x{height} image of stamp_ns '
-        f'{int(stamps_ns[frame])}: give pixels of the image as recorded, and leave out what is '
-        'not in view.'
+        f'{int(stamps_ns[frame])}; use pixels of the image as recorded, and do not label points '
+        'outside the view.'
     )
     raise SourceError(msg)

@@ -1,8 +1,8 @@
 """
 Bags: rosbag2 directories and the files of rosbag2 and ROS 1.
 
-``metadata.yaml`` is used where it is there and makes sense. A recorder that crashed left none,
-or one that names fewer files than there are: the directory's own files are used then.
+A recorder that crashed leaves no ``metadata.yaml``, or one that lists fewer files than there are:
+then the files of the directory are used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import re
 import tempfile
 
 from keypoint_perception.errors import EncodingError, SourceError
-from keypoint_perception.frames.frame import EncodedFrame
+from keypoint_perception.frames.bag_file import BagFile
+from keypoint_perception.frames.bag_writer import METADATA_NAME
+from keypoint_perception.frames.frame import EncodedFrame, Topic
 from keypoint_perception.frames.message import (
     decode_message,
     header_stamp_ns,
@@ -23,9 +25,7 @@ from keypoint_perception.frames.message import (
     normal_type,
 )
 from keypoint_perception.frames.salvage.partial_decompression import zstd_module
-from keypoint_perception.frames.storage import StorageFile, Topic
 
-METADATA_NAME = 'metadata.yaml'
 FILE_SUFFIXES = ('.mcap', '.db3', '.bag')
 PACKED_SUFFIXES = ('.mcap.zstd', '.db3.zstd')
 COPY_PIECE = 1 << 20
@@ -45,45 +45,46 @@ class Bag:
     A recording by rosbag2 or ROS 1's rosbag.
 
     :param path: directory or file
-    :param name: what to call it in messages
+    :param name: its name in messages
     :raises SourceError: if nothing in it can be read
     """
 
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
-        # what is odd about the directory; said when it is read, not whenever it is looked at
+        # irregularities of the directory, which are reported once, when it is read
         self._notices: list[str] = []
         self.paths, listed = self._files(path)
         self.topics = listed if listed is not None else self._read_topics()
         if not self.topics:
-            msg = f'Bag {name!r} is empty: it has no topics; expected images; record it again.'
+            msg = f'Bag {name!r} has no topics; expected images; record it again.'
             raise SourceError(msg)
 
     def count(self, topics: Collection[str]) -> int | None:
-        """Return how many images the topics have, None if only reading them would tell."""
+        """Return the number of images on some topics, None if only reading would tell."""
         counts = [self.topics[topic].count for topic in topics]
-        return None if None in counts else sum(counts)
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
-        """Yield the images of some topics in the order of recording."""
+        """Yield the images on some topics in the order of recording."""
         for notice in self._notices:
             log.warning(notice)
-        given, told = 0, False
+        given, reported = 0, False
         for path in self.paths:
-            with _unpacked_file(path, self._name_of(path)) as storage:
-                if storage.path.stat().st_size == 0:
-                    log.warning('%r is empty (0 bytes): no image comes from it.', storage.name)
-                    told = True
+            with _decompressed_file(path, self._name_of(path)) as file:
+                if file.path.stat().st_size == 0:
+                    log.warning('%r is empty (0 bytes) and has no images.', file.name)
+                    reported = True
                     continue
-                for message in storage.messages(topics):
+                for message in file.messages(topics):
                     given += 1
                     yield _encoded(message)
-                told = told or storage.damaged
+                reported = reported or file.damaged
         announced = self.count(topics)
-        # records that a damage turned into others can be missing without any reader complaining
-        if announced is not None and given < announced and not told:
+        # damage that turns records into others goes unnoticed by all readers
+        if announced is not None and given < announced and not reported:
             log.warning(
-                '%r announces %d images on %s, only %d of them are there: %d are lost.',
+                '%r announces %d images on %s but has only %d: %d are lost.',
                 self.name,
                 announced,
                 ', '.join(topics),
@@ -96,24 +97,24 @@ class Bag:
 
     def _read_topics(self) -> dict[str, Topic]:
         topics: dict[str, Topic] = {}
-        errors = []
+        errors: list[SourceError] = []
         for path in self.paths:
             try:
-                with _unpacked_file(path, self._name_of(path)) as storage:
-                    found = storage.topics()
+                with _decompressed_file(path, self._name_of(path)) as file:
+                    found = file.topics()
             except SourceError as error:
                 errors.append(error)
                 continue
-            for topic, (msgtype, count) in found.items():
-                known = topics[topic].count if topic in topics else 0
-                total = None if None in (known, count) else known + count
-                topics[topic] = Topic(msgtype, total)
+            for name, topic in found.items():
+                known = topics[name].count if name in topics else 0
+                total = None if known is None or topic.count is None else known + topic.count
+                topics[name] = Topic(topic.msgtype, total)
         if errors and len(errors) == len(self.paths):
             raise errors[0]
         return topics
 
     def _files(self, path: Path) -> tuple[list[Path], dict[str, Topic] | None]:
-        """Return the storage files in order and, where the metadata can be trusted, the topics."""
+        """Return the storage files in order, and the topics if the metadata is reliable."""
         if not path.is_dir():
             return [path], None
         present = _storage_paths(path)
@@ -131,23 +132,22 @@ class Bag:
             self._notices.append(f'Bag {self.name!r} lacks {missing}: its images are lost.')
         if names and unlisted:
             self._notices.append(
-                f'Bag {self.name!r} holds files that its {METADATA_NAME} does not name, as after '
-                f'a crash of the recorder; they are read too: '
-                f'{", ".join(p.name for p in unlisted)}.'
+                f'Bag {self.name!r} has files that its {METADATA_NAME} does not list, as after a '
+                f'crash of the recorder; they are read too: {", ".join(p.name for p in unlisted)}.'
             )
         return listed + unlisted, None if missing or unlisted else topics
 
     def _metadata(self, path: Path) -> tuple[list[str], dict[str, Topic] | None]:
-        """Return the names of the files and the topics; nothing, noted, if it makes no sense."""
+        """Return the names of the files and the topics, or neither if it is unusable."""
         try:
             return _read_metadata(path)
         except FileNotFoundError:
             problem = f'has no {METADATA_NAME}, as after a crash of the recorder'
-        # the YAML library's own errors, and whatever a text that is no metadata leads to
+        # errors of the YAML library, and whatever other content leads to
         except Exception as error:
             reason = ' '.join(str(error).split())[:120]
-            problem = f'has a {METADATA_NAME} that cannot be used ({reason})'
-        self._notices.append(f'Bag {self.name!r} {problem}: its storage files are read without.')
+            problem = f'has an unusable {METADATA_NAME} ({reason})'
+        self._notices.append(f'Bag {self.name!r} {problem}: its storage files are read directly.')
         return [], None
 
 
@@ -155,11 +155,11 @@ def _encoded(message: Message) -> EncodedFrame:
     try:
         stamp_ns = header_stamp_ns(message)
     except EncodingError:
-        stamp_ns = message.time_ns  # decoding will say what is wrong, once
+        stamp_ns = message.time_ns  # decoding reports the error
     return EncodedFrame(stamp_ns, message.topic, lambda: decode_message(message))
 
 
-def natural_key(name: str) -> list:
+def natural_key(name: str) -> list[int | str]:
     """Return a sorting key that puts 2 before 10."""
     return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)]
 
@@ -185,31 +185,31 @@ def _read_metadata(path: Path) -> tuple[list[str], dict[str, Topic]]:
 
 
 @contextmanager
-def _unpacked_file(path: Path, name: str) -> Iterator[StorageFile]:
-    """Open a storage file, unpacked to a temporary file where it is compressed as a whole."""
+def _decompressed_file(path: Path, name: str) -> Iterator[BagFile]:
+    """Open a storage file, in a temporary file if it is compressed as a whole."""
     if path.suffix != '.zstd':
-        yield StorageFile(path, name)
+        yield BagFile(path, name)
         return
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
-        unpacked = Path(directory) / path.stem
-        _unpack(path, unpacked, name)
-        yield StorageFile(unpacked, name)
+        decompressed = Path(directory) / path.stem
+        _decompress(path, decompressed, name)
+        yield BagFile(decompressed, name)
 
 
-def _unpack(path: Path, unpacked: Path, name: str) -> None:
+def _decompress(path: Path, decompressed: Path, name: str) -> None:
     zstd = zstd_module()
     decompressor = zstd.ZstdDecompressor()
-    with path.open('rb') as packed, unpacked.open('wb') as out:
+    with path.open('rb') as packed, decompressed.open('wb') as out:
         try:
             while not decompressor.eof:
                 piece = packed.read(COPY_PIECE) if decompressor.needs_input else b''
                 if not piece and decompressor.needs_input:
-                    log.warning('%r ends before its zstd data does: the rest is lost.', name)
+                    log.warning('%r has truncated zstd data: the rest is lost.', name)
                     return
                 out.write(decompressor.decompress(piece, COPY_PIECE))
         except zstd.ZstdError as error:
             log.warning(
-                '%r is damaged near byte %d (%s): what lies behind is lost.',
+                '%r is damaged near byte %d (%s): everything after it is lost.',
                 name,
                 packed.tell(),
                 error,

@@ -1,9 +1,8 @@
 """
-Bags written while a robot runs: rosbag2 directories of MCAP files.
+Writing of rosbag2 directories of MCAP files that stay readable if the process is killed.
 
-The directory is a bag from its first moment: ``metadata.yaml`` is there from the start and is
-replaced in one piece, and every file is whole between two flushes
-(:mod:`keypoint_perception.frames.mcap_file`).
+``metadata.yaml`` exists from the start and is replaced in one step, and the files are valid after
+each flush (:mod:`keypoint_perception.frames.mcap_file`).
 """
 
 from __future__ import annotations
@@ -13,20 +12,21 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 import threading
+from typing import Any
 
 from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.mcap_file import dump_yaml, McapFile, RecordedTopic
 
 METADATA_NAME = 'metadata.yaml'
-METADATA_VERSION = 9  # of Jazzy
+METADATA_VERSION = 9  # that of Jazzy
 NEVER_NS = 2**63 - 1  # rosbag2's starting time of a bag without messages
 ROS_DISTRO = 'jazzy'
 
 
 @dataclass
 class _Span:
-    """What a file, or all of them, holds."""
+    """Number and times of the messages in one file or all."""
 
     messages: int = 0
     first_ns: int = NEVER_NS
@@ -46,12 +46,12 @@ class BagWriter:
     """
     A new bag.
 
-    :param path: directory to make
+    :param path: directory to create
     :param compression: of the MCAP chunks: ``none`` or ``zstd``
-    :param split_bytes: begin another file before one grows larger; 0: never
-    :param split_ns: begin another file after this time; 0: never
+    :param split_bytes: largest size of a file, after which the next is started; 0: no limit
+    :param split_ns: longest duration of a file; 0: no limit
     :raises SourceError: if the directory exists
-    :raises OSError: if it cannot be written; this holds for every method
+    :raises OSError: if it cannot be written; so does every method
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class BagWriter:
         self._closed_bytes = 0
         self._flushed = 0
         self.custom_data: dict[str, str] = {}
-        # Another thread may write the metadata meanwhile: never older ones over newer ones.
+        # Several threads may write the metadata; older must never replace newer.
         self._lock = threading.RLock()
         make_bag_directory(path)
         self._file = self._next_file()
@@ -76,26 +76,26 @@ class BagWriter:
 
     @property
     def messages(self) -> int:
-        """Return how many messages were written."""
+        """Return the number of messages written."""
         return self._whole.messages
 
     @property
     def flushed_messages(self) -> int:
-        """Return how many of them survive the end of the process."""
+        """Return the number of messages that would survive the end of the process."""
         return self._flushed
 
     @property
     def size_bytes(self) -> int:
-        """Return the size of all files."""
+        """Return the total size of the files."""
         return self._closed_bytes + self._file.size_bytes
 
     @property
     def waiting_bytes(self) -> int:
-        """Return what the next flush writes, before compression."""
+        """Return the size of the next flush, before compression."""
         return self._file.waiting_bytes
 
     def add_topic(self, topic: RecordedTopic) -> int:
-        """Announce a topic; return the number to write its messages with."""
+        """Add a topic; return the index for its messages."""
         with self._lock:
             self._channels.append(self._file.add_topic(topic))
             self._topics.append(topic)
@@ -105,9 +105,9 @@ class BagWriter:
 
     def write(self, topic: int, log_ns: int, publish_ns: int, data: bytes) -> None:
         """
-        Write one serialised message.
+        Write a serialised message.
 
-        :param topic: as :meth:`add_topic` returned it
+        :param topic: index from :meth:`add_topic`
         :param log_ns: when it was received
         :param publish_ns: when it was published
         """
@@ -122,24 +122,24 @@ class BagWriter:
             self._flushed = self._whole.messages
 
     def flush(self) -> None:
-        """Hand everything to the operating system: it survives the end of the process."""
+        """Write everything to the file: it survives the end of the process."""
         self._file.flush()
         self._flushed = self._whole.messages
 
     def sync_handle(self) -> int:
-        """Return a file descriptor to sync by, which the caller closes."""
+        """Return a file descriptor for syncing, which the caller closes."""
         return self._file.duplicate_handle()
 
     def close(self) -> None:
-        """Write the index and the last counts; all of it is on the disk afterwards."""
+        """Write the index and the final counts, and sync them to disk."""
         self._close_file()
         self.write_metadata()
 
     def abandon(self) -> None:
         """
-        Close what was flushed, without an index, as after a full disk.
+        Close without flushing or an index, as after a full disk.
 
-        The counts of ``metadata.yaml`` may be older than the files if it cannot be written.
+        The counts in ``metadata.yaml`` may be older than the files if it cannot be written.
         """
         try:
             self._file.abandon()
@@ -178,12 +178,12 @@ class BagWriter:
         self._flushed = self._whole.messages
 
     def write_metadata(self) -> None:
-        """Replace ``metadata.yaml`` in one piece; another thread than the writer's may do so."""
+        """Replace ``metadata.yaml`` in one step; thread-safe."""
         with self._lock:
             text = dump_yaml({'rosbag2_bagfile_information': self._information()})
             replace_file(self.path / METADATA_NAME, text, durable=True)
 
-    def _information(self) -> dict:
+    def _information(self) -> dict[str, Any]:
         topics = [
             {'topic_metadata': topic_metadata(topic), 'message_count': count}
             for topic, count in zip(self._topics, self._counts, strict=True)
@@ -198,8 +198,8 @@ class BagWriter:
         )
 
 
-def topic_metadata(topic: RecordedTopic) -> dict:
-    """Return what ``metadata.yaml`` says about a topic."""
+def topic_metadata(topic: RecordedTopic) -> dict[str, Any]:
+    """Return the metadata of a topic for ``metadata.yaml``."""
     return {
         'name': topic.name,
         'type': topic.msgtype,
@@ -210,18 +210,18 @@ def topic_metadata(topic: RecordedTopic) -> dict:
 
 
 def bag_information(
-    topics: list[dict],
+    topics: list[dict[str, Any]],
     files: list[tuple[str, int, int, int]],
     *,
     first_ns: int,
     duration_ns: int,
     custom_data: Mapping[str, str],
-) -> dict:
+) -> dict[str, Any]:
     """
     Return the content of ``metadata.yaml`` as rosbag2 writes it.
 
     :param topics: each with ``topic_metadata`` and ``message_count``
-    :param files: name, first time and duration in ns, and messages of each
+    :param files: name, first time and duration in ns, and number of messages of each
     """
     return {
         'version': METADATA_VERSION,
@@ -249,7 +249,7 @@ def bag_information(
 
 def make_bag_directory(path: Path) -> None:
     """
-    Make the directory of a new bag.
+    Create the directory of a new bag.
 
     :raises SourceError: if it exists
     """

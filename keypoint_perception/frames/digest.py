@@ -1,10 +1,9 @@
 """
-A source's digest: the same recording, wherever it is copied, has the same.
+Digests of sources, which do not depend on where a recording is stored.
 
-Large files are not read whole: of each file the size and SHA-256 over its first and last MiB and
-32 blocks of 64 KiB evenly between; of a folder of more than 64 images the content of 64 evenly
-spaced ones, and the name and size of all. A change between those blocks that keeps the size is
-not noticed.
+Large files are sampled: the digest covers the size, the first and last MiB, and 32 evenly spaced
+blocks of 64 KiB; for a folder of more than 64 images the content of 64 evenly spaced ones, and the
+name and size of all. A change between those blocks that keeps the size is not detected.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 END_BLOCK = 1 << 20
 INNER_BLOCK = 1 << 16
 INNER_BLOCKS = 32
-MOST_FILES = 64
+MAX_FILES = 64
 
 
 def source_digest(path: Path) -> str:
@@ -23,7 +22,7 @@ def source_digest(path: Path) -> str:
     if not path.is_dir():
         return _file_digest(path)
     files = sorted(p for p in path.iterdir() if p.is_file())
-    read = set(files[:: max(1, -(-len(files) // MOST_FILES))])
+    read = set(files[:: max(1, -(-len(files) // MAX_FILES))])
     digest = hashlib.sha256()
     for file in files:
         content = _file_digest(file) if file in read else ''

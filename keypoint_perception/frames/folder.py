@@ -1,25 +1,26 @@
 """
 Folders of images.
 
-Names sort as people number them (2 before 10). Where all names are integers at least 0.1 ms
-apart, they are stamps in nanoseconds; counters are not, and 30 Hz is assumed then.
+Names are sorted naturally (2 before 10). If all names are integers at least 0.1 ms apart, they are
+stamps in nanoseconds; otherwise, as for counters, 30 Hz is assumed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import partial
 import logging
 from pathlib import Path
 
+from keypoint_perception.compressed import open_compressed
 from keypoint_perception.errors import EncodingError, SourceError
 from keypoint_perception.frames.bag import natural_key
-from keypoint_perception.frames.frame import EncodedFrame
-from keypoint_perception.images import open_compressed
+from keypoint_perception.frames.frame import EncodedFrame, Topic
 import numpy as np
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.pgm', '.ppm')
 ASSUMED_HZ = 30
-SMALLEST_GAP_NS = 100_000
+MIN_GAP_NS = 100_000
 
 log = logging.getLogger('keypoint_perception')
 
@@ -29,18 +30,18 @@ class Folder:
     A folder of images.
 
     :param path: the folder
-    :param name: what to call it in messages
-    :raises SourceError: if it holds no image
+    :param name: its name in messages
+    :raises SourceError: if it has no images
     """
 
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
-        self.topics: dict = {}
+        self.topics: dict[str, Topic] = {}
         found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
         if not found:
             msg = (
-                f'Folder {name!r} holds neither images ({", ".join(IMAGE_SUFFIXES)}) nor a bag '
-                'nor a frame store; name the folder that does.'
+                f'Folder {name!r} has neither images ({", ".join(IMAGE_SUFFIXES)}) nor a bag nor '
+                'a frame store; specify the folder that does.'
             )
             raise SourceError(msg)
         self.paths = sorted(found, key=lambda path: natural_key(path.name))
@@ -50,19 +51,19 @@ class Folder:
         self.stamps_ns = stamps_ns or [index * 10**9 // ASSUMED_HZ for index in range(count)]
 
     def count(self, topics: Collection[str]) -> int:
-        """Return how many images there are."""
+        """Return the number of images."""
         return len(self.paths)
 
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
         """Yield the images in the order of their names."""
         if not self.is_timed:
             log.warning(
-                'The names of the images in %r are no stamps in ns: %d Hz is assumed.',
+                'The names of the images in %r are not stamps in ns: %d Hz is assumed.',
                 self.name,
                 ASSUMED_HZ,
             )
         for stamp_ns, path in zip(self.stamps_ns, self.paths, strict=True):
-            yield EncodedFrame(stamp_ns, '', lambda path=path: _read(path))
+            yield EncodedFrame(stamp_ns, '', partial(_read, path))
 
 
 def _stamps_from_names(paths: list[Path]) -> list[int] | None:
@@ -70,9 +71,9 @@ def _stamps_from_names(paths: list[Path]) -> list[int] | None:
         return None
     stamps_ns = [int(path.stem) for path in paths]
     gaps = np.diff(np.array(stamps_ns, np.float64))
-    if (len(gaps) and gaps.min() < SMALLEST_GAP_NS) or max(stamps_ns) >= 2**63:
+    if (len(gaps) and gaps.min() < MIN_GAP_NS) or max(stamps_ns) >= 2**63:
         return None
-    return stamps_ns if len(gaps) or stamps_ns[0] >= SMALLEST_GAP_NS else None
+    return stamps_ns if len(gaps) or stamps_ns[0] >= MIN_GAP_NS else None
 
 
 def _read(path: Path) -> np.ndarray:

@@ -1,19 +1,53 @@
-"""One image of a recording."""
+"""Images and topics of a recording."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from keypoint_perception.cdr import IMAGE_TYPES
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Topic:
+    """
+    One topic of a recording.
+
+    :param msgtype: ROS 2 name of its type, as ``'sensor_msgs/msg/Image'``
+    :param count: its messages, None if only reading the whole recording would tell
+    """
+
+    msgtype: str
+    count: int | None
+
+    @property
+    def is_image(self) -> bool:
+        """Return whether images can be read from it."""
+        return self.msgtype in IMAGE_TYPES
+
+
+class EncodedFrame(NamedTuple):
+    """
+    One image as recorded.
+
+    :param stamp_ns: time of capture (the header's stamp, or the bag's if that is zero), ns
+    :param topic: topic of the image; empty for sources without topics
+    :param decode: returns RGB, (H, W, 3) uint8; raises EncodingError if the image is broken
+    """
+
+    stamp_ns: int
+    topic: str
+    decode: Callable[[], np.ndarray]
 
 
 class Frame(NamedTuple):
     """
     One image, decoded.
 
-    :param stamp_ns: time of capture (the header's stamp; where it is zero, the bag's), ns
-    :param topic: topic of the image; empty for sources without topics
+    :param stamp_ns: as in :class:`EncodedFrame`
+    :param topic: as in :class:`EncodedFrame`
     :param source: name of the recording, as the user gave it
     :param image: RGB, (H, W, 3) uint8
     """
@@ -22,15 +56,3 @@ class Frame(NamedTuple):
     topic: str
     source: str
     image: np.ndarray
-
-
-class EncodedFrame(NamedTuple):
-    """
-    One image, as it lies in the recording.
-
-    :param decode: returns RGB, (H, W, 3) uint8; raises EncodingError if the image is broken
-    """
-
-    stamp_ns: int
-    topic: str
-    decode: Callable[[], np.ndarray]

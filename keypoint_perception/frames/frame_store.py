@@ -1,35 +1,32 @@
-"""Frames at the working size, memory-mapped."""
+"""Frame stores: frames at the working size, memory-mapped."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
-import zlib
 
+from keypoint_perception.cdr import IMAGE_TYPE
 from keypoint_perception.errors import SourceError
-from keypoint_perception.frames.store_files import (
-    HEADER_NAME,
+from keypoint_perception.frames.frame import EncodedFrame, Topic
+from keypoint_perception.frames.store_format import (
+    check_contents,
     IMAGES_NAME,
     INDEX_DTYPE,
     INDEX_NAME,
     read_header,
     StoreHeader,
 )
-from keypoint_perception.sampling import evenly_spaced
 import numpy as np
-
-# Opening compares all checksums of a store up to this size, and 32 blocks of a larger one.
-FULLY_CHECKED_BYTES = 512 << 20
-SPOT_CHECKS = 32
 
 
 class FrameStore:
     """
     A frame store, read-only.
 
-    ``images`` (N, H, W, 3) uint8 lies on disk and is mapped; ``stamps_ns`` (N,) int64; ``camera``
-    and ``source`` (N,) int32 are indices into ``cameras`` (topic names) and ``sources``
-    (dictionaries: name, digest, topics, frames); ``image_hw`` (N, 2) int32 is the size of the
-    original image, px; ``network_hw`` the working size, px.
+    ``images`` (N, H, W, 3) uint8 is mapped from disk; ``stamps_ns`` (N,) int64; ``camera`` and
+    ``source`` (N,) int32 are indices into ``cameras`` (topic names) and ``sources``; ``image_hw``
+    (N, 2) int32 is the size of the original image, px; ``network_hw`` the working size, px.
     """
 
     def __init__(self, path: Path, header: StoreHeader) -> None:
@@ -48,18 +45,17 @@ class FrameStore:
     @classmethod
     def open(cls, path: Path | str) -> FrameStore:
         """
-        Open a store that `extract` finished.
+        Open a complete store.
 
-        :raises SourceError: if it is no store, half-written, or changed since it was written
+        :raises SourceError: if it is no store, incomplete, or changed since it was written
         """
         path = Path(path)
         header = read_header(path)
         if header.unfinished or not header.frames:
             names = ', '.join(source['name'] for source in header.unfinished) or 'its sources'
             msg = (
-                f'Frame store {str(path)!r} is half-written ({header.frames} frames, '
-                f'interrupted in {names}); run the same `extract` again, which goes on where it '
-                'stopped.'
+                f'Frame store {str(path)!r} is incomplete ({header.frames} frames, interrupted in '
+                f'{names}); run the same `extract` again to complete it.'
             )
             raise SourceError(msg)
         check_contents(path, header)
@@ -69,40 +65,38 @@ class FrameStore:
         return len(self.stamps_ns)
 
 
-def check_contents(path: Path, header: StoreHeader) -> None:
+class StoreSource:
     """
-    Compare a store's files with what its header says; bytes behind the committed are ignored.
+    A frame store as a source of frames at its working size.
 
-    :raises SourceError: if a file is missing, too short, or changed
+    :param path: the store's directory
+    :param name: its name in messages
+    :raises SourceError: as :meth:`FrameStore.open`
     """
-    sizes = {
-        IMAGES_NAME: header.frames * header.frame_bytes,
-        INDEX_NAME: header.frames * INDEX_DTYPE.itemsize,
-    }
-    for name, size in sizes.items():
-        found = (path / name).stat().st_size if (path / name).is_file() else 0
-        if found < size:
-            raise SourceError(_changed(path, f'{name} has {found} bytes instead of {size}'))
-    checked = np.arange(len(header.blocks))
-    if sizes[IMAGES_NAME] > FULLY_CHECKED_BYTES:
-        checked = evenly_spaced(checked, SPOT_CHECKS)
-    starts = np.cumsum([0, *(block[0] for block in header.blocks)])
-    with (path / IMAGES_NAME).open('rb') as images, (path / INDEX_NAME).open('rb') as index:
-        for number in checked:
-            frames, images_crc, index_crc = header.blocks[number]
-            for stream, size, crc in (
-                (images, header.frame_bytes, images_crc),
-                (index, INDEX_DTYPE.itemsize, index_crc),
-            ):
-                stream.seek(int(starts[number]) * size)
-                if zlib.crc32(stream.read(frames * size)) != crc:
-                    name = Path(stream.name).name
-                    reason = f'{name} differs from what was written at frame {starts[number]}'
-                    raise SourceError(_changed(path, reason + ' or after'))
 
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self._store = FrameStore.open(path)
+        cameras = self._store.cameras
+        counts = np.bincount(self._store.camera, minlength=len(cameras))
+        self.topics = {
+            camera: Topic(IMAGE_TYPE, int(count))
+            for camera, count in zip(cameras, counts, strict=True)
+        }
+        if cameras == ('',):  # all from sources without topics
+            self.topics = {}
 
-def _changed(path: Path, reason: str) -> str:
-    return (
-        f'Frame store {str(path)!r} does not match its {HEADER_NAME} ({reason}); delete the store '
-        'and extract it again.'
-    )
+    def count(self, topics: Collection[str]) -> int:
+        """Return the number of frames of some cameras."""
+        return len(self._indices(topics))
+
+    def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
+        """Yield the frames of some cameras in the order of the store."""
+        store = self._store
+        for index in self._indices(topics):
+            camera, stamp_ns = store.cameras[store.camera[index]], int(store.stamps_ns[index])
+            yield EncodedFrame(stamp_ns, camera, partial(store.images.__getitem__, index))
+
+    def _indices(self, topics: Collection[str]) -> np.ndarray:
+        chosen = [n for n, camera in enumerate(self._store.cameras) if camera in topics]
+        return np.flatnonzero(np.isin(self._store.camera, chosen))

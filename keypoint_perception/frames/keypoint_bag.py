@@ -1,5 +1,5 @@
 """
-Keypoints written as a rosbag2, as the node would have published them.
+Keypoints as a rosbag2, as the node would have published them.
 
 One ``sensor_msgs/PointCloud2`` an image: height 1, width K, FLOAT32 fields ``x y z u v
 confidence``; x, y, z are NaN because there is no depth.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from keypoint_perception.atomic_files import PendingDirectory
 from keypoint_perception.cdr import MessageHeader
@@ -55,7 +56,7 @@ class KeypointBag:
         self._typestore = get_typestore(Stores.ROS2_JAZZY)
         self._writer = Writer(self._pending.part, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
-        self._connections: dict = {}
+        self._connections: dict[str, Any] = {}
 
     def write(
         self, stamp_ns: int, topic: str, keypoints: np.ndarray, *, frame_id: str = ''

@@ -1,75 +1,76 @@
 """
-An MCAP file that is whole whenever its writer stops.
+MCAP files that are valid whenever their writer is killed.
 
-The format (https://mcap.dev/spec) ends with an end mark, and readers such as rosbags refuse a file
-without one. So the file has one from its first moment, without the index that
-:meth:`McapFile.close` adds, and grows in four steps:
+The format (https://mcap.dev/spec) requires an end mark, and readers such as rosbags refuse a file
+without one. Therefore the file always has one, though not the index that :meth:`McapFile.close`
+adds, and grows in four steps:
 
-1. another end mark is written as far behind as the new records need,
-2. what lies between becomes one record of a private kind, which readers skip,
-3. the new records are written into it, but for the head of the first,
-4. that head turns the private record into the new ones.
+1. write a second end mark, leaving room for the new records before it,
+2. turn the old end mark and the room into one record of a private kind, which readers skip,
+3. write the new records into it, except the header of the first,
+4. write that header, which turns the private record into the new ones.
 
-The first and the last two are of a few bytes. However the process ends, only between the first two
-is the file one that a reader may refuse, and even there nothing of it is lost
+All but the third are writes of a few bytes. A reader may refuse the file only if the process is
+killed between the first two, and even then nothing is lost
 (:mod:`keypoint_perception.frames.salvage.mcap_salvage`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 import os
 from pathlib import Path
 import struct
+from typing import Any, cast, IO
 
 MAGIC = b'\x89MCAP0\r\n'
-# Data end (no checksum) and footer (neither summary nor checksum), each behind kind and length.
+# Data end (no checksum) and footer (neither summary nor checksum), each after kind and length.
 END_MARK = struct.pack('<BQI', 0x0F, 4, 0) + struct.pack('<BQQQI', 0x02, 20, 0, 0, 0) + MAGIC
-# A chunk is what can be lost at once, and what is compressed as one; the index has an entry each.
+# A chunk is the unit of loss, of compression and of the index.
 CHUNK_BYTES = 4 << 20
 COMPRESSIONS = ('none', 'zstd')
-HEAD_BYTES = 9  # of a record: its kind and its length
-CLOSED = -1  # no number of a file
+HEADER_BYTES = 9  # of a record: its kind and its length
+CLOSED = -1  # not a file descriptor
 PRIVATE_KIND = 0x80
-MAX_PIECES = 512  # of one write; the kernel takes 1,024
+MAX_PIECES = 512  # of one write; the kernel's limit is 1,024
 
 
 @dataclass(frozen=True)
 class RecordedTopic:
     """
-    What a bag says about a topic.
+    A topic's metadata in a bag.
 
     :param msgtype: as ``sensor_msgs/msg/Image``
-    :param definition: text of the type and those it is made of, as rosbag2 stores it; may be empty
+    :param definition: text of the type and its dependencies as in rosbag2; may be empty
     :param type_hash: as ``RIHS01_...``; may be empty
-    :param qos: what the publishers offer, each with rosbag2's keys
+    :param qos: profiles that the publishers offer, with rosbag2's keys
     """
 
     name: str
     msgtype: str
     definition: str = ''
     type_hash: str = ''
-    qos: list[dict] = field(default_factory=list)
+    qos: list[dict[str, Any]] = field(default_factory=list)
 
 
 class McapFile:
     """
-    One MCAP file in the form that rosbag2 writes.
+    One MCAP file as rosbag2 writes it.
 
-    :param compression: of each chunk: ``none`` or ``zstd``
-    :raises OSError: if it exists, or the disk is full; this holds for every method, and after it
-        the file is whole up to the last flush that succeeded
+    :param compression: of the chunks: ``none`` or ``zstd``
+    :raises OSError: if it exists, or the disk is full; so does every method, and the file is then
+        valid up to the last successful flush
     """
 
     def __init__(self, path: Path, *, compression: str = 'none') -> None:
         from mcap.writer import CompressionType, Writer
 
         self.path = path
-        self._stream = _WholeStream(path)
+        self._stream = _ValidStream(path)
         self._writer = Writer(
-            self._stream,
+            cast('IO[bytes]', self._stream),
             chunk_size=CHUNK_BYTES,
             compression={'none': CompressionType.NONE, 'zstd': CompressionType.ZSTD}[compression],
         )
@@ -80,16 +81,16 @@ class McapFile:
 
     @property
     def size_bytes(self) -> int:
-        """Return the size on disk with what waits for the next flush."""
+        """Return the size on disk after the next flush, before compression."""
         return self._stream.tell() + self._unchunked
 
     @property
     def waiting_bytes(self) -> int:
-        """Return what would be lost if the process ended now, before compression."""
+        """Return what would be lost if the process were killed now, before compression."""
         return self._unchunked
 
     def add_topic(self, topic: RecordedTopic) -> int:
-        """Announce a topic; return the number to write its messages with."""
+        """Add a topic; return the channel for its messages."""
         if topic.msgtype not in self._schemas:
             encoding = 'ros2msg' if topic.definition else ''
             self._schemas[topic.msgtype] = self._writer.register_schema(
@@ -105,7 +106,7 @@ class McapFile:
     def write(
         self, channel: int, sequence: int, log_ns: int, publish_ns: int, data: bytes
     ) -> None:
-        """Add one serialised message; it is flushed with its chunk."""
+        """Add a serialised message, which is flushed with its chunk."""
         self._writer.add_message(channel, log_ns, data, publish_ns, sequence)
         self._unchunked += len(data)
         if self._stream.pending:  # the library has finished a chunk
@@ -113,19 +114,19 @@ class McapFile:
             self._unchunked = 0
 
     def flush(self) -> None:
-        """Hand everything to the operating system, whole: it survives the end of the process."""
+        """Write everything to the file: it survives the end of the process."""
         self._writer.flush()
         self._unchunked = 0
 
     def duplicate_handle(self) -> int:
-        """Return a file descriptor to sync by, which the caller closes."""
+        """Return a file descriptor for syncing, which the caller closes."""
         return os.dup(self._stream.handle)
 
     def close(self, metadata: str) -> None:
         """
         Write the index and close.
 
-        :param metadata: text of ``metadata.yaml`` for this file, which rosbag2 keeps inside too
+        :param metadata: text of ``metadata.yaml`` for this file, which rosbag2 stores inside too
         """
         try:
             self.flush()
@@ -137,15 +138,15 @@ class McapFile:
             self._stream.close()
 
     def abandon(self) -> None:
-        """Close without an index, as after a full disk: nothing more is written."""
+        """Close without writing anything, as after a full disk."""
         self._stream.close()
 
 
-class _WholeStream:
+class _ValidStream:
     """
-    What the MCAP library writes to; on the disk it ends with an end mark.
+    The stream that the MCAP library writes to; the file ends with an end mark after each flush.
 
-    :param pending: bytes that wait for the next flush
+    :param pending: bytes to write in the next flush
     """
 
     def __init__(self, path: Path) -> None:
@@ -156,65 +157,65 @@ class _WholeStream:
         self.pending = 0
 
     def write(self, data: bytes) -> int:
-        """Take whole records."""
-        if data:  # the library hands over nothing, too
+        """Accept complete records."""
+        if data:  # the library also writes nothing
             self._pieces.append(data)
         self.pending += len(data)
         return len(data)
 
     def tell(self) -> int:
-        """Return where the next record begins."""
+        """Return the offset of the next record."""
         return self._end + self.pending
 
     def flush(self) -> None:
-        """Write what waits, whole records, with an end mark behind them."""
+        """Write the pending records and an end mark."""
         if not self.pending:
             return
         pieces, end, handle = self._pieces, self._end, self.handle
         new_end = end + self.pending
         self._pieces, self.pending = [], 0
-        with self._undone_on_failure():
+        with self._restored_on_failure():
             if not end:
                 write_at(handle, [*pieces, END_MARK], 0)
             else:
                 first = memoryview(pieces[0])
-                skipped = struct.pack('<BQ', PRIVATE_KIND, new_end - end - HEAD_BYTES)
+                skipped = struct.pack('<BQ', PRIVATE_KIND, new_end - end - HEADER_BYTES)
                 write_at(handle, [END_MARK], new_end)
                 write_at(handle, [skipped], end)
-                write_at(handle, [first[HEAD_BYTES:], *pieces[1:]], end + HEAD_BYTES)
-                write_at(handle, [first[:HEAD_BYTES]], end)
+                write_at(handle, [first[HEADER_BYTES:], *pieces[1:]], end + HEADER_BYTES)
+                write_at(handle, [first[:HEADER_BYTES]], end)
         self._end = new_end
 
     def finish(self) -> None:
-        """Write what waits, which brings an end mark of its own."""
+        """Write the pending records, which include an end mark."""
         pieces, new_end = self._pieces, self._end + self.pending
         self._pieces, self.pending = [], 0
-        with self._undone_on_failure():
+        with self._restored_on_failure():
             write_at(self.handle, pieces, self._end)
             os.ftruncate(self.handle, new_end)
         self._end = new_end
 
     @contextmanager
-    def _undone_on_failure(self) -> Iterator[None]:
-        """Leave the file as it was after the last success, as when the disk is full."""
+    def _restored_on_failure(self) -> Iterator[None]:
+        """Restore the file as it was before, as when the disk is full."""
         try:
             yield
         except OSError:
             if self._end:
-                # The place of the last end mark needs no more room.
+                # overwriting the last end mark takes no space
                 write_at(self.handle, [END_MARK], self._end)
                 os.ftruncate(self.handle, self._end + len(END_MARK))
             raise
 
     def close(self) -> None:
-        """Give the file back, once: its number may be another file's afterwards."""
+        """Close the file once: its descriptor may be reused afterwards."""
         handle, self.handle = self.handle, CLOSED
         if handle != CLOSED:
             os.close(handle)
 
 
 def dump_yaml(values: object) -> str:
-    """Return values as YAML in their order, what stands there twice written twice."""
+    """Return values as YAML in their order, without anchors for repeated ones."""
     import yaml
 
     class Plain(yaml.SafeDumper):
@@ -225,8 +226,8 @@ def dump_yaml(values: object) -> str:
     return yaml.dump(values, Dumper=Plain, sort_keys=False)
 
 
-def write_at(handle: int, pieces: list[bytes], offset: int) -> None:
-    """Write pieces one behind the other, all of them, without joining them first."""
+def write_at(handle: int, pieces: Sequence[bytes | memoryview], offset: int) -> None:
+    """Write all pieces in sequence without joining them first."""
     left = [memoryview(piece) for piece in pieces if len(piece)]
     while left:
         written = os.pwritev(handle, left[:MAX_PIECES], offset)

@@ -1,8 +1,8 @@
 """
-Whatever holds a recording, as stamped RGB frames.
+Sources of recorded images, opened and read as stamped RGB frames.
 
 A source is a rosbag2 directory, an ``.mcap``, ``.db3`` or ROS 1 ``.bag`` file, a video file, a
-folder of images, or a frame store. All are streamed: no more than a chunk of a bag is in memory.
+folder of images, or a frame store. All are streamed; at most one chunk of a bag is in memory.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import logging
 from pathlib import Path
 from typing import Protocol
 
-from keypoint_perception.errors import EncodingError, SourceError
+from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.bag import Bag, FILE_SUFFIXES, is_bag
+from keypoint_perception.frames.decoding import FrameDecoder
 from keypoint_perception.frames.folder import Folder
-from keypoint_perception.frames.frame import EncodedFrame, Frame
-from keypoint_perception.frames.storage import Topic
-from keypoint_perception.frames.store_files import is_store
-from keypoint_perception.frames.stored import StoredFrames
+from keypoint_perception.frames.frame import EncodedFrame, Frame, Topic
+from keypoint_perception.frames.frame_store import StoreSource
+from keypoint_perception.frames.store_format import is_store
 from keypoint_perception.frames.video import Video, VIDEO_SUFFIXES
 
 Source = str | Path
@@ -30,14 +30,14 @@ class FrameSource(Protocol):
     """
     An opened source.
 
-    ``topics`` names all its topics, and is empty for a source that has none.
+    ``topics`` are all its topics by name; empty if it has none, as a video.
     """
 
     name: str
     topics: dict[str, Topic]
 
     def count(self, topics: Collection[str]) -> int | None:
-        """Return how many images the topics have, None if only reading them would tell."""
+        """Return the number of images on some topics, None if only reading would tell."""
 
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
         """Yield the images of some topics in the order of recording."""
@@ -45,22 +45,22 @@ class FrameSource(Protocol):
 
 def open_recording(source: Source) -> FrameSource:
     """
-    Open a source of any form.
+    Open a source.
 
-    :raises SourceError: if it is missing, of no known form, or nothing in it can be read
+    :raises SourceError: if it is missing, of an unknown format, or unreadable
     """
     path, name = Path(source), str(source)
     try:
         return _open(path, name)
     except OSError as error:
         reason = error.strerror or error
-        msg = f'{name!r} cannot be opened ({reason}); check its name and permissions.'
+        msg = f'{name!r} cannot be opened ({reason}); check its path and permissions.'
         raise SourceError(msg) from error
 
 
 def open_recordings(sources: Sequence[Source] | Source) -> list[FrameSource]:
     """
-    Open sources; a single one need not be in a list.
+    Open one or several sources.
 
     :raises SourceError: as :func:`open_recording`, or if there is none
     """
@@ -77,7 +77,7 @@ def _open(path: Path, name: str) -> FrameSource:
         msg = f'{name!r} does not exist; expected a bag, video, folder of images or frame store.'
         raise SourceError(msg)
     if is_store(path):
-        return StoredFrames(path, name)
+        return StoreSource(path, name)
     if is_bag(path):
         return Bag(path, name)
     if path.is_dir():
@@ -86,15 +86,15 @@ def _open(path: Path, name: str) -> FrameSource:
         return Video(path, name)
     known = ', '.join((*FILE_SUFFIXES, *VIDEO_SUFFIXES))
     msg = (
-        f'{name!r} is of no known form; expected a rosbag2 directory, a folder of images, a frame '
-        f'store or a file ending in one of {known}.'
+        f'{name!r} has an unknown format; expected a rosbag2 directory, a folder of images, a '
+        f'frame store or a file ending in one of {known}.'
     )
     raise SourceError(msg)
 
 
 def list_image_topics(source: Source) -> list[str]:
     """
-    Return the image topics of a source; none for a source without topics.
+    Return the image topics of a source; empty if it has no topics.
 
     :raises SourceError: if the source cannot be read
     """
@@ -110,16 +110,16 @@ def choose_topics(
     recordings: Sequence[FrameSource], topics: Iterable[str]
 ) -> list[tuple[str, ...]]:
     """
-    Return the topics to read of each recording.
+    Return the topics to read from each recording.
 
-    With several recordings a given topic must be in at least one, and each recording with topics
-    must have at least one of those given.
+    Each topic must exist in at least one recording, and each recording that has topics must have
+    at least one of them.
 
-    :param topics: names; with none, each recording must have exactly one image topic
-    :raises SourceError: if a topic is not there or is no image topic, or the choice is open
+    :param topics: names; if empty, each recording must have exactly one image topic
+    :raises SourceError: if a topic is missing or is no image topic, or the choice is ambiguous
     """
     wanted = tuple(dict.fromkeys(topics))
-    chosen = []
+    chosen: list[tuple[str, ...]] = []
     for recording in recordings:
         if not recording.topics:
             chosen.append(('',))
@@ -128,7 +128,7 @@ def choose_topics(
         else:
             chosen.append(_given_topics(recording, wanted))
     if wanted and all(topics == ('',) for topics in chosen):
-        log.warning('The sources have no topics: --topic %s is not used.', ' '.join(wanted))
+        log.warning('The sources have no topics: --topic %s is ignored.', ' '.join(wanted))
         return chosen
     for topic in wanted:
         if not any(topic in topics for topics in chosen):
@@ -172,27 +172,35 @@ def _refuse_topic(recording: FrameSource, topic: str) -> None:
     raise SourceError(msg)
 
 
-def count_frames(sources: Sequence[Source], topics: Iterable[str] = ()) -> int | None:
+def count_frames(sources: Sequence[Source] | Source, topics: Iterable[str] = ()) -> int | None:
     """
-    Return how many images the sources announce, None if only reading them would tell.
+    Return the number of images in the sources, None if only reading them would tell.
 
     :raises SourceError: as :func:`read_frames`
     """
     recordings = open_recordings(sources)
-    chosen = choose_topics(recordings, topics)
-    counts = [r.count(names) for r, names in zip(recordings, chosen, strict=True)]
-    return None if None in counts else sum(counts)
+    return total_count(zip(recordings, choose_topics(recordings, topics), strict=True))
 
 
-def read_frames(sources: Sequence[Source], topics: Iterable[str] = ()) -> Iterator[Frame]:
+def total_count(chosen: Iterable[tuple[FrameSource, tuple[str, ...]]]) -> int | None:
+    """Return the number of images on the chosen topics of sources, None if one is unknown."""
+    total = 0
+    for recording, topics in chosen:
+        count = recording.count(topics)
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def read_frames(sources: Sequence[Source] | Source, topics: Iterable[str] = ()) -> Iterator[Frame]:
     """
     Yield the frames of the sources, one source after another, each in the order of recording.
 
-    Images that cannot be decoded are left out, and counted in one warning at the end of their
-    source.
+    Images that cannot be decoded are skipped, and counted in one warning per source.
 
-    :param topics: image topics; may be left out where each source has exactly one
-    :raises SourceError: if a source cannot be read, gives no image, or the topics are wrong
+    :param topics: image topics; may be omitted if each source has exactly one
+    :raises SourceError: if a source cannot be read, has no image, or the topics are wrong
     :raises EncodingError: if no image of a source can be decoded
     """
     recordings = open_recordings(sources)
@@ -202,60 +210,9 @@ def read_frames(sources: Sequence[Source], topics: Iterable[str] = ()) -> Iterat
 
 def _read(recordings: list[FrameSource], chosen: list[tuple[str, ...]]) -> Iterator[Frame]:
     for recording, names in zip(recordings, chosen, strict=True):
-        tally = DecodingTally(recording.name, names)
+        decoder = FrameDecoder(recording.name, names)
         for encoded in recording.frames(names):
-            image = tally.decode(encoded)
+            image = decoder.decode(encoded)
             if image is not None:
                 yield Frame(encoded.stamp_ns, encoded.topic, recording.name, image)
-        tally.close()
-
-
-class DecodingTally:
-    """
-    Counts which images of one recording could be decoded.
-
-    :param decoded: images decoded so far
-    :param failed: images that could not be
-    """
-
-    def __init__(self, name: str, topics: Collection[str], *, decoded: int = 0, failed: int = 0):
-        self.name = name
-        self.topics = topics
-        self.decoded = decoded
-        self.failed = failed
-        self.first_error: EncodingError | None = None
-
-    def decode(self, encoded: EncodedFrame):
-        """Return an image as RGB, or None, counted, if it cannot be decoded."""
-        try:
-            image = encoded.decode()
-        except EncodingError as error:
-            self.failed += 1
-            self.first_error = self.first_error or error
-            return None
-        self.decoded += 1
-        return image
-
-    def close(self) -> None:
-        """
-        Say how many images failed.
-
-        :raises SourceError: if there was no image
-        :raises EncodingError: if all failed
-        """
-        on_topics = f' on {", ".join(self.topics)}' if any(self.topics) else ''
-        if not self.decoded and self.first_error is not None:
-            msg = f'None of the {self.failed} images of {self.name!r}{on_topics} can be used: '
-            raise EncodingError(msg + str(self.first_error)) from self.first_error
-        if not self.decoded:
-            msg = f'{self.name!r} holds no image{on_topics} that can be read; record it again.'
-            raise SourceError(msg)
-        if self.failed:
-            log.warning(
-                '%d of %d images of %r%s were left out, because they cannot be decoded%s',
-                self.failed,
-                self.failed + self.decoded,
-                self.name,
-                on_topics,
-                f'; the first: {self.first_error}' if self.first_error else '.',
-            )
+        decoder.close()

@@ -9,55 +9,55 @@ from pathlib import Path
 
 import cv2
 from keypoint_perception.errors import EncodingError, SourceError
-from keypoint_perception.frames.frame import EncodedFrame
+from keypoint_perception.frames.frame import EncodedFrame, Topic
 import numpy as np
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.gif')
 ASSUMED_HZ = 30.0
-HIGHEST_HZ = 10_000  # of a frame rate that makes sense
+MAX_HZ = 10_000  # of a plausible frame rate
 
 log = logging.getLogger('keypoint_perception')
 
 
 class Video:
     """
-    A video file; its stamps count from 0 at the first frame.
+    A video file; its stamps start with 0 at the first frame.
 
     :param path: the file
-    :param name: what to call it in messages
-    :raises SourceError: if OpenCV reads no frame from it
+    :param name: its name in messages
+    :raises SourceError: if OpenCV cannot read a frame
     """
 
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
         self.name = name
-        self.topics: dict = {}
+        self.topics: dict[str, Topic] = {}
         with self._capture() as capture:
             if not capture.isOpened() or not capture.grab():
                 size = path.stat().st_size
                 msg = (
-                    f'No frame of the video {name!r} ({size} bytes) can be read; expected a file '
-                    'that OpenCV plays; convert it to MP4 (H.264) or copy it again.'
+                    f'Video {name!r} ({size} bytes) has no readable frame; expected a file that '
+                    'OpenCV can play; convert it to MP4 (H.264) or copy it again.'
                 )
                 raise SourceError(msg)
             self.hz = capture.get(cv2.CAP_PROP_FPS)
             self.announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
 
     def count(self, topics: Collection[str]) -> int | None:
-        """Return how many frames the file announces, None if it does not."""
+        """Return the number of frames that the file announces, None if it does not."""
         return self.announced if self.announced > 0 else None
 
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
-        """Yield the frames; each must be decoded before the next is asked for, or not at all."""
+        """Yield the frames; each can be decoded until the next is requested."""
         hz = self.hz
-        if not 0 < hz < HIGHEST_HZ:
+        if not 0 < hz < MAX_HZ:
             hz = ASSUMED_HZ
-            log.warning('Video %r states no frame rate: %g Hz is assumed.', self.name, hz)
+            log.warning('Video %r has no frame rate: %g Hz is assumed.', self.name, hz)
         with self._capture() as capture:
             index, last_ns = 0, -1
             while capture.grab():
                 stamp_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
-                if stamp_ns <= last_ns:  # some containers and backends keep no times
+                if stamp_ns <= last_ns:  # some containers and backends have no times
                     stamp_ns = max(last_ns + 1, round(index / hz * 1e9))
                 yield EncodedFrame(stamp_ns, '', lambda: _retrieve(capture))
                 index, last_ns = index + 1, stamp_ns
@@ -79,9 +79,9 @@ class Video:
 
 
 def _retrieve(capture: cv2.VideoCapture) -> np.ndarray:
-    retrieved, picture = capture.retrieve()
+    retrieved, image = capture.retrieve()
     if not retrieved:
         msg = 'A frame of a video cannot be decoded; convert the video to MP4 (H.264).'
         raise EncodingError(msg)
-    code = cv2.COLOR_GRAY2RGB if picture.ndim == 2 else cv2.COLOR_BGR2RGB
-    return cv2.cvtColor(picture, code)
+    code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB
+    return cv2.cvtColor(image, code)

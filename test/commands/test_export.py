@@ -6,7 +6,7 @@ import shutil
 import cv2
 from keypoint_perception.commands.program import main
 from keypoint_perception.commands.recorded_frames import calibration_frames
-from keypoint_perception.frames.store import extract_frames
+from keypoint_perception.frames.extraction import extract_frames
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model.checkpoint import Checkpoint, save_checkpoint

@@ -56,7 +56,7 @@ def test_spreadsheets_byte_order_mark_and_blank_lines_are_no_matter(tmp_path):
         ('5,hand,left,2', "line 3 has u 'left'; expected a number"),
         ('5,hand,1,', "line 3 has v ''; expected a number"),
         ('5,hand,nan,2', 'line 3 has u,v of nan,2; expected numbers, or both empty'),
-        ('1,hand,1,2', "line 3 labels 'hand' at 1 again; keep one row"),
+        ('1,hand,1,2', "line 3 has 'hand' at 1 again; keep one row"),
     ],
 )
 def test_wrong_line_is_named(tmp_path, line, sentence):
@@ -73,7 +73,7 @@ def test_wrong_file_is_refused(tmp_path):
     with pytest.raises(SourceError, match=r"nowhere.csv' cannot be read \(No such file"):
         read_annotations(tmp_path / 'nowhere.csv')
     (tmp_path / 'binary.csv').write_bytes(b'\xff\xfe\x00\x80')
-    with pytest.raises(SourceError, match='is no CSV text'):
+    with pytest.raises(SourceError, match='is not CSV text'):
         read_annotations(tmp_path / 'binary.csv')
 
 
@@ -104,7 +104,7 @@ def test_interrupted_keypoint_file_is_not_taken_for_whole(tmp_path):
 
 def test_keypoint_file_in_no_place_is_refused(tmp_path):
     with (
-        pytest.raises(SourceError, match=r'cannot be written \(No such file or directory\); name'),
+        pytest.raises(SourceError, match=r'cannot be written \(No such file or directory\); spec'),
         KeypointWriter(tmp_path / 'nowhere' / 'keypoints.csv'),
     ):
         pass
@@ -151,7 +151,7 @@ def test_labels_without_a_frame_are_left_out_aloud(caplog):
     with caplog.at_level(logging.WARNING, logger='keypoint_perception'):
         found = match(labels([100, 200, 470], [[1, 2], [3, 4], [5, 6]]))
     assert np.isfinite(found[:, 0, 0]).sum() == 2
-    assert '1 of 3 labelled stamps match no frame and are left out' in caplog.text
+    assert 'skipped 1 of 3 labelled stamps, which match no frame' in caplog.text
     assert 'stamp_ns 470, 70 ns from the nearest image' in caplog.text
 
 

@@ -4,7 +4,7 @@ import json
 
 from keypoint_perception.commands.program import main
 from keypoint_perception.evaluation.report import describe_machine
-from keypoint_perception.frames.store import FrameStore
+from keypoint_perception.frames.frame_store import FrameStore
 import pytest
 
 

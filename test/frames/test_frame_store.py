@@ -1,14 +1,19 @@
 """A frame store holds what was extracted, can be added to, and half is never taken for whole."""
 
 import json
+import struct
 import subprocess
 import sys
+import zlib
 
 from keypoint_perception.errors import ConfigError, EncodingError, PerceptionError, SourceError
-from keypoint_perception.frames import store as store_module
-from keypoint_perception.frames.source import DecodingTally
-from keypoint_perception.frames.store import extract_frames, FrameStore, working_size
-from keypoint_perception.frames.store_files import StoreHeader, StoreWriter
+from keypoint_perception.frames import store_writer
+from keypoint_perception.frames.decoding import FrameDecoder
+from keypoint_perception.frames.extraction import extract_frames, working_size
+from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.frames.source import read_frames
+from keypoint_perception.frames.store_format import StoreHeader
+from keypoint_perception.frames.store_writer import StoreWriter
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
 import numpy as np
@@ -27,13 +32,13 @@ def bag(tmp_path, recordings):
 def decoded(monkeypatch):
     """Return a list that grows by one with each image decoded."""
     calls = []
-    decode = DecodingTally.decode
+    decode = FrameDecoder.decode
 
-    def counting(tally, encoded):
+    def counting(decoder, encoded):
         calls.append(encoded.stamp_ns)
-        return decode(tally, encoded)
+        return decode(decoder, encoded)
 
-    monkeypatch.setattr(DecodingTally, 'decode', counting)
+    monkeypatch.setattr(FrameDecoder, 'decode', counting)
     return calls
 
 
@@ -111,10 +116,10 @@ def test_store_can_be_added_to(tmp_path, recordings, bag, decoded):
 def test_another_working_size_is_refused(tmp_path, bag):
     extract_frames([bag], [], tmp_path / 'store', **SIZE)
     with pytest.raises(
-        SourceError, match='has a working size of 32x24, asked for was a long side of 64 px; name'
+        SourceError, match='has a working size of 32x24 px, expected a long side of 64 px; specify'
     ):
         extract_frames([bag], [], tmp_path / 'store', size=64)
-    with pytest.raises(SourceError, match='has a working size of 32x24, asked for was 40x24 px;'):
+    with pytest.raises(SourceError, match='has a working size of 32x24 px, expected 40x24 px;'):
         extract_frames([bag], [], tmp_path / 'store', network_hw=(24, 40))
 
 
@@ -154,7 +159,7 @@ def test_interrupted_extraction_goes_on_where_it_stopped(tmp_path, bag, decoded,
     with pytest.raises(KeyboardInterrupt, match='by the user'):
         extract_frames([bag], [], tmp_path / 'store', progress=interrupt, **SIZE)
     with pytest.raises(
-        SourceError, match=r'is half-written \(13 frames, interrupted in .*bag\); run the same'
+        SourceError, match=r'is incomplete \(13 frames, interrupted in .*bag\); run the same'
     ):
         FrameStore.open(tmp_path / 'store')
     assert len(decoded) == 13
@@ -171,62 +176,119 @@ def test_half_written_store_is_finished_before_anything_is_added(tmp_path, recor
     with pytest.raises(KeyboardInterrupt, match='by the user'):
         extract_frames([bag], [], tmp_path / 'store', progress=interrupt, **SIZE)
     other = recordings.write_bag(tmp_path / 'other', recordings.camera_rows())
-    with pytest.raises(SourceError, match=r"is half-written: '.*bag' was interrupted and is not"):
+    with pytest.raises(SourceError, match=r"is incomplete: '.*bag' was interrupted and is not"):
         extract_frames([other], [], tmp_path / 'store', **SIZE)
 
 
-# Kills its own process at one point of the second commit: before the data is on disk, between
-# data and header, and between the new header and its taking the name.
+# Kills its own process in the second commit, which is the fifth to the eighth time that something
+# is synced: the images, the index, the new header, and its name.
 KILLED = """
 import os, signal, sys
-from pathlib import Path
-from keypoint_perception.frames import store, store_files
+from keypoint_perception.frames import extraction, store_writer
 
-point, bag, out = sys.argv[1:]
-store.BLOCK_FRAMES = 4
-writer = store_files.StoreWriter
-commits = 0
+syncs = int(sys.argv[1])
+bag, out = sys.argv[2:]
+store_writer.BLOCK_FRAMES = 4
+sync = os.fsync
 
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
+def sync_or_die(handle):
+    global syncs
+    syncs -= 1
+    if not syncs:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync(handle)
 
-class Killed(writer):
-    def append(self, image, record):
-        super().append(image, record)
-        if point == 'data' and self.header.frames and self.uncommitted == 3:
-            self._images.flush()
-            die()
-
-    def _write_header(self):
-        if point == 'header' and self.header.frames == 8:
-            die()
-        if point == 'rename' and self.header.frames == 8:
-            Path.replace = lambda *_: die()
-        super()._write_header()
-
-store.StoreWriter = Killed
-store.extract_frames([bag], [], out, size=32)
+os.fsync = sync_or_die
+extraction.extract_frames([bag], [], out, size=32)
 """
 
 
-@pytest.mark.parametrize('point', ['data', 'header', 'rename'])
-def test_killed_extraction_is_not_taken_for_whole_and_goes_on(tmp_path, bag, decoded, point):
+@pytest.mark.parametrize(('syncs', 'committed'), [(5, 4), (6, 4), (7, 4), (8, 8)])
+def test_killed_extraction_is_incomplete_and_continues(tmp_path, bag, decoded, syncs, committed):
     out = tmp_path / 'store'
-    killed = subprocess.run([sys.executable, '-c', KILLED, point, str(bag), str(out)], check=False)
-    assert killed.returncode == -9
-    with pytest.raises(SourceError, match=r'is half-written \(4 frames, interrupted in'):
+    command = [sys.executable, '-c', KILLED, str(syncs), str(bag), str(out)]
+    assert subprocess.run(command, check=False).returncode == -9
+    with pytest.raises(SourceError, match=rf'is incomplete \({committed} frames, interrupted in'):
         FrameStore.open(out)
     store = extract_frames([bag], [], out, **SIZE)
-    assert len(decoded) == 16
+    assert len(decoded) == 20 - committed
     whole = extract_frames([bag], [], tmp_path / 'whole', **SIZE)
     np.testing.assert_array_equal(FrameStore.open(out).images, whole.images)
     np.testing.assert_array_equal(store.stamps_ns, whole.stamps_ns)
+    assert sorted(p.name for p in out.iterdir()) == ['images.bin', 'index.bin', 'store.json']
+
+
+def test_interrupt_between_an_image_and_its_record_loses_nothing(tmp_path, bag, monkeypatch):
+    crc32, calls = zlib.crc32, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 7:
+            raise KeyboardInterrupt('by the user')
+        return crc32(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_writer.zlib, 'crc32', interrupted)
+        with pytest.raises(KeyboardInterrupt, match='by the user'):
+            extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    store = extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    whole = extract_frames([bag], [], tmp_path / 'whole', **SIZE)
+    np.testing.assert_array_equal(store.images, whole.images)
+    np.testing.assert_array_equal(FrameStore.open(tmp_path / 'store').stamps_ns, whole.stamps_ns)
+
+
+# The header of a store that version 0.1.0 wrote, two of its frames committed.
+STORE_0_1_0 = {
+    'network_hw': [16, 24],
+    'cameras': [TOPIC],
+    'sources': [
+        {
+            'name': 'camera_bag',
+            'digest': '0' * 64,
+            'topics': [TOPIC],
+            'frames': 2,
+            'position': 3,
+            'failed': 1,
+            'complete': True,
+        }
+    ],
+    'blocks': [[1, 1141708554, 2344006855], [1, 964463610, 4234033009]],
+    'format_version': 1,
+}
+
+
+def test_a_store_of_version_0_1_0_still_opens(tmp_path):
+    images = np.arange(2 * 16 * 24 * 3).astype(np.uint8).reshape(2, 16, 24, 3)
+    (tmp_path / 'images.bin').write_bytes(images.tobytes() + b'not committed')
+    (tmp_path / 'index.bin').write_bytes(
+        struct.pack('<qiiii', 7, 0, 0, 60, 80) + struct.pack('<qiiii', 9, 0, 0, 30, 40)
+    )
+    (tmp_path / 'store.json').write_text(json.dumps(STORE_0_1_0))
+    store = FrameStore.open(tmp_path)
+    np.testing.assert_array_equal(store.images, images)
+    assert store.network_hw == (16, 24)
+    assert store.stamps_ns.tolist() == [7, 9]
+    assert store.image_hw.tolist() == [[60, 80], [30, 40]]
+    assert (store.cameras, store.sources[0]['digest']) == ((TOPIC,), '0' * 64)
+    frames = list(read_frames(tmp_path))
+    assert [frame.stamp_ns for frame in frames] == [7, 9]
+    np.testing.assert_array_equal(frames[1].image, images[1])
+
+
+def test_an_extraction_that_version_0_1_0_left_continues(tmp_path, bag):
+    """It had been killed before its first commit."""
+    out = tmp_path / 'store'
+    out.mkdir()
+    for name in ('images.bin', 'index.bin', 'store.json.part'):
+        (out / name).write_bytes(b'half')
+    assert len(extract_frames([bag], [], out, **SIZE)) == 20
+    assert len(FrameStore.open(out)) == 20
 
 
 @pytest.mark.parametrize('name', ['images.bin', 'index.bin'])
 @pytest.mark.parametrize('damage', ['change', 'cut', 'delete'])
 def test_changed_store_is_refused(tmp_path, bag, name, damage, monkeypatch):
-    monkeypatch.setattr(store_module, 'BLOCK_FRAMES', 8)
+    monkeypatch.setattr(store_writer, 'BLOCK_FRAMES', 8)
     extract_frames([bag], [], tmp_path / 'store', **SIZE)
     path = tmp_path / 'store' / name
     content = bytearray(path.read_bytes())
@@ -277,8 +339,8 @@ def test_frames_that_change_size_are_fitted_each_on_its_own(tmp_path, recordings
     (record,) = caplog.records
     stamp_ns = recordings.START_NS + 2 * recordings.PERIOD_NS
     assert (
-        f"2 images of '{bag}' on {TOPIC} are not 80x60 as the first but another size (40x40 at "
-        f'stamp {stamp_ns}): each is fitted into 32x24 on its own.'
+        f"2 images of '{bag}' on {TOPIC} have another size than the first, 80x60 (40x40 at "
+        f'stamp {stamp_ns}): each is fitted to 32x24 on its own.'
     ) == record.message
 
 
@@ -306,13 +368,13 @@ def test_half_written_store_is_no_source(tmp_path, bag):
 
     with pytest.raises(KeyboardInterrupt, match='by the user'):
         extract_frames([bag], [], tmp_path / 'store', progress=interrupt, **SIZE)
-    with pytest.raises(SourceError, match='is half-written'):
+    with pytest.raises(SourceError, match='is incomplete'):
         extract_frames([tmp_path / 'store'], [], tmp_path / 'other', **SIZE)
 
 
 def test_a_store_is_not_added_to_itself(tmp_path, bag):
     extract_frames([bag], [], tmp_path / 'store', size=32)
-    with pytest.raises(SourceError, match='cannot be added to itself; name another directory'):
+    with pytest.raises(SourceError, match='cannot be added to itself; specify another directory'):
         extract_frames([tmp_path / 'store'], [], tmp_path / 'store', size=32)
     assert len(FrameStore.open(tmp_path / 'store').sources) == 1
 

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import cv2
-from keypoint_perception.frames.store import extract_frames
+from keypoint_perception.frames.extraction import extract_frames
 import numpy as np
 import pytest
 import torch

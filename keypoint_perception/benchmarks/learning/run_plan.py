@@ -114,7 +114,7 @@ def frames_of(run: Run, out: Path) -> Path:
 
     :raises RunError: if the recording cannot be extracted
     """
-    from keypoint_perception.frames.store_files import is_store
+    from keypoint_perception.frames.store_format import is_store
 
     recording = run.recording
     if is_store(recording.source):

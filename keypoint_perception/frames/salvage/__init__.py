@@ -1,1 +1,1 @@
-"""Readers of damaged and unfinished recordings: what lies before the damage."""
+"""Readers of damaged and unfinished recordings."""

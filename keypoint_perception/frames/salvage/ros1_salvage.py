@@ -1,137 +1,117 @@
 """
 Messages of a damaged or unfinished ROS 1 bag.
 
-The format (http://wiki.ros.org/Bags/Format/2.0) is a sequence of records: a header of named
-fields and data, each behind its length. Reading them in the order of the file needs no index,
-which a recorder that crashed never wrote.
+A record of the format (http://wiki.ros.org/Bags/Format/2.0) has a header of named fields and
+data, each after its length.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from keypoint_perception.frames.message import Message, normal_type
-from keypoint_perception.frames.salvage.damage import byte_place, Damage
 from keypoint_perception.frames.salvage.partial_decompression import decompress_prefix
+from keypoint_perception.frames.salvage.salvage_reader import RecordReader
 
-MAGIC = b'#ROSBAG V2.0\n'
-MESSAGE, CHUNK, CONNECTION = 2, 5, 7
-LARGEST_EXPANSION = 1 << 31  # of one chunk, bytes
+MESSAGE, CHUNK, CONNECTION = b'\x02', b'\x05', b'\x07'
+UNREADABLE = (KeyError, struct.error, ValueError)
 
 
-class Ros1Salvage:
-    """
-    One damaged ROS 1 bag.
+class _Record(NamedTuple):
+    fields: dict[bytes, bytes]
+    data: bytes
+    whole: bool
 
-    :param damages: what :meth:`messages` found, complete when it has ended
-    """
+
+class Ros1Salvage(RecordReader):
+    """Reader of one damaged ROS 1 bag."""
+
+    magic = b'#ROSBAG V2.0\n'
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.size = path.stat().st_size
-        self.damages: list[Damage] = []
-        self.topics: dict[str, str] = {}
+        super().__init__(path)
         self._connections: dict[bytes, tuple[str, str]] = {}
 
-    def messages(self) -> Iterator[Message]:
-        """Yield the messages in the order of the file."""
-        self.damages.clear()
-        with self.path.open('rb') as stream:
-            if stream.read(len(MAGIC)) != MAGIC:
-                self._report(0, self.size, 'it does not begin as a ROS 1 bag does')
+    def _records(self, stream: BinaryIO) -> Iterator[Message]:
+        while (start := stream.tell()) < self.size:
+            try:
+                record = _read_record(stream, self.size)
+            except UNREADABLE as error:
+                self._damaged(start, self.size - start, f'a record is unreadable: {error}')
                 return
-            while stream.tell() < self.size:
-                start = stream.tell()
-                record = self._read_record(stream, start)
-                if record is None:
-                    return
-                fields, data, whole = record
-                yield from self._use(fields, data, start)
-                if not whole:
-                    lost = len(data) if fields.get(b'op') != bytes([CHUNK]) else 0
-                    self._report(start, lost, 'a record is longer than the rest of the file')
-                    return
+            yield from self._parse(record, start)
+            if not record.whole:
+                lost = len(record.data) if record.fields.get(b'op') != CHUNK else 0
+                self._damaged(start, lost, 'a record is longer than the rest of the file')
+                return
 
-    def _report(self, offset: int, lost: int, reason: str) -> None:
-        self.damages.append(Damage(byte_place(offset), lost, reason))
-
-    def _read_record(self, stream: BinaryIO, start: int):
-        """Return a record's fields, its data and whether that is whole, or None at a damage."""
-        try:
-            fields = _fields(_sized(stream, self.size))
-            (length,) = struct.unpack('<I', stream.read(4))
-        except (struct.error, ValueError) as error:
-            self._report(start, self.size - start, f'a record cannot be read: {error}')
-            return None
-        data = stream.read(min(length, self.size - stream.tell()))
-        return fields, data, len(data) == length
-
-    def _use(self, fields: dict[bytes, bytes], data: bytes, start: int) -> Iterator[Message]:
-        kind = fields.get(b'op', b'\0')[0]
+    def _parse(self, record: _Record, start: int) -> Iterator[Message]:
+        """Yield the messages of a record, or keep its connection."""
+        fields, data, _ = record
+        kind = fields.get(b'op')
         try:
             if kind == CONNECTION:
-                self._add_connection(fields, data)
+                # double and trailing slashes are not significant
+                topic = '/'.join(part for part in fields[b'topic'].decode().split('/') if part)
+                topic = '/' + topic if fields[b'topic'].startswith(b'/') else topic
+                msgtype = normal_type(_fields(data)[b'type'].decode())
+                self._connections[fields[b'conn']] = topic, msgtype
+                self.topics[topic] = msgtype
             elif kind == MESSAGE:
-                yield self._message(fields, data)
+                topic, msgtype = self._connections[fields[b'conn']]
+                seconds, nanoseconds = struct.unpack('<II', fields[b'time'])
+                yield Message(topic, msgtype, 'ros1', seconds * 10**9 + nanoseconds, data)
             elif kind == CHUNK:
                 yield from self._chunk(fields, data, start)
-        except (KeyError, struct.error, ValueError) as error:
-            self._report(start, len(data), f'a record cannot be read: {error}')
-
-    def _add_connection(self, fields: dict[bytes, bytes], data: bytes) -> None:
-        topic = '/'.join(part for part in fields[b'topic'].decode().split('/') if part)
-        topic = '/' + topic if fields[b'topic'].startswith(b'/') else topic
-        msgtype = normal_type(_fields(data)[b'type'].decode())
-        self._connections[fields[b'conn']] = topic, msgtype
-        self.topics[topic] = msgtype
-
-    def _message(self, fields: dict[bytes, bytes], data: bytes) -> Message:
-        topic, msgtype = self._connections[fields[b'conn']]
-        seconds, nanoseconds = struct.unpack('<II', fields[b'time'])
-        return Message(topic, msgtype, 'ros1', seconds * 10**9 + nanoseconds, data)
+        except UNREADABLE as error:
+            self._damaged(start, len(data), f'a record is unreadable: {error}')
 
     def _chunk(self, fields: dict[bytes, bytes], data: bytes, start: int) -> Iterator[Message]:
         (expanded,) = struct.unpack('<I', fields[b'size'])
-        compression = fields[b'compression'].decode()
-        limit = min(expanded, LARGEST_EXPANSION)
-        records, broken = decompress_prefix(data, compression, limit)
-        position = 0
-        while position < len(records):
+        records, broken = decompress_prefix(data, fields[b'compression'].decode(), expanded)
+        stream, used = BytesIO(records), 0
+        while used < len(records):
             try:
-                (head,) = struct.unpack_from('<I', records, position)
-                fields = _fields(records[position + 4 : position + 4 + head])
-                (length,) = struct.unpack_from('<I', records, position + 4 + head)
-                end = position + 8 + head + length
-                if end > len(records):
-                    break
-            except (struct.error, ValueError) as error:
-                broken = broken or f'a record inside a chunk cannot be read: {error}'
+                record = _read_record(stream, len(records))
+            except UNREADABLE as error:
+                broken = broken or f'a record in a chunk is unreadable: {error}'
                 break
-            yield from self._use(fields, records[end - length : end], start)
-            position = end
-        if broken or position < expanded:
-            self._report(start, expanded - position, broken or 'a chunk is cut short')
+            if not record.whole:
+                break
+            yield from self._parse(record, start)
+            used = stream.tell()
+        if broken or used < expanded:
+            self._damaged(start, expanded - used, broken or 'a chunk is truncated')
 
 
-def _sized(stream: BinaryIO, limit: int) -> bytes:
-    (length,) = struct.unpack('<I', stream.read(4))
-    if length > limit - stream.tell():
-        msg = f'its head of {length} bytes is longer than the rest of the file'
+def _read_record(stream: BinaryIO, size: int) -> _Record:
+    """
+    Return the next record of a file or chunk of a size; its data may be truncated.
+
+    :raises ValueError: if its header is damaged, or ``struct.error``
+    """
+    (head,) = struct.unpack('<I', stream.read(4))
+    if head > size - stream.tell():
+        msg = f'its header of {head} bytes is longer than the rest'
         raise ValueError(msg)
-    return stream.read(length)
+    fields = _fields(stream.read(head))
+    (length,) = struct.unpack('<I', stream.read(4))
+    data = stream.read(min(length, size - stream.tell()))
+    return _Record(fields, data, len(data) == length)
 
 
-def _fields(head: bytes) -> dict[bytes, bytes]:
+def _fields(header: bytes) -> dict[bytes, bytes]:
     fields, position = {}, 0
-    while position < len(head):
-        (length,) = struct.unpack_from('<I', head, position)
-        field = head[position + 4 : position + 4 + length]
+    while position < len(header):
+        (length,) = struct.unpack_from('<I', header, position)
+        field = header[position + 4 : position + 4 + length]
         name, separator, value = field.partition(b'=')
         if len(field) < length or not separator:
-            msg = 'a field of its head is broken'
+            msg = 'a field of its header is damaged'
             raise ValueError(msg)
         fields[name] = value
         position += 4 + length

@@ -8,7 +8,7 @@ from pathlib import Path
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.frames.digest import source_digest
 from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.frames.store_files import is_store, read_header
+from keypoint_perception.frames.store_format import is_store, read_header, SourceEntry
 from keypoint_perception.model_directory import FRAME_STORE_NAME
 from lightning_fabric import Fabric
 
@@ -48,14 +48,14 @@ def prepare_frames(
         if is_store(place):
             _check_recordings(place, sources, topics, complete=resume)
         # reading recordings loads rosbags, which learning from a store does not need
-        from keypoint_perception.frames.store import extract_frames
+        from keypoint_perception.frames.extraction import extract_frames
 
         extract_frames(sources, topics, place, size=size, progress=progress)
     fabric.barrier()
     return FrameStore.open(place)
 
 
-def settings_of_store(sources: Sequence[str]) -> dict:
+def settings_of_store(sources: Sequence[str]) -> dict[str, int]:
     """Return the settings that follow from a single given frame store: its size; or none."""
     if len(sources) != 1 or not is_store(Path(sources[0])):
         return {}
@@ -82,5 +82,5 @@ def _check_recordings(
         raise ConfigError(msg)
 
 
-def _names(sources: Sequence[dict]) -> str:
+def _names(sources: Sequence[SourceEntry]) -> str:
     return ', '.join(' '.join([s['name'], *filter(None, s['topics'])]) for s in sources)

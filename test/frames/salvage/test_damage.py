@@ -46,8 +46,8 @@ def test_mcap_of_a_recorder_that_crashed_is_read_whole(
     assert list_image_topics(path) == ['/camera/image_raw']
     assert numbers(list(read_frames([path])), recordings) == list(range(FRAMES))
     (warning,) = warnings_of(caplog)
-    assert 'it ends without the end mark a recorder writes' in warning
-    assert f'the {FRAMES} images that could be read are used' in warning
+    assert 'the end mark of a complete file is missing' in warning
+    assert f'readable images: {FRAMES}.' in warning
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_mcap_cut_anywhere_gives_all_whole_chunks_before_the_cut(
         assert len(found) >= sum(end <= size for end in ends)
         if found and size < ends[-1]:
             (warning,) = warnings_of(caplog)
-            assert f'the {len(found)} images that could be read are used' in warning
+            assert f'readable images: {len(found)}.' in warning
 
 
 @pytest.mark.parametrize('compression', list(COMPRESSORS))
@@ -148,7 +148,7 @@ def test_changed_pixel_in_a_checked_chunk_is_said_and_nothing_is_lost(
     stamps = [frame.stamp_ns for frame in read_frames([path])]
     assert stamps == [recordings.START_NS + i * recordings.PERIOD_NS for i in range(6)]
     (warning,) = warnings_of(caplog)
-    assert f'is damaged at byte {ends[1]:,} (the checksum of a chunk does not match' in warning
+    assert f'is damaged at byte {ends[1]:,} (the checksum of a chunk is wrong' in warning
 
 
 def test_damaged_chunk_loses_only_what_is_in_it(tmp_path, recordings, caplog):
@@ -161,8 +161,8 @@ def test_damaged_chunk_loses_only_what_is_in_it(tmp_path, recordings, caplog):
     path.write_bytes(content)
     assert numbers(list(read_frames([path])), recordings) == [0, 1, 4, 5, 6, 7]
     (warning,) = warnings_of(caplog)
-    assert f'is damaged at byte {ends[1]:,} (zstd data is broken' in warning
-    assert 'bytes are lost, the 6 images that could be read are used.' in warning
+    assert f'is damaged at byte {ends[1]:,} (zstd data is damaged' in warning
+    assert 'bytes are lost; readable images: 6.' in warning
 
 
 def test_damaged_first_chunk_does_not_take_the_names_with_it(tmp_path, recordings):
@@ -190,7 +190,7 @@ def test_cut_sqlite_bag_is_used_up_to_the_cut(tmp_path, recordings, caplog):
             recordings.START_NS + i * recordings.PERIOD_NS for i in range(len(stamps))
         ]
         (warning,) = warnings_of(caplog)
-        assert f'is damaged at row {len(stamps)} (behind that row it cannot be read' in warning
+        assert f'is damaged at row {len(stamps)} (rows after it are unreadable' in warning
 
 
 def test_rows_in_a_write_ahead_log_are_read(tmp_path, recordings):
@@ -219,7 +219,7 @@ def test_ros1_bag_cut_short_is_used_up_to_the_cut(tmp_path, recordings, caplog):
     assert 5 < len(found) < FRAMES
     (warning,) = warnings_of(caplog)
     assert "whole.bag' is damaged at byte" in warning
-    assert f'the {len(found)} images that could be read are used' in warning
+    assert f'readable images: {len(found)}.' in warning
 
 
 def test_bag_without_metadata_is_read(camera_bag, recordings, caplog):
@@ -234,7 +234,7 @@ def test_bag_with_damaged_metadata_is_read(camera_bag, recordings, text, caplog)
     (camera_bag / 'metadata.yaml').write_text(text)
     assert numbers(list(read_frames([camera_bag])), recordings) == [0, 1, 2]
     (warning,) = warnings_of(caplog)
-    assert 'has a metadata.yaml that cannot be used' in warning
+    assert 'has an unusable metadata.yaml' in warning
 
 
 def test_files_that_the_metadata_does_not_name_are_read(camera_bag, tmp_path, recordings, caplog):
@@ -255,9 +255,10 @@ def test_bag_whose_storage_is_gone_is_refused(camera_bag, recordings):
 
 def test_bag_with_an_empty_storage_file_is_refused(camera_bag, recordings, caplog):
     recordings.storage_file(camera_bag).write_bytes(b'')
-    with pytest.raises(SourceError, match=r'camera_bag. holds no image on /camera/image_raw that'):
+    sentence = r'camera_bag. has no readable image on /camera/image_raw; record'
+    with pytest.raises(SourceError, match=sentence):
         list(read_frames([camera_bag]))
-    assert 'is empty (0 bytes): no image comes from it' in caplog.text
+    assert 'is empty (0 bytes) and has no images' in caplog.text
 
 
 def test_file_compression_cut_short_gives_what_was_before(tmp_path, recordings, caplog):
@@ -272,7 +273,7 @@ def test_file_compression_cut_short_gives_what_was_before(tmp_path, recordings, 
     path.write_bytes(content[: len(content) // 2])
     stamps = [frame.stamp_ns for frame in read_frames([bag])]
     assert 10 <= len(stamps) < 40
-    assert 'ends before its zstd data does: the rest is lost' in caplog.text
+    assert 'has truncated zstd data: the rest is lost' in caplog.text
 
 
 def test_broken_image_in_a_folder_is_left_out(tmp_path, recordings, caplog):
@@ -294,7 +295,7 @@ def test_decompression_goes_as_far_as_the_damage(compression):
     assert decompress_prefix(packed, compression, len(data)) == (data, '')
     assert decompress_prefix(packed, compression, 1000)[0] == data[:1000]
     place = len(packed) * 3 // 4
-    for wrong_end, sentence in ((b'', 'data ends too soon'), (bytes(99), 'data is broken')):
+    for wrong_end, sentence in ((b'', 'data is truncated'), (bytes(99), 'data is damaged')):
         wrong = packed[:place] + wrong_end
         wrong += packed[len(wrong) :] if wrong_end else b''
         found, clause = decompress_prefix(wrong, compression, len(data))
@@ -310,4 +311,4 @@ def test_images_that_go_missing_without_a_trace_are_counted(tmp_path, recordings
     metadata.write_text(text.replace(f'message_count: {FRAMES}', 'message_count: 70'))
     assert numbers(list(read_frames([bag])), recordings) == list(range(FRAMES))
     (warning,) = warnings_of(caplog)
-    assert 'announces 70 images on /camera/image_raw, only 30 of them are there' in warning
+    assert 'announces 70 images on /camera/image_raw but has only 30: 40 are lost' in warning

@@ -85,7 +85,7 @@ def test_what_does_not_go_with_the_frames_is_refused(config):
         Labels(store(), config('10,hand,1,1'))
     with pytest.raises(SourceError, match=r"1 labels outside the image; the first is 'hand'"):
         Labels(store(), config('10,hand,1,1', '20,hand,1,40'))
-    with pytest.raises(SourceError, match="line 3 labels 'hand' at 10 again"):
+    with pytest.raises(SourceError, match="line 3 has 'hand' at 10 again"):
         Labels(store(), config('10,hand,1,1', '10,hand,2,2'))
 
 
@@ -101,7 +101,7 @@ def test_two_cameras_of_one_clock_are_refused(config):
 def test_labels_of_no_frame_are_left_out_aloud(config, caplog):
     with caplog.at_level(logging.WARNING, logger='keypoint_perception'):
         Labels(store(), config('10,hand,1,1', '20,hand,1,1', '99,hand,1,1'))
-    assert '1 of 3 labelled stamps match no frame' in caplog.text
+    assert '1 of 3 labelled stamps, which match no frame' in caplog.text
 
 
 def test_there_must_be_labels():

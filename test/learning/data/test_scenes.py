@@ -2,7 +2,7 @@
 
 import shutil
 
-from keypoint_perception.frames.store import extract_frames
+from keypoint_perception.frames.extraction import extract_frames
 from keypoint_perception.learning import run_monitor
 from keypoint_perception.learning.collapse import examine
 from keypoint_perception.learning.data.scenes import centred, medians

@@ -1,57 +1,45 @@
 """
-One storage file of a bag, whole or damaged.
+One storage file of a bag, intact or damaged.
 
-Whole files are read by rosbags. Where it gives up (a checksum, a missing footer or index), the
-salvage reader of that format goes on with the messages that rosbags had not yet given.
+Intact files are read by rosbags. When it fails (a checksum, a missing footer or index), the
+salvage reader of the format continues with the messages that rosbags has not yet returned.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from keypoint_perception.cdr import IMAGE_TYPES
 from keypoint_perception.errors import SourceError
+from keypoint_perception.frames.frame import Topic
 from keypoint_perception.frames.message import Message, normal_type
-from keypoint_perception.frames.salvage.damage import damage_sentence
 from keypoint_perception.frames.salvage.mcap_salvage import McapSalvage
 from keypoint_perception.frames.salvage.partial_decompression import ZSTD_MAGIC, zstd_module
 from keypoint_perception.frames.salvage.ros1_salvage import Ros1Salvage
+from keypoint_perception.frames.salvage.salvage_reader import SalvageReader
 from keypoint_perception.frames.salvage.sqlite_salvage import SqliteSalvage
 
-SALVAGES = {'.mcap': McapSalvage, '.db3': SqliteSalvage, '.bag': Ros1Salvage}
+SALVAGE_READERS: dict[str, type[SalvageReader]] = {
+    '.mcap': McapSalvage,
+    '.db3': SqliteSalvage,
+    '.bag': Ros1Salvage,
+}
 
 log = logging.getLogger('keypoint_perception')
 
 
-class Topic(NamedTuple):
-    """
-    One topic of a bag.
-
-    :param count: its messages, None where only reading the whole file would tell
-    """
-
-    msgtype: str
-    count: int | None
-
-    @property
-    def is_image(self) -> bool:
-        """Return whether images can be read from it."""
-        return self.msgtype in IMAGE_TYPES
-
-
-class StorageFile:
+class BagFile:
     """
     One ``.mcap``, ``.db3`` or ROS 1 ``.bag`` file.
 
     :param path: the file; its suffix tells the format
-    :param name: what to call it in messages
-    :param damaged: whether a damage was warned of
+    :param name: its name in messages
+    :param damaged: whether a damage has been reported
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -73,36 +61,36 @@ class StorageFile:
                 topics = _topics_of(reader.connections)
             if topics:
                 return topics
-        # rosbags raises whatever its parsing meets: struct.error, KeyError, AssertionError ...
+        # rosbags raises whatever its parsers meet: struct.error, KeyError, AssertionError ...
         except Exception as error:
             log.debug('rosbags cannot open %s: %r', self.name, error)
-        salvage = SALVAGES[self.path.suffix](self.path)
+        salvage = SALVAGE_READERS[self.path.suffix](self.path)
         for _ in salvage.messages():
             pass
         if not salvage.topics:
-            reason = salvage.damages[0].reason if salvage.damages else 'it holds no topic'
+            reason = salvage.damages[0].reason if salvage.damages else 'it has no topics'
             msg = (
-                f'Nothing in {self.name!r} can be read ({reason}); expected a recording in '
+                f'{self.name!r} is unreadable ({reason}); expected a recording in '
                 f'{self.path.suffix} format; copy or record it again.'
             )
             raise SourceError(msg)
         return {name: Topic(msgtype, None) for name, msgtype in salvage.topics.items()}
 
     def messages(self, topics: Collection[str]) -> Iterator[Message]:
-        """Yield the messages of some topics by time; damage is warned of in one sentence."""
-        given = array('q')  # eight bytes a message: what the salvage reader must not repeat
+        """Yield the messages on some topics by time; damage is reported in one warning."""
+        given = array('q')  # eight bytes per message that the salvage reader must not repeat
         try:
-            for message in self._healthy_messages(topics):
+            for message in self._intact_messages(topics):
                 given.append(_key(message))
                 yield message
-        # as above; an error of whoever uses the message does not come by here
+        # as above; errors of the caller do not pass through here
         except Exception as error:
-            log.debug('rosbags gives up on %s: %r', self.name, error)
+            log.debug('rosbags fails on %s: %r', self.name, error)
         else:
             return
         yield from self._salvaged_messages(topics, Counter(given))
 
-    def _healthy_messages(self, topics: Collection[str]) -> Iterator[Message]:
+    def _intact_messages(self, topics: Collection[str]) -> Iterator[Message]:
         with self._open_reader() as reader:
             connections = [c for c in reader.connections if c.topic in topics]
             if not connections:
@@ -110,11 +98,13 @@ class StorageFile:
             kinds = {c.id: (normal_type(c.msgtype), _serialization(c)) for c in connections}
             for connection, time_ns, data in reader.messages(connections):
                 msgtype, serialization = kinds[connection.id]
-                data = _unpacked(data, serialization)
+                data = _decompressed(data, serialization)
                 yield Message(connection.topic, msgtype, serialization, time_ns, data)
 
-    def _salvaged_messages(self, topics: Collection[str], given: Counter) -> Iterator[Message]:
-        salvage = SALVAGES[self.path.suffix](self.path)
+    def _salvaged_messages(
+        self, topics: Collection[str], given: Counter[int]
+    ) -> Iterator[Message]:
+        salvage = SALVAGE_READERS[self.path.suffix](self.path)
         count = given.total()
         for message in salvage.messages():
             if message.topic not in topics:
@@ -124,23 +114,27 @@ class StorageFile:
                 given[key] -= 1
                 continue
             count += 1
-            yield message._replace(data=_unpacked(message.data, message.serialization))
+            yield message._replace(data=_decompressed(message.data, message.serialization))
         self.damaged = bool(salvage.damages)
         if self.damaged:
-            log.warning(damage_sentence(self.name, salvage.damages, count))
+            log.warning(salvage.report(self.name, count))
 
     @contextmanager
-    def _open_reader(self):
-        """Open the file with rosbags; raises whatever rosbags raises."""
+    def _open_reader(self) -> Iterator[Any]:
+        """Open the file with one of rosbags' readers; raises whatever that raises."""
         if self.path.suffix == '.bag':
-            from rosbags.rosbag1 import Reader
+            from rosbags.rosbag1 import Reader as Reader1
+
+            reader: Any = Reader1(self.path)
         else:
-            from rosbags.rosbag2 import Reader
+            from rosbags.rosbag2 import Reader as Reader2
+
+            reader = Reader2(self.path)
         log_file = self.path.with_name(self.path.name + '-wal')
         if log_file.is_file() and log_file.stat().st_size:
             msg = 'rosbags does not read rows in a write-ahead log'
             raise SourceError(msg)
-        with Reader(self.path) as reader:
+        with reader:
             yield reader
 
 
@@ -148,25 +142,25 @@ def _key(message: Message) -> int:
     return hash((message.topic, message.time_ns))
 
 
-def _topics_of(connections) -> dict[str, Topic]:
+def _topics_of(connections: Iterable[Any]) -> dict[str, Topic]:
     topics: dict[str, Topic] = {}
     for connection in connections:
-        known = topics.get(connection.topic, Topic('', 0))
-        count = known.count + connection.msgcount
+        known = topics[connection.topic].count if connection.topic in topics else 0
+        count = (known or 0) + connection.msgcount
         topics[connection.topic] = Topic(normal_type(connection.msgtype), count)
     return topics
 
 
-def _serialization(connection) -> str:
+def _serialization(connection: Any) -> str:
     return getattr(connection.ext, 'serialization_format', 'ros1')
 
 
-def _unpacked(data: bytes, serialization: str) -> bytes:
-    """Return a message without its own compression, which a bare file does not announce."""
+def _decompressed(data: bytes, serialization: str) -> bytes:
+    """Return a message without compression of its own, which a bare file does not announce."""
     if serialization == 'cdr' and data[:4] == ZSTD_MAGIC:
         zstd = zstd_module()
         try:
-            return zstd.decompress(data)
+            return bytes(zstd.decompress(data))
         except zstd.ZstdError:
-            return b''  # its decoding fails and is counted
+            return b''  # decoding it fails and is counted
     return data

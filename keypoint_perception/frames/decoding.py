@@ -1,0 +1,70 @@
+"""Decoding of a recording's images; broken ones are skipped and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+import logging
+
+from keypoint_perception.errors import EncodingError, SourceError
+from keypoint_perception.frames.frame import EncodedFrame
+import numpy as np
+
+log = logging.getLogger('keypoint_perception')
+
+
+class FrameDecoder:
+    """
+    Decodes the images of one recording.
+
+    :param name: of the recording
+    :param topics: those that are read
+    :param decoded: number of images decoded so far
+    :param failed: number of images that could not be decoded so far
+    """
+
+    def __init__(
+        self, name: str, topics: Collection[str], *, decoded: int = 0, failed: int = 0
+    ) -> None:
+        self.name = name
+        self.topics = topics
+        self.decoded = decoded
+        self.failed = failed
+        self.first_error: EncodingError | None = None
+
+    def decode(self, encoded: EncodedFrame) -> np.ndarray | None:
+        """Return an image as RGB, (H, W, 3) uint8, or None if it cannot be decoded."""
+        try:
+            image = encoded.decode()
+        except EncodingError as error:
+            self.failed += 1
+            self.first_error = self.first_error or error
+            return None
+        self.decoded += 1
+        return image
+
+    def close(self) -> None:
+        """
+        Report at the end of the recording how many images failed.
+
+        :raises SourceError: if there was no image
+        :raises EncodingError: if all failed
+        """
+        on_topics = f' on {", ".join(self.topics)}' if any(self.topics) else ''
+        if not self.decoded and self.first_error is not None:
+            msg = (
+                f'None of the {self.failed} images of {self.name!r}{on_topics} can be used: '
+                f'{self.first_error}'
+            )
+            raise EncodingError(msg) from self.first_error
+        if not self.decoded:
+            msg = f'{self.name!r} has no readable image{on_topics}; record it again.'
+            raise SourceError(msg)
+        if self.failed:
+            log.warning(
+                'Skipped %d of %d images of %r%s, which cannot be decoded%s',
+                self.failed,
+                self.failed + self.decoded,
+                self.name,
+                on_topics,
+                f'; first error: {self.first_error}' if self.first_error else '.',
+            )
