@@ -1,4 +1,4 @@
-"""What tests of the node share: an isolated domain, processes, and a peer to talk to them."""
+"""What tests of the nodes share: an isolated domain, processes, and a peer to talk to them."""
 
 from __future__ import annotations
 

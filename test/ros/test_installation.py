@@ -1,4 +1,4 @@
-"""ROS from wheels is found without sourcing; an installation that was sourced is left alone."""
+"""ROS from wheels is found without sourcing; a sourced installation is left as it is."""
 
 import importlib.machinery
 import importlib.util
@@ -35,7 +35,7 @@ def test_wheels_are_found_without_a_prefix(wheels, monkeypatch):
     assert os.environ['AMENT_PREFIX_PATH'] == str(wheels)
 
 
-def test_wheels_come_behind_a_workspace_and_only_once(wheels, monkeypatch):
+def test_wheels_follow_a_workspace_and_are_added_once(wheels, monkeypatch):
     monkeypatch.setenv('AMENT_PREFIX_PATH', '/ws/install/keypoint_perception')
     find_ros()
     find_ros()
@@ -58,7 +58,7 @@ def test_environment_without_ros_in_its_index_is_no_prefix(wheels, monkeypatch):
     assert os.environ['AMENT_PREFIX_PATH'] == '/opt/ros/jazzy'
 
 
-def test_missing_ros_is_said_with_both_ways_to_get_it(monkeypatch):
+def test_missing_ros_is_reported_with_both_ways_to_install_it(monkeypatch):
     place_rclpy(monkeypatch, None)
     with pytest.raises(ConfigError, match=r'cannot find ROS 2 \(rclpy\); source .*pip install -e'):
         find_ros()
@@ -74,7 +74,7 @@ def test_shipped_files_are_found_in_an_installation_first(tmp_path, monkeypatch)
     assert shipped_file('config', name) == installed
 
 
-def test_own_dds_profile_is_seen(monkeypatch):
+def test_own_dds_profile_is_detected(monkeypatch):
     monkeypatch.delenv('FASTRTPS_DEFAULT_PROFILES_FILE', raising=False)
     monkeypatch.delenv('FASTDDS_DEFAULT_PROFILES_FILE', raising=False)
     assert dds_profile_in_use() is None

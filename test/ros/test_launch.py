@@ -99,7 +99,7 @@ def test_launched_node_publishes_keypoints(peer, launch, model_dir, make_image):
     launched.wait_for('process has finished cleanly')
 
 
-def test_own_dds_profile_stays(launch, monkeypatch):
+def test_own_dds_profile_is_kept(launch, monkeypatch):
     own = str(ROOT / 'config' / 'fastdds_large_images.xml')
     monkeypatch.setenv(PROFILE_VARIABLES[0], own)
     launched = launch('model:=/nowhere', 'dds_profile:=/other.xml')
@@ -108,7 +108,7 @@ def test_own_dds_profile_stays(launch, monkeypatch):
     launched.wait()
 
 
-def test_arguments_win_over_the_file(launch, tmp_path):
+def test_arguments_take_precedence_over_the_file(launch, tmp_path):
     path = tmp_path / 'own.yaml'
     path.write_text('/**:\n  ros__parameters:\n    model: /in_file\n    threads: 1000\n')
     launched = launch(f'params_file:={path}', 'model:=7', 'dds_profile:=')
@@ -122,7 +122,7 @@ def test_arguments_win_over_the_file(launch, tmp_path):
     launched.wait()
 
 
-def test_missing_dds_profile_is_said(launch):
+def test_missing_dds_profile_is_reported(launch):
     launched = launch('model:=/nowhere', 'dds_profile:=/nowhere.xml')
     launched.wait_for("dds_profile: '/nowhere.xml' is no file; give a Fast DDS profile")
     launched.wait()
@@ -171,7 +171,7 @@ def test_cameras_have_their_topics(peer, launch, model_dir, make_image):
         (['cameras:=[]'], 'cameras: no camera given; expected names, e.g. cameras:=left,right'),
     ],
 )
-def test_wrong_number_of_topics_is_said(launch, arguments, sentence):
+def test_wrong_number_of_topics_is_reported(launch, arguments, sentence):
     launched = launch(*arguments, file='multi_camera')
     launched.wait_for(sentence)
     launched.wait()

@@ -1,4 +1,4 @@
-"""Markers show what is known, and take away what is not."""
+"""Markers show known points and remove unknown ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Keypoints keep their contract as messages, and come back as they were."""
+"""Keypoints as messages keep their contract and survive a round trip."""
 
 import array
 import json
@@ -78,7 +78,7 @@ def test_round_trip_with_depth():
 
 
 @pytest.mark.parametrize('count', [2, 5])
-def test_velocities_follow_where_there_are_any(count):
+def test_velocity_fields_follow(count):
     velocities = np.arange(2.0 * count).reshape(2, count)
     cloud = to_point_cloud(HEADER, KEYPOINTS, velocities=velocities)
     names = ['velocity_u', 'velocity_v', 'velocity_x', 'velocity_y', 'velocity_z'][:count]
@@ -108,7 +108,7 @@ def test_fields_are_found_by_name():
     np.testing.assert_array_equal(points['confidence'], [0, 7])
 
 
-def test_other_clouds_are_refused():
+def test_other_clouds_are_rejected():
     cloud = to_point_cloud(HEADER, KEYPOINTS)
     cloud.fields = cloud.fields[:3]
     with pytest.raises(
@@ -117,7 +117,7 @@ def test_other_clouds_are_refused():
         from_point_cloud(cloud)
 
 
-def test_cloud_cut_short_is_refused():
+def test_truncated_cloud_is_rejected():
     cloud = to_point_cloud(HEADER, KEYPOINTS)
     cloud.data = cloud.data[:-1]
     with pytest.raises(EncodingError, match='2 points has only 47 bytes; it is truncated'):

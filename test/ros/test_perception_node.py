@@ -1,4 +1,4 @@
-"""The node starts with good parameters only, and says what keeps images away."""
+"""The node starts only with valid parameters, and reports why images do not arrive."""
 
 import array
 import os
@@ -35,7 +35,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
         ({'modle': '/x'}, "'modle' is not known; did you mean 'model'"),
     ],
 )
-def test_wrong_parameters_are_refused_with_a_sentence(start_node, parameters, sentence):
+def test_wrong_parameters_are_rejected(start_node, parameters, sentence):
     node = start_node(**parameters)
     assert node.wait() == 2
     assert node.count(sentence) == 1, node.output
@@ -53,7 +53,7 @@ def test_wrong_parameters_are_refused_with_a_sentence(start_node, parameters, se
         (['--ros-args', '--params-file', '/nowhere.yaml'], 'cannot use .* /nowhere.yaml'),
     ],
 )
-def test_wrong_command_lines_are_refused_with_a_sentence(start, command, sentence):
+def test_wrong_command_lines_are_rejected(start, command, sentence):
     node = start('-m', 'keypoint_perception.ros.perception_node', *command)
     assert node.wait() == 2
     assert node.count(sentence) == 1, node.output
@@ -85,7 +85,7 @@ def make_newer(model):
         (make_newer, 'model not loaded: Model .* has format 9, this package reads up to 1'),
     ],
 )
-def test_damaged_models_are_refused_with_a_sentence(start_node, tmp_path, damage, sentence):
+def test_damaged_models_are_rejected(start_node, tmp_path, damage, sentence):
     write_synthetic_model(tmp_path / 'model')
     damage(tmp_path / 'model')
     node = start_node(model=tmp_path / 'model')
@@ -130,7 +130,7 @@ sys.exit(main(load=load))
 
 @pytest.mark.parametrize('until', ['rclpy.ok()', 'True'], ids=['ends', 'hangs'])
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
-def test_signal_while_loading_is_a_clean_end(start, name, until):
+def test_signal_while_loading_ends_the_node_cleanly(start, name, until):
     node = start(
         '-c',
         STOPPED_WHILE_LOADING.replace('{name}', name).replace('{until}', until),
@@ -226,7 +226,7 @@ def test_images_lost_in_shared_memory_are_explained(peer, start_node, model_dir,
     assert node.stop() == 0
 
 
-def test_reliable_delivery_is_asked_for_where_images_are_lost(
+def test_reliable_delivery_is_requested_if_images_are_lost(
     peer, start_node, model_dir, make_image
 ):
     from rclpy.utilities import get_rmw_implementation_identifier

@@ -1,4 +1,4 @@
-"""Whatever bytes come as an image: read within bounds, or refused with a sentence."""
+"""Arbitrary bytes as an image are read within bounds or rejected with a sentence."""
 
 from collections.abc import Iterator
 import random
@@ -30,7 +30,7 @@ def text(octets: bytes) -> bytes:
 
 
 def header() -> bytes:
-    """Return what a message begins with, 20 bytes of it aligned to 4."""
+    """Return the start of a message, 20 bytes aligned to 4."""
     return b'\0\1\0\0' + struct.pack('<iI', 1_700_000_000, 5) + text(b'cam')
 
 
@@ -70,7 +70,7 @@ def broken(whole: bytes, seed: int, count: int = COUNT) -> Iterator[bytes]:
 
 
 def answer(content: bytes, read) -> str:
-    """Go the way of an image; return the sentence that refuses it, empty if none does."""
+    """Process an image; return the error message, or an empty text."""
     try:
         message = read(content)
         assert message.data.obj is content
@@ -102,14 +102,14 @@ def check(sentences: list[str]) -> None:
 
 
 @pytest.mark.parametrize('encoding', SUPPORTED_ENCODINGS)
-def test_broken_images_are_read_within_bounds_or_refused(encoding):
+def test_broken_images_are_read_within_bounds_or_rejected(encoding):
     whole = image_on_the_wire(encoding)
     assert answer(whole, read_image) == ''
     check([answer(content, read_image) for content in broken(whole, seed=1)])
 
 
 @pytest.mark.parametrize('extension', ['.png', '.jpg'])
-def test_broken_compressed_images_are_read_or_refused(extension):
+def test_broken_compressed_images_are_read_or_rejected(extension):
     whole = compressed_on_the_wire(extension)
     assert answer(whole, read_compressed_image) == ''
     contents = broken(whole, seed=2)
@@ -122,7 +122,7 @@ def values_of(diagnosis: DiagnosticArray) -> dict[str, str]:
 
 @pytest.fixture(scope='module')
 def node(start_node, model_dir):
-    """Return a node that hears every image, not only those of a moment when it has time."""
+    """Return a node that receives every image, even while it is busy."""
     override = 'qos_overrides./broken/image.subscription'
     node = start_node(
         model=model_dir,
@@ -134,7 +134,7 @@ def node(start_node, model_dir):
     return node
 
 
-def test_node_lives_through_a_thousand_broken_images(peer, node, make_image):
+def test_node_survives_a_thousand_broken_images(peer, node, make_image):
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
     clouds = peer.collect(PointCloud2, '/perception_node/keypoints')
     publisher = peer.node.create_publisher(Image, '/broken/image', QoSProfile(depth=COUNT + 100))
@@ -162,7 +162,7 @@ def test_node_lives_through_a_thousand_broken_images(peer, node, make_image):
 
 
 def readable(content: bytes) -> bool:
-    """Return whether the bytes can be read as they arrive: DDS fills up to a multiple of four."""
+    """Return whether the bytes can be read as received: DDS pads to a multiple of four."""
     try:
         read_image(content + b'\0' * (-len(content) % 4))
     except EncodingError:

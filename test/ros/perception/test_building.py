@@ -1,4 +1,4 @@
-"""An engine that is built for minutes is no silence: diagnostics tell how far it is."""
+"""Diagnostics report the progress of an engine that takes minutes to build."""
 
 import signal
 
@@ -31,7 +31,7 @@ def node(start):
     return start('-c', NODE, '--ros-args', '-p', 'model:=x', '-p', 'cameras:=[left, right]')
 
 
-def test_a_build_is_told_while_it_lasts(node, peer):
+def test_build_progress_is_reported(node, peer):
     node.wait_for('building for 2')
     arrays = peer.collect(DiagnosticArray, '/diagnostics')
     told = lambda: [a for a in arrays if 'Timing' in a.status[0].message]  # noqa: E731
@@ -49,7 +49,7 @@ def test_a_build_is_told_while_it_lasts(node, peer):
     assert values['engine being built'] == ''
 
 
-def test_a_node_that_is_told_to_end_stops_building(node):
+def test_shutdown_stops_a_build(node):
     node.wait_for('building for 2')
     assert node.stop(signal.SIGINT) == 0
     assert 'Traceback' not in node.output

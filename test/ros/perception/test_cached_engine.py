@@ -47,7 +47,7 @@ def start_cached(start, model_dir, tmp_path):
     return start_one
 
 
-def test_a_corrupted_engine_is_built_anew_and_said(start_cached, tmp_path, peer, make_image):
+def test_a_corrupted_engine_is_rebuilt_with_a_warning(start_cached, tmp_path, peer, make_image):
     first = start_cached()
     first.wait_for('this takes from half a minute on a desktop GPU')
     first.wait_for('listening to /cached/image')

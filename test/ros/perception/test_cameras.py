@@ -73,7 +73,7 @@ def test_one_cameras_fault_is_its_own(peer, node, topics, make_image):
     )
 
 
-def test_images_of_a_busy_time_are_one_call_and_none_starves(peer, start_node, make_image):
+def test_queued_images_are_one_batch_and_no_camera_starves(peer, start_node, make_image):
     gated = str(Path(__file__).with_name('gated_node.py'))
     node = start_node(
         module=gated,

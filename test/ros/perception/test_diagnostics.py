@@ -1,4 +1,4 @@
-"""Diagnostics say the reason, most useful first."""
+"""Diagnostics report the most useful reason first."""
 
 from dataclasses import replace
 import math
@@ -34,7 +34,7 @@ def clock(monkeypatch):
     return clock
 
 
-def test_rates_speak_of_the_last_seconds(clock):
+def test_rates_are_of_the_sliding_window(clock):
     statistics = NodeStatistics()
     for _ in range(100):
         clock.now += 0.1
@@ -52,12 +52,12 @@ def test_rates_speak_of_the_last_seconds(clock):
     assert all(math.isnan(p) for p in snapshot.spread_ms['latency'])
 
 
-def test_percentiles_leave_out_what_is_unknown():
+def test_percentiles_ignore_nan():
     values = [float('nan'), *range(1, 101)]
     assert percentiles(values) == pytest.approx((50.5, 95.05, 99.01))
 
 
-def test_notes_are_counted_beside_bad_images(clock):
+def test_degraded_images_are_counted_apart_from_rejected_ones(clock):
     statistics = NodeStatistics()
     statistics.count_published(StageTimes())
     assert statistics.count_problem('degraded', 'no depth', 'no depth for 3 s')
@@ -74,7 +74,7 @@ def test_notes_are_counted_beside_bad_images(clock):
     assert assess(ACTIVE, statistics.snapshot())[0] == DiagnosticStatus.OK
 
 
-def test_a_jump_back_forgets_ages_and_no_more(clock):
+def test_a_clock_jump_discards_ages_only(clock):
     statistics = NodeStatistics()
     statistics.count_received(1, age_ms=9.0)
     statistics.count_published(StageTimes(latency=4.0, engine=2.0))
@@ -87,7 +87,7 @@ def test_a_jump_back_forgets_ages_and_no_more(clock):
     assert snapshot.output_hz == 1
 
 
-def test_each_kind_of_complaint_is_new_once():
+def test_messages_that_differ_in_numbers_are_new_once():
     statistics = NodeStatistics()
     assert statistics.count_problem('rejected', 'step', 'a step of 5 bytes')
     assert not statistics.count_problem('rejected', 'step', 'a step of 6 bytes')
@@ -97,7 +97,7 @@ def test_each_kind_of_complaint_is_new_once():
     assert snapshot.rejected.last == 'an image holds 6 bytes'
 
 
-def test_ever_new_complaints_do_not_fill_the_log():
+def test_a_stream_of_new_messages_does_not_fill_the_log():
     statistics = NodeStatistics()
     new = [
         statistics.count_problem('rejected', 'encoding', f'encoding {"x" * i!r}')
@@ -107,7 +107,7 @@ def test_ever_new_complaints_do_not_fill_the_log():
     assert statistics.snapshot().rejected.counts == {'encoding': 500}
 
 
-def test_model_that_is_load_error_comes_first(clock):
+def test_a_load_error_comes_first(clock):
     condition = NodeCondition(state='unconfigured', load_error='model not loaded: x')
     assert assess(condition, NodeStatistics().snapshot()) == (
         DiagnosticStatus.ERROR,
@@ -115,13 +115,13 @@ def test_model_that_is_load_error_comes_first(clock):
     )
 
 
-def test_waiting_for_a_manager_is_no_fault(clock):
+def test_waiting_for_a_lifecycle_manager_is_ok(clock):
     level, sentence = assess(NodeCondition(state='inactive'), NodeStatistics().snapshot())
     assert level == DiagnosticStatus.OK
     assert sentence == 'inactive: waiting for a lifecycle manager'
 
 
-def test_nobody_listening_is_no_fault(clock):
+def test_no_subscriber_is_ok(clock):
     statistics = NodeStatistics()
     clock.now += 100
     idle = NodeCondition(state='active', idle_topics='/node/keypoints')
@@ -131,7 +131,7 @@ def test_nobody_listening_is_no_fault(clock):
     )
 
 
-def test_first_seconds_are_no_silence(clock):
+def test_the_first_seconds_are_ok(clock):
     statistics = NodeStatistics()
     clock.now += 1
     assert assess(ACTIVE, statistics.snapshot())[0] == DiagnosticStatus.OK
@@ -142,7 +142,7 @@ def silent(clock, statistics):
     return assess(ACTIVE, statistics.snapshot())
 
 
-def test_silence_by_bad_images(clock):
+def test_silence_due_to_rejected_images(clock):
     statistics = NodeStatistics()
     statistics.count_problem('rejected', 'encoding', "Encoding 'x' is not supported.")
     level, sentence = silent(clock, statistics)
@@ -150,7 +150,7 @@ def test_silence_by_bad_images(clock):
     assert sentence == "nothing published: Encoding 'x' is not supported."
 
 
-def test_silence_by_a_busy_engine(clock):
+def test_silence_due_to_a_busy_engine(clock):
     statistics = NodeStatistics()
     statistics.count_received(921_648)
     clock.now += 3
@@ -160,13 +160,13 @@ def test_silence_by_a_busy_engine(clock):
     )
 
 
-def test_an_engine_at_rest_is_not_blamed(clock):
+def test_an_idle_engine_is_not_blamed(clock):
     statistics = NodeStatistics()
     statistics.count_received(921_648)
     assert 'but no image for 3 s' in silent(clock, statistics)[1]
 
 
-def test_an_engine_that_is_not_at_work_comes_before_silence(clock):
+def test_an_engine_fault_comes_before_silence(clock):
     clock.now += 100
     broken = replace(ACTIVE, fault='the engine hangs.', idle_topics='/x')
     assert assess(broken, NodeStatistics().snapshot()) == (
@@ -175,7 +175,7 @@ def test_an_engine_that_is_not_at_work_comes_before_silence(clock):
     )
 
 
-def test_rest_that_was_asked_for_is_no_fault(clock):
+def test_disabled_cameras_are_ok(clock):
     clock.now += 100
     resting = replace(ACTIVE, disabled=True, idle_topics='/x')
     assert assess(resting, NodeStatistics().snapshot()) == (
@@ -224,7 +224,7 @@ def test_losses_of_small_images_are_not_blamed_on_shared_memory(clock):
     assert 'Fast DDS' not in sentence
 
 
-def test_message_has_level_sentence_and_values(clock):
+def test_status_has_level_message_and_values(clock):
     statistics = NodeStatistics()
     statistics.count_problem('rejected', 'no pixels', 'An image has no pixels.')
     statistics.count_dropped()

@@ -1,4 +1,4 @@
-"""An engine that does not get warm is given back."""
+"""An engine that fails to warm up is closed."""
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.ros.perception.engine_loading import EngineSpec, load_warm
@@ -6,7 +6,7 @@ import pytest
 
 
 class Cold:
-    """An engine that has no memory for what it is asked."""
+    """An engine that runs out of memory."""
 
     input_hw = (8, 8)
     closed = False
@@ -18,7 +18,7 @@ class Cold:
         self.closed = True
 
 
-def test_an_engine_that_does_not_get_warm_is_given_back(tmp_path):
+def test_an_engine_that_fails_to_warm_up_is_closed(tmp_path):
     engine = Cold()
     with pytest.raises(EngineError, match=r"cannot run '.*': RuntimeError: no memory for 1\."):
         load_warm(lambda *_, **__: engine, EngineSpec(str(tmp_path), 'torch', 1), 2)

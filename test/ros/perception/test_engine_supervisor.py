@@ -1,4 +1,4 @@
-"""The engine is swapd between two images, and replaced when it hangs or fails."""
+"""The engine is swapped between two images, and replaced when it hangs or fails."""
 
 import queue
 import threading
@@ -19,7 +19,7 @@ FIRST, SECOND = EngineSpec('first', 'torch', 1), EngineSpec('second', 'torch', 1
 
 
 class FakePipeline:
-    """Runs an engine on items, and keeps what came out."""
+    """Runs an engine on items and keeps the results."""
 
     def __init__(self, engine, out):
         self._engine, self._out, self._closed = engine, out, False
@@ -67,7 +67,7 @@ class Stage:
         return self.out.get(timeout=PATIENCE_S)
 
     def call_soon(self):
-        """Do what another thread wants done in this one."""
+        """Run the next function scheduled by another thread."""
         self.calls.get(timeout=PATIENCE_S)()
 
     def swap(self, spec):
@@ -103,7 +103,7 @@ def stage(clock):
 
 
 class Gate:
-    """An engine's answer that waits for the test."""
+    """An engine call that blocks until the test releases it."""
 
     def __init__(self, name):
         self.name, self.busy, self.go = name, threading.Event(), threading.Event()
@@ -120,7 +120,7 @@ def await_exit(workers):
         assert worker.stop(PATIENCE_S)
 
 
-def test_another_engine_takes_over_after_the_image_in_work(stage):
+def test_another_engine_takes_over_after_the_image_in_progress(stage):
     gate = stage.answers['gated'] = Gate('gated')
     assert stage.swap(EngineSpec('gated', 'torch', 1)) == ['']
     stage.put(1)
@@ -137,7 +137,7 @@ def test_another_engine_takes_over_after_the_image_in_work(stage):
     assert stage.supervisor.identity == 'second'
 
 
-def test_an_engine_that_hangs_while_loading_does_not_hold_up_the_end(stage):
+def test_an_engine_that_hangs_while_loading_does_not_delay_shutdown(stage):
     loading, ended = threading.Event(), threading.Event()
 
     def load(spec):
@@ -151,7 +151,7 @@ def test_an_engine_that_hangs_while_loading_does_not_hold_up_the_end(stage):
     ended.set()
 
 
-def test_a_bad_model_leaves_the_old_one_at_work(stage):
+def test_a_bad_model_leaves_the_old_one_running(stage):
     stage.answers['second'] = ModelError('no such model.')
     assert stage.swap(SECOND) == ['no such model.']
     stage.answers['second'] = RuntimeError('full')
@@ -161,7 +161,7 @@ def test_a_bad_model_leaves_the_old_one_at_work(stage):
     assert (stage.supervisor.spec, stage.supervisor.fault) == (FIRST, '')
 
 
-def test_of_several_speces_the_last_counts(stage):
+def test_the_last_of_several_requests_counts(stage):
     reasons = {name: [] for name in ('second', 'third', 'fourth')}
     for name, said in reasons.items():
         stage.supervisor.swap(EngineSpec(name, 'torch', 1), said.append)
@@ -174,7 +174,7 @@ def test_of_several_speces_the_last_counts(stage):
     assert [engine.closed for engine in stage.engines] == [True, True, False]
 
 
-def test_an_engine_built_for_a_node_that_was_cleaned_up_is_given_back(stage):
+def test_an_engine_loaded_for_a_cleaned_up_node_is_closed(stage):
     said = []
     stage.supervisor.swap(SECOND, said.append)
     stage.supervisor.deactivate(PATIENCE_S)
@@ -184,7 +184,7 @@ def test_an_engine_built_for_a_node_that_was_cleaned_up_is_given_back(stage):
     assert all(engine.closed for engine in stage.engines)
 
 
-def test_what_waits_for_a_node_that_was_cleaned_up_is_not_built(stage):
+def test_a_pending_request_of_a_cleaned_up_node_is_dropped(stage):
     said = {'second': [], 'third': []}
     for name, reasons in said.items():
         stage.supervisor.swap(EngineSpec(name, 'torch', 1), reasons.append)
@@ -234,7 +234,7 @@ def test_an_engine_that_hangs_is_replaced(stage, clock, caplog):
     assert 'the engine has recovered from fault 1' in caplog.text
 
 
-def test_no_watch_without_a_timeout(stage, clock):
+def test_timeout_0_means_unlimited(stage, clock):
     gate = hang(stage)
     clock.now += 1e6
     stage.supervisor.check(0.0)
@@ -283,7 +283,7 @@ def fail_until_given_up(stage, clock):
     )
 
 
-def test_an_engine_that_fails_in_a_row_is_loaded_again_with_growing_pauses(stage, clock, caplog):
+def test_an_engine_that_keeps_failing_is_reloaded_with_growing_delays(stage, clock, caplog):
     stage.answers['fails'] = fail
     stage.swap(EngineSpec('fails', 'torch', 1))
     pauses = []
@@ -301,7 +301,7 @@ def test_an_engine_that_fails_in_a_row_is_loaded_again_with_growing_pauses(stage
     assert len(errors) == 1
 
 
-def test_an_engine_that_works_again_is_well(stage, clock):
+def test_occasional_failures_are_no_fault(stage, clock):
     answers = iter([fail, fail, lambda image: 'well'] * 3)
     stage.answers['moody'] = lambda image: next(answers)(image)
     stage.swap(EngineSpec('moody', 'torch', 1))
@@ -313,7 +313,7 @@ def test_an_engine_that_works_again_is_well(stage, clock):
 
 
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
-def test_a_thread_that_ends_is_replaced(stage, clock, monkeypatch):
+def test_a_thread_that_dies_is_replaced(stage, clock, monkeypatch):
     reached = threading.Event()
 
     def process(self, items):
@@ -334,7 +334,7 @@ def test_a_thread_that_ends_is_replaced(stage, clock, monkeypatch):
     assert stage.next() == ('first', 2)
 
 
-def test_a_model_that_is_gone_is_tried_again(stage, clock):
+def test_a_model_that_is_gone_is_retried(stage, clock):
     stage.answers['fails'] = fail
     stage.swap(EngineSpec('fails', 'torch', 1))
     fail_until_given_up(stage, clock)
@@ -350,7 +350,7 @@ def test_a_model_that_is_gone_is_tried_again(stage, clock):
     assert stage.next() == ('second', 1)
 
 
-def test_an_engine_that_does_not_end_is_left_alone(stage, clock):
+def test_an_engine_still_busy_on_deactivation_is_abandoned(stage, clock):
     gate = hang(stage)
     assert not stage.supervisor.deactivate(0.0)
     assert stage.supervisor.fault.startswith('the engine was still busy when it was deactivated')
@@ -365,7 +365,7 @@ def test_an_engine_that_does_not_end_is_left_alone(stage, clock):
     gate.go.set()
 
 
-def test_monitored_engine_is_the_engine_and_tells_its_time(clock):
+def test_monitored_engine_forwards_and_times_calls(clock):
     def slow(images):
         clock.now += 0.25
         return np.ones((1, 3, 3), np.float32)

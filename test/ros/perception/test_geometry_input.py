@@ -1,4 +1,4 @@
-"""Where a camera's calibration and depth are looked for, and what the parameters ask for."""
+"""The topics of a camera's calibration and depth, and their QoS."""
 
 from types import SimpleNamespace
 
@@ -48,11 +48,11 @@ def topics(ros_domain):
         ),
     ],
 )
-def test_calibration_is_beside_the_images_unless_remapped(topics, camera, remaps, expected):
+def test_camera_info_is_a_sibling_of_the_image_unless_remapped(topics, camera, remaps, expected):
     assert topics(camera, *remaps) == expected
 
 
-def test_what_is_overridden_for_one_camera_holds_for_no_other(ros_domain):
+def test_overrides_of_one_camera_do_not_affect_another(ros_domain):
     del ros_domain
     context = rclpy.Context()
     rclpy.init(args=[], context=context)

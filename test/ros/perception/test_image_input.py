@@ -66,20 +66,20 @@ def blocking_reason(ros_domain):
     ],
     ids=['reliability', 'durability', 'deadline'],
 )
-def test_the_policy_that_does_not_fit_is_reported(blocking_reason, asked, reason):
+def test_the_incompatible_policy_is_reported(blocking_reason, asked, reason):
     poor = publisher(reliability=ReliabilityPolicy.BEST_EFFORT)
     found = blocking_reason([poor], **asked)
     assert found.startswith(f'QoS incompatible on /cam/image: {reason}')
     assert found.endswith('; change qos_overrides./cam/image.subscription, or the publisher.')
 
 
-def test_one_publisher_that_fits_is_enough(blocking_reason):
+def test_one_compatible_publisher_is_enough(blocking_reason):
     poor = publisher(reliability=ReliabilityPolicy.BEST_EFFORT)
     asked = {'reliability': ReliabilityPolicy.RELIABLE}
     assert blocking_reason([poor, publisher()], **asked) == ''
 
 
-def test_errors_are_told_without_the_warnings_beside_them():
+def test_errors_are_reported_without_warnings():
     reason = (
         'WARNING: Publisher liveliness is unknown;ERROR: Best effort publisher and x;ERROR: B;'
     )

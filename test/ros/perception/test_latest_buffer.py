@@ -41,7 +41,7 @@ def test_newest_replaces_older():
     assert not latest_buffer.put('a', 3)
 
 
-def test_all_senders_are_taken_at_once_oldest_first():
+def test_items_of_all_sources_are_taken_oldest_first():
     latest_buffer = LatestBuffer()
     assert [latest_buffer.put(*item) for item in [('a', 1), ('b', 2), ('a', 3)]] == [
         False,
@@ -71,7 +71,7 @@ def latest_buffer(clock):
     return latest_buffer
 
 
-def test_who_is_due_is_waited_for(latest_buffer, clock):
+def test_a_source_that_is_due_is_waited_for(latest_buffer, clock):
     clock.now = 1190.0
     latest_buffer.put('a', 1)
     looked = threading.Event()
@@ -96,13 +96,13 @@ def test_who_is_due_is_waited_for(latest_buffer, clock):
     [(1120.0, 50.0), (1260.0, 100.0)],
     ids=['not due within the budget', 'long overdue'],
 )
-def test_who_is_not_due_is_not_waited_for(latest_buffer, clock, now, budget_s):
+def test_a_source_that_is_not_due_is_not_waited_for(latest_buffer, clock, now, budget_s):
     clock.now = now
     latest_buffer.put('a', 1)
     assert latest_buffer.take_all(budget_s=budget_s, cancelled=never) == [1]
 
 
-def test_who_has_sent_once_or_is_forgotten_is_not_waited_for(latest_buffer, clock):
+def test_new_and_removed_sources_are_not_waited_for(latest_buffer, clock):
     clock.now = 1190.0
     latest_buffer.put('c', 1)
     latest_buffer.remove('b')
@@ -111,7 +111,7 @@ def test_who_has_sent_once_or_is_forgotten_is_not_waited_for(latest_buffer, cloc
     assert latest_buffer.take_all(budget_s=PATIENCE_S, cancelled=never) == [2]
 
 
-def test_an_item_that_has_waited_for_its_budget_waits_no_more(latest_buffer, clock):
+def test_an_item_waits_no_longer_than_the_budget(latest_buffer, clock):
     clock.now = 1190.0
     latest_buffer.put('a', 1)
     clock.now = 1400.0  # as long as an engine was busy
@@ -119,7 +119,7 @@ def test_an_item_that_has_waited_for_its_budget_waits_no_more(latest_buffer, clo
     assert latest_buffer.take_all(budget_s=100.0, cancelled=never) == [2]
 
 
-def test_giving_up_lets_the_waiting_thread_go():
+def test_cancelling_wakes_the_waiting_thread():
     latest_buffer = LatestBuffer()
     taken, over = [], threading.Event()
     thread = threading.Thread(
@@ -132,7 +132,7 @@ def test_giving_up_lets_the_waiting_thread_go():
     assert taken == [[]]
 
 
-def test_nothing_is_taken_after_giving_up():
+def test_nothing_is_taken_after_cancelling():
     latest_buffer = LatestBuffer()
     latest_buffer.put('a', 1)
     assert latest_buffer.take_all(cancelled=lambda: True) == []
@@ -160,7 +160,7 @@ def test_busy_worker_takes_the_newest_next():
     assert processed == [0, 9]
 
 
-def test_stopping_says_whether_the_thread_has_ended():
+def test_stopping_returns_whether_the_thread_has_exited():
     busy, gate = threading.Event(), threading.Event()
 
     def process(items):

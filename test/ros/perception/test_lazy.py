@@ -1,4 +1,4 @@
-"""A node whom nobody listens to leaves its cameras alone."""
+"""Cameras are subscribed to only while their output topics have subscribers."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from sensor_msgs.msg import Image, PointCloud2
 NODE = '/perception_node'
 
 
-def test_a_camera_is_heard_while_its_topics_are(peer, start_node, model_dir, make_image):
+def test_a_camera_is_subscribed_to_while_its_topics_are(peer, start_node, model_dir, make_image):
     node = start_node(model=model_dir, cameras='[left, right]')
     outputs = {camera: f'{NODE}/{camera}/keypoints' for camera in ('left', 'right')}
     node.wait_for(f'listening to /left/image once {outputs["left"]} or {NODE}')
@@ -37,7 +37,7 @@ def test_a_camera_is_heard_while_its_topics_are(peer, start_node, model_dir, mak
     assert 'Traceback' not in node.output
 
 
-def test_a_node_that_is_not_lazy_listens_at_once(peer, start_node, model_dir):
+def test_a_node_that_is_not_lazy_subscribes_at_once(peer, start_node, model_dir):
     node = start_node(model=model_dir, lazy=False)
     node.wait_for('listening to /image$')
     peer.publisher(Image, '/image')

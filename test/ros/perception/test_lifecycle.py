@@ -43,12 +43,12 @@ def test_failed_configure_leaves_the_node_alive(peer, node):
     peer.diagnosed("model not loaded: '/nowhere' is not", diagnoses, node)
 
 
-def test_bad_values_are_refused_while_running(peer, node):
+def test_bad_values_are_rejected_while_running(peer, node):
     text = {'type': 4, 'string_value': 'onnx'}
     assert 'engine: must be one of auto' in set_parameter(peer, 'engine', **text)
 
 
-def test_whole_life(peer, node, model_dir, make_image):
+def test_complete_lifecycle(peer, node, model_dir, make_image):
     text = {'type': 4, 'string_value': str(model_dir)}
     assert set_parameter(peer, 'model', **text) == ''
     clouds = peer.collect(PointCloud2, f'{NODE}/keypoints')

@@ -1,4 +1,4 @@
-"""A node in its own process answers images over DDS, and lives on after bad ones."""
+"""A node in its own process answers images over DDS, and survives bad ones."""
 
 import array
 import re
@@ -32,7 +32,7 @@ def answer(peer, publisher, image, clouds, node):
 
 
 def listen(peer, node):
-    """Return a matched publisher of images and the list of clouds that come back."""
+    """Return a matched publisher of images and the list of received clouds."""
     clouds = peer.collect(PointCloud2, '/perception_node/keypoints')
     publisher = peer.publisher(Image, '/cam/image')
     count = peer.node.count_publishers
@@ -94,7 +94,7 @@ BAD_IMAGES = {
 
 
 @pytest.mark.parametrize('kind', BAD_IMAGES)
-def test_bad_image_is_said_once_and_counted(peer, node, make_image, kind):
+def test_bad_image_is_logged_once_and_counted(peer, node, make_image, kind):
     fields, sentence = BAD_IMAGES[kind]
     publisher, clouds = listen(peer, node)
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
@@ -113,7 +113,7 @@ def test_bad_image_is_said_once_and_counted(peer, node, make_image, kind):
     answer(peer, publisher, make_image(22), clouds, node)
 
 
-def test_message_cut_short_is_said(peer, node, make_image):
+def test_truncated_message_is_reported(peer, node, make_image):
     publisher, clouds = listen(peer, node)
     data = array.array('B', bytes(100))
     said = 'An image holds 100 bytes, but 64x48 in rgb8 with a step of 192 takes 9216'
@@ -122,7 +122,7 @@ def test_message_cut_short_is_said(peer, node, make_image):
     answer(peer, publisher, make_image(31), clouds, node)
 
 
-def test_diagnostics_tell_rates_and_identity(peer, node, make_image):
+def test_diagnostics_report_rates_and_identity(peer, node, make_image):
     publisher, clouds = listen(peer, node)
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
     sec = iter(range(100, 10_000))
@@ -160,7 +160,7 @@ def test_silence_is_explained_once_images_stop(peer, node, make_image):
     assert before <= 1 == node.count(told)
 
 
-def test_parameters_describe_themselves(peer, node):
+def test_parameters_have_descriptions(peer, node):
     from rcl_interfaces.srv import DescribeParameters
 
     names = DescribeParameters.Request(names=['threads', 'engine'])

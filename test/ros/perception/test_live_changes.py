@@ -1,4 +1,4 @@
-"""Parameters and services change a node while images come."""
+"""Parameters and services change a node while it receives images."""
 
 import re
 import shutil
@@ -100,14 +100,14 @@ def test_another_model_is_used_with_its_own_points(peer, node, models, ask):
         ('changed', 'the contents of keypointer.onnx do not match the manifest'),
     ],
 )
-def test_a_bad_model_is_refused_and_the_old_one_goes_on(peer, node, models, ask, name, sentence):
+def test_a_bad_model_is_rejected_and_the_old_one_stays(peer, node, models, ask, name, sentence):
     reason = set_model(peer, models / name)
     assert re.search(sentence, reason)
     assert get_model(peer) == str(models / 'three')
     assert len(ask()) == 3
 
 
-def test_a_model_that_does_not_run_is_said_and_the_parameter_set_back(
+def test_a_model_that_cannot_run_is_reported_and_the_parameter_reset(
     peer, node, models, ask, tmp_path
 ):
     from keypoint_perception.manifest import read_manifest, write_manifest
@@ -134,7 +134,7 @@ def test_a_model_that_does_not_run_is_said_and_the_parameter_set_back(
     peer.spin_until(told, 'a diagnosis with the last error', node)
 
 
-def test_reload_takes_the_folder_as_it_is_now(peer, node, models, ask):
+def test_reload_loads_the_changed_directory(peer, node, models, ask):
     write_synthetic_model(models / 'three', keypoints=4, input_hw=(48, 64))
     answer = peer.call(Trigger, f'{NODE}/reload', Trigger.Request())
     assert answer.success
@@ -142,7 +142,7 @@ def test_reload_takes_the_folder_as_it_is_now(peer, node, models, ask):
     assert len(ask(keypoints=4)) == 4
 
 
-def test_the_node_outlives_its_model_folder(peer, node, models, ask):
+def test_the_node_survives_the_removal_of_its_model(peer, node, models, ask):
     shutil.move(models / 'three', models / 'moved')
     answer = peer.call(Trigger, f'{NODE}/reload', Trigger.Request())
     assert not answer.success
@@ -153,7 +153,7 @@ def test_the_node_outlives_its_model_folder(peer, node, models, ask):
     assert peer.call(Trigger, f'{NODE}/reload', Trigger.Request()).success
 
 
-def test_wrong_values_are_refused_with_a_sentence(peer, node):
+def test_wrong_values_are_rejected(peer, node):
     raw = {'type': TEXT, 'string_value': 'compressed'}
     assert set_parameter(peer, 'image_transport', **raw) == (
         'Parameter image_transport cannot change in the state active; deactivate and clean up '

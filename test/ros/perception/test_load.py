@@ -1,4 +1,4 @@
-"""A slow or failing engine: the newest image is next, nothing queues up, the node lives on."""
+"""A slow or failing engine: the newest image is next, nothing queues up, the node survives."""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def test_slow_engine_never_builds_a_queue(peer, node, make_image):
         ('fail', r'image rejected \(unexpected error\): RuntimeError: the library broke'),
     ],
 )
-def test_node_lives_on_after_a_broken_answer(peer, node, make_image, what, sentence):
+def test_node_survives_a_broken_result(peer, node, make_image, what, sentence):
     clouds = peer.collect(PointCloud2, '/perception_node/keypoints')
     publisher = peer.publisher(Image, '/slow/image')
     count = peer.node.count_publishers
@@ -86,7 +86,7 @@ def test_node_lives_on_after_a_broken_answer(peer, node, make_image, what, sente
     assert node.count(sentence) == 1
 
 
-def test_a_busy_engine_does_not_hold_up_the_end(peer, node, make_image):
+def test_a_busy_engine_does_not_delay_shutdown(peer, node, make_image):
     busy = node.count('^busy$')
     peer.collect(PointCloud2, '/perception_node/keypoints')
     publisher = peer.publisher(Image, '/slow/image')

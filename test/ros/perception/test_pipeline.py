@@ -1,4 +1,4 @@
-"""One image's cameras, without processes: what is published, and what is left out."""
+"""Images through the pipeline, without processes: what is published, and what is rejected."""
 
 import logging
 import time
@@ -97,16 +97,16 @@ class Cameras:
 
 @pytest.fixture
 def make(node):
-    """Return a function that makes a cameras of images."""
+    """Return a function that creates cameras with a pipeline."""
 
     def half(images):
         return np.full((len(images), 1, 3), 0.5, np.float32)
 
-    def cameras(answer=half, *, names=('',), **engine):
+    def create(answer=half, *, names=('',), **engine):
         settings = {'input_hw': (4, 6), 'keypoint_names': ('a',)} | engine
         return Cameras(node, FakeEngine(answer, **settings), names)
 
-    return cameras
+    return create
 
 
 def image(header=HEADER, **fields):
@@ -161,7 +161,7 @@ def test_stamps_of_another_clock_give_no_latency(make):
     assert cameras.counts().counts['published'] == 1
 
 
-def test_what_a_library_raises_leaves_one_image_out(node, make):
+def test_an_exception_of_a_library_costs_one_image(node, make):
     answers = iter([MemoryError('full'), np.full((1, 1, 3), 0.25, np.float32)])
 
     def answer(images):
@@ -196,7 +196,7 @@ def grey(value, **fields):
     return image(data=memoryview(bytes([value]) * 72), **fields)
 
 
-def test_images_that_are_there_together_are_one_engine_call(node, make):
+def test_simultaneous_images_are_one_engine_call(node, make):
     calls = []
     cameras = make(brightness(calls), names=('left', 'right'))
     left = MessageHeader(7, 0, 'left_optical')
@@ -209,7 +209,7 @@ def test_images_that_are_there_together_are_one_engine_call(node, make):
     assert from_point_cloud(cloud)['confidence'][0] == pytest.approx(0.4)
 
 
-def test_a_bad_image_of_one_camera_leaves_the_other_alone(node, make):
+def test_a_bad_image_of_one_camera_does_not_affect_another(node, make):
     calls = []
     cameras = make(brightness(calls), names=('left', 'right'))
     cameras.process(grey(51, encoding='rgb9'), grey(102))
@@ -219,7 +219,7 @@ def test_a_bad_image_of_one_camera_leaves_the_other_alone(node, make):
     assert len(node.publishers['~/right/keypoints'].messages) == 1
 
 
-def test_an_image_that_breaks_the_engine_leaves_the_other_alone(node, make, caplog):
+def test_an_image_that_breaks_the_engine_does_not_affect_another(node, make, caplog):
     calls = []
     cameras = make(brightness(calls), names=('left', 'right'))
     cameras.process(grey(102), grey(13))
@@ -251,7 +251,7 @@ def test_bad_images_are_counted_by_kind(node, make, kind, bad, caplog):
     assert f'image rejected ({kind})' in caplog.text
 
 
-def test_closed_camera_is_silent_about_its_end(make, node, caplog):
+def test_closed_camera_reports_nothing(make, node, caplog):
     cameras = make()
     cameras.cameras[0].close()
     node.publishers['~/keypoints'].publish = None  # as good as destroyed

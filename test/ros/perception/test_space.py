@@ -1,4 +1,4 @@
-"""A node in its own process tells points in space and over time, and lives on with what is bad."""
+"""A node in its own process publishes points in space and over time, whatever it receives."""
 
 import array
 import json
@@ -61,7 +61,7 @@ class Scene:
         peer.spin_until(lambda: there('/perception_node/keypoints'), 'a publisher of clouds', node)
 
     def publish(self, image):
-        """Send an image, and what is beside it with its header."""
+        """Publish an image, and calibration and depth with its header."""
         for publisher, message in self._beside:
             if message is not None:
                 message.header = image.header
@@ -69,7 +69,7 @@ class Scene:
         self._images.publish(image)
 
     def points(self, condition, what, *, sec, info=None, depth=None, u=U):
-        """Show a picture until the answer to it is as expected; return the points."""
+        """Publish an image until its keypoints are as expected; return them."""
         image = self._make_image(sec, u=u, v=V)
 
         def shown():
@@ -108,7 +108,7 @@ def unknown(points):
     return np.isnan([points['x'], points['y'], points['z']]).all()
 
 
-def test_calibration_that_never_comes_is_said_once_and_u_v_go_on(scene, node, peer):
+def test_missing_camera_info_is_logged_once_and_u_v_are_published(scene, node, peer):
     diagnoses = peer.collect(DiagnosticArray, '/diagnostics')
     points = scene.points(unknown, 'points without x', sec=1, depth=depth_image(2.0))
     np.testing.assert_array_equal(points['u'], [U, U + 1, U + 2])
@@ -123,7 +123,7 @@ def test_calibration_that_never_comes_is_said_once_and_u_v_go_on(scene, node, pe
     assert node.count(told) == 1
 
 
-def test_calibration_that_is_sent_once_and_kept_arrives(peer, node, make_image):
+def test_latched_camera_info_is_received(peer, node, make_image):
     from rclpy.qos import DurabilityPolicy, QoSProfile
 
     kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -141,7 +141,7 @@ def test_calibration_that_is_sent_once_and_kept_arrives(peer, node, make_image):
     np.testing.assert_allclose(points['x'][0], RAY, rtol=1e-6)
 
 
-def test_depth_and_calibration_give_places_in_space(scene):
+def test_depth_and_camera_info_give_points_in_space(scene):
     # answers by the calibration of the test before may come first
     beside = {'info': camera_info(), 'depth': depth_image(2.0)}
     points = scene.points(lambda p: p['x'][0] > 1.5 * RAY, 'points in space', sec=10, **beside)
@@ -152,7 +152,7 @@ def test_depth_and_calibration_give_places_in_space(scene):
 
 
 def names_of(peer, node):
-    """Return what the node says about its points to who comes late."""
+    """Return the latched message about the names of the points."""
     from rclpy.qos import DurabilityPolicy
 
     latched = DurabilityPolicy.TRANSIENT_LOCAL
@@ -161,9 +161,7 @@ def names_of(peer, node):
     return names
 
 
-def test_a_model_with_landmarks_that_is_swapped_in_brings_its_topic(
-    scene, peer, node, named_model
-):
+def test_swapping_to_a_model_with_landmarks_adds_their_topic(scene, peer, node, named_model):
     names = names_of(peer, node)
     told = json.loads(names[-1].data)
     assert told['keypoints'] == ['kp0', 'kp1', 'kp2']
@@ -182,7 +180,7 @@ def test_a_model_with_landmarks_that_is_swapped_in_brings_its_topic(
     assert landmarks[-1].header.frame_id == 'camera_optical'
 
 
-def test_markers_are_for_who_listens(scene, peer, node):
+def test_markers_are_published_to_subscribers(scene, peer, node):
     markers = peer.collect(MarkerArray, '/perception_node/markers')
     beside = {'info': camera_info(), 'depth': depth_image(2.0)}
     scene.points(lambda p: markers, 'markers', sec=12, **beside)
@@ -193,7 +191,7 @@ def test_markers_are_for_who_listens(scene, peer, node):
     assert shown['landmarks'].header.frame_id == 'camera_optical'
 
 
-def test_millimetres_of_another_size(scene):
+def test_depth_in_millimetres_and_of_another_size(scene):
     pixels = np.full((24, 32), 1500, '>u2')
     half = Image(height=24, width=32, encoding='16UC1', is_bigendian=1, step=64)
     half.data = array.array('B', pixels.tobytes())
@@ -213,7 +211,7 @@ BAD_DEPTHS = {
 }
 
 
-def test_depth_that_tells_nothing_leaves_u_v(scene, node):
+def test_u_v_are_published_without_usable_depth(scene, node):
     for sec, (name, (depth, said)) in enumerate(BAD_DEPTHS.items()):
         good = {'info': camera_info(), 'depth': depth_image(2.0)}
         scene.points(known, f'points in space before {name}', sec=30 + 10 * sec, **good)
@@ -237,7 +235,7 @@ BAD_CALIBRATIONS = {
 }
 
 
-def test_calibration_that_cannot_be_used_leaves_u_v(scene, node):
+def test_u_v_are_published_without_usable_camera_info(scene, node):
     for sec, (name, (info, said)) in enumerate(BAD_CALIBRATIONS.items()):
         good = {'info': camera_info(), 'depth': depth_image(2.0)}
         scene.points(known, f'points in space before {name}', sec=100 + 10 * sec, **good)
@@ -265,7 +263,7 @@ def set_parameter(peer, name, value):
     return peer.call(SetParameters, '/perception_node/set_parameters', request).results[0]
 
 
-def test_a_filter_that_is_switched_on_gives_velocities(scene, peer, node):
+def test_enabling_a_filter_adds_velocities(scene, peer, node):
     assert set_parameter(peer, 'filter', 'one_euro').successful
     assert set_parameter(peer, 'filter_gap', 5.0).successful
     beside = {'info': camera_info(), 'depth': depth_image(2.0)}

@@ -1,4 +1,4 @@
-"""An engine that hangs or fails in a row is said, and the node comes back by itself."""
+"""An engine that hangs or keeps failing is reported, and the node recovers on its own."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class Camera:
         peer.spin_until(lambda: there('/perception_node/keypoints'), 'a publisher of clouds', node)
 
     def keep_busy(self, sec):
-        """Publish an image until the engine is at it."""
+        """Publish an image until the engine is busy with it."""
         node, before = self._node, self._node.count('^busy$')
         image = self._make_image(sec)
         self._peer.publish_until(
@@ -45,7 +45,7 @@ def start_camera(peer, start_node, make_image):
     return start
 
 
-def test_a_node_whose_engine_hangs_comes_back(peer, start_camera):
+def test_a_node_recovers_from_an_engine_that_hangs(peer, start_camera):
     node, camera = start_camera(engine_timeout=0.5)
     camera.keep_busy(1)
     camera.diagnosed(r'the engine has not responded for \d+ s; it will be reloaded until it works')
@@ -64,7 +64,7 @@ def test_a_node_whose_engine_hangs_comes_back(peer, start_camera):
     assert 'Traceback' not in node.output
 
 
-def test_a_node_whose_engine_fails_in_a_row_comes_back(peer, start_camera):
+def test_a_node_recovers_from_an_engine_that_keeps_failing(peer, start_camera):
     node, camera = start_camera()
     for sec in range(3):
         camera.keep_busy(sec)
@@ -79,7 +79,7 @@ def test_a_node_whose_engine_fails_in_a_row_comes_back(peer, start_camera):
     assert node.stop() == 0
 
 
-def test_a_node_whose_engine_hangs_ends_all_the_same(start_camera):
+def test_a_node_whose_engine_hangs_can_be_stopped(start_camera):
     node, camera = start_camera(engine_timeout=0.1)
     camera.keep_busy(1)
     camera.diagnosed('the engine has not responded')
