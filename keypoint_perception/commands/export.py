@@ -1,4 +1,4 @@
-"""``export``: (re)build what the robot runs, checked for parity."""
+"""``export``: write the network in the form that the robot runs, checked for parity."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
-from keypoint_perception.errors import ConfigError
+from keypoint_perception.errors import ConfigError, EngineError
+from keypoint_perception.manifest import Manifest
 from keypoint_perception.model_directory import ONNX_NAME, onnx_name, PRECISIONS
 import typer
 
@@ -22,82 +23,75 @@ def export(
         str, typer.Option(help='onnxruntime: the ONNX file; tensorrt: the engine for this GPU.')
     ] = 'onnxruntime',
     max_batch: Annotated[
-        int, typer.Option(help='tensorrt: images of one pass, as many as the node has cameras.')
+        int, typer.Option(help='tensorrt: images per pass; the number of cameras of the node.')
     ] = 1,
     frames: Annotated[
         Path | None,
-        typer.Option(help='int8: recording for its scales; by default what was learned from.'),
+        typer.Option(help='int8: recording to calibrate on; by default the training frames.'),
     ] = None,
     topic: Annotated[str | None, typer.Option(help='Image topic of --frames.')] = None,
     max_loss: Annotated[
         float | None,
         typer.Option(
             min=0.0,
-            help='fp16, int8: px (median, at network size) that the keypoints may be from those '
-            'of fp32; by default 0.1 and 0.5.',
+            help='fp16, int8: largest median distance to the keypoints of fp32, px at network '
+            'size; by default 0.1 and 0.5.',
         ),
     ] = None,
     signed: Annotated[
-        bool, typer.Option('--signed', help='int8: with signed bytes, as TensorRT needs it.')
+        bool, typer.Option('--signed', help='int8: signed values, as TensorRT requires.')
     ] = False,
     clear_cache: Annotated[
-        bool, typer.Option('--clear-cache', help='Remove the compiled engines of this user first.')
+        bool, typer.Option('--clear-cache', help='First remove the compiled engines of this user.')
     ] = False,
 ) -> None:
-    """Build the ONNX file of a model and check it; or of that file, an engine for this GPU."""
-    check_choice('--precision', precision, PRECISIONS)
-    check_choice('--engine', engine, ENGINES)
-    check_belonging(precision, frames=frames, topic=topic, max_loss=max_loss, signed=signed)
-    from keypoint_perception.commands.compiling import clear_engines, compile_model
+    """Write and check the ONNX file of a model, or compile it to an engine for this GPU."""
+    _check_choice('--precision', precision, PRECISIONS)
+    _check_choice('--engine', engine, ENGINES)
+    _check_applicable(precision, frames=frames, topic=topic, max_loss=max_loss, signed=signed)
     from keypoint_perception.sole_writer import sole_writer
 
     if clear_cache:
-        clear_engines()
+        _clear_cache()
         if model is None:
             return
     if model is None:
-        msg = 'No model is named; give the directory that `train --out` wrote.'
+        msg = 'No model is given; give the directory that `train --out` wrote.'
         raise ConfigError(msg)
     if engine == 'tensorrt':
-        compile_model(model, precision, max_batch)
+        _compile(model, precision, max_batch)
         return
     with sole_writer(model) if model.is_dir() else nullcontext():
         if precision == 'fp32':
-            export_fp32(model)
+            _export_fp32(model)
         elif precision == 'fp16':
-            export_as_fp16(model, max_loss)
+            _export_fp16(model, max_loss)
         else:
-            export_as_int8(model, frames, topic, max_loss, signed=signed)
+            _export_int8(model, frames, topic, max_loss, signed=signed)
 
 
-def check_choice(option: str, given: str, known: tuple[str, ...]) -> None:
-    """
-    Check an option's word.
-
-    :raises ConfigError: if it is none of those known
-    """
-    if given not in known:
-        msg = f'{option} {given!r} is not known; known: {", ".join(known)}.'
+def _check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        msg = f'{option} {value!r} is not known; known: {", ".join(known)}.'
         raise ConfigError(msg)
 
 
-def check_belonging(precision: str, *, max_loss: float | None, **of_int8: object) -> None:
+def _check_applicable(precision: str, *, max_loss: float | None, **of_int8: object) -> None:
     """
-    Check that no option is given that the precision has no use for.
+    Check that all given options apply to the precision.
 
-    :raises ConfigError: if one is
+    :raises ConfigError: if one does not
     """
     for name, value in of_int8.items():
         if value and precision != 'int8':
-            msg = f'--{name} belongs to --precision int8; it was given with {precision}.'
+            msg = f'--{name} requires --precision int8, got {precision}.'
             raise ConfigError(msg)
     if max_loss is not None and precision == 'fp32':
-        msg = '--max-loss belongs to --precision fp16 and int8; fp32 is what they are held to.'
+        msg = '--max-loss requires --precision fp16 or int8, which are compared with fp32.'
         raise ConfigError(msg)
 
 
-def export_fp32(model: Path) -> None:
-    """Build ``keypointer.onnx`` from the checkpoint and say how far it is from torch."""
+def _export_fp32(model: Path) -> None:
     from keypoint_perception.model.onnx_export import export_model
 
     parity = export_model(model).metrics['parity']
@@ -107,35 +101,77 @@ def export_fp32(model: Path) -> None:
     )
 
 
-def export_as_fp16(model: Path, max_loss: float | None) -> None:
-    """Build ``keypointer.fp16.onnx`` and say what it costs."""
+def _export_fp16(model: Path, max_loss: float | None) -> None:
     from keypoint_perception.model.checkpoint import load_checkpoint
     from keypoint_perception.model.precisions import export_fp16, MAX_LOSS_PX
 
     frames = load_checkpoint(model).frames.numpy()
-    allowed = MAX_LOSS_PX['fp16'] if max_loss is None else max_loss
-    _say(model, 'fp16', export_fp16(model, frames, max_loss_px=allowed))
+    limit = MAX_LOSS_PX['fp16'] if max_loss is None else max_loss
+    _print_loss(model, 'fp16', export_fp16(model, frames, max_loss_px=limit))
 
 
-def export_as_int8(
+def _export_int8(
     model: Path, source: Path | None, topic: str | None, max_loss: float | None, *, signed: bool
 ) -> None:
-    """Build ``keypointer.int8.onnx`` and say what it costs."""
     from keypoint_perception.commands.recorded_frames import calibration_frames
     from keypoint_perception.manifest import read_manifest
     from keypoint_perception.model.precisions import export_int8, MAX_LOSS_PX
 
     frames, held_out = calibration_frames(model, read_manifest(model).input_hw, source, topic)
-    allowed = MAX_LOSS_PX['int8'] if max_loss is None else max_loss
-    manifest = export_int8(model, frames, held_out, max_loss_px=allowed, signed=signed)
-    _say(model, 'int8', manifest)
+    limit = MAX_LOSS_PX['int8'] if max_loss is None else max_loss
+    manifest = export_int8(model, frames, held_out, max_loss_px=limit, signed=signed)
+    _print_loss(model, 'int8', manifest)
 
 
-def _say(model: Path, precision: str, manifest) -> None:
+def _print_loss(model: Path, precision: str, manifest: Manifest) -> None:
     loss = manifest.precisions[precision]
     print(
-        f'wrote {model / onnx_name(precision)}; its keypoints are {loss["median_px"]:.3f} px '
-        f'(median; 95 % within {loss["p95_px"]:.3f} px) from those of fp32 on {loss["frames"]} '
-        f'recorded frames'
-        + (' that its scales were not taken from' if precision == 'int8' else '')
+        f'wrote {model / onnx_name(precision)}; its keypoints differ from those of fp32 by '
+        f'{loss["median_px"]:.3f} px (median; 95 %: {loss["p95_px"]:.3f} px) on {loss["frames"]} '
+        + ('held-out frames' if precision == 'int8' else 'recorded frames')
     )
+
+
+def _compile(model: Path, precision: str, max_batch: int) -> None:
+    """
+    Build the engine that the node would build, and cache it.
+
+    :raises ModelError: if the model lacks the precision
+    :raises EngineError: if there is no TensorRT or no GPU, or the engine cannot be built or cached
+    """
+    from keypoint_perception.commands.progress import build_progress
+    from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
+    from keypoint_perception.manifest import read_manifest
+
+    with build_progress() as progress:
+        engine = TensorRTEngine(
+            model,
+            read_manifest(model),
+            precision=precision,
+            max_batch=max_batch,
+            progress=progress,
+        )
+    prepared = engine.prepared
+    engine.close()
+    if prepared.path is None:
+        msg = (
+            'The engine was built but could not be cached, for the reason logged above, so the '
+            'node would build it again; fix that and repeat the export.'
+        )
+        raise EngineError(msg)
+    if prepared.parity is None:
+        print(f'{prepared.path} is up to date, for {engine.description}')
+        return
+    print(
+        f'built {prepared.path} in {prepared.seconds:.0f} s, for {engine.description}; it differs '
+        f'from ONNX Runtime by at most {prepared.parity["largest_px"]:.4f} px on '
+        f'{prepared.parity["frames"]} {prepared.parity["images"]}'
+    )
+
+
+def _clear_cache() -> None:
+    from keypoint_perception.inference.engine_cache import EngineCache
+
+    cache = EngineCache()
+    engines, size = cache.clear()
+    print(f'removed {engines} compiled engines, {size / 2**20:.1f} MiB, from {cache.path}')

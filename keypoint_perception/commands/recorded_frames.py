@@ -1,4 +1,4 @@
-"""Recorded frames of a model's own scene, at its network's size."""
+"""Recorded frames of a model's scene, at the size of its network."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 CALIBRATION_FRAMES = 200
 HELD_OUT_FRAMES = 400
-LEAST_FRAMES = 20
-# Of a recording, in time: scales come from the first part, what they cost from the rest.
+MIN_FRAMES = 20
+# First part of a recording, used for calibration; the rest is held out.
 CALIBRATION_SHARE = 0.7
 
 
@@ -20,19 +20,18 @@ def calibration_frames(
     model: Path, input_hw: tuple[int, int], source: Path | None, topic: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """
-    Return frames to take scales from, and others to measure on.
+    Return frames for calibration, and held-out ones.
 
     :param input_hw: of the network, px
-    :param source: recording; None: the frames that the model learned from, kept in its directory
+    :param source: recording; None: the training frames in the model directory
     :return: both (N, H, W, 3) uint8, evenly spread over the first 70 % and the rest
     :raises SourceError: if there are no frames, too few, or of another size
     """
     images = _stored(model, input_hw) if source is None else _recorded(source, topic, input_hw)
-    if len(images) < LEAST_FRAMES:
+    if len(images) < MIN_FRAMES:
         msg = (
             f'{str(source or model / FRAME_STORE_NAME)!r} has {len(images)} frames, int8 needs '
-            f'at least {LEAST_FRAMES} to take its scales from; give a longer recording with '
-            '--frames.'
+            f'at least {MIN_FRAMES} for calibration; give a longer recording with --frames.'
         )
         raise SourceError(msg)
     end = round(CALIBRATION_SHARE * len(images))
@@ -47,8 +46,8 @@ def _stored(model: Path, input_hw: tuple[int, int]) -> np.ndarray:
     place = model / FRAME_STORE_NAME
     if not place.is_dir():
         msg = (
-            f'The frames that this model learned from are gone ({str(place)!r}), and int8 takes '
-            'its scales from such frames; give a recording of the same scene with --frames.'
+            f'The training frames of this model are missing ({str(place)!r}), which int8 is '
+            'calibrated on; give a recording of the same scene with --frames.'
         )
         raise SourceError(msg)
     store = FrameStore.open(place)
@@ -62,7 +61,7 @@ def _stored(model: Path, input_hw: tuple[int, int]) -> np.ndarray:
 
 
 def _recorded(source: Path, topic: str | None, input_hw: tuple[int, int]) -> np.ndarray:
-    """Return frames evenly spread over a recording, in the network's size."""
+    """Return evenly spaced frames of a recording, at the network's size."""
     from keypoint_perception.frames.source import count_frames, read_frames
     from keypoint_perception.images import fit_image
     from keypoint_perception.keypoints import Fit
@@ -70,7 +69,7 @@ def _recorded(source: Path, topic: str | None, input_hw: tuple[int, int]) -> np.
     topics = [] if topic is None else [topic]
     most = 4 * (CALIBRATION_FRAMES + HELD_OUT_FRAMES)
     every = max(1, (count_frames([source], topics) or 0) // most)
-    images = []
+    images: list[np.ndarray] = []
     for number, frame in enumerate(read_frames([source], topics)):
         if number % every == 0 and len(images) < 2 * most:
             image = np.zeros((*input_hw, 3), np.uint8)

@@ -74,7 +74,8 @@ def _constants(keypoints: int, input_hw: tuple[int, int]) -> dict[str, np.ndarra
 
     def weights(*shape: int) -> np.ndarray:
         scale = np.sqrt(2 / np.prod(shape[1:]))
-        return (random.standard_normal(shape) * scale).astype(np.float32)
+        values: np.ndarray = (random.standard_normal(shape) * scale).astype(np.float32)
+        return values
 
     return {
         'white': np.array(255.0, np.float32),

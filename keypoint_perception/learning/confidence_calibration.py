@@ -21,7 +21,7 @@ from keypoint_perception.learning.data.scenes import medians, scene_of
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.motion_losses import turn_foreground
 from keypoint_perception.model.layers import normalise
-from keypoint_perception.model.network import evidence, Keypointer
+from keypoint_perception.model.network import Keypointer, log_odds
 import torch
 from torch import Tensor
 
@@ -104,7 +104,7 @@ def _ask(
     network: Keypointer, frames: Tensor, still: Tensor, found: Tensor, seed: int
 ) -> tuple[Tensor, Tensor]:
     """
-    Return the evidence of keypoints of warped frames, in logits, and whether they agree, (n,).
+    Return the log odds of keypoints of warped frames, in logits, and whether they agree, (n,).
 
     :param still: the frames' backgrounds, (N, H, W, 3) uint8
     :param found: keypoints of the frames themselves, (N, K, 2) px
@@ -123,7 +123,7 @@ def _ask(
         distance = (warp.back(answer[..., :2], hw) - found).norm(dim=-1) / diagonal_px(*hw)
         # asked of the warped frames, which are the harder ones
         asked = warp.inside(found, hw)
-        doubts.append(evidence(answer[..., 2])[asked])
+        doubts.append(log_odds(answer[..., 2])[asked])
         right.append((distance < AGREE).float()[asked])
     return torch.cat(doubts).cpu(), torch.cat(right).cpu()
 
@@ -144,7 +144,7 @@ def _values_at(images: Tensor, xy: Tensor) -> Tensor:
 
 def _hide(network: Keypointer, frames: Tensor, still: Tensor, found: Tensor) -> Tensor:
     """
-    Return the evidence of keypoints whose surroundings are painted over, in logits, (n,).
+    Return the log odds of keypoints whose surroundings are painted over, in logits, (n,).
 
     :param still: what to paint them over with, the frames' backgrounds, (N, H, W, 3) uint8
     :param found: keypoints of the frames, (N, K, 2) px
@@ -160,7 +160,7 @@ def _hide(network: Keypointer, frames: Tensor, still: Tensor, found: Tensor) -> 
         change = (painted.float() - frames.float()).abs().mean(dim=-1).sum(dim=(1, 2))
         hidden = change / inside.sum(dim=(1, 2, 3)).clamp(min=1) > CHANGED
         answer = network(painted).float()[..., 2]
-        doubts.append(evidence(answer.gather(1, mine[:, None])[:, 0])[hidden].cpu())
+        doubts.append(log_odds(answer.gather(1, mine[:, None])[:, 0])[hidden].cpu())
     return torch.cat(doubts)
 
 

@@ -1,11 +1,11 @@
 """
-Weights on disk, and nothing that runs code on loading.
+Checkpoints: weights and training state in formats that cannot execute code.
 
-A checkpoint is a directory that appears and is replaced as a whole::
+A checkpoint is a directory that is written and replaced in one step::
 
     checkpoint/
-        network.safetensors    the network that is exported; its configuration in the header
-        training.safetensors   what --resume needs: live weights, optimiser moments
+        network.safetensors    the exported network, with its configuration in the header
+        training.safetensors   live weights and optimiser moments, for --resume
         frames.safetensors     a few frames of the recording, for parity checks
         training.json          step, random states, configuration, digests of the above
 """
@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from keypoint_perception.atomic_files import backup_path, PendingDirectory
 from keypoint_perception.errors import ModelError
@@ -36,22 +37,22 @@ from torch import nn, Tensor
 @dataclass(frozen=True)
 class Checkpoint:
     """
-    Everything that training needs to go on as if it had never stopped.
+    Everything that is needed to resume training exactly.
 
-    :param network: the averaged network, the one that is exported
+    :param network: the averaged network, which is exported
     :param tensors: live weights, optimiser moments and torch's random state, by name
     :param state: step, random states, configuration; JSON values only
-    :param frames: a few frames in the network's size, (N, H, W, 3) uint8
+    :param frames: a few frames at the network's size, (N, H, W, 3) uint8
     """
 
     network: Keypointer
     tensors: dict[str, Tensor]
-    state: dict
+    state: dict[str, Any]
     frames: Tensor
 
 
 def save_checkpoint(model_dir: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint beside the old one, then put it in the old one's place."""
+    """Write a checkpoint, then replace the previous one."""
     with PendingDirectory(model_dir / CHECKPOINT_NAME, replace=True) as part:
         part.mkdir()
         write_network(part / NETWORK_FILE, checkpoint.network)
@@ -65,17 +66,19 @@ def save_checkpoint(model_dir: Path, checkpoint: Checkpoint) -> None:
 
 
 def has_checkpoint(model_dir: Path) -> bool:
-    """Say whether a model directory holds a checkpoint."""
+    """Return whether a model directory holds a checkpoint."""
     return _find(model_dir) is not None
 
 
 def load_checkpoint(model_dir: Path) -> Checkpoint:
     """
-    Read a checkpoint, checking every file against its digest.
+    Read a checkpoint, verifying the digest of every file.
 
     :raises ModelError: if there is none, or a file is missing or changed
     """
-    place = _put_back(model_dir)
+    place = _require(model_dir)
+    if place.name != CHECKPOINT_NAME:
+        place = place.rename(Path(model_dir) / CHECKPOINT_NAME)
     try:
         state = json.loads((place / STATE_FILE).read_text())
         digest = state.pop('sha256')
@@ -98,26 +101,26 @@ def load_checkpoint(model_dir: Path) -> Checkpoint:
 
 def load_network(model_dir: Path) -> Keypointer:
     """
-    Return the network of a model directory, ready to run.
+    Return the network of a model directory, in evaluation mode.
 
     :raises ModelError: if there is no checkpoint, or its weights do not fit the network
     """
     return read_network(_require(model_dir) / NETWORK_FILE)
 
 
-def write_network(path: Path, network: Keypointer, notes: dict[str, str] | None = None) -> None:
+def write_network(path: Path, network: Keypointer, metadata: dict[str, str] | None = None) -> None:
     """
-    Write a network's weights, and its configuration into the file's header.
+    Write a network's weights, with its configuration in the file's header.
 
-    :param notes: further entries of the header
+    :param metadata: further entries of the header
     """
     config = json.dumps(asdict(network.config))
-    _save(network.state_dict(), path, {'config': config} | (notes or {}))
+    _save(network.state_dict(), path, {'config': config} | (metadata or {}))
 
 
-def read_notes(path: Path) -> dict[str, str]:
+def read_metadata(path: Path) -> dict[str, str]:
     """
-    Return the header's entries of a file that :func:`write_network` wrote.
+    Return the header entries of a file that :func:`write_network` wrote.
 
     :raises ModelError: if it cannot be read
     """
@@ -130,13 +133,13 @@ def read_notes(path: Path) -> dict[str, str]:
 
 def read_network(path: Path) -> Keypointer:
     """
-    Return the network of a file that :func:`write_network` wrote, ready to run.
+    Return the network of a file that :func:`write_network` wrote, in evaluation mode.
 
     :raises ModelError: if it cannot be read, or its weights do not fit the network
     """
     tensors = _load(path)
     try:
-        values = json.loads(read_notes(path)['config'])
+        values = json.loads(read_metadata(path)['config'])
         values['input_hw'] = tuple(values['input_hw'])
         network = Keypointer(NetworkConfig(**values))
     except (KeyError, TypeError, ValueError) as error:
@@ -147,25 +150,27 @@ def read_network(path: Path) -> Keypointer:
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], place: str) -> None:
     """
-    Load weights, refusing any that are missing or left over.
+    Load weights whose names and shapes are exactly those of a module.
 
-    :raises ModelError: naming all of them
+    :param place: description of their origin
+    :raises ModelError: listing all differences
     """
-    wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    missing = sorted(wanted.keys() - tensors.keys())
-    unexpected = sorted(tensors.keys() - wanted.keys())
-    unfit = sorted(n for n in wanted.keys() & tensors.keys() if wanted[n] != tensors[n].shape)
-    if missing or unexpected or unfit:
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    missing = sorted(expected.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - expected.keys())
+    common = expected.keys() & tensors.keys()
+    reshaped = sorted(name for name in common if expected[name] != tensors[name].shape)
+    if missing or unexpected or reshaped:
         msg = (
             f'The weights in {place!r} do not fit the network: missing {missing}, unexpected '
-            f'{unexpected}, of another shape {unfit}; use the configuration they were made with.'
+            f'{unexpected}, of another shape {reshaped}; use the configuration of their training.'
         )
         raise ModelError(msg)
     module.load_state_dict(tensors)
 
 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    # safetensors refuses views and other memory formats
+    # safetensors rejects views and other memory formats
     plain = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
     save_file(plain, path, metadata)
 
@@ -177,20 +182,15 @@ def _load(path: Path) -> dict[str, Tensor]:
         raise ModelError(_damaged(path.parent, path.name, error)) from error
 
 
-def _digest(state: dict) -> str:
+def _digest(state: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _find(model_dir: Path) -> Path | None:
-    # a run that is killed while it replaces its checkpoint leaves the old one under this name
+    # a run that is killed while replacing its checkpoint leaves only the backup
     place = Path(model_dir) / CHECKPOINT_NAME
     found = (path for path in (place, backup_path(place)) if (path / STATE_FILE).is_file())
     return next(found, None)
-
-
-def _put_back(model_dir: Path) -> Path:
-    place = _require(model_dir)
-    return place if place.name == CHECKPOINT_NAME else place.rename(model_dir / CHECKPOINT_NAME)
 
 
 def _require(model_dir: Path) -> Path:
@@ -198,14 +198,14 @@ def _require(model_dir: Path) -> Path:
     if place is None:
         msg = (
             f'{str(model_dir)!r} holds no checkpoint (expected {CHECKPOINT_NAME}/{STATE_FILE}); '
-            'name the directory that `train --out` wrote.'
+            'give the directory that `train --out` wrote.'
         )
         raise ModelError(msg)
     return place
 
 
-def _damaged(place: Path, name: str, why: object) -> str:
+def _damaged(place: Path, name: str, reason: object) -> str:
     return (
-        f'Checkpoint {str(place)!r} cannot be read: {name}: {why}; copy the whole model '
-        'directory again or train anew.'
+        f'Checkpoint {str(place)!r} cannot be read: {name}: {reason}; copy the complete model '
+        'directory again, or train again.'
     )

@@ -1,8 +1,4 @@
-"""
-The decoder of the objectives that draw a picture from maps.
-
-It belongs to the objective and is never exported.
-"""
+"""The decoder of objectives that reconstruct images from maps, for training only."""
 
 from __future__ import annotations
 
@@ -14,27 +10,27 @@ from torch.nn import functional
 
 class MapDecoder(nn.Module):
     """
-    Maps -> a picture, (B, in, h, w) -> (B, out, stride h, stride w).
+    A small U-Net from maps to an image, (B, in, h, w) -> (B, out, stride h, stride w).
 
     ::
 
-        in -- w ---------------- + -- w -- out * stride^2, folded back into pixels
+        in -- w ---------------- + -- w -- out * stride^2, rearranged into pixels
               '-- 2w ------ + ---'
                    '-- 2w --'
 
     each level at half the resolution of the one above.
 
-    Unlike the refinement nets of transport it sees far: what lies between keypoints follows from
-    all of them.
+    Its receptive field is larger than that of transport's refinement nets, because the content
+    between keypoints depends on all of them.
     """
 
     def __init__(
         self, in_channels: int, out_channels: int, *, stride: int, width: int, norm: str
     ) -> None:
         """
-        Make the layers.
+        Create the layers.
 
-        :param stride: pixels of the picture along a side of a cell of the maps
+        :param stride: side of a cell of the maps, px of the image
         :param width: channels at the maps' resolution
         """
         super().__init__()
@@ -48,7 +44,7 @@ class MapDecoder(nn.Module):
         self.last = nn.Conv2d(width, out_channels * stride**2, 3, padding=1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return the picture that the maps describe, float32."""
+        """Return the reconstructed image, float32."""
         levels = [self.first(maps)]
         for down in self.down:
             levels.append(down(levels[-1]))

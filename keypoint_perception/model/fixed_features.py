@@ -1,11 +1,11 @@
 """
-Fixed nets in whose layers pictures are compared: they never learn and are never exported.
+Fixed nets whose features are compared by perceptual losses; they are neither trained nor exported.
 
-- :class:`RandomPyramid` needs nothing: random filters, drawn once and for all.
-- :class:`Vgg16Features` are the layers of VGG-16 (Simonyan, Zisserman 2015,
-  https://arxiv.org/abs/1409.1556), whose weights the user brings as a safetensors file.
+- :class:`RandomPyramid` has fixed random filters.
+- :class:`Vgg16Features` has the layers of VGG-16 (Simonyan, Zisserman 2015,
+  https://arxiv.org/abs/1409.1556), with weights from a safetensors file of the user.
 
-Their weights stand in no checkpoint: they follow from a seed or from the user's file.
+Checkpoints do not include their weights, which follow from a seed or from the user's file.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-# Colours of ImageNet in [0, 1], by which torchvision's networks are trained.
+# Colour statistics of ImageNet in [0, 1], which torchvision's networks expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# Places of the convolutions in torchvision's `features`, with their channels, up to conv5_2.
+# Indices and channels of the convolutions in torchvision's `features`, up to conv5_2.
 VGG16_CONVOLUTIONS = (
     ((0, 3, 64), (2, 64, 64)),
     ((5, 64, 128), (7, 128, 128)),
@@ -30,18 +30,17 @@ VGG16_CONVOLUTIONS = (
     ((17, 256, 512), (19, 512, 512), (21, 512, 512)),
     ((24, 512, 512), (26, 512, 512)),
 )
-# Of each block the second convolution is looked at, as conditional generation does.
-LOOKED_AT = 1
+# Conditional generation compares the second convolution of each block.
+COMPARED = 1
 PICKLES = ('.pth', '.pt', '.pkl', '.pickle', '.bin', '.ckpt')
 
 
 class RandomPyramid(nn.Module):
     """
-    Layers of random orthonormal filters, each at half the resolution of the one before.
+    Layers of random orthonormal filters, each at half the resolution of the previous one.
 
-    Random filters keep distances between pictures nearly as they are and compare what lies round a
-    pixel instead of the pixel alone. Their weights are drawn from a generator of their own, so
-    that a resumed run compares as before.
+    Random filters approximately preserve distances between images and compare neighbourhoods
+    instead of single pixels. A generator with a fixed seed makes resumed runs identical.
     """
 
     def __init__(self, channels: tuple[int, ...] = (16, 32, 64)) -> None:
@@ -70,9 +69,12 @@ class RandomPyramid(nn.Module):
 class Vgg16Features(nn.Module):
     """The layers conv1_2, conv2_2, conv3_2, conv4_2 and conv5_2 of VGG-16, after their ReLU."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         """
-        Take the weights.
+        Store the weights.
 
         :param tensors: weight and bias of each convolution, as ``0.weight`` and ``0.bias``
         """
@@ -92,7 +94,7 @@ class Vgg16Features(nn.Module):
             for place, (index, _, _) in enumerate(block):
                 weight, bias = getattr(self, f'{index}_weight'), getattr(self, f'{index}_bias')
                 seen = functional.conv2d(seen, weight, bias, padding=1).relu()
-                if place == LOOKED_AT:
+                if place == COMPARED:
                     layers.append(seen)
         return layers
 
@@ -102,16 +104,16 @@ def load_vgg16(path: Path | str) -> Vgg16Features:
     Return VGG-16 with the weights of a file.
 
     The names are torchvision's (``features.0.weight`` and so on), with or without ``features.``;
-    what else is in the file, as the classifier, is not read.
+    other tensors, such as the classifier's, are ignored.
 
     :param path: a safetensors file
-    :raises ConfigError: if it is a pickle, no safetensors file, or of another network
+    :raises ConfigError: if it is a pickle, not a safetensors file, or of another network
     """
     path = Path(path)
     if path.suffix.lower() in PICKLES:
         msg = (
-            f'{str(path)!r} is a pickle, which may run code when it is loaded; turn it into '
-            'safetensors where you trust it: python -c "import torch; from safetensors.torch '
+            f'{str(path)!r} is a pickle, which may execute code when loaded; if you trust it, '
+            'convert it to safetensors: python -c "import torch; from safetensors.torch '
             f"import save_file; save_file(torch.load('{path.name}', weights_only=True), "
             f"'{path.stem}.safetensors')\"."
         )
@@ -125,21 +127,23 @@ def load_vgg16(path: Path | str) -> Vgg16Features:
         )
         raise ConfigError(msg) from error
     found = {name.removeprefix('features.'): tensor for name, tensor in found.items()}
-    return Vgg16Features({name: _fitting(found, name, shape, path) for name, shape in _wanted()})
+    return Vgg16Features(
+        {name: _checked(found, name, shape, path) for name, shape in _vgg16_shapes()}
+    )
 
 
-def _wanted() -> list[tuple[str, tuple[int, ...]]]:
+def _vgg16_shapes() -> list[tuple[str, tuple[int, ...]]]:
     shapes = []
     for index, before, after in (c for block in VGG16_CONVOLUTIONS for c in block):
         shapes += [(f'{index}.weight', (after, before, 3, 3)), (f'{index}.bias', (after,))]
     return shapes
 
 
-def _fitting(found: dict[str, Tensor], name: str, shape: tuple[int, ...], path: Path) -> Tensor:
+def _checked(found: dict[str, Tensor], name: str, shape: tuple[int, ...], path: Path) -> Tensor:
     if name not in found or tuple(found[name].shape) != shape:
-        is_there = f'is of {tuple(found[name].shape)}' if name in found else 'is missing'
+        fault = f'has shape {tuple(found[name].shape)}' if name in found else 'is missing'
         msg = (
-            f'{str(path)!r} does not hold VGG-16: features.{name} {is_there}, expected {shape}; '
+            f'{str(path)!r} does not hold VGG-16: features.{name} {fault}, expected {shape}; '
             "give torchvision's vgg16 (not vgg16_bn) as safetensors."
         )
         raise ConfigError(msg)

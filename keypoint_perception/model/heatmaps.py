@@ -1,10 +1,10 @@
 """
-From maps to points and back.
+Conversions between heatmaps and points.
 
-Positions here are ``(x, y)`` = (column, row) in cells, a cell's centre being an integer; the step
-to pixels is :func:`keypoint_perception.keypoints.cells_to_network`. Learning reads the whole map,
-because every cell must get a gradient; a robot reads a window round the largest cell, because far
-away mass pulls the mean off the peak by whole cells and a window does not notice it.
+Positions are ``(x, y)`` = (column, row) in cells, with integers at the centres of cells;
+:func:`keypoint_perception.keypoints.cells_to_network` converts them to pixels. Training uses the
+expectation over the whole map, so that every cell receives a gradient. Inference uses a window
+around the largest cell, because distant mass would pull the mean off the peak by whole cells.
 """
 
 from __future__ import annotations
@@ -16,44 +16,48 @@ from torch.nn import functional
 
 
 def softmax_2d(logits: Tensor) -> Tensor:
-    """Return each map's probabilities over its cells, (B, K, h, w) -> (B, K, h, w)."""
+    """Return the softmax over the cells of each map, (B, K, h, w) -> (B, K, h, w)."""
     return logits.flatten(2).softmax(dim=-1).view_as(logits)
+
+
+def _axes(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the x of the columns (w,) and the y of the rows (h,)."""
+    height, width = map_size(maps)
+    x = torch.arange(width, dtype=maps.dtype, device=maps.device)
+    return x, torch.arange(height, dtype=maps.dtype, device=maps.device)
 
 
 def expectation(maps: Tensor) -> Tensor:
     """
-    Return each map's centre of mass.
+    Return the centre of mass of each map.
 
     :param maps: non-negative and summing to one, (B, K, h, w)
     :return: (B, K, 2) cells
 
-    A 2 x 2 map of [[0, 0], [0.5, 0.5]] has its centre at (0.5, 1).
+    The centre of [[0, 0], [0.5, 0.5]] is (0.5, 1).
     """
-    height, width = maps.shape[-2:]
-    x = torch.arange(width, dtype=maps.dtype, device=maps.device)
-    y = torch.arange(height, dtype=maps.dtype, device=maps.device)
+    x, y = _axes(maps)
     return torch.stack([(maps.sum(dim=-2) * x).sum(-1), (maps.sum(dim=-1) * y).sum(-1)], dim=-1)
 
 
 def variance(maps: Tensor, xy: Tensor) -> Tensor:
     """
-    Return each map's variance about a point, along x and y together.
+    Return the variance of each map about a point, the sum of both axes.
 
     :param maps: non-negative and summing to one, (B, K, h, w)
     :param xy: (B, K, 2) cells
     :return: (B, K) cells^2
     """
-    height, width = maps.shape[-2:]
-    x = torch.arange(width, dtype=maps.dtype, device=maps.device) - xy[..., 0:1]  # (B, K, w)
-    y = torch.arange(height, dtype=maps.dtype, device=maps.device) - xy[..., 1:2]  # (B, K, h)
+    x, y = _axes(maps)
+    x, y = x - xy[..., 0:1], y - xy[..., 1:2]  # (B, K, w), (B, K, h)
     return (maps.sum(dim=-2) * x.square()).sum(-1) + (maps.sum(dim=-1) * y.square()).sum(-1)
 
 
-def steepness(logits: Tensor) -> Tensor:
+def peak_curvature(logits: Tensor) -> Tensor:
     """
-    Return how far each map's largest cell stands above the four round it, before the softmax.
+    Return the difference of each map's largest logit to the mean of its four neighbours.
 
-    A bump of width s cells has 1 / (2 s^2) here, wherever between the cells its middle is.
+    For a Gaussian of standard deviation s cells it is 1 / (2 s^2), at any sub-cell position.
 
     :param logits: (B, K, h, w)
     :return: (B, K)
@@ -68,17 +72,16 @@ def steepness(logits: Tensor) -> Tensor:
 
 def covariance(maps: Tensor, xy: Tensor) -> Tensor:
     """
-    Return each map's covariance about a point: how sure a keypoint is, and in which direction.
+    Return the covariance of each map about a point, a measure of uncertainty by direction.
 
-    It is of the whole map, so far away mass counts; BKinD (2022) gives it beside each keypoint.
+    It includes distant mass of the map; BKinD (2022) returns it with each keypoint.
 
     :param maps: non-negative and summing to one, (B, K, h, w)
     :param xy: (B, K, 2) cells
     :return: [[xx, xy], [xy, yy]], (B, K, 2, 2) cells^2; its trace is :func:`variance`
     """
-    height, width = maps.shape[-2:]
-    x = torch.arange(width, dtype=maps.dtype, device=maps.device) - xy[..., 0:1]  # (B, K, w)
-    y = torch.arange(height, dtype=maps.dtype, device=maps.device) - xy[..., 1:2]  # (B, K, h)
+    x, y = _axes(maps)
+    x, y = x - xy[..., 0:1], y - xy[..., 1:2]  # (B, K, w), (B, K, h)
     xx = (maps.sum(dim=-2) * x.square()).sum(-1)
     yy = (maps.sum(dim=-1) * y.square()).sum(-1)
     cross = ((maps * x[..., None, :]).sum(-1) * y).sum(-1)
@@ -87,14 +90,12 @@ def covariance(maps: Tensor, xy: Tensor) -> Tensor:
 
 def separable_expectation(logits: Tensor) -> Tensor:
     """
-    Return the points of the Transporter paper's own read-out, (B, K, h, w) -> (B, K, 2) cells.
+    Return the points of the Transporter paper's read-out, (B, K, h, w) -> (B, K, 2) cells.
 
-    Logits are averaged over one axis and go through a softmax along the other. A peak needs much
-    larger logits here than under :func:`softmax_2d` to be found where it is.
+    Logits are averaged over one axis, followed by a softmax along the other. Localising a peak
+    takes much larger logits than with :func:`softmax_2d`.
     """
-    height, width = map_size(logits)
-    x = torch.arange(width, dtype=logits.dtype, device=logits.device)
-    y = torch.arange(height, dtype=logits.dtype, device=logits.device)
+    x, y = _axes(logits)
     along_x = logits.mean(dim=-2).softmax(dim=-1)  # (B, K, w)
     along_y = logits.mean(dim=-1).softmax(dim=-1)  # (B, K, h)
     return torch.stack([(along_x * x).sum(-1), (along_y * y).sum(-1)], dim=-1)
@@ -102,22 +103,20 @@ def separable_expectation(logits: Tensor) -> Tensor:
 
 def windowed_expectation(maps: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """
-    Return the centre of mass round each map's largest cell, and the mass that was found there.
+    Return the centre of mass in a window around each map's largest cell, and the mass in it.
 
-    The mass in the window is the confidence: near one for a single sharp peak, near the window's
-    share of the map where the network does not know. Only comparisons and sums are used, so that
-    every ONNX runtime has the operators.
+    The mass is the confidence: near one for a single sharp peak, near the window's share of the
+    cells for a flat map. Only comparisons and sums are used, which every ONNX runtime supports.
 
     :param maps: non-negative and summing to one, (B, K, h, w)
     :param radius: cells to each side of the largest one
     :return: (B, K, 2) cells and (B, K) in [0, 1]
     """
-    height, width = map_size(maps)
-    x = torch.arange(width, dtype=maps.dtype, device=maps.device)
-    y = torch.arange(height, dtype=maps.dtype, device=maps.device)
+    width = map_size(maps)[1]
+    x, y = _axes(maps)
     largest = maps.flatten(2).argmax(dim=-1, keepdim=True)  # (B, K, 1)
     peak_x = (largest % width).to(maps.dtype)
-    # of what is never negative, trunc is floor, and four operators fewer in ONNX
+    # for non-negative numbers the same as floor, with four fewer operators in ONNX
     peak_y = torch.div(largest, width, rounding_mode='trunc').to(maps.dtype)
     near_x = ((x - peak_x).abs() <= radius).to(maps.dtype)  # (B, K, w)
     near_y = ((y - peak_y).abs() <= radius).to(maps.dtype)  # (B, K, h)
@@ -125,16 +124,16 @@ def windowed_expectation(maps: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     along_x, along_y = window.sum(dim=-2), window.sum(dim=-1)
     mass = along_x.sum(dim=-1)
     xy = torch.stack([(along_x * x).sum(-1), (along_y * y).sum(-1)], dim=-1)
-    # a map of NaN must stay NaN, so the divisor has no guard; rounding may bring the mass past one
+    # no guard against 0, so that NaN stays NaN; rounding may bring the mass above one
     return xy / mass[..., None], mass.clamp(max=1.0)
 
 
 def gaussian_maps(xy: Tensor, height: int, width: int, sigma: float) -> Tensor:
     """
-    Draw a bump of peak one at each point, H = exp(-|p - xy|^2 / sigma^2).
+    Return a Gaussian with peak one at each point, H = exp(-|p - xy|^2 / sigma^2).
 
-    There is no factor two and no normalisation (Transporter, authors' code): at a distance of
-    ``sigma`` the map is 1/e. The bump is a product of its two axes, which is how it is computed.
+    There is no factor two and no normalisation, as in the code of Transporter's authors: at a
+    distance of ``sigma`` the map is 1/e.
 
     :param xy: (B, K, 2) cells
     :param sigma: cells
@@ -149,18 +148,17 @@ def gaussian_maps(xy: Tensor, height: int, width: int, sigma: float) -> Tensor:
 
 def divergence(logits: Tensor, xy: Tensor, sigma: float) -> Tensor:
     """
-    Return how little maps say where points are: KL(q || p), q a bump there and p the map.
+    Return KL(q || p) of each map p to a Gaussian q at a point.
 
-    The bump is a Gaussian that sums to one over the cells; of a point beyond the border it lies
-    on the nearest cells. Unlike a distance between means, this has a slope where a map is sure of
-    the wrong place.
+    The Gaussian sums to one over the cells, also for a point outside the map. Unlike the distance
+    between means, the divergence has a gradient if a map is confident about the wrong place.
 
     :param logits: maps before the softmax, (B, K, h, w)
     :param xy: (B, K, 2) cells
-    :param sigma: standard deviation of the bump, cells
+    :param sigma: standard deviation of the Gaussian, cells
     :return: (B, K) nats
     """
-    height, width = logits.shape[-2:]
+    height, width = map_size(logits)
     logs = logits.flatten(2).log_softmax(dim=-1).view_as(logits)
     along_x = _normal(xy[..., 0:1], width, sigma)  # (B, K, w)
     along_y = _normal(xy[..., 1:2], height, sigma)  # (B, K, h)
@@ -170,18 +168,18 @@ def divergence(logits: Tensor, xy: Tensor, sigma: float) -> Tensor:
 
 
 def _normal(centre: Tensor, cells: int, sigma: float) -> Tensor:
-    """Return a Gaussian along one axis that sums to one, (..., 1) cells -> (..., cells)."""
+    """Return a normalised Gaussian along one axis, (..., 1) cells -> (..., cells)."""
     place = torch.arange(cells, dtype=centre.dtype, device=centre.device)
     return (-((place - centre) ** 2) / (2 * sigma**2)).softmax(dim=-1)
 
 
 def overlap(maps: Tensor) -> Tensor:
     """
-    Return how much maps claim the same cells, (B, K, h, w) -> (B,).
+    Return the overlap between the maps of an image, (B, K, h, w) -> (B,).
 
-    The sum over all pairs of maps of their product, for each map: K - 1 where all are one and the
-    same cell, 0 where no cell belongs to two. Distances between points do not notice maps that
-    have mass in several places; this does.
+    It is the sum of the products of all pairs of maps, divided by K: K - 1 if all mass is in one
+    cell, 0 if no cell has mass of two maps. Unlike distances between points, it is sensitive to
+    maps with mass in several places.
 
     :param maps: non-negative, each summing to one
     """
@@ -192,9 +190,9 @@ def overlap(maps: Tensor) -> Tensor:
 
 def union(maps: Tensor) -> Tensor:
     """
-    Return where any of the maps is, 1 - prod_k (1 - H_k): (B, K, h, w) -> (B, 1, h, w).
+    Return the soft union of the maps, 1 - prod_k (1 - H_k): (B, K, h, w) -> (B, 1, h, w).
 
-    Bounded by [0, 1], smooth, and the same for every order of the keypoints; the public codes'
-    sum is not bounded and their pasting one after another depends on the order.
+    It is in [0, 1], smooth, and independent of the order of the keypoints, unlike the sum and the
+    sequential pasting in public implementations.
     """
     return 1.0 - (1.0 - maps).prod(dim=1, keepdim=True)

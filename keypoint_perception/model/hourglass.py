@@ -1,20 +1,21 @@
 """
-The stacked hourglass: down to the whole scene and up again, several times over.
+The stacked hourglass network.
 
 Newell, Yang, Deng: Stacked hourglass networks for human pose estimation, 2016,
-https://arxiv.org/abs/1603.06937. One hourglass pools four times and comes back by nearest
-neighbours, adding what the way down saw at each resolution; its maps are fed back into the
-features of the next one, which can put right what the whole scene speaks against. Each has its
-maps, so that each can be held against the labels (intermediate supervision).
+https://arxiv.org/abs/1603.06937. An hourglass pools four times and upsamples by nearest
+neighbours, with a skip connection at each resolution. Its maps are fed back into the features of
+the next hourglass, which can correct them from the context of the whole scene. Every hourglass
+outputs maps, for intermediate supervision.
 
-Departures, each with its reason:
+Differences to the paper:
 
-- Group norm instead of batch norm by default: a robot's batch is one image.
-- ``width`` channels instead of 256: two cores instead of a GPU.
-- The first convolution is 6 x 6 and not 7 x 7. At stride 2 an even kernel keeps the centre of a
-  cell on the centre of its block of pixels, as ``keypoints.cells_to_network`` has it; an odd one
-  is off by half a pixel.
-- A map of one or two cells a side is not pooled further: a norm over one cell leaves nothing.
+- Group norm by default instead of batch norm, because a robot's batch is one image.
+- ``width`` channels instead of 256, to run on two cores instead of a GPU.
+- A first convolution of 6 x 6 instead of 7 x 7. At stride 2 an even kernel keeps the centre of a
+  cell at the centre of its block of pixels, as ``keypoints.cells_to_network`` requires; an odd one
+  shifts it by half a pixel.
+- Maps with a side of one or two cells are not pooled further, because a norm over a single cell
+  removes all information.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from torch import nn, Tensor
 from torch.nn import functional
 
 POOLINGS = 4
-LEAST_CELLS = 2
+MIN_CELLS = 2
 
 
 class Bottleneck(nn.Module):
     """
     Residual unit 1 x 1, 3 x 3, 1 x 1, norm and ReLU before each: (B, in, h, w) -> (B, out, h, w).
 
-    The 3 x 3 has half the channels, which is what makes the depth affordable.
+    The 3 x 3 convolution has half the channels, which reduces its cost.
     """
 
     def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
@@ -52,12 +53,13 @@ class Bottleneck(nn.Module):
         self.skip = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the features with what the unit adds."""
-        return self.skip(features) + self.body(features)
+        """Return the features plus the residual."""
+        summed: Tensor = self.skip(features) + self.body(features)
+        return summed
 
 
 class Hourglass(nn.Module):
-    """One way down and up, (B, c, h, w) -> (B, c, h, w)."""
+    """One hourglass, (B, c, h, w) -> (B, c, h, w)."""
 
     def __init__(self, channels: int, norm: str, poolings: int = POOLINGS) -> None:
         super().__init__()
@@ -72,21 +74,22 @@ class Hourglass(nn.Module):
         self.up = Bottleneck(channels, channels, norm)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features that know of the whole scene."""
+        """Return features with a global receptive field."""
         below = features
-        if min(features.shape[-2:]) > LEAST_CELLS:
+        if min(features.shape[-2:]) > MIN_CELLS:
             below = functional.max_pool2d(features, 2, ceil_mode=True)
         below = self.up(self.inner(self.down(below)))
-        return self.side(features) + upsample(below, features)
+        summed: Tensor = self.side(features) + upsample(below, features)
+        return summed
 
 
 class StackedHourglass(nn.Module):
     """
-    Keypoint net of several hourglasses, maps at a quarter of the resolution.
+    Keypoint net of several hourglasses, with maps at a quarter of the resolution.
 
     ::
 
-        stem -- + -- hourglass -- unit, 1 x 1 -- + -- K maps, of this stack
+        stem -- + -- hourglass -- unit, 1 x 1 -- + -- K maps of this stack
                 |                                |
                 '------------------------------- + -- 1 x 1 of both -- next hourglass
     """
@@ -121,17 +124,17 @@ class StackedHourglass(nn.Module):
         self.from_maps = nn.ModuleList(nn.Conv2d(keypoints, width, 1) for _ in range(stacks - 1))
 
     def stacks(self, image: Tensor) -> list[Tensor]:
-        """Return the maps of each hourglass, the last one last, each (B, K, H / 4, W / 4)."""
+        """Return the maps of each hourglass in order, each (B, K, H / 4, W / 4)."""
         features = self.stem(image)
         maps = []
         for number, (hourglass, out, head) in enumerate(
             zip(self.hourglasses, self.out, self.heads, strict=True)
         ):
-            seen = out(hourglass(features))
-            maps.append(head(seen))
+            decoded = out(hourglass(features))
+            maps.append(head(decoded))
             if number < len(self.from_maps):
-                back = self.from_maps[number](maps[-1])
-                features = features + self.from_features[number](seen) + back
+                feedback = self.from_maps[number](maps[-1])
+                features = features + self.from_features[number](decoded) + feedback
         return maps
 
     def forward(self, image: Tensor) -> Tensor:

@@ -1,16 +1,15 @@
 """
-The network in the form that engines run: the same function, of fewer and cheaper operators.
+The network rewritten for engines: the same function with fewer and cheaper operators.
 
-An image costs an engine well under a millisecond, and a third of that is operators that hardly
-compute anything. So before it is exported, the network is rewritten; nothing is trained again and
-every answer stays what it was but for rounding:
+An engine takes well under a millisecond per image, a third of it in trivial operators. The network
+is therefore rewritten before its export, without retraining and with identical results up to
+rounding:
 
-- Normalisation of the pixels goes into the first convolution, where that is a product over blocks
-  of pixels: W (x / 127.5 - 1) = (W / 127.5) x - W 1.
-- Group norms are written for maps of a fixed size, their slopes and offsets as a convolution of
-  each channel with itself, which a CPU does along with the ReLU that follows.
-- The read-out looks up which cells are near the largest, and where all cells are, instead of
-  computing both.
+- The normalisation of pixels is folded into the first convolution of the default network:
+  W (x / 127.5 - 1) = (W / 127.5) x - W 1.
+- Group norms are written for maps of fixed size, with scale and bias as a depthwise convolution,
+  which a CPU fuses with the following ReLU.
+- The read-out uses precomputed tables of the cells in each window and of their positions.
 """
 
 from __future__ import annotations
@@ -19,22 +18,22 @@ import copy
 
 from keypoint_perception.keypoints import cells_to_network
 from keypoint_perception.model.heatmaps import separable_expectation
-from keypoint_perception.model.layers import map_size, normalise
-from keypoint_perception.model.network import Keypointer, LEAST_DOUBT, UNet
+from keypoint_perception.model.layers import ConvBlock, map_size, normalise
+from keypoint_perception.model.network import Keypointer, MASS_EPSILON, UNet
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-# float: single precision; half: weights and convolutions in half precision; whole: laid out for
-# convolutions of whole numbers, which take the pixels as they are
+# fp16: weights and convolutions in half precision; int8: prepared for int8 convolutions, which
+# take the pixels as they are
 KINDS = ('fp32', 'fp16', 'int8')
 
 
 class InferenceForm(nn.Module):
     """
-    A network for engines; see this file.
+    A network rewritten for engines.
 
-    :param kind: one of :data:`KINDS`; norms and read-out are in single precision in all of them
+    :param kind: one of :data:`KINDS`; norms and read-out are always in single precision
     """
 
     def __init__(self, network: Keypointer, kind: str = 'fp32') -> None:
@@ -42,32 +41,40 @@ class InferenceForm(nn.Module):
         self.config, self.kind = network.config, kind
         self.body = copy.deepcopy(network.body).eval()
         self.takes_bytes = isinstance(self.body, UNet) and kind != 'fp16'
-        if self.takes_bytes:
-            self.body.fold = nn.Identity()
+        if isinstance(self.body, UNet) and kind != 'fp16':
+            block = self.body.stem[0]
+            assert isinstance(block, ConvBlock)
+            first = block[0]
+            assert isinstance(first, nn.Conv2d)
             pixels = PixelBlocks if kind == 'fp32' else PixelColumns
-            self.body.stem[0][0] = pixels(self.body.stem[0][0], network.stride)
+            block[0] = pixels(first, network.stride)
+            self.body.fold = nn.Identity()
         if kind == 'fp16':
             self.body.half()
         _rewrite_norms(self.body, kind)
         self.read_out = ReadOut(network)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return what the robot reads; see :meth:`Keypointer.forward`."""
+        """Return the keypoints; see :meth:`Keypointer.forward`."""
         pixels = image.to(torch.float32) if self.takes_bytes else normalise(image)
         logits = self.body(pixels.half() if self.kind == 'fp16' else pixels)
-        return self.read_out(logits.float())
+        keypoints: Tensor = self.read_out(logits.float())
+        return keypoints
 
 
 class PixelBlocks(nn.Module):
     """
-    A 1 x 1 convolution of folded pixels, of the image as it lies in memory.
+    The first convolution, applied to the image in its memory layout.
 
-    The colours of a row are taken for columns of a picture three times as wide, of which blocks
-    of n x 3n are convolved: nothing has to be folded, nor moved.
+    The image is viewed as one channel, three times as wide, and convolved in blocks of n x 3n, so
+    that no pixel has to be moved.
 
-    :param convolution: of channels in the order of :class:`SpaceToDepth`, without bias
+    :param convolution: 1 x 1, without bias, on the channels of :class:`SpaceToDepth`
     :param block: n, px
     """
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, convolution: nn.Conv2d, block: int) -> None:
         super().__init__()
@@ -85,10 +92,9 @@ class PixelBlocks(nn.Module):
 
 class PixelColumns(PixelBlocks):
     """
-    The same, with the colours of the n columns of a block for channels: images lie channels-last.
+    The same with 3n channels: the colours of the n columns of a block.
 
-    Convolutions of whole numbers take their input channels-last, and are slow where a pixel has
-    few channels.
+    int8 convolutions take channels-last inputs, and are slow with few channels.
     """
 
     def forward(self, image: Tensor) -> Tensor:
@@ -101,11 +107,18 @@ class PixelColumns(PixelBlocks):
 
 class StaticGroupNorm(nn.Module):
     """
-    Group norm of maps whose size the exported graph knows.
+    Group norm of maps with a static size.
 
-    :param as_convolution: slope and offset as a convolution of each channel with itself, else as
-        a product and a sum, which are cheaper where the convolutions round it are quantised
+    :param as_convolution: apply scale and bias as a depthwise convolution, else as a product and a
+        sum, which are cheaper between quantised convolutions
     """
+
+    ones: Tensor
+    zeros: Tensor
+    slope: Tensor
+    offset: Tensor
+    none: Tensor
+    one: Tensor
 
     def __init__(self, norm: nn.GroupNorm, *, as_convolution: bool) -> None:
         super().__init__()
@@ -135,11 +148,15 @@ class StaticGroupNorm(nn.Module):
 
 class ReadOut(nn.Module):
     """
-    Maps to keypoints, by tables of which cells are near which.
+    The read-out of :func:`windowed_expectation` with precomputed tables.
 
-    :func:`windowed_expectation` says what is computed; here only the cells of the window are
-    looked at, and its centre of mass is taken relative to the largest cell.
+    Only the cells of the window are read, and the centre of mass is relative to the largest cell.
     """
+
+    near: Tensor
+    inside: Tensor
+    places: Tensor
+    moments: Tensor
 
     def __init__(self, network: Keypointer) -> None:
         super().__init__()
@@ -157,7 +174,7 @@ class ReadOut(nn.Module):
         self.register_buffer('near', index)  # (cells, window)
         self.register_buffer('inside', inside.float())  # (cells, window)
         self.register_buffer('places', cells_to_network(cells.float(), network.stride))
-        # so that a product of what is in the window gives its moments and its mass
+        # the product with a window gives its first moments and its mass
         moments = torch.cat([steps * network.stride, torch.ones(len(steps), 1)], dim=1)
         self.register_buffer('moments', moments)  # (window, 3)
 
@@ -174,14 +191,14 @@ class ReadOut(nn.Module):
         return torch.cat([uv, self._confidence(mass)], dim=-1)
 
     def _confidence(self, mass: Tensor) -> Tensor:
-        mass = mass.clamp(LEAST_DOUBT, 1 - LEAST_DOUBT)
+        mass = mass.clamp(MASS_EPSILON, 1 - MASS_EPSILON)
         if (self.slope, self.offset) == (1.0, 0.0):
             return mass
         return torch.sigmoid(self.slope * (mass / (1 - mass)).log() + self.offset)
 
 
 def _rewrite_norms(module: nn.Module, kind: str) -> None:
-    """Replace group norms; others stay, in single precision."""
+    """Replace group norms by static ones."""
     for name, child in module.named_children():
         if isinstance(child, nn.GroupNorm):
             setattr(module, name, StaticGroupNorm(child, as_convolution=kind == 'fp32'))

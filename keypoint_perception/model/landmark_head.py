@@ -1,4 +1,4 @@
-"""The network with the user's named points as a second output."""
+"""The network with the user's landmarks as a second output."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ log = logging.getLogger('keypoint_perception')
 
 
 class LandmarkKeypointer(nn.Module):
-    """A network and the weighted sums of its keypoints that have names."""
+    """A network whose landmarks are weighted sums of its keypoints."""
+
+    sums: Tensor
+    offset: Tensor
+    trust: Tensor
+    trust_offset: Tensor
 
     def __init__(self, network: Keypointer | InferenceForm, landmarks: Landmarks) -> None:
         super().__init__()
         self.config = network.config
         self.network = network
         count, _, keypoints, _ = landmarks.weights.shape
-        # rows u0, v0, u1, ... of the keypoints as they lie in memory
+        # rows u0, v0, u1, ..., the memory layout of the keypoints
         sums = landmarks.weights.transpose(2, 3, 0, 1).reshape(2 * keypoints, 2 * count)
         for name, array in (
             ('sums', sums),
@@ -37,22 +42,21 @@ class LandmarkKeypointer(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """
-        Return what the robot reads.
+        Return the keypoints and landmarks.
 
         :param image: RGB uint8, (B, H, W, 3)
-        :return: keypoints (B, K, 3) and named points (B, L, 3), each u, v in network px and
-            confidence in [0, 1], float32
+        :return: (B, K, 3) and (B, L, 3), each u, v in network px and confidence in [0, 1], float32
         """
-        keypoints = self.network(image)
+        keypoints: Tensor = self.network(image)
         uv = keypoints[..., :2].flatten(1) @ self.sums + self.offset
         confidence = (keypoints[..., 2] @ self.trust + self.trust_offset).clamp(0.0, 1.0)
-        named = [uv.unflatten(1, (-1, 2)), confidence[..., None]]
-        return keypoints, torch.cat(named, dim=-1)
+        landmarks = torch.cat([uv.unflatten(1, (-1, 2)), confidence[..., None]], dim=-1)
+        return keypoints, landmarks
 
 
 def fitted_landmarks(model_dir: Path) -> Landmarks | None:
     """
-    Return the named points of a model directory if they were fitted for its present weights.
+    Return the landmarks of a model directory if they were fitted to its current weights.
 
     :raises ModelError: if their file cannot be used
     """
@@ -60,7 +64,7 @@ def fitted_landmarks(model_dir: Path) -> Landmarks | None:
     if landmarks is None or landmarks.network_sha256 == network_digest(model_dir):
         return landmarks
     log.warning(
-        'The landmarks %s of %r were fitted to other weights and are left out; run `landmarks` '
+        'The landmarks %s of %r were fitted to other weights and are omitted; run `landmarks` '
         'again.',
         ', '.join(landmarks.names),
         str(model_dir / LANDMARKS_NAME),
@@ -77,7 +81,7 @@ def network_digest(model_dir: Path) -> str:
     path = Path(model_dir) / CHECKPOINT_NAME / NETWORK_FILE
     if not path.is_file():
         msg = (
-            f'{str(model_dir)!r} holds no {CHECKPOINT_NAME}/{NETWORK_FILE}; name the whole '
+            f'{str(model_dir)!r} holds no {CHECKPOINT_NAME}/{NETWORK_FILE}; give the complete '
             'directory that `train --out` wrote.'
         )
         raise ModelError(msg)

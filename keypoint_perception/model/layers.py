@@ -1,4 +1,4 @@
-"""The few layers that all networks here are made of."""
+"""Layers that all networks share."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def make_norm(kind: str, channels: int) -> nn.Module:
     """
     Return a normalisation layer.
 
-    The Transporter paper used batch norm; its authors' released code calls layer and instance
-    norm quite a lot more stable, and only those two do the same at batch size one on a robot.
+    The Transporter paper used batch norm; its authors' code describes layer and instance norm as
+    much more stable, and these do not depend on the batch size, which is one on a robot.
 
     :param kind: one of :data:`NORMS`
     """
@@ -29,7 +29,7 @@ def make_norm(kind: str, channels: int) -> nn.Module:
 
 
 def _groups(channels: int) -> int:
-    """Return how many groups of the same size, of 8 channels or some more, channels go into."""
+    """Return the number of equal groups of 8 or more channels."""
     return next(n for n in range(max(1, channels // 8), 0, -1) if channels % n == 0)
 
 
@@ -54,12 +54,12 @@ class ConvBlock(nn.Sequential):
 
 class SpaceToDepth(nn.Module):
     """
-    Fold blocks of pixels into channels: (B, C, h, w) -> (B, C n^2, h / n, w / n).
+    Rearranges blocks of pixels into channels: (B, C, h, w) -> (B, C n^2, h / n, w / n).
 
-    Every pixel is kept and a cell's centre is the centre of its block, which is what
-    ``keypoints.cells_to_network`` says; a strided convolution with padding 1 is off by half a
-    pixel per halving. Channels are in the order (row, column, colour) of the block, unlike
-    ``pixel_unshuffle``: for images that lie in memory as they came, that is a single copy.
+    A cell's centre is the centre of its block, as ``keypoints.cells_to_network`` requires; a
+    strided convolution with padding 1 shifts it by half a pixel per halving. Channels are in the
+    order (row, column, colour) of the block, unlike in ``pixel_unshuffle``, which for
+    channels-last images takes a single copy.
     """
 
     def __init__(self, block: int) -> None:
@@ -67,7 +67,7 @@ class SpaceToDepth(nn.Module):
         self.block = block
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the folded map."""
+        """Return the rearranged map."""
         n, channels = self.block, int(image.shape[1])
         height, width = (side // n for side in map_size(image))
         rows = image.permute(0, 2, 3, 1).reshape(-1, height, n, width, n * channels)
@@ -76,10 +76,10 @@ class SpaceToDepth(nn.Module):
 
 
 def upsample(features: Tensor, like: Tensor) -> Tensor:
-    """Return ``features`` enlarged to the height and width of ``like`` by nearest neighbours."""
+    """Return ``features`` upsampled to the size of ``like`` by nearest neighbours."""
     size = map_size(like)
     if all(of in (2 * n, 2 * n - 1) for n, of in zip(map_size(features), size, strict=True)):
-        # the same numbers, and an operator that engines are quicker at
+        # the same result, with an operator that is faster in engines
         doubled = functional.interpolate(features, scale_factor=2.0, mode='nearest')
         return doubled[..., : size[0], : size[1]] if map_size(doubled) != size else doubled
     return functional.interpolate(features, size=size, mode='nearest')
@@ -89,8 +89,8 @@ def normalise(image: Tensor) -> Tensor:
     """
     Return uint8 RGB (B, H, W, 3) as float (B, 3, H, W) in [-1, 1].
 
-    The cast comes first: TensorRT takes uint8 as the input of a network and of no other layer than
-    a cast, not even of a transposition (NVIDIA/TensorRT issue 3985).
+    The cast comes first, because in TensorRT only a cast may have a uint8 input
+    (NVIDIA/TensorRT issue 3985).
     """
     return image.to(torch.float32).permute(0, 3, 1, 2) / 127.5 - 1.0
 
@@ -99,8 +99,8 @@ def map_size(maps: Tensor) -> tuple[int, int]:
     """
     Return the height and width of maps (..., h, w) as plain numbers.
 
-    While the network is traced for its export, ``maps.shape`` would become operators of the graph,
-    and what depends on it alone, coordinates above all, would be computed with every image.
+    When the network is traced for its export, ``maps.shape`` would become operators of the graph,
+    and everything that depends on it, such as coordinates, would be computed for every image.
     """
     height, width = maps.shape[-2:]
     return int(height), int(width)

@@ -1,10 +1,10 @@
 """
-The one network: an image in, K points out.
+The keypoint network: an image in, K points out.
 
-Every objective trains a :class:`Keypointer`; after the checkpoint nothing knows which one did.
-Three architectures can be selected by name: ``default`` sees far (a small U-Net over an eighth of
-the resolution), ``paper`` is the plain twin of the Transporter paper's own network, and
-``hourglass`` looks at the scene several times over, each time with maps of its own.
+Every objective trains a :class:`Keypointer`, and nothing after the checkpoint depends on the
+objective. There are three architectures: ``default``, a small U-Net at an eighth of the
+resolution with a large receptive field; ``paper``, the network of the Transporter paper; and
+``hourglass``, several stacked hourglasses with intermediate maps.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from torch import nn, Tensor
 
 NETWORKS = ('default', 'paper', 'hourglass')
 
-# No mass is surer than this leaves: nearer to one, rounding would be seen in the confidence.
-LEAST_DOUBT = 1e-3
+# Masses are clamped to this distance from 0 and 1; closer, rounding would affect the confidence.
+MASS_EPSILON = 1e-3
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """
-    What fixes the network's shape; stands in every checkpoint.
+    The architecture of a network, stored in every checkpoint.
 
     :param network: ``default``, ``paper`` or ``hourglass``
     :param keypoints: K
@@ -44,7 +44,7 @@ class NetworkConfig:
     :param width: channels at the heatmaps' resolution
     :param norm: ``group``, ``instance`` or ``batch``
     :param window: cells to each side of the largest one that the read-out uses
-    :param stacks: hourglasses one behind another (hourglass network)
+    :param stacks: number of stacked hourglasses (hourglass network)
     """
 
     network: str = 'default'
@@ -75,37 +75,46 @@ class NetworkConfig:
         height, width = (side // map_stride(self.network) for side in self.input_hw)
         if self.keypoints > height * width:
             msg = (
-                f'keypoints: {self.keypoints} have no room on maps of {width} x {height} cells '
-                f'(at most one each); ask for fewer --keypoints or a larger --size.'
+                f'keypoints: {self.keypoints} do not fit on maps of {width} x {height} cells (at '
+                f'most one each); choose fewer --keypoints or a larger --size.'
             )
             raise ConfigError(msg)
 
 
 class Keypointer(nn.Module):
     """
-    The network that is exported: uint8 images to keypoints.
+    The exported network: uint8 images to keypoints.
 
-    Learning calls :meth:`logits` and :meth:`points`; engines call the module itself. The buffer
-    ``calibration``, slope and offset of a logistic curve, makes a confidence of the mass round a
-    map's peak; (1, 0) gives the mass itself.
+    Training calls :meth:`logits` and :meth:`points`; engines call the module itself. The buffer
+    ``calibration``, slope and offset of a logistic curve, maps the mass around a peak to a
+    confidence; (1, 0) leaves the mass as it is.
     """
+
+    calibration: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.body = _BODIES[config.network](config)
-        self.stride = self.body.stride
+        self.body: UNet | PaperKeypointNet | StackedHourglass
+        if config.network == 'hourglass':
+            self.body = StackedHourglass(
+                config.keypoints, config.width, config.norm, config.stacks
+            )
+        else:
+            self.body = (UNet if config.network == 'default' else PaperKeypointNet)(config)
+        self.stride: int = map_stride(config.network)
         self.register_buffer('calibration', torch.tensor([1.0, 0.0]))
 
     def logits(self, image: Tensor) -> Tensor:
         """Return the maps before the softmax, (B, 3, H, W) in [-1, 1] -> (B, K, h, w) float32."""
-        return self.body(image).float()
+        logits: Tensor = self.body(image)
+        return logits.float()
 
     def stacks(self, image: Tensor) -> list[Tensor]:
         """
-        Return the maps of every stack, the last one's being those of :meth:`logits`.
+        Return the maps of every stack; the last are those of :meth:`logits`.
 
-        Networks that look at the scene once have one.
+        Networks other than hourglasses have one stack.
 
         :param image: (B, 3, H, W) in [-1, 1]
         :return: each (B, K, h, w) float32
@@ -115,16 +124,16 @@ class Keypointer(nn.Module):
         return [self.logits(image)]
 
     def points(self, logits: Tensor) -> Tensor:
-        """Return the points that learning moves, (B, K, h, w) -> (B, K, 2) cells."""
+        """Return the differentiable points, (B, K, h, w) -> (B, K, 2) cells."""
         if self.config.network == 'paper':
             return separable_expectation(logits)
         return expectation(softmax_2d(logits))
 
     def select(self, kept: list[int]) -> Keypointer:
         """
-        Return a network of its own that has only some of the keypoints.
+        Return a copy of the network with some of the keypoints.
 
-        :param kept: their numbers, in the order that they are to have
+        :param kept: their indices, in the new order
         """
         if kept == list(range(self.config.keypoints)):
             return copy.deepcopy(self)
@@ -136,29 +145,29 @@ class Keypointer(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """
-        Return what the robot reads.
+        Return the keypoints.
 
         :param image: RGB uint8, (B, H, W, 3)
         :return: u, v in network px and confidence in [0, 1], (B, K, 3) float32
         """
         logits = self.logits(normalise(image))
         xy, mass = windowed_expectation(softmax_2d(logits), self.config.window)
-        confidence = torch.sigmoid(self.calibration[0] * evidence(mass) + self.calibration[1])
+        confidence = torch.sigmoid(self.calibration[0] * log_odds(mass) + self.calibration[1])
         if self.config.network == 'paper':
             xy = separable_expectation(logits)
         uv = cells_to_network(xy, self.stride)
         return torch.cat([uv, confidence[..., None]], dim=-1)
 
 
-def evidence(mass: Tensor) -> Tensor:
-    """Return the mass round a peak as log odds, log(m / (1 - m)), finite at 0 and 1."""
-    mass = mass.clamp(LEAST_DOUBT, 1 - LEAST_DOUBT)
+def log_odds(mass: Tensor) -> Tensor:
+    """Return log(m / (1 - m)) of the mass around a peak, clamped to be finite."""
+    mass = mass.clamp(MASS_EPSILON, 1 - MASS_EPSILON)
     return mass.log() - (1 - mass).log()
 
 
 class UNet(nn.Module):
     """
-    Keypoint net with a view of the whole scene, maps at an eighth of the resolution.
+    Keypoint net with a global receptive field, and maps at an eighth of the resolution.
 
     ::
 
@@ -166,10 +175,10 @@ class UNet(nn.Module):
         px/16        '-- w ------ + -----'
         px/32             '-- w --'
 
-    The paper's own net sees 15 to 27 px, which cannot tell a left finger from a right one. All
-    pixels of an 8 x 8 block are folded into the channels of one cell, so the position within the
-    cell is not lost: the read-out weighs neighbouring cells. At equal computing this learned as
-    well as maps at a quarter of the resolution, with half the duplicates and a fifth of the work.
+    The paper's network sees 15 to 27 px, which cannot distinguish a left finger from a right one.
+    All pixels of an 8 x 8 block become the channels of one cell, which keeps sub-cell positions:
+    the read-out weighs neighbouring cells. In the same training time this was as accurate as maps
+    at a quarter of the resolution, with half the duplicates and a fifth of the operations.
     """
 
     stride = 8
@@ -203,11 +212,12 @@ class UNet(nn.Module):
             levels.append(level)
         for side, up, skip in zip(self.side, self.up, reversed(levels[:-1]), strict=True):
             level = up(side(skip) + upsample(level, skip))
-        return self.head(level)
+        maps: Tensor = self.head(level)
+        return maps
 
 
 class PaperKeypointNet(nn.Module):
-    """The paper's keypoint net: a second net of the feature net's shape and a 1 x 1 to K maps."""
+    """The paper's keypoint net: a second feature net and a 1 x 1 convolution to K maps."""
 
     stride = PaperFeatures.stride
 
@@ -218,31 +228,29 @@ class PaperKeypointNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the maps, (B, 3, H, W) -> (B, K, H / 4, W / 4)."""
-        return self.head(self.features(image))
-
-
-_BODIES = {
-    'default': UNet,
-    'paper': PaperKeypointNet,
-    'hourglass': lambda c: StackedHourglass(c.keypoints, c.width, c.norm, c.stacks),
-}
+        maps: Tensor = self.head(self.features(image))
+        return maps
 
 
 def map_stride(network: str) -> int:
-    """Return the pixels along a side of a cell of the network's maps."""
-    bodies = {'default': UNet, 'paper': PaperKeypointNet, 'hourglass': StackedHourglass}
-    return bodies[network].stride
+    """Return the side of a cell of the network's maps, px."""
+    strides = {
+        'default': UNet.stride,
+        'paper': PaperKeypointNet.stride,
+        'hourglass': StackedHourglass.stride,
+    }
+    return strides[network]
 
 
-def make_features(config: NetworkConfig) -> nn.Module:
-    """Return the local feature net that goes with a keypoint net, at the same resolution."""
+def make_features(config: NetworkConfig) -> LocalFeatures | PaperFeatures:
+    """Return a local feature net with the resolution of a keypoint net."""
     if config.network == 'paper':
         return PaperFeatures(config.norm)
     return LocalFeatures(config.width, config.norm, map_stride(config.network))
 
 
-def make_refiner(config: NetworkConfig) -> nn.Module:
-    """Return the refinement net that goes with a feature net."""
+def make_refiner(config: NetworkConfig) -> Refiner | PaperRefiner:
+    """Return the refinement net for :func:`make_features`."""
     if config.network == 'paper':
         return PaperRefiner(config.norm)
     return Refiner(config.width, config.norm, map_stride(config.network))

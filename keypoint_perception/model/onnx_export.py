@@ -1,10 +1,9 @@
 """
-The network as every engine gets it: one ONNX file with everything inside.
+Export of a network to one ONNX file for all engines.
 
 Input ``image`` uint8 (N, H, W, 3) RGB, output ``keypoints`` float32 (N, K, 3): u and v in
-network px and a confidence. Normalisation and read-out are part of the graph, so that every
-engine gives the same answer. A model with named points has a second output ``landmarks`` float32
-(N, L, 3), the same of the named points.
+network px and confidence. Normalisation and read-out are part of the graph, so that all engines
+give the same result. A model with landmarks has a second output ``landmarks`` float32 (N, L, 3).
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 import logging
 from pathlib import Path
+from typing import Any
 import warnings
 
 from keypoint_perception.atomic_files import PendingFile
@@ -25,7 +25,6 @@ from keypoint_perception.model.network import Keypointer
 from keypoint_perception.model_directory import (
     CHECKPOINT_NAME,
     LANDMARKS_NAME,
-    MANIFEST_NAME,
     ONNX_NAME,
     onnx_name,
     PRECISIONS,
@@ -45,11 +44,11 @@ log = logging.getLogger('keypoint_perception')
 
 def export_model(model_dir: Path, landmarks: Landmarks | None = None) -> Manifest:
     """
-    Build the ONNX file of a model directory from its checkpoint, check it and describe it.
+    Write and check the ONNX file of a model directory's checkpoint, and write its manifest.
 
-    :param landmarks: named points to add to it, kept in the directory; None: those that it has
+    :param landmarks: landmarks to add to the model; None: those in the directory
     :raises ModelError: if there is no checkpoint
-    :raises EngineError: if ONNX Runtime does not give what torch gives
+    :raises EngineError: if ONNX Runtime and torch differ
     """
     model_dir = Path(model_dir)
     checkpoint = load_checkpoint(model_dir)
@@ -65,7 +64,7 @@ def export_model(model_dir: Path, landmarks: Landmarks | None = None) -> Manifes
     manifest = replace(describe(checkpoint, parity, landmarks), precisions=kept)
     files = [*_files(model_dir, landmarks), *map(onnx_name, kept)]
     manifest = write_manifest(model_dir, manifest, files=files)
-    _remove_others(model_dir, kept)
+    _remove_outdated(model_dir, kept)
     return manifest
 
 
@@ -73,9 +72,9 @@ def write_onnx(
     network: Keypointer, path: Path, landmarks: Landmarks | None = None, *, kind: str = 'fp32'
 ) -> None:
     """
-    Write a network as ONNX, with its named points if it has any; the batch size is free.
+    Write a network as ONNX, with its landmarks if it has any, and with a dynamic batch size.
 
-    :param kind: of the form that engines get, one of ``inference_form.KINDS``
+    :param kind: one of ``inference_form.KINDS``
     """
     form = InferenceForm(network, kind)
     exported = (form if landmarks is None else LandmarkKeypointer(form, landmarks)).eval()
@@ -83,8 +82,8 @@ def write_onnx(
     height, width = network.config.input_hw
     image = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
-        # The TorchScript exporter is said to be the old one; the new one needs one more package
-        # and both write the same operators for this network.
+        # The TorchScript exporter is deprecated; the new one needs another package and writes the
+        # same operators for this network.
         warnings.simplefilter('ignore')
         torch.onnx.export(
             exported,
@@ -141,10 +140,13 @@ def _compare_landmarks(landmarks: Landmarks, path: Path, frames: np.ndarray) -> 
 def describe(
     checkpoint: Checkpoint, parity: Parity, landmarks: Landmarks | None = None
 ) -> Manifest:
-    """Return the manifest of a checkpoint's model, still without digests."""
+    """Return the manifest of a checkpoint's model, without digests."""
     config, state = checkpoint.network.config, checkpoint.state
+    labels = tuple(state.get('facts', {}).get('label_names', ()))
+    if len(labels) != config.keypoints:
+        labels = tuple(f'kp{k}' for k in range(config.keypoints))
     return Manifest(
-        keypoint_names=_names(config.keypoints, state),
+        keypoint_names=labels,
         input_hw=config.input_hw,
         objective=state['objective'],
         network=config.network,
@@ -155,14 +157,8 @@ def describe(
     )
 
 
-def _names(count: int, state: dict) -> tuple[str, ...]:
-    """Return the names of the labels that were learned from, else numbers."""
-    labelled = tuple(state.get('facts', {}).get('label_names', ()))
-    return labelled if len(labelled) == count else tuple(f'kp{k}' for k in range(count))
-
-
-def _kept_precisions(model_dir: Path, onnx_sha256: str) -> dict[str, dict]:
-    """Return what the directory has of this very network in fewer bits, if it is unharmed."""
+def _kept_precisions(model_dir: Path, onnx_sha256: str) -> dict[str, dict[str, Any]]:
+    """Return the other precisions of exactly this network, if the directory is intact."""
     try:
         precisions = read_manifest(model_dir).precisions
     except ModelError:
@@ -170,15 +166,15 @@ def _kept_precisions(model_dir: Path, onnx_sha256: str) -> dict[str, dict]:
     return {name: of for name, of in precisions.items() if of.get('made_from') == onnx_sha256}
 
 
-def _remove_others(model_dir: Path, kept: dict[str, dict]) -> None:
-    """Remove networks in fewer bits that were made from another ``keypointer.onnx``."""
+def _remove_outdated(model_dir: Path, kept: dict[str, dict[str, Any]]) -> None:
+    """Remove other precisions of an earlier ``keypointer.onnx``."""
     for precision in PRECISIONS:
         path = model_dir / onnx_name(precision)
         if path.name != ONNX_NAME and precision not in kept and path.is_file():
             path.unlink()
             log.warning(
-                '%s was made from an earlier network and is gone; run `export --precision %s` '
-                'again.',
+                'removed %s, which was exported from an earlier network; run `export --precision '
+                '%s` again',
                 path,
                 precision,
             )
@@ -186,7 +182,7 @@ def _remove_others(model_dir: Path, kept: dict[str, dict]) -> None:
 
 def run_onnx(path: Path, frames: np.ndarray, output: str = 'keypoints') -> np.ndarray:
     """
-    Return what a file answers in ONNX Runtime, on the CPU.
+    Return an output of a network file in ONNX Runtime, on the CPU.
 
     :param frames: (N, H, W, 3) uint8
     :raises EngineError: if ONNX Runtime is not installed
@@ -195,18 +191,18 @@ def run_onnx(path: Path, frames: np.ndarray, output: str = 'keypoints') -> np.nd
         import onnxruntime
     except ImportError as error:
         msg = (
-            'onnxruntime is not installed and an export is not written unchecked; install it '
-            "with `pip install 'keypoint_perception[onnx]'`."
+            'onnxruntime, which checks the export, is not installed; install it with '
+            "`pip install 'keypoint_perception[onnx]'`."
         )
         raise EngineError(msg) from error
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-    return session.run([output], {'image': frames})[0]
+    points: np.ndarray = session.run([output], {'image': frames})[0]
+    return points
 
 
 def _files(model_dir: Path, landmarks: Landmarks | None) -> list[str]:
     checkpoint = sorted((model_dir / CHECKPOINT_NAME).iterdir())
-    named = [f'{CHECKPOINT_NAME}/{path.name}' for path in checkpoint if path.is_file()]
-    extra = [name for name in (REPORT_NAME,) if (model_dir / name).is_file()]
-    extra += [LANDMARKS_NAME] if landmarks is not None else []
-    assert MANIFEST_NAME not in named
-    return [ONNX_NAME, *extra, *named]
+    files = [ONNX_NAME]
+    files += [REPORT_NAME] if (model_dir / REPORT_NAME).is_file() else []
+    files += [LANDMARKS_NAME] if landmarks is not None else []
+    return files + [f'{CHECKPOINT_NAME}/{path.name}' for path in checkpoint if path.is_file()]

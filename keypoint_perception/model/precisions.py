@@ -1,43 +1,49 @@
 """
-The network of a model directory in fewer bits, beside ``keypointer.onnx``.
+fp16 and int8 exports, beside ``keypointer.onnx``.
 
-What it costs is measured before it is kept: the distance of its keypoints, and of the named
-points, from those of ``keypointer.onnx`` on recorded frames that the scales were not taken from.
-Medians and 95th percentiles over all points stand in the manifest; a median above what is allowed
-is refused.
+Their loss is measured before they are kept: the distance of keypoints and landmarks to those of
+``keypointer.onnx`` on held-out recorded frames. Medians and 95th percentiles are written to the
+manifest; an export whose median exceeds the limit is rejected.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from keypoint_perception.atomic_files import PendingFile
+from keypoint_perception.landmark_map import Landmarks
 from keypoint_perception.manifest import Manifest, read_manifest, write_manifest
 from keypoint_perception.model.checkpoint import load_network
 from keypoint_perception.model.landmark_head import fitted_landmarks
+from keypoint_perception.model.network import Keypointer
 from keypoint_perception.model.onnx_export import run_onnx, write_onnx
 from keypoint_perception.model.quantisation import write_quantised
 from keypoint_perception.model_directory import ONNX_NAME, onnx_name
 from keypoint_perception.parity import check_parity, Parity, Tolerance
 import numpy as np
 
-# How far the median point may be from that of fp32, px at network size.
+# Default limit of the median distance to fp32, px at network size.
 MAX_LOSS_PX = {'fp16': 0.1, 'int8': 0.5}
+
+# Writes a network file, given the network, its landmarks and the path.
+Write = Callable[[Keypointer, Landmarks | None, Path], None]
 
 
 def export_fp16(
     model_dir: Path, frames: np.ndarray, *, max_loss_px: float = MAX_LOSS_PX['fp16']
 ) -> Manifest:
     """
-    Write weights and convolutions in half precision; norms and read-out stay in single.
+    Export weights and convolutions in half precision, norms and read-out in single.
 
-    :param frames: to measure on, (N, H, W, 3) uint8
+    :param frames: to measure the loss on, (N, H, W, 3) uint8
     :raises ModelError: if the model does not match its manifest, or has no checkpoint
-    :raises EngineError: if its keypoints are too far from those of fp32
+    :raises EngineError: if its keypoints differ too much from those of fp32
     """
 
-    def write(network, landmarks, part: Path) -> None:
+    def write(network: Keypointer, landmarks: Landmarks | None, part: Path) -> None:
         write_onnx(network, part, landmarks, kind='fp16')
 
     return _export(model_dir, 'fp16', write, frames, max_loss_px, {})
@@ -52,53 +58,59 @@ def export_int8(
     signed: bool = False,
 ) -> Manifest:
     """
-    Write convolutions of whole numbers; see :mod:`keypoint_perception.model.quantisation`.
+    Export int8 convolutions; see :mod:`keypoint_perception.model.quantisation`.
 
-    :param frames: recorded ones to take the scales from, (N, H, W, 3) uint8
-    :param held_out: others, to measure on
+    :param frames: recorded frames for calibration, (N, H, W, 3) uint8
+    :param held_out: other frames, to measure the loss on
     :param signed: for TensorRT
     :raises ModelError: if the model does not match its manifest, or has no checkpoint
-    :raises EngineError: if its keypoints are too far from those of fp32
+    :raises EngineError: if its keypoints differ too much from those of fp32
     """
 
-    def write(network, landmarks, part: Path) -> None:
+    def write(network: Keypointer, landmarks: Landmarks | None, part: Path) -> None:
         write_quantised(network, part, frames, landmarks, signed=signed)
 
-    facts = {'calibration_frames': len(frames), 'signed': signed}
-    return _export(model_dir, 'int8', write, held_out, max_loss_px, facts)
+    details = {'calibration_frames': len(frames), 'signed': signed}
+    return _export(model_dir, 'int8', write, held_out, max_loss_px, details)
 
 
-def _export(model_dir, precision, write, frames, max_loss_px, facts) -> Manifest:
+def _export(
+    model_dir: Path,
+    precision: str,
+    write: Write,
+    frames: np.ndarray,
+    max_loss_px: float,
+    details: dict[str, Any],
+) -> Manifest:
     model_dir = Path(model_dir)
     manifest = read_manifest(model_dir)
     network, landmarks = load_network(model_dir), fitted_landmarks(model_dir)
-    with PendingFile(model_dir / onnx_name(precision)) as part:
+    name = onnx_name(precision)
+    with PendingFile(model_dir / name) as part:
         write(network, landmarks, part)
-        outputs = ('keypoints', 'landmarks') if landmarks else ('keypoints',)
-        parities = [
-            _compare(model_dir, precision, part, frames, max_loss_px, output) for output in outputs
-        ]
-        _let_go(model_dir, manifest, precision)
-    loss = {
-        'frames': len(frames),
-        'median_px': parities[0].median_px,
-        'p95_px': parities[0].p95_px,
-        'largest_confidence': parities[0].largest_confidence,
-    }
-    for parity in parities[1:]:
-        loss |= {'landmarks_median_px': parity.median_px, 'landmarks_p95_px': parity.p95_px}
-    made_from = {'made_from': manifest.files[ONNX_NAME]}
-    precisions = manifest.precisions | {precision: made_from | facts | loss}
-    files = sorted({*manifest.files, onnx_name(precision)})
-    return write_manifest(model_dir, replace(manifest, precisions=precisions), files=files)
+        loss = _measure_loss(model_dir, precision, part, frames, max_loss_px)
+        if landmarks is not None:
+            of_landmarks = _compare(model_dir, precision, part, frames, max_loss_px, 'landmarks')
+            loss |= {
+                'landmarks_median_px': of_landmarks.median_px,
+                'landmarks_p95_px': of_landmarks.p95_px,
+            }
+        if name in manifest.files:
+            # without the precision, so that the model loads while the file is replaced
+            others = {p: of for p, of in manifest.precisions.items() if p != precision}
+            files = [file for file in manifest.files if file != name]
+            write_manifest(model_dir, replace(manifest, precisions=others), files=files)
+    entry = {'made_from': manifest.files[ONNX_NAME]} | details | loss
+    manifest = replace(manifest, precisions=manifest.precisions | {precision: entry})
+    return write_manifest(model_dir, manifest, files=sorted({*manifest.files, name}))
 
 
-def _let_go(model_dir: Path, manifest: Manifest, precision: str) -> None:
-    """Describe a model without a precision, so that it can be loaded while that is replaced."""
-    if onnx_name(precision) in manifest.files:
-        kept = {name: facts for name, facts in manifest.precisions.items() if name != precision}
-        files = [name for name in manifest.files if name != onnx_name(precision)]
-        write_manifest(model_dir, replace(manifest, precisions=kept), files=files)
+def _measure_loss(
+    model_dir: Path, precision: str, part: Path, frames: np.ndarray, max_loss_px: float
+) -> dict[str, Any]:
+    parity = _compare(model_dir, precision, part, frames, max_loss_px, 'keypoints')
+    names = ('frames', 'median_px', 'p95_px', 'largest_confidence')
+    return {name: getattr(parity, name) for name in names}
 
 
 def _compare(

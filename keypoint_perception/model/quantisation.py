@@ -1,23 +1,26 @@
 """
-The network in whole numbers of eight bits: static quantisation from recorded frames.
+Static int8 quantisation, calibrated on recorded frames.
 
-Each convolution of several cells gets its input, weights and output as bytes; those of one cell,
-norms, sums, poolings and the read-out stay in single precision. Scales come from the smallest and
-largest value that each map takes on recorded frames, and are written into the graph as pairs of
-QuantizeLinear and DequantizeLinear (QDQ), of which engines make convolutions of whole numbers.
+Convolutions larger than 1 x 1 run in int8; 1 x 1 convolutions, norms, sums, pooling and the
+read-out stay in single precision. Scales follow from the range of each map on recorded frames.
+They are written into the graph as pairs of QuantizeLinear and DequantizeLinear (QDQ), which
+engines fuse into int8 convolutions.
 
-Weights have a scale for each output channel and seven bits: without VNNI a CPU adds two products
-of bytes in sixteen bits, which eight-bit weights overflow. Maps are unsigned by default, so that a
-zero point at the lowest byte does what the ReLU before it does; TensorRT knows only signed ones
-that are symmetric about zero.
+Weights have one scale per output channel and seven bits: without VNNI a CPU adds two products in
+sixteen bits, which eight-bit weights overflow. Maps are unsigned by default, so that quantisation
+with the lowest zero point includes the preceding ReLU; TensorRT supports signed, symmetric
+quantisation only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 import logging
 from pathlib import Path
 import tempfile
+from types import ModuleType
+from typing import Any
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.landmark_map import Landmarks
@@ -25,8 +28,8 @@ from keypoint_perception.model.network import Keypointer
 from keypoint_perception.model.onnx_export import write_onnx
 import numpy as np
 
-# The image's bytes as they are: the one map whose scale is known without looking.
-BYTES = {'scale': np.array(1.0, np.float32), 'zero_point': np.array(0, np.uint8)}
+# Scale of the image's pixels, which needs no calibration.
+PIXEL_SCALE = {'scale': np.array(1.0, np.float32), 'zero_point': np.array(0, np.uint8)}
 
 
 def write_quantised(
@@ -38,35 +41,35 @@ def write_quantised(
     signed: bool = False,
 ) -> None:
     """
-    Write a network as ONNX with convolutions of whole numbers.
+    Write a network as ONNX with int8 convolutions.
 
-    :param frames: what to take the scales from, (N, H, W, 3) uint8
-    :param signed: for TensorRT; also ONNX Runtime runs it, a little slower and less exactly
-    :raises EngineError: if a package that this needs is not installed
+    :param frames: for calibration, (N, H, W, 3) uint8
+    :param signed: for TensorRT; ONNX Runtime runs it a little slower and less precisely
+    :raises EngineError: if a required package is not installed
     """
     try:
         import onnx
         from onnxruntime import quantization
     except ImportError as error:
         msg = (
-            f'int8 needs the packages onnx and onnxruntime ({error}); install them with '
+            f'int8 requires the packages onnx and onnxruntime ({error}); install them with '
             "`pip install 'keypoint_perception[train]'`."
         )
         raise EngineError(msg) from error
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
-        exact, paired = Path(directory) / 'exact.onnx', Path(directory) / 'paired.onnx'
+        exact, quantised = Path(directory) / 'exact.onnx', Path(directory) / 'quantised.onnx'
         write_onnx(network, exact, landmarks, kind='int8')
         graph = onnx.load(exact).graph
-        pixels = None if signed else _pixels(graph)
-        settings = {'ActivationSymmetric': signed, 'WeightSymmetric': True}
+        pixels = None if signed else _first_input(graph)
+        settings: dict[str, Any] = {'ActivationSymmetric': signed, 'WeightSymmetric': True}
         if pixels is not None:
-            settings['TensorQuantOverrides'] = {pixels: [BYTES]}
+            settings['TensorQuantOverrides'] = {pixels: [PIXEL_SCALE]}
         kinds = quantization.QuantType
         with _quiet():
             quantization.quantize_static(
                 str(exact),
-                str(paired),
-                _reader(quantization.CalibrationDataReader, frames),
+                str(quantised),
+                _calibration_reader(quantization.CalibrationDataReader, frames),
                 quant_format=quantization.QuantFormat.QDQ,
                 op_types_to_quantize=['Conv'],
                 nodes_to_quantize=_convolutions(graph),
@@ -77,20 +80,20 @@ def write_quantised(
                 calibrate_method=quantization.CalibrationMethod.MinMax,
                 extra_options=settings,
             )
-        model = onnx.load(paired)
+        model = onnx.load(quantised)
     if pixels is not None:
-        _take_bytes(model.graph, pixels)
+        _read_pixels_directly(model.graph, pixels)
     if signed:
-        _exact_biases(onnx, model.graph)
-    del model.graph.value_info[:]  # what the library knew of maps that are bytes now
+        _restore_biases(onnx, model.graph)
+    del model.graph.value_info[:]  # outdated types of maps that are int8 now
     onnx.save(model, str(path))
 
 
-def _convolutions(graph) -> list[str]:
+def _convolutions(graph: Any) -> list[str]:
     """
-    Return the names of the convolutions that are worth it.
+    Return the names of the convolutions to quantise.
 
-    In one of a single cell, rounding its input and output costs what the product gains.
+    For 1 x 1 convolutions, quantising input and output costs as much as int8 gains.
     """
     attributes = {
         node.name: {attribute.name: attribute for attribute in node.attribute}
@@ -104,8 +107,8 @@ def _convolutions(graph) -> list[str]:
     ]
 
 
-def _pixels(graph) -> str | None:
-    """Return what the first convolution reads, if that is the image in another shape."""
+def _first_input(graph: Any) -> str | None:
+    """Return the input of the first convolution, if it is the image in another shape."""
     (reader,) = _readers(graph, 'image')
     while reader.op_type in ('Cast', 'Reshape', 'Transpose'):
         name = reader.output[0]
@@ -116,30 +119,30 @@ def _pixels(graph) -> str | None:
     return name if reader.op_type == 'Conv' else None
 
 
-def _take_bytes(graph, pixels: str) -> None:
-    """Let the first convolution read the image's own bytes: neither cast nor rounded."""
-    (cast,), (rounding,) = _readers(graph, 'image'), _readers(graph, pixels)
-    for reader in _readers(graph, rounding.output[0]):
+def _read_pixels_directly(graph: Any, pixels: str) -> None:
+    """Let the first convolution read the image's uint8 pixels, without casting and quantising."""
+    (cast,), (quantise,) = _readers(graph, 'image'), _readers(graph, pixels)
+    for reader in _readers(graph, quantise.output[0]):
         reader.input[0] = pixels
     for reader in _readers(graph, cast.output[0]):
         reader.input[0] = 'image'
     graph.node.remove(cast)
-    graph.node.remove(rounding)
+    graph.node.remove(quantise)
 
 
-def _exact_biases(onnx, graph) -> None:
+def _restore_biases(onnx: ModuleType, graph: Any) -> None:
     """
-    Give back biases in single precision: they were made numbers of 32 bits.
+    Convert int32 biases back to single precision.
 
-    TensorRT's DequantizeLinear takes bytes alone (onnxruntime issue 14229).
+    TensorRT's DequantizeLinear supports int8 only (onnxruntime issue 14229).
     """
     constants = {constant.name: constant for constant in graph.initializer}
     read = onnx.numpy_helper.to_array
     for node in [node for node in graph.node if node.op_type == 'DequantizeLinear']:
-        whole = constants.get(node.input[0])
-        if whole is None or whole.data_type != onnx.TensorProto.INT32:
+        bias = constants.get(node.input[0])
+        if bias is None or bias.data_type != onnx.TensorProto.INT32:
             continue
-        exact = read(whole).astype(np.float32) * read(constants[node.input[1]])
+        exact = read(bias).astype(np.float32) * read(constants[node.input[1]])
         graph.initializer.append(onnx.numpy_helper.from_array(exact, node.output[0]))
         graph.node.remove(node)
     used = {name for node in graph.node for name in node.input}
@@ -147,14 +150,14 @@ def _exact_biases(onnx, graph) -> None:
         graph.initializer.remove(constant)
 
 
-def _readers(graph, name: str) -> list:
+def _readers(graph: Any, name: str) -> list[Any]:
     return [node for node in graph.node if name in node.input]
 
 
-def _reader(base: type, frames: np.ndarray):
-    """Return frames, one after another, as the library asks for them."""
+def _calibration_reader(base: Any, frames: np.ndarray) -> Any:
+    """Return an object of the library's class that provides frames one by one."""
 
-    class Reader(base):
+    class Reader(base):  # type: ignore[misc]
         def __init__(self) -> None:
             self._frames: Iterator[np.ndarray] = iter(frames)
 
@@ -165,12 +168,12 @@ def _reader(base: type, frames: np.ndarray):
     return Reader()
 
 
-class _quiet:  # noqa: N801 - used as a function
-    """Keep the library's advice, which is for those who call it, out of the user's terminal."""
-
-    def __enter__(self) -> None:
-        self._level = logging.getLogger().level
-        logging.getLogger().setLevel(logging.ERROR)
-
-    def __exit__(self, *_error: object) -> None:
-        logging.getLogger().setLevel(self._level)
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Suppress the library's advice to developers."""
+    level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.getLogger().setLevel(level)

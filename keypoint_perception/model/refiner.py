@@ -1,8 +1,4 @@
-"""
-The refinement nets: transported features -> image (claim 1's refinement; the paper's RefineNet).
-
-They belong to the objective and are never exported.
-"""
+"""Refinement nets from transported features to images (the paper's RefineNet), for training."""
 
 from __future__ import annotations
 
@@ -12,13 +8,13 @@ from torch.nn import functional
 
 
 class Refiner(nn.Module):
-    """Features at the maps' resolution -> RGB at full, (B, c, h, w) -> (B, 3, H, W)."""
+    """From features to RGB at full resolution, (B, c, h, w) -> (B, 3, H, W)."""
 
     def __init__(self, channels: int, norm: str, stride: int) -> None:
         """
-        Make the layers.
+        Create the layers.
 
-        :param stride: pixels along a side of a cell of the features
+        :param stride: side of a cell of the features, px
         """
         super().__init__()
         self.stride = stride
@@ -27,20 +23,20 @@ class Refiner(nn.Module):
 
     @property
     def last(self) -> nn.Module:
-        """The layer that answers."""
+        """The output layer."""
         return self.fine
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the image that the features describe, in about [-1, 1]."""
+        """Return the image, in about [-1, 1]."""
         return functional.pixel_shuffle(self.fine(self.coarse(features)), self.stride)
 
 
 class PaperRefiner(nn.Module):
     """
-    The port's refinement net: two convolutions a scale, bilinear doubling, half the channels.
+    The port's refinement net: at each scale two convolutions, then bilinear upsampling by two.
 
-    (B, 128, h, w) -> (B, 3, 4h, 4w). The port ends in norm and ReLU on the RGB output, which
-    cannot give negative colours; here the last convolution is linear, as in the paper's release.
+    (B, 128, h, w) -> (B, 3, 4h, 4w). The port applies norm and ReLU to the RGB output, which
+    excludes negative colours; here the last convolution is linear, as in the authors' release.
     """
 
     def __init__(self, norm: str) -> None:
@@ -51,14 +47,14 @@ class PaperRefiner(nn.Module):
 
     @property
     def last(self) -> nn.Module:
-        """The layer that answers."""
+        """The output layer."""
         return self.fine[-1]
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the image that the features describe."""
-        features = _double(self.coarse(features))
-        return self.fine(_double(self.middle(features)))
-
-
-def _double(features: Tensor) -> Tensor:
-    return functional.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)
+        """Return the image."""
+        for layers in (self.coarse, self.middle):
+            features = functional.interpolate(
+                layers(features), scale_factor=2, mode='bilinear', align_corners=False
+            )
+        image: Tensor = self.fine(features)
+        return image

@@ -1,8 +1,8 @@
 """
-The averaged network at moments of a run, so that its quality can be told over the time it learned.
+Snapshots of the averaged network during a run, to measure quality over training time.
 
-``snapshots/step_NNNNNNN.safetensors`` of a model directory, each with the seconds of learning in
-its header. They belong to no manifest: a robot needs none of them.
+They are ``snapshots/step_NNNNNNN.safetensors`` in a model directory, with the training time in the
+header. The manifest does not list them, because a robot does not need them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import NamedTuple
 
 from keypoint_perception.atomic_files import PendingFile
 from keypoint_perception.errors import ModelError
-from keypoint_perception.model.checkpoint import read_notes, write_network
+from keypoint_perception.model.checkpoint import read_metadata, write_network
 from keypoint_perception.model.network import Keypointer
 from keypoint_perception.model_directory import SNAPSHOTS_NAME, step_files, step_name
 
 
 class WeightSnapshot(NamedTuple):
     """
-    A moment of a run.
+    The network at a step of a run.
 
-    :param elapsed_s: time spent learning until then, s
+    :param elapsed_s: training time until then
     """
 
     step: int
@@ -31,7 +31,7 @@ class WeightSnapshot(NamedTuple):
 
 
 def save_snapshot(model_dir: Path, network: Keypointer, step: int, elapsed_s: float) -> None:
-    """Keep a network as it is at a moment of its run."""
+    """Write a snapshot of a network."""
     path = model_dir / SNAPSHOTS_NAME / step_name(step, '.safetensors')
     path.parent.mkdir(parents=True, exist_ok=True)
     with PendingFile(path) as part:
@@ -40,17 +40,18 @@ def save_snapshot(model_dir: Path, network: Keypointer, step: int, elapsed_s: fl
 
 def find_snapshots(model_dir: Path) -> list[WeightSnapshot]:
     """
-    Return the snapshots of a run in the order of learning.
+    Return the snapshots of a run in the order of steps.
 
     :raises ModelError: if there is none, or one cannot be read
     """
     found = []
     for path in step_files(Path(model_dir) / SNAPSHOTS_NAME, '.safetensors'):
         try:
-            notes = read_notes(path)
-            found.append(WeightSnapshot(int(notes['step']), float(notes['elapsed_s']), path))
+            metadata = read_metadata(path)
+            step, elapsed_s = int(metadata['step']), float(metadata['elapsed_s'])
+            found.append(WeightSnapshot(step, elapsed_s, path))
         except (KeyError, ValueError) as error:
-            msg = f'WeightSnapshot {str(path)!r} does not say when it was taken; remove it.'
+            msg = f'Snapshot {str(path)!r} has no step or training time in its header; remove it.'
             raise ModelError(msg) from error
     if not found:
         msg = (
@@ -62,7 +63,7 @@ def find_snapshots(model_dir: Path) -> list[WeightSnapshot]:
 
 
 def drop_snapshots(model_dir: Path, *, after_step: int) -> None:
-    """Remove what a run that goes on from ``after_step`` takes again."""
+    """Remove the snapshots that a run resumed at ``after_step`` will write again."""
     folder = Path(model_dir) / SNAPSHOTS_NAME
     if after_step == 0:
         shutil.rmtree(folder, ignore_errors=True)

@@ -9,7 +9,7 @@ from keypoint_perception.learning.confidence_calibration import (
     fit_logistic,
 )
 from keypoint_perception.learning.data.scenes import medians, scene_of
-from keypoint_perception.model.network import evidence, Keypointer, NetworkConfig
+from keypoint_perception.model.network import Keypointer, log_odds, NetworkConfig
 import pytest
 import torch
 
@@ -143,7 +143,7 @@ def test_only_what_is_painted_over_is_hidden():
         doubts = _hide(network, frames, still, network(frames)[..., :2])
         # of the two keypoints, in turns, the second lies where nothing is: nothing hides it
         assert len(doubts) == 2 * len(frames)
-        without_square = evidence(network(torch.zeros_like(frames[:1]))[0, 0, 2])
+        without_square = log_odds(network(torch.zeros_like(frames[:1]))[0, 0, 2])
     torch.testing.assert_close(doubts, without_square.expand(len(doubts)))
 
 

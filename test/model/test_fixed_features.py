@@ -75,7 +75,7 @@ def test_names_may_stand_without_their_place(vgg16, tmp_path):
 def test_other_files_are_refused(vgg16, tmp_path):
     _, net = vgg16
     sentence = (
-        r"'.*vgg16\.pth' is a pickle, which may run code when it is loaded; turn it into .*"
+        r"'.*vgg16\.pth' is a pickle, which may execute code when loaded; if you trust it, .*"
         r"torch\.load\('vgg16\.pth', weights_only=True\), 'vgg16\.safetensors'\)"
     )
     with pytest.raises(ConfigError, match=sentence):
@@ -88,7 +88,9 @@ def test_other_files_are_refused(vgg16, tmp_path):
     batch_norm = dict(net.state_dict())
     batch_norm['2.weight'] = torch.zeros(64)
     save_file(batch_norm, tmp_path / 'bn.safetensors')
-    sentence = r'features\.2\.weight is of \(64,\), expected \(64, 64, 3, 3\); give torchvision'
+    sentence = (
+        r'features\.2\.weight has shape \(64,\), expected \(64, 64, 3, 3\); give torchvision'
+    )
     with pytest.raises(ConfigError, match=sentence):
         load_vgg16(tmp_path / 'bn.safetensors')
     save_file({'other': torch.zeros(1)}, tmp_path / 'other.safetensors')

@@ -7,9 +7,9 @@ from keypoint_perception.model.heatmaps import (
     divergence,
     expectation,
     gaussian_maps,
+    peak_curvature,
     separable_expectation,
     softmax_2d,
-    steepness,
     union,
     variance,
     windowed_expectation,
@@ -44,14 +44,14 @@ def test_steepness_of_a_bump_is_that_of_its_width_wherever_it_is(middle):
     x, y = torch.arange(6.0), torch.arange(5.0)[:, None]
     square = (x - middle[0]) ** 2 + (y - middle[1]) ** 2
     logits = torch.stack([-square / (2 * 0.5**2), 7 - square / (2 * 2.0**2)])[None]
-    torch.testing.assert_close(steepness(logits), torch.tensor([[2.0, 0.125]]))
+    torch.testing.assert_close(peak_curvature(logits), torch.tensor([[2.0, 0.125]]))
 
 
 def test_steepness_at_the_border_sees_the_border_once_more():
     logits = torch.zeros(1, 1, 3, 3)
     logits[0, 0, 0, 2] = 8.0
     # above it and to its right is itself, below and to its left nothing
-    assert steepness(logits).item() == 8.0 - (8.0 + 8.0 + 0.0 + 0.0) / 4
+    assert peak_curvature(logits).item() == 8.0 - (8.0 + 8.0 + 0.0 + 0.0) / 4
 
 
 def test_covariance_by_hand():

@@ -74,7 +74,7 @@ def test_weights_trained_on_lose_them_with_a_warning(model_dir, checkpoint, capl
     with caplog.at_level(logging.WARNING, logger='keypoint_perception'):
         manifest = onnx_export.export_model(model_dir)
     assert 'hand, ball' in caplog.text
-    assert 'fitted to other weights and are left out' in caplog.text
+    assert 'fitted to other weights and are omitted' in caplog.text
     assert manifest.landmark_names == ()
     assert LANDMARKS_NAME not in manifest.files
 

@@ -110,5 +110,5 @@ def test_impossible_networks_are_refused(values, sentence):
 
 def test_more_keypoints_than_cells_have_no_room():
     NetworkConfig(keypoints=48, input_hw=(48, 64))
-    with pytest.raises(ConfigError, match=r'49 have no room on maps of 8 x 6 cells \(at most one'):
+    with pytest.raises(ConfigError, match=r'49 do not fit on maps of 8 x 6 cells \(at most one'):
         NetworkConfig(keypoints=49, input_hw=(48, 64))

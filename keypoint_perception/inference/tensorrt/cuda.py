@@ -153,7 +153,7 @@ class PinnedBuffer:
         size = shape[0] * self._row_bytes
         self._pinned: int = call('cudaMallocHost', size)
         self.address: int = call('cudaMalloc', size)
-        memory = (ctypes.c_uint8 * size).from_address(self._pinned)
+        memory = memoryview((ctypes.c_uint8 * size).from_address(self._pinned))
         self.host = np.frombuffer(memory, dtype).reshape(shape)
         self.host[...] = 0
 

@@ -202,7 +202,8 @@ class LoadedPlan:
     @property
     def images(self) -> np.ndarray:
         """Return the host's side of the only input."""
-        return self._inputs[0].host
+        host: np.ndarray = self._inputs[0].host
+        return host
 
     def _describe(self, index: int) -> Tensor:
         name = self._engine.get_tensor_name(index)

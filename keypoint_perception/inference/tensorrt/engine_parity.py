@@ -80,7 +80,10 @@ def random_images(input_hw: tuple[int, int], count: int = RANDOM_FRAMES) -> np.n
             bump = np.exp(-((rows - v) ** 2 + (columns - u) ** 2) / size**2)
             image += bump * random.uniform(-1, 1, 3)
     low, high = images.min(axis=(1, 2, 3), keepdims=True), images.max((1, 2, 3), keepdims=True)
-    return np.rint(255 * (images - low) / np.maximum(high - low, 1e-9)).astype(np.uint8)
+    scaled: np.ndarray = np.rint(255 * (images - low) / np.maximum(high - low, 1e-9)).astype(
+        np.uint8
+    )
+    return scaled
 
 
 def onnxruntime_outputs(path: Path) -> Run:

@@ -61,7 +61,7 @@ def make_logger(trt: ModuleType) -> Any:
     They become part of the exception's message and are not logged a second time.
     """
 
-    class Logger(trt.ILogger):  # type: ignore[name-defined, misc]
+    class Logger(trt.ILogger):  # type: ignore[name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: deque[str] = deque(maxlen=20)
@@ -78,7 +78,7 @@ def make_logger(trt: ModuleType) -> Any:
 def make_monitor(trt: ModuleType, progress: BuildProgress) -> Any:
     """Return the progress monitor that the builder calls."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined, misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined]
         """No exception may reach the builder, whose threads cannot handle it."""
 
         def __init__(self) -> None:

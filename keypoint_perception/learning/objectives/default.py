@@ -78,7 +78,13 @@ from keypoint_perception.learning.reconstruction import (
     motion_weight,
     swap,
 )
-from keypoint_perception.model.heatmaps import gaussian_maps, overlap, steepness, union, variance
+from keypoint_perception.model.heatmaps import (
+    gaussian_maps,
+    overlap,
+    peak_curvature,
+    union,
+    variance,
+)
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 from keypoint_perception.settings import setting
 import torch
@@ -146,7 +152,7 @@ class Default(nn.Module):
         explained = as_far_as_explained(pixel)
         wide = (variance(batch.maps, batch.points) - 2 * NARROWEST**2).clamp(min=0)
         spread = wide / batch.half_side**2
-        steep = (steepness(batch.logits) - 1 / (2 * NARROWEST**2)).clamp(min=0)
+        steep = (peak_curvature(batch.logits) - 1 / (2 * NARROWEST**2)).clamp(min=0)
         terms = {
             'pixel': pixel,
             'focus': focus,

@@ -10,7 +10,7 @@ from keypoint_perception.learning.objectives.default import (
     DefaultConfig,
 )
 from keypoint_perception.learning.pair_batch import PairBatch
-from keypoint_perception.model.heatmaps import steepness
+from keypoint_perception.model.heatmaps import peak_curvature
 import pytest
 import torch
 
@@ -165,7 +165,7 @@ def test_maps_narrower_than_a_cell_cost_and_wider_ones_do_not(network, objective
     with torch.no_grad():
         network.body.head.weight.mul_(200)
     batch = make_batch(network, *frames)
-    steep = steepness(batch.logits) - 1 / (2 * 0.6**2)
+    steep = peak_curvature(batch.logits) - 1 / (2 * 0.6**2)
     expected = steep.clamp(min=0).mean(dim=1).unflatten(0, (2, -1)).mean(dim=0)
     found = objective()(batch)['peak']
     assert (expected > 1).all()
