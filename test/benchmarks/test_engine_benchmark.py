@@ -1,4 +1,4 @@
-"""Engines are measured in turns, compared with the first, and a missing one is only said."""
+"""Engines are measured in turns and compared with the first; a missing one is reported."""
 
 from fake_engine import FakeEngine
 from keypoint_perception.benchmarks import engine_benchmark
@@ -19,7 +19,7 @@ FAST, SLOW = Contender('onnxruntime', 'int8', 'cpu'), Contender('torch', 'fp32')
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Return a clock that only calls of engines move, and the calls: who, how many images."""
+    """Return a clock that only engine calls advance, with the calls: engine and batch size."""
 
     class Clock:
         now_s = 0.0
@@ -49,7 +49,7 @@ def clock(monkeypatch):
     return clock
 
 
-def test_what_is_there_is_measured_the_plainest_first():
+def test_available_engines_are_measured_the_simplest_first():
     found = contenders(
         ['fp32', 'fp16', 'int8'],
         [('tensorrt', ''), ('onnxruntime', 'cuda'), ('onnxruntime', 'cpu')],
@@ -94,7 +94,7 @@ def test_keypoints_are_compared_with_those_of_the_first(clock, tmp_path):
     assert second == {'median_px': 0, 'p95_px': 5, 'largest_px': 5}
 
 
-def test_an_engine_that_is_not_there_is_said_and_the_others_measured(clock, tmp_path):
+def test_an_unavailable_engine_is_reported_and_the_others_measured(clock, tmp_path):
     field = [Contender('tensorrt', 'fp32'), SLOW]
     measured = measure_engines(
         tmp_path, field, IMAGES, threads=1, batches=[1], runs=5, load=clock.load
@@ -106,7 +106,7 @@ def test_an_engine_that_is_not_there_is_said_and_the_others_measured(clock, tmp_
     assert measured['reference'] == 'torch fp32'
 
 
-def test_memory_is_that_of_a_process_of_its_own(tmp_path):
+def test_memory_is_that_of_a_separate_process(tmp_path):
     pytest.importorskip('onnxruntime', reason='ONNX Runtime is not installed')
     pytest.importorskip('onnx', reason='the package onnx, which writes models, is missing')
     write_synthetic_model(tmp_path / 'model', input_hw=(48, 64))

@@ -1,8 +1,8 @@
 """
 Recorders of /numbers, one for each directory of the command line, to be killed.
 
-They are forked from one process that has everything imported. It says ``N pid PID`` of each, then
-``N safe COUNT`` whenever a killed recorder would keep more, and ``N ended CODE``.
+They are forked from one process that has everything imported. It prints ``N pid PID`` for each,
+``N safe COUNT`` whenever more messages would survive a kill, and ``N ended CODE``.
 """
 
 import os
@@ -45,7 +45,7 @@ def record(number: int, out: str) -> None:
 
 
 def main() -> None:
-    """Start the recorders and wait for their ends."""
+    """Start the recorders and wait until they have ended."""
     numbers = {}
     for number, out in enumerate(sys.argv[1:]):
         pid = os.fork()

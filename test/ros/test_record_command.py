@@ -29,7 +29,7 @@ def record(start):
 
 
 def numbers_of(path):
-    """Return the numbers in a bag: rosbags' view and our own."""
+    """Return the numbers in a bag as read by rosbags and by our own reader."""
     from keypoint_perception.frames.salvage.mcap_salvage import McapSalvage
     from rosbags.rosbag2 import Reader
 
@@ -76,14 +76,14 @@ def publish_until(peer, publisher, condition, *, size=0):
 
 
 def said_by(process, number, what):
-    """Return the newest number that a recorder has said of itself."""
+    """Return the latest number that a recorder has printed."""
     begin = f'{number} {what} '
     said = [line.removeprefix(begin) for line in list(process.lines) if line.startswith(begin)]
     return int(said[-1]) if said else 0
 
 
 def test_killed_recorders_leave_bags_that_can_be_read(peer, start, tmp_path):
-    """Ten recorders, each killed as soon as it has said that so many messages are safe."""
+    """Ten recorders, each killed as soon as a number of messages is safe."""
     from keypoint_perception.frames.source import read_frames
     from sensor_msgs.msg import Image
 
@@ -189,7 +189,7 @@ def test_full_disk_ends_it_with_a_sentence(peer, record, small_disk, floor):
 
 
 def test_limit_of_the_file_size_ends_it_too(peer, start, tmp_path):
-    """Where no small disk can be made: the kernel refuses to let a file grow."""
+    """Without a small disk: the kernel refuses to let a file grow."""
     from std_msgs.msg import Header
 
     path = tmp_path / 'run'

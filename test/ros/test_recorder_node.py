@@ -1,4 +1,4 @@
-"""recorder_node records under its parameters and by its services."""
+"""recorder_node records by its parameters and its services."""
 
 import pytest
 
@@ -7,7 +7,7 @@ pytest.importorskip('mcap', reason='mcap, which writes bags, is not installed')
 MODULE = 'keypoint_perception.ros.recorder_node'
 
 
-def test_services_begin_and_end_recordings(peer, start_node, tmp_path, messages_in):
+def test_services_start_and_stop_recordings(peer, start_node, tmp_path, messages_in):
     from diagnostic_msgs.msg import DiagnosticArray
     from std_msgs.msg import Header
     from std_srvs.srv import Trigger

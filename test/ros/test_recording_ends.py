@@ -1,4 +1,4 @@
-"""The end of a recording loses nothing that has arrived, however it comes."""
+"""Whatever ends a recording, no received message is lost."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed')
 pytest.importorskip('mcap', reason='mcap, which writes bags, is not installed')
 
-# Ctrl-C ends ROS at once, and Python hears of it when it likes: here, in the middle of the stop.
+# Ctrl-C shuts ROS down at once, but Python handles it at any time: here, while stopping.
 INTERRUPTED_STOP = """
 import os, runpy, signal, sys
 from keypoint_perception.ros.recorder.recorder import Recorder
@@ -18,7 +18,7 @@ def interrupted(recorder):
 Recorder.stop = interrupted
 runpy.run_module(sys.argv.pop(1), run_name='__main__')
 """
-# ... or while it is being started: it listens already, and everything after this line fails.
+# ... or while starting: it is subscribed already, and every later call of ROS fails.
 INTERRUPTED_START = """
 import os, runpy, signal, sys, time
 from keypoint_perception.ros.recorder.topic_subscription import TopicSubscription
@@ -61,9 +61,7 @@ def test_an_interrupt_while_it_is_being_stopped_loses_nothing(
 
 
 @pytest.mark.parametrize('program', PROGRAMS)
-def test_an_interrupt_while_it_is_being_started_loses_nothing(
-    peer, start, tmp_path, program, messages_in
-):
+def test_an_interrupt_during_the_start_loses_nothing(peer, start, tmp_path, program, messages_in):
     from std_msgs.msg import Header
 
     path = tmp_path / 'run'
@@ -80,7 +78,7 @@ def test_an_interrupt_while_it_is_being_started_loses_nothing(
 
 
 @pytest.mark.parametrize('alive', [True, False], ids=['in_ros', 'after_ros'])
-def test_what_has_arrived_is_recorded(peer, tmp_path, alive, messages_in):
+def test_received_messages_are_recorded(peer, tmp_path, alive, messages_in):
     from keypoint_perception.ros.recorder.recorder import Recorder
     from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
     import rclpy
@@ -107,7 +105,7 @@ def test_what_has_arrived_is_recorded(peer, tmp_path, alive, messages_in):
     context.try_shutdown()
 
 
-def test_what_fails_in_between_costs_nothing_that_came_before(ros_domain, tmp_path):
+def test_a_failure_keeps_earlier_messages(ros_domain, tmp_path):
     del ros_domain
     from keypoint_perception.frames.bag_writer import BagWriter
     from keypoint_perception.ros.recorder.bag_recording import BagRecording

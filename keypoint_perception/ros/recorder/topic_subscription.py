@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+import logging
+from typing import Any
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.ros.message_definitions import message_class
 from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 # Messages that the middleware holds while this process is busy.
 DEPTH = 50
+Log = logging.Logger | RcutilsLogger
 
 
 @dataclass
@@ -46,16 +49,6 @@ class TopicInfo:
     msgtype: str = ''
     type_hash: str = ''
     qos: list[dict[str, Any]] = field(default_factory=list)
-
-
-class Log(Protocol):
-    """A logger of ROS or of Python."""
-
-    def info(self, message: str, /) -> object:
-        """Log for information."""
-
-    def warning(self, message: str, /) -> object:
-        """Log a warning."""
 
 
 class TopicSubscription:

@@ -1,4 +1,4 @@
-"""``benchmark learning`` as a user runs it: a table comes out, once, or one sentence."""
+"""``benchmark learning`` as a user runs it: its table, and its errors."""
 
 import json
 
@@ -14,7 +14,7 @@ SMALL = ('width=8', 'size=32', 'keypoints=2', 'batch_size=2', 'threads=1', 'prec
 
 @pytest.fixture
 def recording(tmp_path):
-    """A square that goes round, 30 frames of 32 x 32, and where its corner is."""
+    """Return 30 frames (32 x 32) of a circling square, with the labels of its corner."""
     folder = tmp_path / 'square'
     (folder / 'bag').mkdir(parents=True)
     lines = ['stamp_ns,keypoint,u,v']
@@ -106,9 +106,7 @@ def test_recordings_and_their_labels(recording):
         (('--steps', 2, '--recording', 'nowhere'), "'nowhere' does not exist"),
     ],
 )
-def test_mistakes_are_said_before_anything_is_learned(
-    run_verb, recording, tmp_path, more, sentence
-):
+def test_mistakes_are_reported_before_training(run_verb, recording, tmp_path, more, sentence):
     out = tmp_path / 'out'
     words = ('benchmark', 'learning', '--recording', recording, '--out', out)
     code, _, errors = run_verb(*words, *more)

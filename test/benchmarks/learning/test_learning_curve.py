@@ -1,4 +1,4 @@
-"""Quality over learning time: labelled frames only, the first moment that reaches a target."""
+"""Quality over learning time: labelled frames, and the first snapshot that reaches a target."""
 
 from typing import NamedTuple
 
@@ -70,7 +70,7 @@ def test_episodes_are_those_of_all_frames():
     assert explained > 0.99
 
 
-def test_the_first_moment_that_reaches_a_target():
+def test_the_first_snapshot_that_reaches_a_target():
     curve = [CurvePoint(1, 10.0, 0.2, 5), CurvePoint(2, 20.0, 0.5, 4), CurvePoint(3, 30.0, 0.4, 4)]
     assert seconds_to(curve, 0.5) == 20.0
     assert seconds_to(curve, 0.3) == 20.0

@@ -1,4 +1,4 @@
-"""The table of a learning benchmark: means and spreads by hand."""
+"""The table of a learning benchmark, against values computed by hand."""
 
 from keypoint_perception.benchmarks.learning.benchmark_run import DONE, FAILED
 from keypoint_perception.benchmarks.learning.learning_table import learning_table, summarise
@@ -61,7 +61,7 @@ def test_shares_of_the_ceiling():
     assert 'ceiling_share' not in row(rows, 'pong', 'ours')['measures']
 
 
-def test_a_failed_run_is_said_and_not_counted():
+def test_a_failed_run_is_reported_and_not_counted():
     rows = summarise([*RECORDS, failed('arm', 'ours', 2, 'Nothing moves.')])
     ours = row(rows, 'arm', 'ours')
     assert (ours['runs'], ours['asked'], ours['failed']) == (2, 3, ['seed 2: Nothing moves.'])
@@ -80,6 +80,6 @@ def test_a_target_that_was_never_reached():
     assert '| arm | ours | 0.500 (0.200) | 10 (0) | 40, 1 never | 2 |' in text
 
 
-def test_what_no_run_has_is_no_column():
+def test_a_measure_without_values_has_no_column():
     text = learning_table(summarise(RECORDS), budget='', machine='', date='', command='')
     assert 'recall' not in text.splitlines()[6]

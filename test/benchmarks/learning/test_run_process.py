@@ -1,4 +1,4 @@
-"""A run is done once, goes on or begins anew, and its failure is recorded with its sentence."""
+"""A run is executed once, resumed or restarted; a failure is recorded with its message."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def make_run(*, minutes=None, **settings):
 
 @pytest.fixture
 def verbs(monkeypatch):
-    """Verbs that write what the real ones would; the command lines are kept."""
+    """Replace the verbs by ones that write results at once; return their command lines."""
     called = []
 
     def run(command, log, poll=lambda: None):
@@ -63,7 +63,7 @@ def verbs(monkeypatch):
     return called
 
 
-def test_a_run_learns_and_is_scored(verbs, tmp_path):
+def test_a_run_is_trained_and_scored(verbs, tmp_path):
     run = make_run()
     record = execute_run(run, tmp_path, Path('frames'), targets=(0.5,))
     train, evaluate, curve = verbs
@@ -92,7 +92,7 @@ def test_a_run_learns_and_is_scored(verbs, tmp_path):
     ('minutes', 'checkpoint', 'resumed'),
     [(None, True, True), (None, False, False), (5.0, True, False)],
 )
-def test_a_half_done_run(verbs, tmp_path, minutes, checkpoint, resumed):
+def test_an_interrupted_run(verbs, tmp_path, minutes, checkpoint, resumed):
     run = make_run(minutes=minutes)
     place = run.directory(tmp_path)
     (place / 'model').mkdir(parents=True)
@@ -114,7 +114,7 @@ def test_a_failure_is_recorded(monkeypatch, tmp_path):
     assert (record['state'], record['sentence']) == ('failed', 'Nothing moves in the recording.')
 
 
-def test_a_run_stopped_by_somebody_is_not_done(monkeypatch, tmp_path):
+def test_a_stopped_run_is_not_done(monkeypatch, tmp_path):
     printed = 'stopped at step 2: SIGINT asked for a stop\n'
     monkeypatch.setattr(run_process, 'run_verb', lambda *_: printed)
     record = execute_run(make_run(), tmp_path, Path('frames'))
@@ -131,7 +131,7 @@ def test_other_settings_are_refused(tmp_path):
         check_request(tmp_path, [make_run(minutes=5.0)])
 
 
-def test_two_runs_in_one_place_are_refused(tmp_path):
+def test_two_runs_in_one_directory_are_refused(tmp_path):
     assert file_name('wide, and more') == file_name('wide; and more') == 'wide_and_more'
     with pytest.raises(ConfigError, match='would share a directory'):
         check_request(tmp_path, [make_run(), make_run()])
@@ -143,7 +143,7 @@ def test_a_budget_is_steps_or_minutes():
             RunBudget(**wrong)
 
 
-def test_a_verb_fails_with_its_sentence(tmp_path):
+def test_a_verb_fails_with_its_message(tmp_path):
     log = tmp_path / 'log'
     with pytest.raises(RunError, match="'nowhere' does not exist; expected a bag"):
         run_verb(['extract', 'nowhere', '--out', str(tmp_path / 'frames')], log)
@@ -160,7 +160,7 @@ def test_a_verb_that_is_killed(tmp_path, monkeypatch):
 
 
 def test_a_stop_is_passed_on(tmp_path, monkeypatch):
-    """The process gets SIGINT, may finish, and the stop goes on to whoever asked."""
+    """The process is interrupted and may finish; then the interrupt propagates."""
     code = 'import signal, sys; signal.signal(2, lambda *_: (print(9), sys.exit(0))); print(1)'
     code += '; sys.stdout.flush(); signal.pause()'
     (tmp_path / 'waits').write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}"\n')

@@ -1,4 +1,4 @@
-"""The speed of a step: what is counted, and that the floor is that of the step's arithmetic."""
+"""The speed of a training step: the operations counted, and the floor derived from them."""
 
 from keypoint_perception.benchmarks.learning import step_benchmark
 from keypoint_perception.benchmarks.learning.step_benchmark import (

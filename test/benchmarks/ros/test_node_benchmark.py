@@ -1,4 +1,4 @@
-"""The node is measured beside a bare one; whatever ends the benchmark, no process is left."""
+"""The node is measured beside a bare one; the benchmark leaves no process behind."""
 
 from dataclasses import asdict
 import json
@@ -68,7 +68,7 @@ def test_loads_of_the_command_line():
 
 
 class Clock:
-    """Time that goes on only where somebody sleeps or works."""
+    """Time that advances only while somebody sleeps or works."""
 
     def __init__(self):
         self.now_s = 100.0
@@ -81,7 +81,7 @@ class Clock:
 
 
 def sent_at(load: CameraLoad, sent: int, works_s: list[float], monkeypatch) -> list[float]:
-    """Return when the images of a block go out, each of which takes so long to send."""
+    """Return when the images of a block are sent, each of which takes some time to send."""
     clock, sent_s = Clock(), []
     monkeypatch.setattr(image_publisher, 'time', clock)
     for _, works in zip(image_publisher.pace(asdict(load), sent), works_s, strict=False):
@@ -98,7 +98,7 @@ def test_a_late_image_is_followed_at_the_rate_and_not_at_once(ros_domain, monkey
     assert image_publisher.turns(asdict(load), ['a', 'b']) == ['a', 'b'] * 3
 
 
-def test_without_a_number_images_are_sent_for_a_time(ros_domain, monkeypatch):
+def test_without_a_number_images_are_sent_for_a_duration(ros_domain, monkeypatch):
     full = CameraLoad(hz=0.0, seconds=1.0, block_s=0.5)
     found = sent_at(full, 0, [0.2] * 9, monkeypatch)
     np.testing.assert_allclose(found, [0.2, 0.4, 0.6])  # after the pause of 0.2 s
@@ -140,7 +140,7 @@ def test_both_nodes_are_measured_in_one_run(ros_domain, model_dir):
     assert text.count('| perception |') == 3
 
 
-def test_nobody_listens(ros_domain, model_dir):
+def test_an_idle_node(ros_domain, model_dir):
     load = CameraLoad(hz=50.0, height=48, width=64, frames=20)
     measured = measure_idle(NodeSetup(model_dir), load, progress=lambda *spent: None)
     assert measured['idle']['images_sent'] == 20
@@ -149,7 +149,7 @@ def test_nobody_listens(ros_domain, model_dir):
     assert '| % of a core |' in node_tables(ABOUT | json.loads(json.dumps(measured)))
 
 
-def test_more_images_than_the_engine_can_answer(ros_domain, model_dir):
+def test_an_overloaded_node(ros_domain, model_dir):
     load = CameraLoad(height=48, width=64)
     measured = measure_overload(NodeSetup(model_dir), load, 1.0, progress=lambda *spent: None)
     overload = measured['overload']
@@ -162,7 +162,7 @@ def test_more_images_than_the_engine_can_answer(ros_domain, model_dir):
     assert f'({overload["newest_age_in_engine_times"]["max"]:.2f})' in text
 
 
-def test_node_that_does_not_start_ends_the_benchmark(ros_domain, model_dir, monkeypatch):
+def test_a_node_that_does_not_start_ends_the_benchmark(ros_domain, model_dir, monkeypatch):
     monkeypatch.setattr(child_processes, 'START_TIMEOUT_S', 3.0)
     nowhere = NodeSetup(model_dir / 'nowhere')
     with pytest.raises(
@@ -232,7 +232,7 @@ def test_a_child_whose_parent_is_gone_ends_silently(ros_domain, module, argument
         (['--cameras', '1,99'], "--cameras '1,99' is invalid; expected .* at most 16"),
     ],
 )
-def test_wrong_options_are_refused_with_a_sentence(tmp_path, capsys, options, sentence):
+def test_invalid_options_are_refused(tmp_path, capsys, options, sentence):
     with pytest.raises(SystemExit, match='2'):
         main(['benchmark', 'node', '--out', str(tmp_path / 'out.json'), *options])
     assert re.search(sentence, capsys.readouterr().err)

@@ -15,7 +15,7 @@ pytest.importorskip('mcap', reason='mcap, which writes bags, is not installed')
 
 @pytest.fixture
 def record(peer, tmp_path):
-    """Start recorders in the test's own node: ``record('/topic', jpeg=90)``; they are stopped."""
+    """Start recorders in the peer's node, ``record('/topic', jpeg=90)``; stop them at the end."""
     from keypoint_perception.ros.recorder.recorder import Recorder
     from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
 
@@ -36,7 +36,7 @@ def record(peer, tmp_path):
 
 
 class Log:
-    """What was said."""
+    """A log that keeps its lines."""
 
     def __init__(self):
         self.lines = []
@@ -173,7 +173,7 @@ def test_a_publisher_that_offers_less_is_heard_too(peer, record, make_image):
     )
 
 
-def test_why_nothing_comes_is_said(peer, record, monkeypatch):
+def test_silence_is_explained(peer, record, monkeypatch):
     from keypoint_perception.ros.recorder import recorder as module
     from std_msgs.msg import Header
 
@@ -269,7 +269,7 @@ def test_raw_images_become_jpeg(peer, record, make_image):
     assert types['/cam/image/compressed']['topic_metadata']['type_description_hash'] == ''
 
 
-def test_still_images_are_left_out(peer, record, make_image):
+def test_still_images_are_skipped(peer, record, make_image):
     from sensor_msgs.msg import Image
 
     recorder = record('/cam/image', only_motion=True, motion_context=0.0, motion_threshold=50)
@@ -283,7 +283,7 @@ def test_still_images_are_left_out(peer, record, make_image):
     assert summary.skipped == 3
 
 
-def test_images_come_at_most_so_often(peer, record, make_image):
+def test_the_image_rate_is_limited(peer, record, make_image):
     from sensor_msgs.msg import CameraInfo, Image
 
     recorder = record('/cam/image', '/cam/camera_info', rate=0.5)

@@ -45,7 +45,7 @@ def test_rate_goes_on_after_a_jump_back():
 
 
 def gate_run(gate, items):
-    """Return the times that are kept and those that are given up, ms."""
+    """Return the times of kept, rejected and pending images, ms."""
     kept, gone = [], []
     for item in items:
         now_kept, now_gone = gate.admit(item)
@@ -110,7 +110,7 @@ def test_motion_in_one_camera_keeps_the_others_too(make_image):
 
 
 def test_depth_alone_is_kept(make_image):
-    """Nothing can be judged there, and nothing must vanish for that reason."""
+    """Motion cannot be detected in depth images, which must not be lost for that reason."""
     import array
 
     from keypoint_perception.ros.recorder.recording_filters import MotionGate
@@ -130,7 +130,7 @@ def test_a_clock_that_jumps_back_does_not_keep_what_is_still(make_image):
     assert (gone, left) == ([1000, 1100, 1200], [1300, 1400])
 
 
-def test_a_picture_that_cannot_be_read_is_said(make_image):
+def test_an_unreadable_image_is_an_error(make_image):
     from keypoint_perception.errors import EncodingError
     from keypoint_perception.ros.recorder.recording_filters import small_grey
     from rclpy.serialization import serialize_message
