@@ -8,63 +8,29 @@ the format by it.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 import os
 from pathlib import Path
 import shutil
-from types import TracebackType
 
 
-class _Pending(ABC):
+class PendingFile:
     """
-    Something that is being written.
+    A file that is being written; it replaces one of the same name.
 
     As a context manager it is committed at the end of the block, or removed if the block raises.
 
     :param path: the destination
+    :param durable: whether the committed file must survive a power failure
     :param part: where to write
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
         self.path = path
         self.part = path.with_name(f'.{path.stem}.part{path.suffix}')
-
-    @abstractmethod
-    def commit(self) -> None:
-        """Rename to the destination."""
-
-    @abstractmethod
-    def discard(self) -> None:
-        """Remove what was written and not committed."""
-
-    def __enter__(self) -> Path:
-        return self.part
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self.commit()
-        finally:
-            self.discard()
-
-
-class PendingFile(_Pending):
-    """
-    A file that is being written; it replaces one of the same name.
-
-    :param durable: whether the committed file must survive a power failure
-    """
-
-    def __init__(self, path: Path, *, durable: bool = False) -> None:
-        super().__init__(path)
         self._durable = durable
 
     def commit(self) -> None:
+        """Rename to the destination."""
         if self._durable:
             _sync(self.part)
         self.part.replace(self.path)
@@ -72,10 +38,21 @@ class PendingFile(_Pending):
             _sync(self.path.parent)
 
     def discard(self) -> None:
+        """Remove what was not committed."""
         self.part.unlink(missing_ok=True)
 
+    def __enter__(self) -> Path:
+        return self.part
 
-class PendingDirectory(_Pending):
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self.discard()
+
+
+class PendingDirectory(PendingFile):
     """
     A directory that is being written.
 
@@ -102,7 +79,6 @@ class PendingDirectory(_Pending):
         self.part.rename(self.path)
         if self._replace:
             shutil.rmtree(backup, ignore_errors=True)
-        self.discard()
 
     def discard(self) -> None:
         shutil.rmtree(self._parent, ignore_errors=True)

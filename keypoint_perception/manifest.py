@@ -1,16 +1,17 @@
 """
-What an engine must know of its network, and proof that it is the network meant.
+The description of a model directory: what an engine must know of its network, and digests.
 
-``manifest.json`` of a model directory names every file with its SHA-256. A loader that finds a
-file missing, a byte changed or a newer format refuses by name.
+``manifest.json`` lists every file with its SHA-256. Loading fails with the file's name if one is
+missing or changed, or if the format is newer than this package.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from keypoint_perception import __version__
 from keypoint_perception.atomic_files import replace_file
@@ -23,32 +24,32 @@ FORMAT_VERSION = 1
 @dataclass(frozen=True)
 class Manifest:
     """
-    A model directory's description.
+    The content of ``manifest.json``.
 
     :param keypoint_names: K names in the order of the network's output
     :param input_hw: height and width of the network input, px
-    :param objective: name of the learning objective, for the record only
-    :param network: name of the network's architecture, for the record only
-    :param sources: recordings learned from: name, digest, topics, frames
-    :param metrics: what was measured at the end of training
-    :param files: SHA-256 of every file by its path below the model directory
+    :param objective: name of the training objective, informative only
+    :param network: name of the network's architecture, informative only
+    :param sources: training recordings: name, digest, topics, frames
+    :param metrics: measurements at the end of training
+    :param files: SHA-256 of every file by its path in the model directory
     :param landmark_names: L names in the order of the network's second output, if it has one
     :param skeleton: edges between keypoints, if the objective learned any: two indices, the lower
-        first, and a weight of which the largest is 1
-    :param precisions: the networks beside ``keypointer.onnx``, which is fp32, by their precision,
-        and how far their keypoints are from its
+        first, and a weight, of which the largest is 1
+    :param precisions: networks other than ``keypointer.onnx``, which is fp32, by precision, and
+        the distance of their keypoints from its
     """
 
     keypoint_names: tuple[str, ...]
     input_hw: tuple[int, int]
     objective: str
     network: str
-    sources: tuple[dict, ...] = ()
-    metrics: dict = field(default_factory=dict)
+    sources: tuple[dict[str, Any], ...] = ()
+    metrics: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     landmark_names: tuple[str, ...] = ()
     skeleton: tuple[tuple[int, int, float], ...] = ()
-    precisions: dict[str, dict] = field(default_factory=dict)
+    precisions: dict[str, dict[str, Any]] = field(default_factory=dict)
     package_version: str = __version__
     format_version: int = FORMAT_VERSION
 
@@ -60,19 +61,19 @@ class Manifest:
 
 def onnx_file(model_dir: Path, manifest: Manifest, precision: str = 'fp32') -> Path:
     """
-    Return the file of a model directory that has its network in a precision.
+    Return the ONNX file of a model in a precision.
 
     :raises ModelError: if the precision is unknown, or the model has not been exported in it
     """
     if precision not in PRECISIONS:
-        msg = f'Precision {precision!r} is not known; known: {", ".join(PRECISIONS)}.'
+        msg = f'Precision {precision!r} is unknown; known: {", ".join(PRECISIONS)}.'
         raise ModelError(msg)
     name = onnx_name(precision)
     described = precision == 'fp32' or precision in manifest.precisions
     if not described or name not in manifest.files:
         has = ', '.join(['fp32', *manifest.precisions])
         msg = (
-            f'Model {str(model_dir)!r} is not there in {precision}, it has {has}; run '
+            f'Model {str(model_dir)!r} has no {precision} network, only {has}; run '
             f'`export {model_dir} --precision {precision}`.'
         )
         raise ModelError(msg)
@@ -81,10 +82,10 @@ def onnx_file(model_dir: Path, manifest: Manifest, precision: str = 'fp32') -> P
 
 def write_manifest(model_dir: Path, manifest: Manifest, *, files: list[str]) -> Manifest:
     """
-    Describe ``files`` of a model directory, and write the description last and at once.
+    Write the manifest of a model directory, after its files.
 
     :param files: paths below ``model_dir``
-    :return: the manifest with the digests filled in
+    :return: the manifest with their digests
     """
     digests = {name: file_digest(model_dir / name) for name in sorted(files)}
     values = asdict(manifest) | {'files': digests}
@@ -95,9 +96,9 @@ def write_manifest(model_dir: Path, manifest: Manifest, *, files: list[str]) -> 
 
 def update_file(model_dir: Path, name: str, content: bytes) -> None:
     """
-    Write a file that no engine needs into a model directory, and describe it anew.
+    Write a file that no engine needs into a model directory, and update the manifest.
 
-    The description lets go of the file first, so that the model can be loaded at every moment.
+    The file is removed from the manifest first, so that the model can be loaded at any time.
 
     :raises ModelError: if the model directory does not match its manifest
     """
@@ -110,7 +111,7 @@ def update_file(model_dir: Path, name: str, content: bytes) -> None:
 
 def read_manifest(model_dir: Path) -> Manifest:
     """
-    Read and check a model directory.
+    Read the manifest of a model directory and verify its files.
 
     :raises ModelError: if it is no model directory, its format is newer than this package, or a
         file is missing or changed
@@ -120,8 +121,8 @@ def read_manifest(model_dir: Path) -> Manifest:
     missing = [name for name in manifest.files if not (model_dir / name).is_file()]
     if missing:
         msg = (
-            f'Model {str(model_dir)!r} lacks {", ".join(missing)}, which its manifest names; '
-            'copy the whole model directory again or train anew.'
+            f'Model {str(model_dir)!r} lacks {", ".join(missing)}, which its manifest lists; '
+            'copy the whole model directory again or train again.'
         )
         raise ModelError(msg)
     changed = [n for n, digest in manifest.files.items() if file_digest(model_dir / n) != digest]
@@ -159,7 +160,7 @@ def _parse_manifest(model_dir: Path) -> Manifest:
     return _from_values(path, values)
 
 
-def _from_values(path: Path, values: dict) -> Manifest:
+def _from_values(path: Path, values: dict[str, Any]) -> Manifest:
     known = {f.name for f in fields(Manifest)}
     try:
         manifest = Manifest(**{name: value for name, value in values.items() if name in known})
@@ -170,26 +171,31 @@ def _from_values(path: Path, values: dict) -> Manifest:
         skeleton = tuple((int(i), int(j), float(weight)) for i, j, weight in manifest.skeleton)
         precisions = {str(name): dict(facts) for name, facts in manifest.precisions.items()}
     except (TypeError, ValueError, AttributeError) as error:
-        msg = f'{str(path)!r} lacks what a manifest needs ({error}); copy the model again.'
+        msg = f'{str(path)!r} is not a valid manifest ({error}); copy the model directory again.'
         raise ModelError(msg) from error
     if not names or ONNX_NAME not in files:
-        msg = f'{str(path)!r} names no keypoints or no {ONNX_NAME}; export the model again.'
+        msg = f'{str(path)!r} lists no keypoints or no {ONNX_NAME}; export the model again.'
         raise ModelError(msg)
     if any(not 0 <= i < j < len(names) for i, j, _ in skeleton):
         msg = (
-            f'{str(path)!r} links keypoints that it does not name, {list(skeleton)}; export the '
+            f'{str(path)!r} has a skeleton of unknown keypoints, {list(skeleton)}; export the '
             'model again.'
         )
         raise ModelError(msg)
     outside = [name for name in files if Path(name).is_absolute() or '..' in Path(name).parts]
     if outside:
-        msg = f'{str(path)!r} names files outside the model: {", ".join(outside)}; do not use it.'
+        msg = f'{str(path)!r} lists files outside the model: {", ".join(outside)}; do not use it.'
         raise ModelError(msg)
-    values = {f.name: getattr(manifest, f.name) for f in fields(Manifest)}
-    values |= {'keypoint_names': names, 'input_hw': (height, width), 'files': files}
-    values |= {'sources': tuple(manifest.sources), 'landmark_names': landmarks}
-    values |= {'skeleton': skeleton, 'precisions': precisions}
-    return Manifest(**values)
+    return replace(
+        manifest,
+        keypoint_names=names,
+        input_hw=(height, width),
+        files=files,
+        sources=tuple(manifest.sources),
+        landmark_names=landmarks,
+        skeleton=skeleton,
+        precisions=precisions,
+    )
 
 
 def file_digest(path: Path) -> str:

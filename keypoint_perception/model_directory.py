@@ -1,22 +1,4 @@
-"""
-Names of the files in a model directory.
-
-    manifest.json                      what an engine must know of the network; every digest
-    keypointer.onnx                    the network in fp32; keypointer.fp16.onnx, .int8.onnx
-    landmarks.json                     named points as sums of the keypoints
-    checkpoint/                        what training resumes from
-        network.safetensors            weights of the exported network
-        training.safetensors           live weights and optimiser state
-        frames.safetensors             a few frames, for parity checks
-        training.json                  step, configuration, digests
-    frames/                            frame store that the run learned from
-    history.csv                        losses over the steps
-    overlays/step_0000100.png          keypoints on frames during training
-    reconstruction.png                 frames as the objective rebuilt them
-    snapshots/step_0000100.safetensors weights during training
-    tensorboard/
-    report.html
-"""
+"""Names of the files in a model directory."""
 
 from __future__ import annotations
 
@@ -28,15 +10,15 @@ ONNX_NAME = 'keypointer.onnx'
 PRECISIONS = ('fp32', 'fp16', 'int8')
 LANDMARKS_NAME = 'landmarks.json'
 CHECKPOINT_NAME = 'checkpoint'
-NETWORK_FILE = 'network.safetensors'
+NETWORK_FILE = 'network.safetensors'  # this and the next three are in the checkpoint
 TRAINING_FILE = 'training.safetensors'
 FRAMES_FILE = 'frames.safetensors'
 STATE_FILE = 'training.json'
 FRAME_STORE_NAME = 'frames'
 HISTORY_NAME = 'history.csv'
-OVERLAYS_NAME = 'overlays'
+OVERLAYS_NAME = 'overlays'  # has files with a step_name
 RECONSTRUCTION_NAME = 'reconstruction.png'
-SNAPSHOTS_NAME = 'snapshots'
+SNAPSHOTS_NAME = 'snapshots'  # has files with a step_name
 TENSORBOARD_NAME = 'tensorboard'
 REPORT_NAME = 'report.html'
 

@@ -1,4 +1,4 @@
-"""One process at a time writes a directory."""
+"""A lock that lets one process at a time write a directory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from keypoint_perception.errors import PerceptionError
 @contextmanager
 def sole_writer(directory: Path) -> Iterator[None]:
     """
-    Keep other processes from writing a directory that exists, as long as they ask here too.
+    Lock an existing directory against other processes that lock it in the same way.
 
-    The lock is the kernel's and goes with the process, however that ends: nothing is left behind.
+    The kernel releases the lock when the process ends, and nothing is left on disk.
 
-    :raises PerceptionError: if another process writes there
+    :raises PerceptionError: if another process holds the lock
     """
     handle = os.open(directory, os.O_RDONLY)
     try:
@@ -26,12 +26,12 @@ def sole_writer(directory: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             msg = (
-                f'{str(directory)!r} is being written by another process; wait for its end, or '
-                'name another directory.'
+                f'{str(directory)!r} is being written by another process; wait until it has '
+                'finished, or specify another directory.'
             )
             raise PerceptionError(msg) from error
         except OSError:
-            pass  # some network file systems have no locks; there two writers are not noticed
+            pass  # some network file systems have no locks; two writers are not detected there
         yield
     finally:
         os.close(handle)

@@ -14,7 +14,6 @@ import csv
 import logging
 import math
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from keypoint_perception.atomic_files import PendingFile
@@ -134,14 +133,9 @@ class KeypointWriter:
         self._writer.writerow(KEYPOINT_HEADER)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stream.close()
-        self._pending.__exit__(kind, error, trace)
+        self._pending.__exit__(kind)
 
     def write(
         self, stamp_ns: int, topic: str, names: Sequence[str], keypoints: np.ndarray

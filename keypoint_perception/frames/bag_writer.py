@@ -7,7 +7,6 @@ each flush (:mod:`keypoint_perception.frames.mcap_file`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -37,9 +36,13 @@ class _Span:
         self.first_ns = min(self.first_ns, log_ns)
         self.last_ns = max(self.last_ns, log_ns)
 
-    @property
-    def duration_ns(self) -> int:
-        return max(0, self.last_ns - self.first_ns) if self.messages else 0
+    def information(self) -> dict[str, Any]:
+        duration_ns = max(0, self.last_ns - self.first_ns) if self.messages else 0
+        return {
+            'duration': {'nanoseconds': duration_ns},
+            'starting_time': {'nanoseconds_since_epoch': self.first_ns},
+            'message_count': self.messages,
+        }
 
 
 class BagWriter:
@@ -70,7 +73,14 @@ class BagWriter:
         self.custom_data: dict[str, str] = {}
         # Several threads may write the metadata; older must never replace newer.
         self._lock = threading.RLock()
-        make_bag_directory(path)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError as error:
+            msg = (
+                f'{str(path)!r} exists already and bags are not overwritten; remove it, or choose '
+                'another directory.'
+            )
+            raise SourceError(msg) from error
         self._file = self._next_file()
         self.write_metadata()
 
@@ -184,80 +194,29 @@ class BagWriter:
             replace_file(self.path / METADATA_NAME, text, durable=True)
 
     def _information(self) -> dict[str, Any]:
+        """Return the content of ``metadata.yaml`` as rosbag2 writes it."""
         topics = [
-            {'topic_metadata': topic_metadata(topic), 'message_count': count}
+            {
+                'topic_metadata': {
+                    'name': topic.name,
+                    'type': topic.msgtype,
+                    'serialization_format': 'cdr',
+                    'offered_qos_profiles': topic.qos,
+                    'type_description_hash': topic.type_hash,
+                },
+                'message_count': count,
+            }
             for topic, count in zip(self._topics, self._counts, strict=True)
         ]
-        files = [(name, s.first_ns, s.duration_ns, s.messages) for name, s in self._files]
-        return bag_information(
-            topics,
-            files,
-            first_ns=self._whole.first_ns,
-            duration_ns=self._whole.duration_ns,
-            custom_data=self.custom_data,
-        )
-
-
-def topic_metadata(topic: RecordedTopic) -> dict[str, Any]:
-    """Return the metadata of a topic for ``metadata.yaml``."""
-    return {
-        'name': topic.name,
-        'type': topic.msgtype,
-        'serialization_format': 'cdr',
-        'offered_qos_profiles': topic.qos,
-        'type_description_hash': topic.type_hash,
-    }
-
-
-def bag_information(
-    topics: list[dict[str, Any]],
-    files: list[tuple[str, int, int, int]],
-    *,
-    first_ns: int,
-    duration_ns: int,
-    custom_data: Mapping[str, str],
-) -> dict[str, Any]:
-    """
-    Return the content of ``metadata.yaml`` as rosbag2 writes it.
-
-    :param topics: each with ``topic_metadata`` and ``message_count``
-    :param files: name, first time and duration in ns, and number of messages of each
-    """
-    return {
-        'version': METADATA_VERSION,
-        'storage_identifier': 'mcap',
-        'duration': {'nanoseconds': duration_ns},
-        'starting_time': {'nanoseconds_since_epoch': first_ns},
-        'message_count': sum(topic['message_count'] for topic in topics),
-        'topics_with_message_count': topics,
-        'compression_format': '',
-        'compression_mode': '',
-        'relative_file_paths': [name for name, *_ in files],
-        'files': [
-            {
-                'path': name,
-                'starting_time': {'nanoseconds_since_epoch': first},
-                'duration': {'nanoseconds': duration},
-                'message_count': messages,
-            }
-            for name, first, duration, messages in files
-        ],
-        'custom_data': dict(custom_data) or None,
-        'ros_distro': os.environ.get('ROS_DISTRO', ROS_DISTRO),
-    }
-
-
-def make_bag_directory(path: Path) -> None:
-    """
-    Create the directory of a new bag.
-
-    :raises SourceError: if it exists
-    """
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError as error:
-        msg = (
-            f'{str(path)!r} exists already and bags are not overwritten; remove it, or choose '
-            'another directory.'
-        )
-        raise SourceError(msg) from error
+        return {
+            'version': METADATA_VERSION,
+            'storage_identifier': 'mcap',
+            **self._whole.information(),
+            'topics_with_message_count': topics,
+            'compression_format': '',
+            'compression_mode': '',
+            'relative_file_paths': [name for name, _ in self._files],
+            'files': [{'path': name, **span.information()} for name, span in self._files],
+            'custom_data': self.custom_data or None,
+            'ros_distro': os.environ.get('ROS_DISTRO', ROS_DISTRO),
+        }

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 import logging
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from keypoint_perception.errors import ConfigError, SourceError
@@ -92,7 +92,8 @@ def extract_frames(
     try:
         header = header_to_extend(out, size=size, network_hw=network_hw)
         jobs = _plan(recordings, chosen, header, out)
-        with _Extraction(out, header, network_hw or size, progress) as extraction:
+        with ExitStack() as stack:
+            extraction = _Extraction(out, header, network_hw or size, progress, stack)
             extraction.run(jobs)
     except OSError as error:
         msg = f'Frame store {str(out)!r} cannot be written ({error.strerror or error}).'
@@ -138,6 +139,7 @@ class _Extraction:
     One run over some recordings; the store is created with the first image.
 
     :param size: long side of the working size, or all of it, px
+    :param stack: closes the store
     """
 
     def __init__(
@@ -146,9 +148,10 @@ class _Extraction:
         header: StoreHeader | None,
         size: int | tuple[int, int],
         progress: Progress | None,
+        stack: ExitStack,
     ) -> None:
         self.header = header
-        self._out, self._size, self._progress = out, size, progress
+        self._out, self._size, self._progress, self._stack = out, size, progress, stack
         self._writer: StoreWriter | None = None
         self._read = 0
 
@@ -193,20 +196,8 @@ class _Extraction:
 
     def _open(self, header: StoreHeader) -> StoreWriter:
         if self._writer is None:
-            self._writer = StoreWriter(self._out, header)
+            self._writer = self._stack.enter_context(StoreWriter(self._out, header))
         return self._writer
-
-    def __enter__(self) -> _Extraction:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._writer is not None:
-            self._writer.__exit__(kind, error, trace)
 
 
 class _ImageSizes:

@@ -8,7 +8,6 @@ confidence``; x, y, z are NaN because there is no depth.
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from keypoint_perception.atomic_files import PendingDirectory
@@ -79,11 +78,6 @@ class KeypointBag:
     def __enter__(self) -> KeypointBag:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._writer.close()
-        self._pending.__exit__(kind, error, trace)
+        self._pending.__exit__(kind)

@@ -7,7 +7,6 @@ from dataclasses import asdict
 import json
 import os
 from pathlib import Path
-from types import TracebackType
 import zlib
 
 from keypoint_perception.atomic_files import replace_file
@@ -105,12 +104,7 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._files:
             if kind is not None:
                 self.commit()

@@ -93,7 +93,7 @@ def test_a_precision_is_run_where_it_is_asked_for(capsys, model, recording, tmp_
     assert 0 < np.median(away[:, 1:]) < 0.5
     code, _, said = run(capsys, 'detect', model, recording, '--out', out, '--precision', 'fp16')
     assert code == 2
-    assert 'is not there in fp16, it has fp32, int8; run `export' in said
+    assert 'has no fp16 network, only fp32, int8; run `export' in said
 
 
 def test_without_its_frames_int8_asks_for_a_recording(capsys, model, recording):

@@ -255,7 +255,7 @@ def test_two_runs_into_one_directory_are_refused(capsys, recording, quick, tmp_p
     with sole_writer(out):
         code, _, stderr = train(capsys, recording, out, quick, '--steps', '2')
     assert code == 2
-    assert f"'{out}' is being written by another process; wait for its end" in sentence(stderr)
+    assert f"'{out}' is being written by another process; wait until" in sentence(stderr)
     assert not list(out.iterdir())
 
 

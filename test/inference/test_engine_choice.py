@@ -106,7 +106,7 @@ def test_a_provider_that_is_not_there_is_named(model):
 
 def test_precision_that_is_not_there_is_refused_by_every_engine(model):
     for name in ('auto', 'onnxruntime'):
-        with pytest.raises(ModelError, match='is not there in int8, it has fp32; run `export'):
+        with pytest.raises(ModelError, match='has no int8 network, only fp32; run `export'):
             load_engine(model, name, precision='int8')
     with pytest.raises(EngineError, match='torch runs fp32 checkpoints; int8 needs'):
         load_engine(model, 'torch', precision='int8')

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from keypoint_perception.errors import ConfigError, EngineError, PerceptionError
 from keypoint_perception.inference.engine import Engine, ENGINE_NAMES
 from keypoint_perception.inference.onnx_providers import PROVIDER_NAMES
-from keypoint_perception.manifest import PRECISIONS, read_manifest
-from keypoint_perception.model_directory import ONNX_NAME
+from keypoint_perception.manifest import read_manifest
+from keypoint_perception.model_directory import ONNX_NAME, PRECISIONS
 from keypoint_perception.settings import setting, Settings
 import numpy as np
 
