@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keypoint_perception.ros.end_with_launch import VARIABLE as END_WITH_LAUNCH
-from keypoint_perception.ros.installation import DDS_PROFILE, DDS_PROFILE_VARIABLES
+from keypoint_perception.ros.installation import DDS_PROFILE, DDS_PROFILE_VARIABLES, PACKAGE
 from keypoint_perception.ros.perception.node_parameters import PARAMETERS
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
 from launch.launch_context import LaunchContext
@@ -20,7 +20,6 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-PACKAGE = 'keypoint_perception'
 SWITCH = ('', 'true', 'false')
 # Launch arguments that are parameters of the node; an empty one keeps the value of params_file.
 PERCEPTION_PARAMETERS = ('model', 'engine', 'image_transport', 'autostart', 'depth')

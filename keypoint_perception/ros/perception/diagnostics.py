@@ -39,21 +39,19 @@ class NodeCondition:
     """
     The condition of the node and one camera, besides the camera's statistics.
 
+    Texts are empty if they do not apply.
+
     :param state: lifecycle state
-    :param build_progress: progress of an engine being built; empty if there is none
-    :param load_error: why no engine is loaded; empty if one is
+    :param build_progress: progress of an engine being built
+    :param load_error: why no engine is loaded
     :param disabled: whether ~/enable has disabled the cameras
-    :param fault: why the engine is not running; empty if it is
+    :param fault: why the engine is not running
     :param faults: number of such faults so far
-    :param last_error: the last error of an engine
-    :param engine: description of the engine
     :param busy_s: how long the current engine call has been running
-    :param gpu_memory: the engine's GPU memory, as text
-    :param model: identifies the model
     :param topic: image topic
     :param publishers: number of publishers on it
-    :param blocking_reason: why no image can arrive; empty if no reason is known
-    :param camera: name of the camera; empty for the only camera of a node
+    :param blocking_reason: why no image can arrive
+    :param camera: name of the camera, if the node has several
     :param idle_topics: output topics without subscribers, for which the camera stays idle
     """
 

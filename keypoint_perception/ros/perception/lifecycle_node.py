@@ -99,9 +99,9 @@ class PerceptionNode(LifecycleNode):
         node: LifecycleNode = self
         return bool(node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS)
 
-    def stop(self) -> None:
-        """Release everything, in any state; for the end of the process."""
-        self._deactivate(STOP_TIMEOUT_S)
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Release everything, in any state."""
+        self._deactivate(timeout_s)
         self._unload()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -159,14 +159,12 @@ class PerceptionNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop, in any state."""
-        self._deactivate()
-        self._unload()
+        self.stop(DEACTIVATE_TIMEOUT_S)
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Return to the unconfigured state."""
-        self._deactivate()
-        self._unload()
+        self.stop(DEACTIVATE_TIMEOUT_S)
         return super().on_error(state)
 
     def _deactivate(self, timeout_s: float = DEACTIVATE_TIMEOUT_S) -> None:
@@ -262,17 +260,8 @@ class PerceptionNode(LifecycleNode):
 
     def _report(self) -> None:
         self._reported_s = time.monotonic()
-        self._diagnostics.publish(
-            self._cameras,
-            self._condition(),
-            silence_timeout_s=self.parameters.silence_timeout,
-        )
-
-    def _condition(self) -> NodeCondition:
-        """Return what the diagnostics of all cameras have in common."""
         supervisor = self._supervisor
-        engine = supervisor.engine
-        return NodeCondition(
+        condition = NodeCondition(
             state=self._state,
             build_progress=self._build_progress,
             load_error=self._load_error,
@@ -281,7 +270,9 @@ class PerceptionNode(LifecycleNode):
             faults=supervisor.faults,
             last_error=supervisor.last_error,
             engine=supervisor.description,
-            busy_s=0.0 if engine is None else engine.busy_s,
+            busy_s=0.0 if supervisor.engine is None else supervisor.engine.busy_s,
             gpu_memory=supervisor.gpu_memory,
             model=supervisor.identity or self.parameters.engine_spec.model,
         )
+        silence_timeout_s = self.parameters.silence_timeout
+        self._diagnostics.publish(self._cameras, condition, silence_timeout_s=silence_timeout_s)
