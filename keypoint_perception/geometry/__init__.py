@@ -1,1 +1,1 @@
-"""Cameras and space, without ROS: camera model, depth, lifting to 3-D, temporal filters."""
+"""Camera model, depth, lifting to 3-D and temporal filters, without ROS."""

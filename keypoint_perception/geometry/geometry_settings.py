@@ -1,4 +1,4 @@
-"""How points are located: the settings of :mod:`.point_locator`."""
+"""How the points of a camera are lifted to space and filtered over time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keypoint_perception.settings import setting, Settings
 
 @dataclass(frozen=True)
 class GeometrySettings(Settings):
-    """How points are located in the image, in space and over time."""
+    """The settings of a :class:`~keypoint_perception.geometry.point_locator.PointLocator`."""
 
     depth: bool = setting(
         False,
@@ -53,6 +53,6 @@ class GeometrySettings(Settings):
     filter: FilterSettings = field(default_factory=FilterSettings)
 
     @property
-    def calibrated(self) -> bool:
+    def needs_calibration(self) -> bool:
         """Return whether the camera's calibration is needed."""
         return self.depth or self.undistort

@@ -1,49 +1,52 @@
 """
-Points over time: smoothed, and with their velocities.
+Temporal filters, which smooth points and estimate their velocities.
 
-Two filters, each over the stamps of the images and never over the clock:
+Time is that of the images' stamps, never of a clock.
 
 **one_euro** (Casiez, Roussel, Vogel: *1 € Filter*, CHI 2012, doi:10.1145/2207676.2208639) smooths
-what stands still and lets what is fast through. With the time T since the last image::
+slow points and follows fast ones. With the time T since the last image::
 
     a(f) = 1 / (1 + 1 / (2 pi f T))
     v <- v + a(derivative_cutoff) ((x - x_last) / T - v)
     y <- y + a(min_cutoff + beta |v|) (x - y)
 
-Two departures. x_last is the last measurement, as in the authors' programs, where the paper writes
-the last y: only so is v the velocity, and not larger by what y lags behind. |v| is the speed of
-the point and not of each coordinate, so that the direction of a motion makes no difference.
+It differs from the paper in two ways. x_last is the last measurement, as in the authors'
+implementations, instead of the last y: otherwise the lag of y would add to the velocity v. |v| is
+the speed of the point instead of each coordinate's, so that the direction of motion does not
+matter.
 
-**constant_velocity** is a Kalman filter whose point goes on as it went, except for accelerations
-that are constant from one image to the next and else unknown (Bar-Shalom, Li, Kirubarajan:
-*Estimation with Applications to Tracking and Navigation*, 2001, section 6.3.2)::
+**constant_velocity** is a Kalman filter with piecewise constant white acceleration (Bar-Shalom,
+Li, Kirubarajan: *Estimation with Applications to Tracking and Navigation*, 2001, section 6.3.2)::
 
     Q = acceleration^2 [[T^4 / 4, T^3 / 2], [T^3 / 2, T^2]],  R = noise^2 / weight
 
-A point's confidence is its weight: a_weighted = weight a, and R as above, so that a point that
-cannot be seen moves its estimate little. Each point begins anew after a gap, and when the stamps
-go back or stand still.
+The weight grows with a point's confidence: one_euro uses weight a for a, so that occluded points
+change their estimate little. A point's filter restarts after a gap, and when stamps repeat or go
+back.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from keypoint_perception.settings import setting, Settings
 import numpy as np
 
 FILTERS = ('none', 'one_euro', 'constant_velocity')
-# Least weight: what cannot be seen for long must not fly away for ever.
+# Minimum weight, which keeps the estimates of long-occluded points from drifting away.
 LEAST_WEIGHT = 1e-3
-# How fast a point may be when it is first seen, standard deviation in px/s.
-FIRST_SPEED = 1000.0
+# Standard deviation of the initial velocity, px/s.
+INITIAL_SPEED = 1000.0
 ALL = slice(None)
+Rows = slice | np.ndarray
 
 
 @dataclass(frozen=True)
 class FilterSettings(Settings):
     """
-    How points are filtered; units are those of the points, px for images.
+    The parameters of the filters; px stands for the unit of the points.
 
     The defaults suit robots that are a few hundred px large: on label tracks at 10 and 30 Hz with
     added noise of 0.5 and 1.5 px, values close to these give the smallest error. The beta of 0.02
@@ -111,9 +114,9 @@ class FilterSettings(Settings):
 
 class PointFilter:
     """
-    Filters points of one camera; they keep their places in the array.
+    Filters the points of one camera, which are identified by their index.
 
-    :param settings: may be exchanged at any time; another kind begins anew
+    :param settings: can be replaced at any time; another kind of filter restarts
     """
 
     def __init__(self, settings: FilterSettings) -> None:
@@ -121,19 +124,19 @@ class PointFilter:
         self._state: _State | None = None
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Restart the filter."""
         self._state = None
 
     def filter(
         self, stamp_ns: int, points: np.ndarray, confidence: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """
-        Return points and velocities at a stamp.
+        Return filtered points and their velocities.
 
-        :param points: (N, D); a row with NaN was not measured
+        :param points: (N, D); rows with NaN are not measured
         :param confidence: (N,)
-        :return: both (N, D) float64; NaN where a point was not measured, velocity 0 where one
-            begins
+        :return: both (N, D) float64; NaN for points that are not measured, velocity 0 for points
+            whose filter restarts
         """
         points = np.asarray(points, np.float64)
         kind = STATES[self.settings.kind]
@@ -142,14 +145,14 @@ class PointFilter:
         state, measured = self._state, np.isfinite(points).all(1)
         elapsed = (stamp_ns - state.stamp_ns) / 1e9
         on = measured & (elapsed > 0) & (elapsed <= self.settings.gap_s)
-        weight = self._weight(confidence)
-        if on.all():  # most of the time; a slice is quicker than a mask
-            state.step(ALL, points, weight, elapsed[:, None], self.settings)
-            state.remember(ALL, stamp_ns, points, weight)
+        new = _Measurement(points, self._weight(confidence), elapsed[:, None], self.settings)
+        if on.all():  # the usual case, in which a slice is faster than a mask
+            state.step(ALL, new)
+            state.remember(ALL, stamp_ns, new)
             return state.points.copy(), state.velocity.copy()
-        state.begin(measured & ~on, points, weight, self.settings)
-        state.step(on, points, weight, elapsed[:, None], self.settings)
-        state.remember(measured, stamp_ns, points, weight)
+        state.restart(measured & ~on, new)
+        state.step(on, new)
+        state.remember(measured, stamp_ns, new)
         shown = measured[:, None]
         return np.where(shown, state.points, np.nan), np.where(shown, state.velocity, np.nan)
 
@@ -160,34 +163,52 @@ class PointFilter:
         return np.nan_to_num(share).clip(LEAST_WEIGHT, 1.0)
 
 
-class _State:
-    """What a filter remembers of N points of D coordinates."""
+class _Measurement(NamedTuple):
+    """
+    The points of an image.
+
+    :param points: (N, D)
+    :param weight: (N, 1)
+    :param elapsed_s: since each point was last measured, (N, 1)
+    """
+
+    points: np.ndarray
+    weight: np.ndarray
+    elapsed_s: np.ndarray
+    settings: FilterSettings
+
+
+class _State(ABC):
+    """The state of a filter for N points with D coordinates."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.points, self.velocity, self.measured = np.zeros((3, *shape))
         self.weight = np.zeros((shape[0], 1))
         self.stamp_ns = np.full(shape[0], np.iinfo(np.int64).min // 2)
 
-    def remember(self, rows, stamp_ns, points, weight) -> None:
+    def remember(self, rows: Rows, stamp_ns: int, new: _Measurement) -> None:
         self.stamp_ns[rows] = stamp_ns
-        self.measured[rows], self.weight[rows] = points[rows], weight[rows]
+        self.measured[rows], self.weight[rows] = new.points[rows], new.weight[rows]
 
-    def begin(self, rows, points, weight, settings: FilterSettings) -> None:
-        del weight, settings
-        self.points[rows], self.velocity[rows] = points[rows], 0.0
+    def restart(self, rows: Rows, new: _Measurement) -> None:
+        self.points[rows], self.velocity[rows] = new.points[rows], 0.0
+
+    @abstractmethod
+    def step(self, rows: Rows, new: _Measurement) -> None:
+        """Update the estimates of some points."""
 
 
 class _Unfiltered(_State):
-    def step(self, rows, points, weight, elapsed, settings: FilterSettings) -> None:
-        del weight, elapsed, settings
-        self.points[rows] = points[rows]
+    def step(self, rows: Rows, new: _Measurement) -> None:
+        self.points[rows] = new.points[rows]
 
 
 class _OneEuro(_State):
-    def step(self, rows, points, weight, elapsed, settings: FilterSettings) -> None:
-        x, t, w = points[rows], elapsed[rows], weight[rows]
+    def step(self, rows: Rows, new: _Measurement) -> None:
+        x, t, w = new.points[rows], new.elapsed_s[rows], new.weight[rows]
+        settings = new.settings
         raw = (x - self.measured[rows]) / t
-        # a difference is as good as the worse of its two points
+        # a difference is as certain as the less certain of its two points
         share = np.minimum(w, self.weight[rows]) * _smoothing(settings.derivative_cutoff, t)
         v = self.velocity[rows] + share * (raw - self.velocity[rows])
         speed = np.sqrt((v * v).sum(1, keepdims=True))
@@ -196,36 +217,39 @@ class _OneEuro(_State):
         self.points[rows] += w * _smoothing(cutoff, t) * (x - self.points[rows])
 
 
-def _smoothing(cutoff_hz, elapsed_s: np.ndarray) -> np.ndarray:
-    turns = 2 * np.pi * cutoff_hz * elapsed_s
-    return turns / (1 + turns)
+def _smoothing(cutoff_hz: float | np.ndarray, elapsed_s: np.ndarray) -> np.ndarray:
+    radians = 2 * np.pi * cutoff_hz * elapsed_s
+    share: np.ndarray = radians / (1 + radians)
+    return share
 
 
 class _ConstantVelocity(_State):
     def __init__(self, shape: tuple[int, int]) -> None:
         super().__init__(shape)
-        # Variances of place and velocity and their covariance: the same for all coordinates.
+        # Variances of position and velocity and their covariance, shared by all coordinates.
         self._pp, self._pv, self._vv = np.zeros((3, shape[0], 1))
 
-    def begin(self, rows, points, weight, settings: FilterSettings) -> None:
-        super().begin(rows, points, weight, settings)
-        self._pp[rows] = settings.noise**2 / weight[rows]
-        self._pv[rows], self._vv[rows] = 0.0, FIRST_SPEED**2
+    def restart(self, rows: Rows, new: _Measurement) -> None:
+        super().restart(rows, new)
+        self._pp[rows] = new.settings.noise**2 / new.weight[rows]
+        self._pv[rows], self._vv[rows] = 0.0, INITIAL_SPEED**2
 
-    def step(self, rows, points, weight, elapsed, settings: FilterSettings) -> None:
-        t, drive = elapsed[rows], settings.acceleration**2
+    def step(self, rows: Rows, new: _Measurement) -> None:
+        t, acceleration = new.elapsed_s[rows], new.settings.acceleration**2
         pp, pv, vv = self._pp[rows], self._pv[rows], self._vv[rows]
-        pp = pp + 2 * t * pv + t**2 * vv + drive * t**4 / 4
-        pv = pv + t * vv + drive * t**3 / 2
-        vv = vv + drive * t**2
-        spread = pp + settings.noise**2 / weight[rows]
+        pp = pp + 2 * t * pv + t**2 * vv + acceleration * t**4 / 4
+        pv = pv + t * vv + acceleration * t**3 / 2
+        vv = vv + acceleration * t**2
+        innovation_variance = pp + new.settings.noise**2 / new.weight[rows]
         self.points[rows] += t * self.velocity[rows]
-        surprise = points[rows] - self.points[rows]
-        self.points[rows] += pp / spread * surprise
-        self.velocity[rows] += pv / spread * surprise
-        self._vv[rows] = vv - pv * pv / spread
-        self._pv[rows] = pv - pp * pv / spread
-        self._pp[rows] = pp - pp * pp / spread
+        innovation = new.points[rows] - self.points[rows]
+        self.points[rows] += pp / innovation_variance * innovation
+        self.velocity[rows] += pv / innovation_variance * innovation
+        self._vv[rows] = vv - pv * pv / innovation_variance
+        self._pv[rows] = pv - pp * pv / innovation_variance
+        self._pp[rows] = pp - pp * pp / innovation_variance
 
 
-STATES = dict(zip(FILTERS, (_Unfiltered, _OneEuro, _ConstantVelocity), strict=True))
+STATES: dict[str, type[_State]] = dict(
+    zip(FILTERS, (_Unfiltered, _OneEuro, _ConstantVelocity), strict=True)
+)

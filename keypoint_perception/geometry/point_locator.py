@@ -1,13 +1,13 @@
 """
-From points in an image to points in space and over time, for one camera.
+From points of an image to points in space and over time, for one camera.
 
-In this order: depth is read where the points were seen, in the image as received; points and
-depths are filtered, if a filter is on; the calibration turns points into rays, and a ray times its
-depth is x, y, z in the optical frame (REP 103: x right, y down, z forward). What is missing is
-said and counted, and only what depends on it is NaN.
+Depth is read at the points of the received image; points and depths are filtered, if a filter is
+on; the calibration turns points into rays, and a ray times its depth is x, y, z in the optical
+frame (REP 103: x right, y down, z forward). Missing inputs are reported, and only the results that
+depend on them are NaN.
 
-The filter takes a depth z as ``focal * ln(z)``: a step of one is then the same way in space as one
-pixel sideways, so that the settings in px hold for it too.
+Depths z are filtered as ``focal * ln(z)``, in which a unit is as long in space as a pixel is
+sideways, so that the filter's parameters in px apply to it too.
 """
 
 from __future__ import annotations
@@ -22,229 +22,248 @@ from keypoint_perception.geometry.camera_model import CameraModel
 from keypoint_perception.geometry.depth import check_registered, depth_at, DepthBuffer, view_depth
 from keypoint_perception.geometry.geometry_settings import GeometrySettings
 from keypoint_perception.geometry.latest_camera_info import LatestCameraInfo
-from keypoint_perception.geometry.lifting import moved, to_space
+from keypoint_perception.geometry.lifting import lift, transform_with_velocity
 from keypoint_perception.geometry.point_filter import PointFilter
 from keypoint_perception.seen_messages import SeenMessages
 import numpy as np
 
-# How long something may be missing before it is said: at the start not everything comes at once.
-PATIENCE_S = 3.0
+# How long an input may be missing before it is reported: at start-up they arrive one by one.
+GRACE_PERIOD_S = 3.0
 
 
 class LocatedPoints(NamedTuple):
     """
-    Points as they are published.
+    Points in the image and in space.
 
-    :param points: u, v in px and confidence, (N, 3) float32; u, v are NaN only where rectified
-        ones were asked for and cannot be told
-    :param seen: the same in px of the image as received, whatever was asked for
+    :param points: u, v in px and confidence, (N, 3) float32; u, v are NaN only if they cannot be
+        rectified
+    :param image_points: the same in px of the received image, never rectified
     :param xyz: metres in the optical frame, NaN where unknown, (N, 3); None without depth
     :param velocities: of u, v in px/s and, with depth, of x, y, z in m/s, (N, 2) or (N, 5); None
         without a filter
     """
 
     points: np.ndarray
-    seen: np.ndarray
+    image_points: np.ndarray
     xyz: np.ndarray | None = None
     velocities: np.ndarray | None = None
 
-    def rows(self, which: slice) -> LocatedPoints:
+    def rows(self, rows: slice) -> LocatedPoints:
         """Return some of the points."""
-        return LocatedPoints(*(None if values is None else values[which] for values in self))
+        xyz = None if self.xyz is None else self.xyz[rows]
+        velocities = None if self.velocities is None else self.velocities[rows]
+        return LocatedPoints(self.points[rows], self.image_points[rows], xyz, velocities)
 
 
 class PointLocator:
     """
     Locates the points of one camera's images.
 
-    Messages are left by the executor's thread, points are located in the inference thread.
+    Messages are added in one thread and points are located in another.
 
-    :param settings: may be exchanged at any time
-    :param topics: names of the topics of ``camera_info`` and ``depth``, for sentences
-    :param note: told of what is missing or wrong: its kind and a sentence
+    :param settings: can be replaced at any time
+    :param topics: names of the topics ``camera_info`` and ``depth``, for reports
+    :param report: called with the kind and the description of a problem
     """
 
     def __init__(
         self,
         settings: GeometrySettings,
         topics: dict[str, str],
-        note: Callable[[str, str], None],
+        report: Callable[[str, str], None],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self._topics = topics
-        self._note = note
+        self._report = report
         self._calibration = LatestCameraInfo()
         self._depths = DepthBuffer()
-        self._patience = {name: Patience(clock) for name in topics}
+        self._grace_periods = {name: GracePeriod(clock) for name in topics}
         self._model: CameraModel | None = None
-        self._flat, self._ahead = (PointFilter(settings.filter) for _ in range(2))
+        self._uv_filter, self._z_filter = (PointFilter(settings.filter) for _ in range(2))
         self._stamp_ns: int | None = None
-        self._logged = SeenMessages()
+        self._reported = SeenMessages()
 
     def put_camera_info(self, serialised: bytes) -> None:
-        """Leave a serialised CameraInfo; the newest counts."""
+        """Add a serialised CameraInfo, which replaces earlier ones."""
         self._calibration.put(serialised)
 
     @property
     def calibration_received(self) -> bool:
-        """Return whether any CameraInfo has come."""
+        """Return whether any CameraInfo has been received."""
         return self._calibration.received
 
     def put_depth(self, serialised: bytes) -> None:
-        """Leave a serialised depth image."""
+        """Add a serialised depth image."""
         try:
             self._depths.put(read_image(serialised))
         except EncodingError as error:
-            self._note('depth image not usable', str(error))
+            self._report('depth image not usable', str(error))
 
     def reset(self) -> None:
-        """Forget the points of before: others come, or the clock went back."""
-        self._flat.reset()
-        self._ahead.reset()
+        """Restart the filters, as for another model or after the clock went back."""
+        self._uv_filter.reset()
+        self._z_filter.reset()
 
-    def wait_anew(self) -> None:
-        """Forget what is old: images come again after they were not listened to."""
+    def resume(self) -> None:
+        """Drop old depth images and restart the grace periods after a pause of the images."""
         self._depths.clear()
-        for patience in self._patience.values():
-            patience.found()
+        for grace_period in self._grace_periods.values():
+            grace_period.restart()
 
     def locate(
         self, header: MessageHeader, image_hw: tuple[int, int], points: np.ndarray
     ) -> LocatedPoints:
         """
-        Return where points of an image are.
+        Locate the points of an image.
 
         :param points: u, v in px of the image and confidence, (N, 3) float32
         """
         settings, filtering = self.settings, self.settings.filter.kind != 'none'
-        if not (settings.calibrated or filtering):
+        if not (settings.needs_calibration or filtering):
             return LocatedPoints(points, points)
-        model = self._usable_model(image_hw) if settings.calibrated else None
-        z = self._distances(header, image_hw, points, model) if settings.depth else None
+        model = self._usable_model(image_hw) if settings.needs_calibration else None
+        z = self._depths_of(header, image_hw, points, model) if settings.depth else None
         uv, velocity_uv, velocity_z = points[:, :2].astype(np.float64), None, None
         if filtering:
+            self._check_stamp(header.stamp_ns)
             uv, velocity_uv, z, velocity_z = self._filter(header.stamp_ns, points, z, model)
-        xyz, velocity_xyz = to_space(model, uv, velocity_uv, z, velocity_z)
-        shown = seen = np.column_stack([uv, points[:, 2]]).astype(np.float32)
+        xyz, velocity_xyz = None, None
+        if z is not None:
+            xyz, velocity_xyz = lift(model, uv, velocity_uv, z, velocity_z)
+        located = image_points = np.column_stack([uv, points[:, 2]]).astype(np.float32)
         if settings.undistort:
-            uv, velocity_uv = moved(model and model.rectify, uv, velocity_uv)
-            shown = np.column_stack([uv, points[:, 2]]).astype(np.float32)
-        speeds = [v for v in (velocity_uv, velocity_xyz) if v is not None]
-        return LocatedPoints(shown, seen, xyz, np.hstack(speeds) if speeds else None)
+            rectify = None if model is None else model.rectify
+            uv, velocity_uv = transform_with_velocity(rectify, uv, velocity_uv)
+            located = np.column_stack([uv, points[:, 2]]).astype(np.float32)
+        velocities = [v for v in (velocity_uv, velocity_xyz) if v is not None]
+        return LocatedPoints(
+            located, image_points, xyz, np.hstack(velocities) if velocities else None
+        )
 
     def _usable_model(self, image_hw: tuple[int, int]) -> CameraModel | None:
-        """Return the calibration, if there is one and it is of images like this."""
+        """Return the calibration if there is one and it describes images of this size."""
         model = None
         try:
             model = self._calibration.model(rectified=self.settings.rectified)
             if model is not None:
                 model.check_image(image_hw)
-            elif self._patience['camera_info'].lost():
-                self._missing('camera_info')
+            elif self._grace_periods['camera_info'].expired():
+                self._report_missing('camera_info')
         except CalibrationError as error:
-            lacking = self._lacking('camera_info')
-            self._note('camera_info not usable', f'{error} Until then {lacking} stay NaN.')
+            unknown = self._unknown_without('camera_info')
+            self._report('camera_info not usable', f'{error} Until then, {unknown} are NaN.')
             model = None
         if model is not None:
-            self._patience['camera_info'].found()
+            self._grace_periods['camera_info'].restart()
         if model is not self._model:
-            self._ahead.reset()  # its unit is the old focal length
+            self._z_filter.reset()  # whose unit depends on the focal length
             self._model = model
         return model
 
-    def _missing(self, what: str) -> None:
-        lacking = self._lacking(what)
-        self._note(
-            f'no {what}',
-            f'No {what} has come on {self._topics[what]}, so {lacking} stay NaN; remap {what} '
+    def _report_missing(self, name: str) -> None:
+        unknown = self._unknown_without(name)
+        self._report(
+            f'no {name}',
+            f'No {name} was received on {self._topics[name]}, so {unknown} are NaN; remap {name} '
             'to the topic of the camera (`ros2 topic list` shows it), or start its publisher.',
         )
 
-    def _lacking(self, what: str) -> str:
-        """Return what cannot be told without a calibration or a depth, for sentences."""
-        calibrated = ['u, v'] if self.settings.undistort and what == 'camera_info' else []
-        return ', '.join([*calibrated, *(['x, y, z'] if self.settings.depth else [])])
+    def _unknown_without(self, name: str) -> str:
+        """Return the coordinates that are unknown without an input, for reports."""
+        rectified = ['u, v'] if self.settings.undistort and name == 'camera_info' else []
+        return ', '.join([*rectified, *(['x, y, z'] if self.settings.depth else [])])
 
-    def _distances(self, header, image_hw, points, model) -> np.ndarray:
+    def _depths_of(
+        self,
+        header: MessageHeader,
+        image_hw: tuple[int, int],
+        points: np.ndarray,
+        model: CameraModel | None,
+    ) -> np.ndarray:
         """Return the depths of points in metres, NaN where there are none, (N,)."""
-        nowhere = np.full(len(points), np.nan)
+        unknown = np.full(len(points), np.nan)
         settings = self.settings
-        tolerance_ns = round(settings.depth_tolerance_s * 1e9)
         image = self._depths.nearest(header.stamp_ns, settings.depth_wait_ms / 1e3)
         if image is None:
-            if self._patience['depth'].lost():
-                self._missing('depth')
-            return nowhere
-        away_ns = abs(image.header.stamp_ns - header.stamp_ns)
-        if away_ns > tolerance_ns:
-            if self._patience['depth'].lost():
-                self._note(
+            if self._grace_periods['depth'].expired():
+                self._report_missing('depth')
+            return unknown
+        difference_ns = abs(image.header.stamp_ns - header.stamp_ns)
+        if difference_ns > round(settings.depth_tolerance_s * 1e9):
+            if self._grace_periods['depth'].expired():
+                self._report(
                     'no depth at the time',
-                    f'The nearest depth image is {away_ns / 1e6:.0f} ms away from its image, '
-                    f'expected at most {tolerance_ns / 1e6:.0f}; raise depth_tolerance, or let '
-                    'the camera stamp both alike.',
+                    f'The stamps of the nearest depth image and its image differ by '
+                    f'{difference_ns / 1e6:.0f} ms, expected at most '
+                    f'{settings.depth_tolerance_s * 1e3:.0f}; raise depth_tolerance, or '
+                    'synchronise the stamps in the camera driver.',
                 )
-            return nowhere
-        self._patience['depth'].found()
+            return unknown
+        self._grace_periods['depth'].restart()
         self._compare_frames(header.frame_id, image.header.frame_id)
         try:
-            pixels, metres = view_depth(image)
+            pixels, unit_m = view_depth(image)
             check_registered(pixels.shape, image_hw)
         except EncodingError as error:
-            self._note('depth image not usable', str(error))
-            return nowhere
+            self._report('depth image not usable', str(error))
+            return unknown
         if model is None:
-            return nowhere
+            return unknown
         window = 2 * settings.depth_radius + 1
-        return metres * depth_at(pixels, points[:, :2], image_hw, window=window)
+        return unit_m * depth_at(pixels, points[:, :2], image_hw, window=window)
 
     def _compare_frames(self, of_image: str, of_depth: str) -> None:
-        """Say once that a depth image seems to be of another place; simulators only name it so."""
-        if of_image != of_depth and self._logged.is_new('depth of another frame'):
-            self._note(
+        """Report once that the frames differ; some simulators only name a single frame twice."""
+        if of_image != of_depth and self._reported.is_new('depth of another frame'):
+            self._report(
                 'depth of another frame',
-                f'The depth image is of the frame {of_depth!r} and its image of {of_image!r}; if '
-                'these are two places, the depth is not registered and x, y, z are wrong: remap '
-                'depth to the registered one.',
+                f'The frame of the depth image is {of_depth!r} and that of its image '
+                f'{of_image!r}; if these are different places, the depth is not registered and x, '
+                'y, z are wrong: remap depth to the registered one.',
             )
 
-    def _filter(self, stamp_ns: int, points, z, model):
-        """Return places, depths and the velocities of both, filtered."""
-        self._watch_clock(stamp_ns)
-        self._flat.settings = self._ahead.settings = self.settings.filter
+    def _filter(
+        self,
+        stamp_ns: int,
+        points: np.ndarray,
+        z: np.ndarray | None,
+        model: CameraModel | None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Return filtered u, v, their velocities, filtered z, and its velocity."""
+        self._uv_filter.settings = self._z_filter.settings = self.settings.filter
         confidence = points[:, 2]
-        uv, velocity_uv = self._flat.filter(stamp_ns, points[:, :2], confidence)
+        uv, velocity_uv = self._uv_filter.filter(stamp_ns, points[:, :2], confidence)
         if z is None or model is None:
             return uv, velocity_uv, z, z
         scaled = model.focal_px * np.log(z)
-        ahead, speed = self._ahead.filter(stamp_ns, scaled[:, None], confidence)
-        z = np.exp(ahead[:, 0] / model.focal_px)
-        return uv, velocity_uv, z, z * speed[:, 0] / model.focal_px
+        scaled, velocity = self._z_filter.filter(stamp_ns, scaled[:, None], confidence)
+        z = np.exp(scaled[:, 0] / model.focal_px)
+        return uv, velocity_uv, z, z * velocity[:, 0] / model.focal_px
 
-    def _watch_clock(self, stamp_ns: int) -> None:
-        """Say when stamps do what no filter can follow; it begins anew by itself."""
-        before, self._stamp_ns = self._stamp_ns, stamp_ns
-        if before is None or stamp_ns > before:
+    def _check_stamp(self, stamp_ns: int) -> None:
+        """Report stamps that restart the filters."""
+        previous_ns, self._stamp_ns = self._stamp_ns, stamp_ns
+        if previous_ns is None or stamp_ns > previous_ns:
             return
-        if stamp_ns == before:
-            self._note(
+        if stamp_ns == previous_ns:
+            self._report(
                 'stamps stand still',
-                f'Two images have the stamp {stamp_ns / 1e9:.3f} s, so the filter begins anew '
-                'with each; let the camera stamp its images.',
+                f'Two images have the stamp {stamp_ns / 1e9:.3f} s, which restarts the filter; '
+                'stamp the images in the camera driver.',
             )
             return
-        self._note(
+        self._report(
             'stamps went back',
-            f'Stamps went back by {(before - stamp_ns) / 1e9:.3f} s (a recording that begins '
-            'again?), so the filter begins anew.',
+            f'Stamps went back by {(previous_ns - stamp_ns) / 1e9:.3f} s, as when a recording is '
+            'played in a loop, which restarts the filter.',
         )
 
 
-class Patience:
+class GracePeriod:
     """
-    How long something has been missing.
+    The time for which an input may be missing.
 
     :param clock: seconds
     """
@@ -253,12 +272,12 @@ class Patience:
         self._clock = clock
         self._since: float | None = None
 
-    def lost(self) -> bool:
-        """Return whether it has been missing for too long; it is missing now."""
+    def expired(self) -> bool:
+        """Return whether the input, which is missing now, has been missing for too long."""
         now = self._clock()
         self._since = now if self._since is None else self._since
-        return now - self._since > PATIENCE_S
+        return now - self._since > GRACE_PERIOD_S
 
-    def found(self) -> None:
-        """Begin anew."""
+    def restart(self) -> None:
+        """Restart when the input is missing again."""
         self._since = None

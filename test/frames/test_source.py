@@ -300,7 +300,7 @@ def test_images_that_cannot_be_decoded_are_left_out_and_counted(tmp_path, record
         ({'encoding': '32FC1'}, "Encoding '32FC1' is not supported; supported: rgb8"),
         ({'step': 3}, 'An image has a step of 3 bytes, but a row of 8 pixels'),
         ({'height': 0, 'width': 0, 'data': np.zeros(0, np.uint8)}, 'An image has no pixels'),
-        ({'height': 100}, 'An image holds 144 bytes, but 8x100 in rgb8'),
+        ({'height': 100}, 'An image has 144 bytes, but 8x100 in rgb8'),
     ],
 )
 def test_bag_of_unusable_images_says_why(tmp_path, recordings, changes, sentence):

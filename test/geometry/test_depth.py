@@ -8,7 +8,7 @@ from keypoint_perception.geometry.depth import (
     check_registered,
     depth_at,
     DepthBuffer,
-    MAX_WAITING_BYTES,
+    MAX_BUFFERED_BYTES,
     view_depth,
 )
 import numpy as np
@@ -108,7 +108,7 @@ def test_registered_images_have_the_picture_s_proportions(depth_hw, good):
     if good:
         check_registered(depth_hw, (480, 640))
         return
-    with pytest.raises(EncodingError, match='640x360 and its picture 640x480: their sides have'):
+    with pytest.raises(EncodingError, match='640x360 and its colour image 640x480: their aspect'):
         check_registered(depth_hw, (480, 640))
 
 
@@ -142,7 +142,7 @@ def test_a_message_is_understood():
         ({'encoding': 'rgb8'}, "has the encoding 'rgb8', expected 16UC1, mono16, 32FC1"),
         ({'step': 63}, '16x12 in 32FC1 has a step of 63 bytes, expected at least 64'),
         ({'width': 0}, '0x12 in 32FC1 has a step of 64 bytes, expected at least 4'),
-        ({'data': b'\0' * 767}, 'holds 767 bytes, but 16x12 in 32FC1 .* of 64 takes 768'),
+        ({'data': b'\0' * 767}, 'has 767 bytes, but 16x12 in 32FC1 .* of 64 takes 768'),
     ],
 )
 def test_images_that_cannot_be_used(flat, fields, sentence):
@@ -203,7 +203,7 @@ def test_old_depth_is_forgotten():
 
 def test_large_depth_images_do_not_fill_the_memory():
     buffer = DepthBuffer()
-    images = stamped(1, 2, 3, size=MAX_WAITING_BYTES // 2)
+    images = stamped(1, 2, 3, size=MAX_BUFFERED_BYTES // 2)
     for image in images:
         buffer.put(image)
     assert buffer.nearest(1) is images[1]

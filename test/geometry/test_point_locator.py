@@ -13,10 +13,7 @@ from keypoint_perception.cdr import (
 from keypoint_perception.geometry.camera_model import CameraModel
 from keypoint_perception.geometry.geometry_settings import GeometrySettings
 from keypoint_perception.geometry.point_filter import FilterSettings
-from keypoint_perception.geometry.point_locator import (
-    PATIENCE_S,
-    PointLocator,
-)
+from keypoint_perception.geometry.point_locator import GRACE_PERIOD_S, PointLocator
 import numpy as np
 import pytest
 from rosbags.typesys import get_typestore, Stores
@@ -72,27 +69,27 @@ def at(stamp_ms):
     return MessageHeader(sec, milliseconds * MS, 'cam')
 
 
-class Told(dict):
+class Reported(dict):
     """What was noted: the last sentence of each kind."""
 
     now = 0.0
 
-    def note(self, kind, sentence):
+    def add(self, kind, sentence):
         self[kind] = sentence
 
 
 @pytest.fixture
-def told():
-    return Told()
+def reported():
+    return Reported()
 
 
 @pytest.fixture
-def make(told):
+def make(reported):
     """Return a function that makes a geometry and feeds it."""
 
     def geometry(*messages, **settings):
         settings = GeometrySettings(**{'depth': True} | settings)
-        made = PointLocator(settings, TOPICS, told.note, clock=lambda: told.now)
+        made = PointLocator(settings, TOPICS, reported.add, clock=lambda: reported.now)
         for message in messages:
             put = made.put_camera_info if b'plumb_bob' in message else made.put_depth
             put(message)
@@ -101,13 +98,13 @@ def make(told):
     return geometry
 
 
-def test_depth_times_ray(make, told):
+def test_depth_times_ray(make, reported):
     located = make(camera_info(), depth_image(2.0)).locate(at(0), HW, POINTS)
     np.testing.assert_allclose(located.xyz, [[0.4, 0.2, 2], [0, 0, 2]], atol=1e-6)
     np.testing.assert_array_equal(located.points, POINTS)
     assert located.points.dtype == np.float32
     assert located.velocities is None
-    assert told == {}
+    assert reported == {}
 
 
 def test_a_tilted_wall_through_a_real_lens(make):
@@ -137,7 +134,7 @@ def test_millimetres(make):
     np.testing.assert_allclose(located.xyz[0], [0.3, 0.15, 1.5], atol=1e-6)
 
 
-def test_without_anything_on_points_stay_as_they_are(make, told):
+def test_without_anything_on_points_stay_as_they_are(make, reported):
     located = make(depth=False).locate(at(0), HW, POINTS)
     assert located.points is POINTS
     assert (located.xyz, located.velocities) == (None, None)
@@ -147,7 +144,7 @@ def test_rectified_places_only_where_they_are_asked_for(make):
     # the ray (0.2, 0.1): 25 * 0.2 + 10, 20 * 0.1 + 5
     located = make(camera_info(), undistort=True, depth=False).locate(at(0), HW, POINTS)
     np.testing.assert_allclose(located.points, [[15, 7, 0.9], [10, 5, 0.8]], rtol=1e-6)
-    np.testing.assert_array_equal(located.seen, POINTS)
+    np.testing.assert_array_equal(located.image_points, POINTS)
     assert located.xyz is None
     located = make(undistort=True, depth=False).locate(at(0), HW, POINTS)
     assert np.isnan(located.points[:, :2]).all()
@@ -160,53 +157,55 @@ def test_rectified_images_are_seen_through_p(make):
     np.testing.assert_allclose(geometry.locate(at(0), HW, POINTS).xyz[0], [2.52, 2.25, 2])
 
 
-def test_the_nearest_depth_in_time_counts_within_the_tolerance(make, told):
+def test_the_nearest_depth_in_time_counts_within_the_tolerance(make, reported):
     images = [depth_image(1.0, 0), depth_image(2.0, 30), depth_image(3.0, 60)]
     geometry = make(camera_info(), *images, depth_tolerance_s=0.01)
     assert geometry.locate(at(35), HW, POINTS).xyz[0, 2] == 2
     assert np.isnan(geometry.locate(at(45), HW, POINTS).xyz).all()
-    assert told == {}
-    told.now = PATIENCE_S + 1
+    assert reported == {}
+    reported.now = GRACE_PERIOD_S + 1
     geometry.locate(at(80), HW, POINTS)
-    assert told['no depth at the time'].startswith(
-        'The nearest depth image is 20 ms away from its image, expected at most 10; raise depth_t'
+    assert reported['no depth at the time'].startswith(
+        'The stamps of the nearest depth image and its image differ by 20 ms, expected at most 10'
     )
 
 
-def test_what_never_comes_is_said_after_a_while(make, told):
+def test_what_never_comes_is_said_after_a_while(make, reported):
     geometry = make(depth_image(2.0))
     located = geometry.locate(at(0), HW, POINTS)
     assert np.isnan(located.xyz).all()
-    assert told == {}
-    told.now = PATIENCE_S + 1
+    assert reported == {}
+    reported.now = GRACE_PERIOD_S + 1
     geometry.locate(at(0), HW, POINTS)
-    sentence = 'No camera_info has come on /cam/camera_info, so x, y, z stay NaN; remap camera_in'
-    assert told['no camera_info'].startswith(sentence)
+    sentence = (
+        'No camera_info was received on /cam/camera_info, so x, y, z are NaN; remap camera_in'
+    )
+    assert reported['no camera_info'].startswith(sentence)
     geometry = make(camera_info())
     geometry.locate(at(0), HW, POINTS)
-    told.now *= 2
-    geometry.wait_anew()
+    reported.now *= 2
+    geometry.resume()
     geometry.locate(at(0), HW, POINTS)
-    assert 'no depth' not in told
-    told.now *= 2
+    assert 'no depth' not in reported
+    reported.now *= 2
     geometry.locate(at(0), HW, POINTS)
-    assert told['no depth'].startswith('No depth has come on /cam/depth')
+    assert reported['no depth'].startswith('No depth was received on /cam/depth')
 
 
-def test_what_stays_unknown_is_named(make, told):
-    for settings, lacking in (
-        ({'undistort': True}, 'u, v, x, y, z stay NaN'),
-        ({'undistort': True, 'depth': False}, 'u, v stay NaN'),
-        ({}, 'x, y, z stay NaN'),
+def test_what_stays_unknown_is_named(make, reported):
+    for settings, unknown in (
+        ({'undistort': True}, 'u, v, x, y, z are NaN'),
+        ({'undistort': True, 'depth': False}, 'u, v are NaN'),
+        ({}, 'x, y, z are NaN'),
     ):
         geometry = make(camera_info(width=32), **settings)
         geometry.locate(at(0), HW, POINTS)
-        assert told['camera_info not usable'].endswith(f' Until then {lacking}.')
+        assert reported['camera_info not usable'].endswith(f' Until then, {unknown}.')
     geometry = make(camera_info(), undistort=True)
     geometry.locate(at(0), HW, POINTS)
-    told.now = PATIENCE_S + 1
+    reported.now = GRACE_PERIOD_S + 1
     geometry.locate(at(0), HW, POINTS)
-    assert ', so x, y, z stay NaN; remap depth' in told['no depth']
+    assert ', so x, y, z are NaN; remap depth' in reported['no depth']
 
 
 def truncated_depth_image():
@@ -231,36 +230,36 @@ def truncated_depth_image():
         (
             lambda: depth_image(1, height=24),
             'depth image not usable',
-            'is 64x24 and its picture 64x48',
+            'is 64x24 and its colour image 64x48',
         ),
         (lambda: depth_image(1, step=9), 'depth image not usable', 'has a step of 9 bytes'),
         (truncated_depth_image, 'depth image not usable', 'is truncated'),
     ],
     ids=['uncalibrated', 'size', 'cut', 'encoding', 'proportions', 'step', 'cut depth'],
 )
-def test_what_cannot_be_used_is_said_and_u_v_go_on(make, told, message, kind, sentence):
+def test_what_cannot_be_used_is_said_and_u_v_go_on(make, reported, message, kind, sentence):
     geometry = make(camera_info(), depth_image(2.0), message())
     located = geometry.locate(at(0), HW, POINTS)
     if message is not truncated_depth_image:  # which leaves the image before it in its place
         assert np.isnan(located.xyz).all()
     np.testing.assert_array_equal(located.points, POINTS)
-    assert told.keys() == {kind}
-    assert re.search(sentence, told[kind])
+    assert reported.keys() == {kind}
+    assert re.search(sentence, reported[kind])
     for good in (camera_info(), depth_image(2.0)):
         (geometry.put_camera_info if b'plumb_bob' in good else geometry.put_depth)(good)
     assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
 
 
-def test_depth_of_another_frame_is_said_once(make, told):
+def test_depth_of_another_frame_is_said_once(make, reported):
     geometry = make(camera_info(), depth_image(2.0, frame_id='infrared'))
     assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
-    sentence = told.pop('depth of another frame')
-    assert sentence.startswith("The depth image is of the frame 'infrared' and its image of 'cam'")
+    sentence = reported.pop('depth of another frame')
+    assert sentence.startswith("The frame of the depth image is 'infrared' and that of its")
     geometry.locate(at(0), HW, POINTS)
-    assert told == {}
+    assert reported == {}
 
 
-def test_random_bytes_are_only_noted(make, told):
+def test_random_bytes_are_only_noted(make, reported):
     generator = np.random.default_rng(0)
     geometry = make()
     info, depth = camera_info(), depth_image(2.0)
@@ -269,7 +268,7 @@ def test_random_bytes_are_only_noted(make, told):
         geometry.put_camera_info(junk)
         geometry.put_depth(junk)
         geometry.locate(at(0), HW, POINTS)
-    assert told.keys() <= {'camera_info not usable', 'depth image not usable'}
+    assert reported.keys() <= {'camera_info not usable', 'depth image not usable'}
     geometry.put_camera_info(info)
     geometry.put_depth(depth)
     assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
@@ -294,7 +293,7 @@ def moving(kind='one_euro', **settings):
     return Unlimited(kind, 1e9, 0.0, 1e9, gap_s=1.0, **settings)
 
 
-def test_velocities_in_the_image_and_in_space(make, told):
+def test_velocities_in_the_image_and_in_space(make, reported):
     geometry = make(camera_info(), depth_image(2.0), filter=moving())
     first = geometry.locate(at(0), HW, POINTS)
     np.testing.assert_array_equal(first.velocities, np.zeros((2, 5)))
@@ -305,7 +304,7 @@ def test_velocities_in_the_image_and_in_space(make, told):
     x = 2.04 * 10 / FX + 0.22 * away  # the ray turns by 10 px/s and is (0.22, 0.1, 1)
     np.testing.assert_allclose(located.velocities[0], [10, 0, x, 0.1 * away, away], rtol=1e-5)
     np.testing.assert_allclose(located.xyz[0], [0.22 * 2.04, 0.1 * 2.04, 2.04], rtol=1e-5)
-    assert told == {}
+    assert reported == {}
 
 
 def test_velocities_of_rectified_places(make):
@@ -324,7 +323,7 @@ def test_a_filter_smooths_in_space_too(make):
     located = geometry.locate(at(500), HW, POINTS + np.float32([2, 0, 0]))
     np.testing.assert_allclose(located.points[0], [42.5, 27.5, 0.9], rtol=1e-6)
     np.testing.assert_allclose(located.xyz[0], [0.22 * 4, 0.4, 4], rtol=1e-6)
-    np.testing.assert_array_equal(located.seen, located.points)
+    np.testing.assert_array_equal(located.image_points, located.points)
     # depths are filtered by the focal length: with another one they begin anew
     geometry.put_camera_info(camera_info(k=[100.0, 0.0, CX, 0.0, FY, CY, 0.0, 0.0, 1.0]))
     located = geometry.locate(at(540), HW, POINTS)
@@ -347,13 +346,13 @@ def test_velocities_have_their_fields_while_there_is_no_depth(make):
         (500, 'stamps stand still', 'Two images have the stamp 0.500 s'),
     ],
 )
-def test_a_filter_begins_anew_when_the_clock_does(make, told, second_ms, kind, sentence):
+def test_a_filter_begins_anew_when_the_clock_does(make, reported, second_ms, kind, sentence):
     geometry = make(filter=FilterSettings('constant_velocity'), depth=False)
     geometry.locate(at(500), HW, POINTS)
     located = geometry.locate(at(second_ms), HW, POINTS + np.float32([9, 9, 0]))
     np.testing.assert_allclose(located.points, POINTS + np.float32([9, 9, 0]))
     np.testing.assert_array_equal(located.velocities, 0)
-    assert told[kind].startswith(sentence)
+    assert reported[kind].startswith(sentence)
 
 
 def test_other_points_begin_anew(make):
@@ -366,7 +365,7 @@ def test_other_points_begin_anew(make):
 
 def test_rows():
     geometry = GeometrySettings()
-    assert not geometry.calibrated
+    assert not geometry.needs_calibration
     located = PointLocator(geometry, TOPICS, print).locate(at(0), HW, POINTS).rows(slice(1, 2))
     np.testing.assert_array_equal(located.points, POINTS[1:])
     assert located.xyz is None

@@ -89,7 +89,7 @@ class Camera:
             on_matched=self.update,
         )
         self._geometry_topics = (
-            geometry_topics(node, self._input_name) if geometry.calibrated else {}
+            geometry_topics(node, self._input_name) if geometry.needs_calibration else {}
         )
         self._geometry_input: GeometryInput | None = None
         self.locator = PointLocator(geometry, self._geometry_topics, self.report_degraded)
@@ -148,8 +148,8 @@ class Camera:
             self.statistics,
             qos_overrides=self._qos_overrides,
         )
-        if self.locator.settings.calibrated:
-            self.locator.wait_anew()
+        if self.locator.settings.needs_calibration:
+            self.locator.resume()
             self._geometry_input = GeometryInput(self._node, self._geometry_topics, self.locator)
 
     def _receive(self, serialised: bytes) -> None:

@@ -103,7 +103,10 @@ class CameraPublishers:
             self._landmarks.publish(_serialise(header, landmarks))
         if self._overlay.get_subscription_count():
             drawn = draw_keypoints(
-                image.to_rgb(), keypoints.seen, threshold=threshold, skeleton=model.skeleton
+                image.to_rgb(),
+                keypoints.image_points,
+                threshold=threshold,
+                skeleton=model.skeleton,
             )
             self._overlay.publish(to_image(to_header(header), drawn))
         if self._markers is not None and self._markers.get_subscription_count():

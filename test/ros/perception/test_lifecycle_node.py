@@ -116,7 +116,7 @@ def test_bad_image_is_logged_once_and_counted(peer, node, make_image, kind):
 def test_truncated_message_is_reported(peer, node, make_image):
     publisher, clouds = listen(peer, node)
     data = array.array('B', bytes(100))
-    said = 'An image holds 100 bytes, but 64x48 in rgb8 with a step of 192 takes 9216'
+    said = 'An image has 100 bytes, but 64x48 in rgb8 with a step of 192 takes 9216'
     bad = make_image(30, data=data)
     peer.publish_until(lambda: node.count(said), publisher, bad, 'the sentence', node)
     answer(peer, publisher, make_image(31), clouds, node)

@@ -53,7 +53,7 @@ def test_parameters_reach_the_settings_they_belong_to():
         filter=smoothing,
     )
     plain = NodeParameters().geometry
-    assert (plain.calibrated, plain.filter.kind) == (False, 'none')
+    assert (plain.needs_calibration, plain.filter.kind) == (False, 'none')
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_missing_camera_info_is_logged_once_and_u_v_are_published(scene, node, p
     points = scene.points(unknown, 'points without x', sec=1, depth=depth_image(2.0))
     np.testing.assert_array_equal(points['u'], [U, U + 1, U + 2])
     sentence = (
-        'No camera_info has come on /cam/camera_info, so x, y, z stay NaN; remap camera_info'
+        'No camera_info was received on /cam/camera_info, so x, y, z are NaN; remap camera_info'
     )
     told = rf'image degraded \(no camera_info\): {sentence}'
     scene.points(lambda p: node.count(told), 'the sentence', sec=2, depth=depth_image(2.0))
@@ -206,7 +206,7 @@ BAD_DEPTHS = {
     'NaN': (lambda: depth_image(np.nan), ''),
     'zeros': (lambda: depth_image(0.0), ''),
     'encoding': (lambda: depth_image(1.0, encoding='rgb8'), "'rgb8', expected 16UC1, mono16, 32F"),
-    'size': (lambda: depth_image(1.0, hw=(24, 64)), 'is 64x24 and its picture 64x48: their sides'),
+    'size': (lambda: depth_image(1.0, hw=(24, 64)), '64x24 and its colour image 64x48'),
     'step': (lambda: depth_image(1.0, step=7), 'has a step of 7 bytes, expected at least 256'),
 }
 
