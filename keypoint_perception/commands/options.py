@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 from typing import Annotated, Any
 
+from keypoint_perception.inference.engine import ENGINE_NAMES
 from keypoint_perception.settings import Setting, Settings, settings_of
 import typer
 
@@ -24,7 +25,7 @@ Video = Annotated[
     Path | None,
     typer.Option(help='Overlay video (MP4) to write, with a contact sheet (PNG) beside it.'),
 ]
-EngineName = Annotated[str, typer.Option(help='Engine: auto, onnxruntime, tensorrt or torch.')]
+EngineName = Annotated[str, typer.Option(help=f'Engine: {", ".join(ENGINE_NAMES)}.')]
 Threads = Annotated[
     int, typer.Option(min=0, max=1024, help='CPU threads of the engine; 0: engine default.')
 ]
