@@ -12,10 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.synthetic_model import IR_VERSION, OPSET
-from keypoint_perception.manifest import Manifest, write_manifest
-from keypoint_perception.model_directory import ONNX_NAME
+from keypoint_perception.inference.synthetic_model import IR_VERSION, OPSET, write_untrained
+from keypoint_perception.manifest import Manifest
 import numpy as np
 
 STRIDE = 8
@@ -34,20 +32,9 @@ def write_synthetic_gpu_model(
     :param input_hw: multiples of 16, px
     :raises EngineError: if the package ``onnx`` is not installed
     """
-    try:
-        import onnx
-    except ImportError as error:
-        msg = (
-            f'The package onnx, which writes the synthetic model, is not installed ({error}); '
-            'install it with `pip install onnx`, or give a model directory.'
-        )
-        raise EngineError(msg) from error
-    model_dir = Path(model_dir)
-    model_dir.mkdir(parents=True, exist_ok=True)
-    onnx.save(_network(onnx, keypoints, input_hw), str(model_dir / ONNX_NAME))
     names = tuple(f'kp{k}' for k in range(keypoints))
     manifest = Manifest(names, input_hw, objective='none', network='synthetic GPU check')
-    return write_manifest(model_dir, manifest, files=[ONNX_NAME])
+    return write_untrained(model_dir, lambda onnx: _network(onnx, keypoints, input_hw), manifest)
 
 
 def _network(onnx: ModuleType, keypoints: int, input_hw: tuple[int, int]) -> Any:

@@ -43,30 +43,43 @@ def write_synthetic_model(
         slow the network down by a few milliseconds each
     :raises EngineError: if the package ``onnx`` is not installed
     """
-    try:
-        import onnx
-    except ImportError as error:
-        msg = (
-            f'The package onnx is not installed ({error}); install it with `pip install onnx`, '
-            'or give a model directory with --model.'
-        )
-        raise EngineError(msg) from error
     offsets = np.zeros((1, keypoints, 3), np.float32)
     offsets[0, :, 0] = np.arange(keypoints)
     offsets[0, list(nan_keypoints)] = np.nan
-    model_dir = Path(model_dir)
-    model_dir.mkdir(parents=True, exist_ok=True)
-    network = _brightest_pixel(onnx, input_hw, offsets, len(landmark_names), products)
-    onnx.save(network, str(model_dir / ONNX_NAME))
-    names = tuple(f'kp{k}' for k in range(keypoints))
     manifest = Manifest(
-        names,
+        tuple(f'kp{k}' for k in range(keypoints)),
         input_hw,
         objective='none',
         network='brightest pixel',
         landmark_names=tuple(landmark_names),
         skeleton=tuple(skeleton),
     )
+
+    def make(onnx: ModuleType) -> Any:
+        return _brightest_pixel(onnx, input_hw, offsets, len(landmark_names), products)
+
+    return write_untrained(model_dir, make, manifest)
+
+
+def write_untrained(
+    model_dir: Path, make: Callable[[ModuleType], Any], manifest: Manifest
+) -> Manifest:
+    """
+    Write a model directory with a network that ``make`` creates with the package ``onnx``.
+
+    :raises EngineError: if it is not installed
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        msg = (
+            f'The package onnx, which writes a synthetic model, is not installed ({error}); '
+            'install it with `pip install onnx`, or give a model directory.'
+        )
+        raise EngineError(msg) from error
+    model_dir = Path(model_dir)
+    model_dir.mkdir(parents=True, exist_ok=True)
+    onnx.save(make(onnx), str(model_dir / ONNX_NAME))
     return write_manifest(model_dir, manifest, files=[ONNX_NAME])
 
 

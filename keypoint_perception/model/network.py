@@ -186,7 +186,7 @@ class UNet(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width, norm = config.width, config.norm
-        self.fold = SpaceToDepth(self.stride)
+        self.fold: nn.Module = SpaceToDepth(self.stride)
         self.stem = nn.Sequential(
             ConvBlock(3 * self.stride**2, width, kernel=1, norm=norm),
             ConvBlock(width, width, norm=norm),

@@ -157,7 +157,7 @@ def _readers(graph: Any, name: str) -> list[Any]:
 def _calibration_reader(base: Any, frames: np.ndarray) -> Any:
     """Return an object of the library's class that provides frames one by one."""
 
-    class Reader(base):  # type: ignore[misc]
+    class Reader(base):
         def __init__(self) -> None:
             self._frames: Iterator[np.ndarray] = iter(frames)
 

@@ -3,7 +3,9 @@
 from fake_engine import FakeEngine
 from keypoint_perception.errors import EncodingError, EngineError
 from keypoint_perception.images import open_image
+from keypoint_perception.inference import estimator as estimator_module
 from keypoint_perception.inference.estimator import Estimator, MAX_SIZES
+from keypoint_perception.keypoints import Fit
 import numpy as np
 import pytest
 
@@ -87,11 +89,22 @@ def test_the_batch_stays_where_it_is():
     assert np.shares_memory(*seen)
 
 
-def test_buffers_do_not_grow_with_every_size():
+def test_fits_are_kept_for_a_few_sizes(monkeypatch):
+    made = []
+
+    def fit(*sizes):
+        made.append(sizes)
+        return Fit(*sizes)
+
+    monkeypatch.setattr(estimator_module, 'Fit', fit)
     estimator = make(centre_and_corner)
-    for height in range(20, 20 + 2 * MAX_SIZES):
+    heights = range(20, 20 + MAX_SIZES)
+    for height in (*heights, *heights):
         estimator.estimate(np.zeros((height, 30, 3), np.uint8))
-    assert len(estimator._fits) == MAX_SIZES
+    assert len(made) == MAX_SIZES
+    for height in (10, 20):  # the first of them made room for another
+        estimator.estimate(np.zeros((height, 30, 3), np.uint8))
+    assert len(made) == MAX_SIZES + 2
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])

@@ -4,8 +4,7 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 from keypoint_perception.errors import EngineError
-from keypoint_perception.inference.tensorrt import cuda as cuda_module
-from keypoint_perception.inference.tensorrt.cuda import Cuda
+from keypoint_perception.inference.tensorrt.cuda import Cuda, Gpu
 import numpy as np
 import pytest
 
@@ -21,6 +20,34 @@ def cuda():
     opened.close()
 
 
+def pretend(monkeypatch, place, **functions):
+    """Pretend a cuda-python whose runtime is at a place, with a GPU unless functions differ."""
+    runtime = ModuleType(place)
+    properties = SimpleNamespace(
+        name=b'Orin\0', major=8, minor=7, multiProcessorCount=16, totalGlobalMem=8 << 30
+    )
+    functions = {
+        'cudaGetDeviceCount': lambda: (0, 1),
+        'cudaGetErrorString': lambda status: (0, b'out of memory'),
+        'cudaSetDevice': lambda device: (0,),
+        'cudaRuntimeGetVersion': lambda: (0, 12060),
+        'cudaDriverGetVersion': lambda: (0, 13100),
+        'cudaGetDeviceProperties': lambda device: (0, properties),
+        'cudaStreamCreateWithFlags': lambda flags: (0, 77),
+        'cudaStreamNonBlocking': 1,
+    } | functions
+    for name, function in functions.items():
+        setattr(runtime, name, function)
+    for name in ('cuda', 'cuda.bindings', 'cuda.bindings.runtime', 'cuda.cudart'):
+        monkeypatch.setitem(sys.modules, name, None)
+    *parents, _ = place.split('.')
+    for count in range(len(parents)):
+        package = '.'.join(parents[: count + 1])
+        monkeypatch.setitem(sys.modules, package, ModuleType(package))
+    setattr(sys.modules['.'.join(parents)], place.split('.')[-1], runtime)
+    monkeypatch.setitem(sys.modules, place, runtime)
+
+
 def test_a_missing_library_is_reported(monkeypatch):
     for name in ('cuda', 'cuda.bindings'):
         monkeypatch.setitem(sys.modules, name, None)
@@ -33,24 +60,19 @@ def test_a_missing_library_is_reported(monkeypatch):
     [((2, 0), 'cudaGetDeviceCount: out of memory;'), ((0, 0), 'cuda-python sees no GPU;')],
 )
 def test_a_gpu_that_cannot_be_used_is_reported(monkeypatch, count, reason):
-    runtime = SimpleNamespace(
-        cudaGetDeviceCount=lambda: count,
-        cudaGetErrorString=lambda status: (0, b'out of memory'),
-    )
-    monkeypatch.setattr(cuda_module, '_import_runtime', lambda: runtime)
+    pretend(monkeypatch, 'cuda.bindings.runtime', cudaGetDeviceCount=lambda: count)
     with pytest.raises(EngineError, match=f'finds no usable GPU: {reason} it needs an NVIDIA'):
         Cuda()
 
 
-def test_the_module_of_older_versions_is_found(monkeypatch):
-    """Before 12.8, cuda-python had it as ``cuda.cudart``."""
-    cudart = ModuleType('cuda.cudart')
-    package = ModuleType('cuda')
-    package.cudart = cudart
-    monkeypatch.setitem(sys.modules, 'cuda', package)
-    monkeypatch.setitem(sys.modules, 'cuda.bindings', None)
-    monkeypatch.setitem(sys.modules, 'cuda.cudart', cudart)
-    assert cuda_module._import_runtime() is cudart
+# cudart is its place before cuda-python 12.8
+@pytest.mark.parametrize('place', ['cuda.bindings.runtime', 'cuda.cudart'])
+def test_the_gpu_of_either_place_is_described(monkeypatch, place):
+    pretend(monkeypatch, place)
+    cuda = Cuda()
+    assert cuda.gpu == Gpu('Orin', '8.7', 16, 8 << 30, '13.10 (driver), 12.6')
+    assert cuda.library == 'cuda-python for CUDA 12.6'
+    assert cuda.stream == 77
 
 
 def test_cuda_without_a_driver_is_unavailable():
@@ -61,13 +83,6 @@ def test_cuda_without_a_driver_is_unavailable():
         pytest.skip('there is a GPU')
     with pytest.raises(EngineError, match=r'cudaGetDeviceCount: .*driver|sees no GPU'):
         Cuda()
-
-
-@pytest.mark.parametrize(
-    ('number', 'version'), [(12060, '12.6'), (11080, '11.8'), (13000, '13.0')]
-)
-def test_versions_are_read(number, version):
-    assert cuda_module._version(number) == version
 
 
 def test_rows_go_to_the_gpu_and_come_back(cuda):
