@@ -67,7 +67,7 @@ class BagWriter:
         self._channels: list[int] = []
         self._counts: list[int] = []
         self._files: list[tuple[str, _Span]] = []
-        self._whole = _Span()
+        self._total = _Span()
         self._closed_bytes = 0
         self._flushed = 0
         self.custom_data: dict[str, str] = {}
@@ -87,7 +87,7 @@ class BagWriter:
     @property
     def messages(self) -> int:
         """Return the number of messages written."""
-        return self._whole.messages
+        return self._total.messages
 
     @property
     def flushed_messages(self) -> int:
@@ -127,14 +127,14 @@ class BagWriter:
         file.write(self._channels[topic], self._counts[topic], log_ns, publish_ns, data)
         self._counts[topic] += 1
         span.add(log_ns)
-        self._whole.add(log_ns)
+        self._total.add(log_ns)
         if not file.waiting_bytes:
-            self._flushed = self._whole.messages
+            self._flushed = self._total.messages
 
     def flush(self) -> None:
         """Write everything to the file: it survives the end of the process."""
         self._file.flush()
-        self._flushed = self._whole.messages
+        self._flushed = self._total.messages
 
     def sync_handle(self) -> int:
         """Return a file descriptor for syncing, which the caller closes."""
@@ -185,7 +185,7 @@ class BagWriter:
             os.fdatasync(handle)
         finally:
             os.close(handle)
-        self._flushed = self._whole.messages
+        self._flushed = self._total.messages
 
     def write_metadata(self) -> None:
         """Replace ``metadata.yaml`` in one step; thread-safe."""
@@ -211,7 +211,7 @@ class BagWriter:
         return {
             'version': METADATA_VERSION,
             'storage_identifier': 'mcap',
-            **self._whole.information(),
+            **self._total.information(),
             'topics_with_message_count': topics,
             'compression_format': '',
             'compression_mode': '',

@@ -1,7 +1,7 @@
 """
 Keypoints as a rosbag2, as the node would have published them.
 
-One ``sensor_msgs/PointCloud2`` an image: height 1, width K, FLOAT32 fields ``x y z u v
+One ``sensor_msgs/PointCloud2`` per image: height 1, width K, FLOAT32 fields ``x y z u v
 confidence``; x, y, z are NaN because there is no depth.
 """
 
@@ -23,8 +23,8 @@ def keypoint_topic(camera: str, *, cameras: int) -> str:
     """
     Return the topic of a camera's keypoints.
 
-    With one camera that is the node's own, ``/perception_node/keypoints``; with several, each
-    has its own below it: ``/left/image`` -> ``/perception_node/left/image/keypoints``.
+    With one camera it is the node's own, ``/perception_node/keypoints``; with several, each has
+    its own: ``/left/image`` -> ``/perception_node/left/image/keypoints``.
     """
     if cameras == 1:
         return KEYPOINT_TOPIC
@@ -33,9 +33,9 @@ def keypoint_topic(camera: str, *, cameras: int) -> str:
 
 class KeypointBag:
     """
-    A rosbag2 (MCAP) of keypoints, written in one piece.
+    A rosbag2 (MCAP) of keypoints, which takes its name when it is complete.
 
-    The directory takes its name when it is complete. Use as a context manager.
+    Use as a context manager.
 
     :raises SourceError: if the directory exists already
     """

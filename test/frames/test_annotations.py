@@ -1,4 +1,4 @@
-"""Labels and keypoints survive a round trip, find their frames, and a wrong line is named."""
+"""Annotations and keypoints survive a round trip, and errors state the line."""
 
 import logging
 
@@ -94,7 +94,7 @@ def test_keypoints_survive_a_round_trip(tmp_path):
     np.testing.assert_array_equal(keypoints, points.astype(np.float32))
 
 
-def test_interrupted_keypoint_file_is_not_taken_for_whole(tmp_path):
+def test_interrupted_keypoint_file_leaves_nothing(tmp_path):
     path = tmp_path / 'keypoints.csv'
     with pytest.raises(KeyboardInterrupt, match='now'), KeypointWriter(path) as writer:
         writer.write(1, '', ['kp0'], np.zeros((1, 3)))
@@ -102,7 +102,7 @@ def test_interrupted_keypoint_file_is_not_taken_for_whole(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_keypoint_file_in_no_place_is_refused(tmp_path):
+def test_keypoint_file_in_a_missing_directory_is_refused(tmp_path):
     with (
         pytest.raises(SourceError, match=r'cannot be written \(No such file or directory\); spec'),
         KeypointWriter(tmp_path / 'nowhere' / 'keypoints.csv'),
@@ -147,7 +147,7 @@ def test_no_match_names_the_nearest_image():
         match(labels([207, 307], [[1, 2], [3, 4]]))
 
 
-def test_labels_without_a_frame_are_left_out_aloud(caplog):
+def test_labels_without_a_frame_are_skipped_with_a_warning(caplog):
     with caplog.at_level(logging.WARNING, logger='keypoint_perception'):
         found = match(labels([100, 200, 470], [[1, 2], [3, 4], [5, 6]]))
     assert np.isfinite(found[:, 0, 0]).sum() == 2

@@ -1,4 +1,4 @@
-"""Bags are directories as rosbag2 writes them, from their first moment on."""
+"""Bags are directories as rosbag2 writes them, valid from the start."""
 
 import threading
 
@@ -100,7 +100,7 @@ def test_bag_that_exists_is_kept(tmp_path):
     assert list((tmp_path / 'run').iterdir()) == []
 
 
-def test_flushed_messages_are_told(tmp_path):
+def test_flushed_messages_are_counted(tmp_path):
     bag = BagWriter(tmp_path / 'run')
     topic = bag.add_topic(LEFT)
     bag.write(topic, 1, 1, b'x')

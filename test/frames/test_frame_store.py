@@ -1,4 +1,4 @@
-"""A frame store holds what was extracted, can be added to, and half is never taken for whole."""
+"""Frame stores contain what was extracted, can be extended, and are never partial unnoticed."""
 
 import json
 import struct
@@ -82,7 +82,7 @@ def test_store_holds_frames_stamps_and_where_they_came_from(tmp_path, recordings
     assert len(source['digest']) == 64
 
 
-def test_digest_is_of_the_content_wherever_it_lies(tmp_path, recordings, bag):
+def test_digest_depends_on_the_content_only(tmp_path, recordings, bag):
     first = extract_frames([bag], [], tmp_path / 'store0', **SIZE).sources[0]['digest']
     moved = bag.rename(tmp_path / 'moved')
     assert extract_frames([moved], [], tmp_path / 'store1', **SIZE).sources[0]['digest'] == first
@@ -93,7 +93,7 @@ def test_digest_is_of_the_content_wherever_it_lies(tmp_path, recordings, bag):
     assert extract_frames([moved], [], tmp_path / 'store2', **SIZE).sources[0]['digest'] != first
 
 
-def test_several_cameras_lie_in_order_of_time(tmp_path, recordings):
+def test_several_cameras_are_in_order_of_time(tmp_path, recordings):
     rows = recordings.camera_rows(3, '/left') + recordings.camera_rows(3, '/right')
     bag = recordings.write_bag(tmp_path / 'bag', sorted(rows, key=lambda row: row[1]))
     store = extract_frames([bag], ['/right', '/left'], tmp_path / 'store', **SIZE)
@@ -147,7 +147,7 @@ def test_failed_extraction_leaves_nothing_behind(tmp_path, recordings):
     assert not (tmp_path / 'store').exists()
 
 
-def test_interrupted_extraction_goes_on_where_it_stopped(tmp_path, bag, decoded, monkeypatch):
+def test_interrupted_extraction_resumes_where_it_stopped(tmp_path, bag, decoded, monkeypatch):
     whole = extract_frames([bag], [], tmp_path / 'whole', **SIZE)
     decoded.clear()
 
@@ -169,7 +169,7 @@ def test_interrupted_extraction_goes_on_where_it_stopped(tmp_path, bag, decoded,
     np.testing.assert_array_equal(store.stamps_ns, whole.stamps_ns)
 
 
-def test_half_written_store_is_finished_before_anything_is_added(tmp_path, recordings, bag):
+def test_incomplete_store_is_finished_before_anything_is_added(tmp_path, recordings, bag):
     def interrupt(done, total):
         raise KeyboardInterrupt('by the user')
 
@@ -344,7 +344,7 @@ def test_frames_that_change_size_are_fitted_each_on_its_own(tmp_path, recordings
     ) == record.message
 
 
-def test_images_left_out_are_counted_over_an_interruption(tmp_path, recordings, caplog):
+def test_skipped_images_are_counted_over_an_interruption(tmp_path, recordings, caplog):
     rows = recordings.camera_rows(6)
     rows[1] = (*rows[1][:2], recordings.raw_message(recordings.picture_number(1), 1, step=1))
     bag = recordings.write_bag(tmp_path / 'bag', rows)
@@ -362,7 +362,7 @@ def test_images_left_out_are_counted_over_an_interruption(tmp_path, recordings, 
     assert '1 of 6 images' in caplog.text
 
 
-def test_half_written_store_is_no_source(tmp_path, bag):
+def test_incomplete_store_is_no_source(tmp_path, bag):
     def interrupt(done, total):
         raise KeyboardInterrupt('by the user')
 

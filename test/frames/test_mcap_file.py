@@ -1,4 +1,4 @@
-"""An MCAP file is whole at every moment, and a write that fails leaves what was there before."""
+"""An MCAP file is always valid, and a failed write leaves the previous content."""
 
 import errno
 import os
@@ -115,7 +115,7 @@ file.abandon()
 """
 
 
-def test_a_file_is_given_back_once(tmp_path):
+def test_a_file_is_closed_once(tmp_path):
     file = McapFile(tmp_path / 'a.mcap')
     number = file._stream.handle
     file.close('')
@@ -126,7 +126,7 @@ def test_a_file_is_given_back_once(tmp_path):
     assert (tmp_path / 'other').read_bytes() == b'still open'
 
 
-def test_failed_write_leaves_a_whole_file(tmp_path):
+def test_failed_write_leaves_a_valid_file(tmp_path):
     assert resource.RLIMIT_FSIZE is not None
     path = tmp_path / 'a.mcap'
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Every form of source gives the frames that were put in, in order, with their stamps."""
+"""Sources of every format yield the recorded frames in order, with their stamps."""
 
 import logging
 
@@ -276,12 +276,12 @@ def test_junk_video_and_unknown_forms_are_refused(tmp_path):
         read_frames([tmp_path / 'empty'])
 
 
-def test_topic_for_a_source_without_topics_is_not_used_and_said(video, caplog):
+def test_topic_for_a_source_without_topics_is_ignored_with_a_warning(video, caplog):
     assert len(list(read_frames([video], ['/camera']))) == 10
     assert 'have no topics: --topic /camera is ignored' in caplog.text
 
 
-def test_images_that_cannot_be_decoded_are_left_out_and_counted(tmp_path, recordings, caplog):
+def test_images_that_cannot_be_decoded_are_skipped_and_counted(tmp_path, recordings, caplog):
     good = cv2.imencode('.jpg', recordings.picture_number(1))[1].tobytes()
     rows = [
         ('/camera', 10 * index, recordings.compressed_message(content, 10 * index + 1))

@@ -1,4 +1,4 @@
-"""Of a damaged recording everything in front of the damage is used, and one sentence says so."""
+"""Everything before the damage of a recording is used, and one sentence reports it."""
 
 import contextlib
 import random
@@ -137,7 +137,7 @@ def test_no_damage_ends_in_a_traceback(tmp_path, recordings, form, damage):
     assert most >= FRAMES - 2
 
 
-def test_changed_pixel_in_a_checked_chunk_is_said_and_nothing_is_lost(
+def test_changed_pixel_in_a_checked_chunk_is_reported_and_nothing_is_lost(
     tmp_path, recordings, caplog
 ):
     path = tmp_path / 'whole.mcap'
@@ -276,7 +276,7 @@ def test_file_compression_cut_short_gives_what_was_before(tmp_path, recordings, 
     assert 'has truncated zstd data: the rest is lost' in caplog.text
 
 
-def test_broken_image_in_a_folder_is_left_out(tmp_path, recordings, caplog):
+def test_broken_image_in_a_folder_is_skipped(tmp_path, recordings, caplog):
     for index in range(3):
         cv2.imwrite(str(tmp_path / f'{index}.png'), recordings.picture_number(index))
     (tmp_path / '1.png').write_bytes(b'broken')
@@ -285,7 +285,7 @@ def test_broken_image_in_a_folder_is_left_out(tmp_path, recordings, caplog):
 
 
 @pytest.mark.parametrize('compression', ['zstd', 'lz4', 'bz2'])
-def test_decompression_goes_as_far_as_the_damage(compression):
+def test_decompression_stops_at_the_damage(compression):
     import bz2
 
     compress = COMPRESSORS.get(compression, bz2.compress)
