@@ -44,7 +44,7 @@ def engine(
         measure_memory,
     )
     from keypoint_perception.benchmarks.results import write_results
-    from keypoint_perception.commands.progress import extraction_progress
+    from keypoint_perception.commands.progress import progress_bars
     from keypoint_perception.errors import EngineError
     from keypoint_perception.evaluation.report import describe_model
     from keypoint_perception.inference.engine import candidates
@@ -57,7 +57,7 @@ def engine(
         ['fp32', *manifest.precisions], [found[:2] for found in candidates()], torch=has_torch
     )
     images, kind = _images(model, manifest.input_hw, max(FRAMES, *batches))
-    with extraction_progress('measuring') as progress:
+    with progress_bars() as bars:
         measurements = [
             measure_engines(
                 model,
@@ -66,7 +66,7 @@ def engine(
                 threads=count,
                 batches=batches,
                 runs=runs,
-                progress=progress,
+                progress=bars.counter('measuring'),
             )
             for count in threads or [1]
         ]

@@ -26,14 +26,15 @@ def extraction(
         write_camera_bag,
     )
     from keypoint_perception.benchmarks.results import write_results
-    from keypoint_perception.commands.progress import extraction_progress
+    from keypoint_perception.commands.progress import progress_bars
 
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
         bag = source
         if bag is None:
             bag = Path(directory) / 'bag'
             write_camera_bag(bag, frames)
-        with extraction_progress('measuring') as progress:
+        with progress_bars() as bars:
+            progress = bars.counter('measuring')
             measured = measure_extraction(bag, topic, size=size, progress=progress)
     described = 'generated' if source is None else str(source)
     results = write_results(out, {'source': described} | measured)

@@ -55,8 +55,13 @@ class Library(NamedTuple):
     part: str
     module: str
     distribution: str
-    remedy: str
     probe: str = ''
+    remedy: str = ''
+
+    @property
+    def how_to_get(self) -> str:
+        """Return the remedy, by default the installation with pip."""
+        return self.remedy or f'`pip install {self.distribution}`'
 
 
 ROS_REMEDY = (
@@ -75,29 +80,27 @@ VERSION_PROBE = "{'version': m.__version__}"
 IMPORT_PROBE = '{}'
 
 LIBRARIES = (
-    Library('base', 'numpy', 'numpy', '`pip install numpy`', VERSION_PROBE),
-    Library('base', 'cv2', 'opencv-python-headless', '`pip install opencv-python-headless`',
-            VERSION_PROBE),
-    Library('base', 'yaml', 'pyyaml', '`pip install pyyaml`'),
-    Library('base', 'typer', 'typer', '`pip install typer`'),
-    Library('base', 'rich', 'rich', '`pip install rich`'),
-    Library('recordings', 'rosbags', 'rosbags', '`pip install rosbags`'),
-    Library('recorder', 'mcap', 'mcap', '`pip install mcap`'),
-    Library('engine', 'onnxruntime', 'onnxruntime', '`pip install onnxruntime`',
-            ONNXRUNTIME_PROBE),
-    Library('engine', 'tensorrt', 'tensorrt', 'on a Jetson: JetPack; else `pip install tensorrt`',
-            VERSION_PROBE),
-    Library('training', 'torch', 'torch', '`pip install torch`', TORCH_PROBE),
-    Library('training', 'lightning_fabric', 'lightning-fabric', '`pip install lightning-fabric`'),
-    Library('training', 'safetensors', 'safetensors', '`pip install safetensors`'),
-    Library('training', 'tensorboard', 'tensorboard', '`pip install tensorboard`'),
-    Library('training', 'onnx', 'onnx', '`pip install onnx`'),
-    Library('ros', 'rclpy', 'rclpy', ROS_REMEDY, IMPORT_PROBE),
-    Library('ros', 'sensor_msgs', 'sensor_msgs', ROS_REMEDY, IMPORT_PROBE),
-    Library('ros', 'diagnostic_msgs', 'diagnostic_msgs', ROS_REMEDY, IMPORT_PROBE),
-    Library('ros', 'lifecycle_msgs', 'lifecycle_msgs', ROS_REMEDY, IMPORT_PROBE),
-    Library('ros', 'launch_ros', 'launch_ros', 'only with a ROS installation: '
-            '`apt install ros-jazzy-ros2launch`'),
+    Library('base', 'numpy', 'numpy', VERSION_PROBE),
+    Library('base', 'cv2', 'opencv-python-headless', VERSION_PROBE),
+    Library('base', 'yaml', 'pyyaml'),
+    Library('base', 'typer', 'typer'),
+    Library('base', 'rich', 'rich'),
+    Library('recordings', 'rosbags', 'rosbags'),
+    Library('recorder', 'mcap', 'mcap'),
+    Library('engine', 'onnxruntime', 'onnxruntime', ONNXRUNTIME_PROBE),
+    Library('engine', 'tensorrt', 'tensorrt', VERSION_PROBE,
+            'on a Jetson: JetPack; else `pip install tensorrt`'),
+    Library('training', 'torch', 'torch', TORCH_PROBE),
+    Library('training', 'lightning_fabric', 'lightning-fabric'),
+    Library('training', 'safetensors', 'safetensors'),
+    Library('training', 'tensorboard', 'tensorboard'),
+    Library('training', 'onnx', 'onnx'),
+    Library('ros', 'rclpy', 'rclpy', IMPORT_PROBE, ROS_REMEDY),
+    Library('ros', 'sensor_msgs', 'sensor_msgs', IMPORT_PROBE, ROS_REMEDY),
+    Library('ros', 'diagnostic_msgs', 'diagnostic_msgs', IMPORT_PROBE, ROS_REMEDY),
+    Library('ros', 'lifecycle_msgs', 'lifecycle_msgs', IMPORT_PROBE, ROS_REMEDY),
+    Library('ros', 'launch_ros', 'launch_ros',
+            remedy='only with a ROS installation: `apt install ros-jazzy-ros2launch`'),
 )  # fmt: skip
 
 
@@ -171,10 +174,10 @@ def library_state(library: Library, answers: dict[str, Answer]) -> Finding:
     """Check a library; a missing one is broken only if it belongs to the base installation."""
     if not is_installed(library.module):
         state = BROKEN if library.part == 'base' else MISSING
-        return Finding(library.part, library.module, state, 'not installed', library.remedy)
+        return Finding(library.part, library.module, state, 'not installed', library.how_to_get)
     answer = answers.get(library.module, {})
     if 'error' in answer:
-        remedy = f'reinstall it: {library.remedy}'
+        remedy = f'reinstall it: {library.how_to_get}'
         return Finding(library.part, library.module, BROKEN, answer['error'], remedy)
     try:
         version = answer.get('version') or metadata.version(library.distribution)

@@ -139,17 +139,17 @@ def _compile(model: Path, precision: str, max_batch: int) -> None:
     :raises ModelError: if the model lacks the precision
     :raises EngineError: if there is no TensorRT or no GPU, or the engine cannot be built or cached
     """
-    from keypoint_perception.commands.progress import build_progress
+    from keypoint_perception.commands.progress import progress_bars
     from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
     from keypoint_perception.manifest import read_manifest
 
-    with build_progress() as progress:
+    with progress_bars() as bars:
         engine = TensorRTEngine(
             model,
             read_manifest(model),
             precision=precision,
             max_batch=max_batch,
-            progress=progress,
+            progress=bars.phase,
         )
     prepared = engine.prepared
     engine.close()

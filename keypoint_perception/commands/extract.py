@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from keypoint_perception.commands.options import Recordings, Topics
-from keypoint_perception.commands.progress import extraction_progress
+from keypoint_perception.commands.progress import progress_bars
 import typer
 
 
@@ -19,7 +19,8 @@ def extract(
     """Extract the images of recordings, scaled to network size, into a frame store."""
     from keypoint_perception.frames.extraction import extract_frames
 
-    with extraction_progress('extracting') as progress:
+    with progress_bars() as bars:
+        progress = bars.counter('extracting')
         store = extract_frames(source, topic or [], out, size=size, progress=progress)
     height, width = store.network_hw
     cameras = ', '.join(camera or '(no topic)' for camera in store.cameras)

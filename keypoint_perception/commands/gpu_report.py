@@ -35,7 +35,6 @@ PACKAGES = (
 )
 DRIVER = Path('/proc/driver/nvidia/version')
 JETSON = Path('/etc/nv_tegra_release')
-SYSTEM = Path('/etc/os-release')
 SMI = (
     'nvidia-smi',
     '--query-gpu=name,driver_version,memory.total,compute_cap',
@@ -97,11 +96,9 @@ def hardware() -> Iterator[Row]:
 def system_name() -> str:
     """Return the name of the distribution."""
     try:
-        lines = SYSTEM.read_text().splitlines()
+        return platform.freedesktop_os_release()['PRETTY_NAME']
     except OSError:
         return platform.system()
-    names = [line.split('=', 1)[1].strip('"') for line in lines if line.startswith('PRETTY_NAME=')]
-    return names[0] if names else platform.system()
 
 
 def query_smi() -> str:

@@ -145,7 +145,7 @@ def missing_sentence(error: ModuleNotFoundError) -> str:
         if library.module == name:
             return (
                 f'{name} is not installed, but this verb needs it for {library.part}: '
-                f'{library.remedy}; `{NAME} doctor` lists everything that is missing.'
+                f'{library.how_to_get}; `{NAME} doctor` lists everything that is missing.'
             )
     raise error
 

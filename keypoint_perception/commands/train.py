@@ -68,7 +68,7 @@ def train(
     }
     recordings = {f'recording {i}': Path(name) for i, name in enumerate(source, start=1)}
     check_outputs({'--out': out}, recordings | {'the labels': annotations, '--init': init})
-    from keypoint_perception.commands.progress import training_progress
+    from keypoint_perception.commands.progress import progress_bars
     from keypoint_perception.evaluation.training_page import write_training_page
     from keypoint_perception.learning import training_loop as learning
     from keypoint_perception.learning.data.recordings import prepare_frames, settings_of_store
@@ -92,7 +92,7 @@ def train(
     fabric = learning.make_fabric(settings)
     # only the first process writes
     with sole_writer(out) if fabric.is_global_zero else nullcontext():
-        with training_progress(quiet=not fabric.is_global_zero) as show:
+        with progress_bars(quiet=not fabric.is_global_zero) as bars:
             store = prepare_frames(
                 fabric,
                 source,
@@ -100,11 +100,11 @@ def train(
                 out,
                 size=settings.size,
                 resume=resume,
-                progress=show.frames,
+                progress=bars.counter('extracting frames'),
             )
             budget = Budget(steps=limit, minutes=minutes)
             outcome = learning.train(
-                fabric, settings, store, out, budget=budget, resume=resume, report=show.run
+                fabric, settings, store, out, budget=budget, resume=resume, report=bars.training
             )
         if not fabric.is_global_zero:
             return

@@ -35,7 +35,7 @@ def healthy(monkeypatch):
 
 
 def library(name: str, part: str = 'training', probe: str = "{'version': m.version}") -> Library:
-    return Library(part, name, name, f'`pip install {name}`', probe)
+    return Library(part, name, name, probe)
 
 
 def state_of(lib: Library) -> Finding:

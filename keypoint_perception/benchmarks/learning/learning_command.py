@@ -96,9 +96,10 @@ def _execute_all(runs: list[Run], out: Path, targets: tuple[float, ...]) -> None
     )
     from keypoint_perception.benchmarks.learning.run_plan import frames_of
     from keypoint_perception.benchmarks.learning.run_process import execute_run, RunError
-    from keypoint_perception.commands.progress import runs_progress
+    from keypoint_perception.commands.progress import progress_bars, RunsProgress
 
-    with runs_progress(len(runs)) as progress:
+    with progress_bars() as bars:
+        progress = RunsProgress(bars, len(runs))
         for run in runs:
             directory = run.directory(out)
             record = read_record(directory)

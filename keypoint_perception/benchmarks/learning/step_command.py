@@ -24,13 +24,14 @@ def step(
     """Measure a training step on synthetic frames."""
     from keypoint_perception.benchmarks.learning.step_benchmark import measure_step
     from keypoint_perception.benchmarks.results import write_results
-    from keypoint_perception.commands.progress import extraction_progress
+    from keypoint_perception.commands.progress import progress_bars
     from keypoint_perception.learning.config import read_config, read_yaml, to_values
     from keypoint_perception.learning.variants import changed, read_assignments
 
     base = {} if config is None else read_yaml(config)
     settings = read_config(None, changed(base, read_assignments(setting or [])))
-    with extraction_progress('measuring') as progress:
+    with progress_bars() as bars:
+        progress = bars.counter('measuring')
         measured = measure_step(settings, steps=steps, rounds=rounds, progress=progress)
     results = write_results(out, {'settings': to_values(settings)} | measured)
     _show(settings, results)

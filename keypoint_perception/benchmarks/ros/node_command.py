@@ -106,21 +106,20 @@ def measure(
     """Return the measurements, made under progress bars."""
     from keypoint_perception.benchmarks.ros.node_benchmark import measure_node
     from keypoint_perception.benchmarks.ros.node_endurance import measure_idle, measure_overload
-    from keypoint_perception.commands.progress import seconds_progress
+    from keypoint_perception.commands.progress import progress_bars
 
     # Reject an unusable model at once, and build its engine before other processes wait for it.
     setup.load_engine(max(load.cameras for load in loads)).close()
     measured: dict[str, Any] = {}
-    if idle:
-        load = loads[0].lasting(seconds or IDLE_S)
-        with seconds_progress('idle') as progress:
-            measured |= measure_idle(setup, load, progress=progress)
-    if overload:
-        with seconds_progress('overload') as progress:
-            measured |= measure_overload(setup, loads[0], seconds or OVERLOAD_S, progress=progress)
-    if not (idle or overload):
-        with seconds_progress('measuring') as progress:
-            measured |= measure_node(setup, loads, progress=progress)
+    with progress_bars() as bars:
+        if idle:
+            load = loads[0].lasting(seconds or IDLE_S)
+            measured |= measure_idle(setup, load, progress=bars.timer('idle'))
+        if overload:
+            limit_s, progress = seconds or OVERLOAD_S, bars.timer('overload')
+            measured |= measure_overload(setup, loads[0], limit_s, progress=progress)
+        if not (idle or overload):
+            measured |= measure_node(setup, loads, progress=bars.timer('measuring'))
     return measured
 
 

@@ -30,7 +30,7 @@ def record(
     from keypoint_perception.benchmarks.ros.node_benchmark import CameraLoad
     from keypoint_perception.benchmarks.ros.node_command import find_profile
     from keypoint_perception.benchmarks.ros.record_benchmark import measure_recording
-    from keypoint_perception.commands.progress import seconds_progress
+    from keypoint_perception.commands.progress import progress_bars
 
     if compression not in ('none', 'zstd'):
         msg = f'--compression: must be none or zstd, got {compression!r}.'
@@ -45,9 +45,9 @@ def record(
         msg = f'{str(bag)!r} exists already; remove it, or choose another --out.'
         raise ConfigError(msg)
     try:
-        with seconds_progress('recording') as progress:
+        with progress_bars() as bars:
             measured = measure_recording(
-                load, bag, settings, dds_profile=profile, progress=progress
+                load, bag, settings, dds_profile=profile, progress=bars.timer('recording')
             )
     finally:
         if not keep:
