@@ -34,12 +34,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(arguments: list[str]) -> int:
     """Start the node and spin; see :func:`main`."""
-    from keypoint_perception.ros.recorder.recorder_services import RecorderNode
+    from keypoint_perception.ros.recorder.recording_node import RecorderNode
 
     start_ros(arguments, program='recorder_node')
-    with running_node(lambda: RecorderNode(NODE_NAME), RecorderNode.stop) as (node, executor):
+    with running_node(lambda: RecorderNode(NODE_NAME), lambda node: node.recording.stop()) as (
+        node,
+        executor,
+    ):
         if node.autostart:
-            node.start_recording()
+            node.recording.start()
         while not node.ended:
             executor.spin_once(timeout_sec=SPIN_S)
         if node.failed:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import sys
 
-from keypoint_perception.ros.installation import find_ros
+from keypoint_perception.benchmarks.ros.child_program import run_child
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
@@ -20,18 +19,16 @@ from sensor_msgs.msg import Image, PointCloud2
 
 def main() -> None:
     """Answer images until stopped."""
-    find_ros()
-    rclpy.init(args=sys.argv)
+    run_child(serve)
+
+
+def serve() -> None:
+    """Answer the images of all cameras of the command line."""
     node = rclpy.create_node('bare_node')
     cameras = rclpy.utilities.remove_ros_args(sys.argv)[1:]
     for prefix in [f'{camera}/' for camera in cameras] or ['']:
         answer_images(node, prefix)
-    try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
+    rclpy.spin(node)
 
 
 def answer_images(node: Node, prefix: str) -> None:

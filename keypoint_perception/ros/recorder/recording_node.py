@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from keypoint_perception.errors import PerceptionError
 from keypoint_perception.ros.parameter import to_descriptor, to_ros
@@ -12,36 +10,32 @@ from keypoint_perception.ros.recorder.recorder_settings import (
     recorder_parameters,
     RecorderParameters,
 )
+from keypoint_perception.ros.recorder.recording_services import RecordingServices
 from keypoint_perception.settings import settings_of
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
-from std_srvs.srv import Trigger
 
 REPORT_S = 1.0
 
 
 class RecorderNode(Node):
     """
-    Records on request, one bag at a time.
+    Records topics on request, under parameters, and reports diagnostics.
 
     :raises ConfigError: if a parameter is of a wrong type or out of range
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._log: RcutilsLogger = Node.get_logger(self)
-        self._recorder: Recorder | None = None
         for name, setting in settings_of(RecorderParameters).items():
             descriptor = to_descriptor(setting, dynamic_typing=True)
             self.declare_parameter(name, to_ros(setting.default), descriptor)
         recorder_parameters(self._values())
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self.create_service(Trigger, '~/start_recording', self._start)
-        self.create_service(Trigger, '~/stop_recording', self._stop)
+        self.recording = RecordingServices(self, self._create_recorder, lambda r: str(r.out))
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(REPORT_S, self._report, clock=steady)
@@ -54,7 +48,7 @@ class RecorderNode(Node):
     @property
     def ended(self) -> bool:
         """Return whether the node is to exit because its recording stopped by itself."""
-        recorder = self._recorder
+        recorder = self.recording.recorder
         if recorder is None or not recorder.finished.is_set():
             return False
         return bool(self.get_parameter('exit_at_end').value)
@@ -62,34 +56,14 @@ class RecorderNode(Node):
     @property
     def failed(self) -> bool:
         """Return whether recording stopped before the user wanted it to."""
-        return self._recorder is not None and not self._recorder.summary().requested
+        recorder = self.recording.recorder
+        return recorder is not None and not recorder.summary().requested
 
-    def start_recording(self) -> Path:
-        """
-        Start a recording and return its bag.
-
-        :raises PerceptionError: if it cannot be started
-        :raises OSError: if the bag cannot be written
-        """
+    def _create_recorder(self) -> Recorder:
         parameters = recorder_parameters(self._values())
         topics = [topic for topic in parameters.topics if topic]
         out = parameters.out or dated_bag(parameters.directory)
-        self._recorder = Recorder(self, topics=topics, out=out, settings=parameters.recording)
-        try:
-            self._recorder.start()
-        except (PerceptionError, OSError):
-            self._recorder = None
-            raise
-        return self._recorder.out
-
-    def stop(self) -> str:
-        """Stop the recording; return a sentence on it, empty if there is none."""
-        recorder, self._recorder = self._recorder, None
-        if recorder is None:
-            return ''
-        sentence = recorder.stop().sentence()
-        self._log.info(f'recorded {sentence}')
-        return sentence
+        return Recorder(self, topics=topics, out=out, settings=parameters.recording)
 
     def _values(self) -> dict[str, object]:
         """Return the present values of the parameters."""
@@ -105,36 +79,12 @@ class RecorderNode(Node):
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _start(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        del request
-        recorder = self._recorder
-        if recorder is not None and not recorder.finished.is_set():
-            response.message = f'{str(recorder.out)!r} is being recorded; stop it first.'
-            return response
-        self.stop()
-        try:
-            out = self.start_recording()
-        except (PerceptionError, OSError) as error:
-            response.message = str(error)
-            self._log.error(f'~/start_recording: {error}')
-            return response
-        response.success, response.message = True, str(out)
-        return response
-
-    def _stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        del request
-        response.message = self.stop()
-        response.success = bool(response.message)
-        if not response.success:
-            response.message = 'Nothing is being recorded; call ~/start_recording first.'
-        return response
-
     def _report(self) -> None:
         """Publish the state of the recording."""
         status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id='recorder')
         status.level, status.message = DiagnosticStatus.OK, 'not recording'
-        if self._recorder is not None:
-            summary = self._recorder.summary()
+        if self.recording.recorder is not None:
+            summary = self.recording.recorder.summary()
             status.message = summary.stop_reason or f'recording {summary.sentence()}'
             if not summary.requested:
                 status.level = DiagnosticStatus.ERROR
