@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 import json
 from pathlib import Path
+import re
 import shutil
 import signal
 import subprocess
@@ -99,7 +100,7 @@ def train(run: Run, directory: Path, frames: Path, *, resume: bool, report: Repo
         command += ['--minutes', str(run.budget.minutes)]
     command += ['--resume'] if resume else []
     printed = run_verb(command, directory / 'train.log', lambda: report(_share(run, model)))
-    if 'asked for a stop' in printed:
+    if re.search(r': SIG(INT|TERM)\b', printed):  # the reason that `train` prints
         msg = 'Training was stopped before its budget was used up.'
         raise RunError(msg)
 

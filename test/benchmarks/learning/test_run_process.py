@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+import signal
 import sys
 
 from keypoint_perception.benchmarks.learning import run_process
@@ -18,6 +19,7 @@ from keypoint_perception.benchmarks.learning.benchmark_run import (
 from keypoint_perception.benchmarks.learning.run_process import execute_run, run_verb, RunError
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.inference.synthetic_model import write_synthetic_model
+from keypoint_perception.learning.stopping import StopRequest
 import pytest
 
 SCORES = {
@@ -115,7 +117,9 @@ def test_a_failure_is_recorded(monkeypatch, tmp_path):
 
 
 def test_a_stopped_run_is_not_done(monkeypatch, tmp_path):
-    printed = 'stopped at step 2: SIGINT asked for a stop\n'
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+    printed = f'stopped at step 2: {stop.reason}\n'
     monkeypatch.setattr(run_process, 'run_verb', lambda *_: printed)
     record = execute_run(make_run(), tmp_path, Path('frames'))
     assert record['sentence'] == 'Training was stopped before its budget was used up.'
