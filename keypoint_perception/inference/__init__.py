@@ -1,1 +1,1 @@
-"""Images -> keypoints, with one file and one heavy library an engine."""
+"""From images to keypoints; each engine has its own file and heavy library."""

@@ -25,20 +25,20 @@ PROVIDER_NAMES = ('auto', *PROVIDERS)
 log = logging.getLogger('keypoint_perception')
 
 
-def check_available(wanted: str, available: list[str]) -> None:
+def check_available(name: str, available: list[str]) -> None:
     """
     Check that a provider is available.
 
-    :param wanted: one of :data:`PROVIDERS`
+    :param name: one of :data:`PROVIDERS`
     :param available: providers that this ONNX Runtime was built with
     :raises EngineError: if it is unknown or not available
     """
-    if wanted not in PROVIDERS:
-        msg = f'Provider {wanted!r} is not known; known: {", ".join(PROVIDER_NAMES)}.'
+    if name not in PROVIDERS:
+        msg = f'Provider {name!r} is not known; known: {", ".join(PROVIDER_NAMES)}.'
         raise EngineError(msg)
-    if PROVIDERS[wanted] not in available:
+    if PROVIDERS[name] not in available:
         msg = (
-            f'This ONNX Runtime has no {PROVIDERS[wanted]}, only {", ".join(available)}; install '
+            f'This ONNX Runtime has no {PROVIDERS[name]}, only {", ".join(available)}; install '
             'onnxruntime-gpu instead of onnxruntime, or choose provider cpu.'
         )
         raise EngineError(msg)
@@ -105,7 +105,7 @@ def check_provider(session: Any, name: str, model_dir: Path) -> None:
     used = session.get_providers()
     if used[:1] != [PROVIDERS[name]]:
         msg = (
-            f'ONNX Runtime was told to run {str(model_dir)!r} on {PROVIDERS[name]} and runs it on '
+            f'ONNX Runtime was set to run {str(model_dir)!r} on {PROVIDERS[name]} and runs it on '
             f'{", ".join(used)}: its CUDA, cuDNN or TensorRT libraries are missing or '
             'incompatible; install them (see `doctor`), or choose provider cpu.'
         )

@@ -1,1 +1,1 @@
-"""The one network, its checkpoints and its ONNX form."""
+"""The keypoint network, its checkpoints and its ONNX export."""

@@ -86,7 +86,7 @@ def test_auto_says_why_it_went_on_to_the_cpu(model, monkeypatch, built_with_cuda
 
 def test_what_was_asked_for_is_never_replaced(model, monkeypatch, built_with_cuda):
     pretend_sessions(monkeypatch, reaches_gpu=False)
-    with pytest.raises(EngineError, match=rf'told to run .* on {CUDA} and runs it on {CPU}: its'):
+    with pytest.raises(EngineError, match=rf'set to run .* on {CUDA} and runs it on {CPU}: its'):
         load_engine(model, 'onnxruntime', provider='cuda')
 
 

@@ -1,1 +1,1 @@
-"""The network compiled by TensorRT for an NVIDIA GPU: build, parity, cache, buffers, graphs."""
+"""The network compiled by TensorRT for an NVIDIA GPU: build, comparison, buffers, graphs."""
