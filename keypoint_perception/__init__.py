@@ -5,13 +5,14 @@ One way down: bag -> frames -> pairs -> network -> objective -> checkpoint -> ON
 estimator -> node -> message. The rooms on that way, and what each may import:
 
     root         errors, keypoints (the coordinate convention), encodings (pixel layouts),
-                 compressed (JPEG, PNG), images (as they were sent -> RGB, and their fit to the
-                 network), model_directory (file names), manifest (what an engine must know of its
-                 network), landmark_map (points with names of the user's own), drawing (overlays),
-                 settings (checked settings), cdr (serialised ROS messages), episodes (where a
-                 recording is interrupted), parity (differences between engines), atomic_files
-                 (files that appear when they are complete), seen_messages (messages that are
-                 logged once), sampling, sole_writer (one process at a time writes a directory)
+                 compressed (JPEG, PNG), images (from received images to the network
+                 input), model_directory (file names), manifest (what an engine must know of its
+                 network), landmark_map (points named by the user), drawing (overlays),
+                 settings (checked settings), cdr (serialised ROS messages), point_cloud
+                 (keypoints as a message), episodes (where a recording is interrupted), parity
+                 (differences between engines), atomic_files (files that appear when they are
+                 complete), seen_messages (messages that are logged once), sampling, sole_writer
+                 (one process at a time writes a directory)
     frames/      bags, videos, folders -> stamped frames; the frame store; annotations
                  (imports root); salvage/ reads what is damaged
     model/       the one network, heatmaps, checkpoints, ONNX export (root)

@@ -65,9 +65,8 @@ def serialise_point_cloud(
     """
     points = cloud_points(keypoints, xyz, velocities)
     stamp = struct.pack('<iI', header.sec, header.nanosec)
-    not_dense = b'\0'
-    parts = (_LITTLE_ENDIAN_CDR, stamp, _string(header.frame_id), _layout(*points.shape))
-    return b''.join((*parts, points.tobytes(), not_dense))
+    frame_id, layout, not_dense = _string(header.frame_id), _layout(*points.shape), b'\0'
+    return b''.join((_LITTLE_ENDIAN_CDR, stamp, frame_id, layout, points.tobytes(), not_dense))
 
 
 @lru_cache(maxsize=16)

@@ -24,7 +24,7 @@ def changed(picture):
     return None if not len(rows) else (columns.mean(), rows.mean())
 
 
-def test_disc_stands_at_u_v():
+def test_disc_is_centred_at_u_v():
     picture = draw_keypoints(blank(), np.array([[50.0, 20.0, 1.0]]))
     assert changed(picture) == pytest.approx((50, 20), abs=0.05)
     assert tuple(picture[20, 50]) == keypoint_colour(0)
@@ -47,7 +47,7 @@ def test_enlarged_position_follows_the_convention(scale):
     assert changed(picture) == pytest.approx(expected, abs=0.15)
 
 
-def test_doubted_keypoint_is_a_ring():
+def test_uncertain_keypoint_is_a_ring():
     keypoints = np.array([[20.0, 30.0, 0.9], [60.0, 30.0, 0.1]])
     picture = draw_keypoints(blank(), keypoints, threshold=0.5, scale=8)
     disc, ring = (tuple(picture[244, round(u * 8 + 3.5)]) for u in (20, 60))
@@ -64,7 +64,7 @@ def test_keypoint_is_legible_on_any_background():
         assert (picture.max(axis=-1) < 60).any()
 
 
-def test_size_follows_the_picture():
+def test_size_scales_with_the_image():
     def area(height, width):
         picture = draw_keypoints(blank(height, width), np.array([[100.0, 100.0, 1.0]]))
         return (picture != GREY).any(axis=-1).sum()
@@ -74,12 +74,12 @@ def test_size_follows_the_picture():
 
 
 @pytest.mark.parametrize('position', [(NAN, 5.0), (5.0, NAN), (-1.0, 5.0), (5.0, 1e12)])
-def test_position_off_the_image_is_left_out(position):
+def test_keypoint_outside_the_image_is_not_drawn(position):
     picture = draw_keypoints(blank(), np.array([[*position, 1.0]]), names=['kp0'])
     np.testing.assert_array_equal(picture, blank())
 
 
-def test_image_is_left_as_it_was():
+def test_input_image_is_not_modified():
     rgb = blank()
     draw_keypoints(rgb, np.array([[5.0, 5.0, 1.0]]))
     np.testing.assert_array_equal(rgb, blank())
@@ -135,7 +135,7 @@ def test_an_edge_needs_both_ends(lost):
     np.testing.assert_array_equal(picture, draw_keypoints(blank(), keypoints))
 
 
-def test_name_stands_to_the_right():
+def test_name_is_to_the_right():
     keypoints = np.array([[20.0, 30.0, 1.0]])
     named = draw_keypoints(blank(), keypoints, names=['hand'])
     plain = draw_keypoints(blank(), keypoints)
@@ -155,7 +155,7 @@ def test_no_keypoints_no_drawing():
     np.testing.assert_array_equal(draw_keypoints(blank(), np.zeros((0, 3))), blank())
 
 
-def test_tiles_stand_row_by_row():
+def test_tiles_are_placed_row_by_row():
     pictures = [np.full((4, 6, 3), level, np.uint8) for level in (50, 100, 150)]
     sheet = tile_images(pictures, 2, gap=1)
     assert sheet.shape == (9, 13, 3)
@@ -164,7 +164,7 @@ def test_tiles_stand_row_by_row():
     assert tuple(sheet[4, 0]) == OUTLINE
 
 
-def test_fewer_tiles_than_columns_make_a_narrower_sheet():
+def test_fewer_tiles_than_columns_make_a_narrower_grid():
     assert tile_images([blank()], 4).shape == (60, 80, 3)
 
 

@@ -267,7 +267,7 @@ def test_png_with_alpha_and_grey_png_give_rgb():
     np.testing.assert_array_equal(decode_compressed(encoded('.png', grey)), np.dstack([grey] * 3))
 
 
-def test_16_bit_png_follows_the_rule_of_its_format():
+def test_16_bit_png_is_converted_by_its_format():
     content = encoded('.png', np.array([[0x1234, 4079]], np.uint16))
     assert decode_compressed(content, 'mono16; png compressed ')[0, 0, 0] == 0x12
     assert decode_compressed(content, '16UC1; png compressed ')[0, 1, 0] == 254

@@ -25,14 +25,14 @@ def test_u_is_the_column_and_v_the_row():
 
 @pytest.mark.parametrize('image_hw', SIZES)
 @pytest.mark.parametrize('network_hw', [(128, 128), (96, 128), (128, 104), (33, 65)])
-def test_there_and_back(image_hw, network_hw):
+def test_round_trip(image_hw, network_hw):
     fit = Fit(image_hw, network_hw)
     uv = np.array([[0, 0], [image_hw[1] - 1, image_hw[0] - 1], [3.25, 7.5]], np.float32)
     np.testing.assert_allclose(fit.to_image(fit.to_network(uv)), uv, atol=2e-3)
 
 
 @pytest.mark.parametrize('image_hw', SIZES)
-def test_image_border_lands_on_the_border_of_the_picture(image_hw):
+def test_image_border_is_mapped_to_the_border_of_the_filled_area(image_hw):
     fit = Fit(image_hw, (96, 128))
     (left, top), (height, width) = fit.offset_uv, fit.filled_hw
     np.testing.assert_allclose(fit.to_network([-0.5, -0.5]), [left - 0.5, top - 0.5], atol=1e-4)

@@ -80,7 +80,7 @@ def test_window_and_binning():
         ('equidistant', (0, 0, 0, 0), (0.6 * math.atan(0.5), 0.8 * math.atan(0.5))),
     ],
 )
-def test_distortion_is_undone(model, d, distorted):
+def test_distortion_is_inverted(model, d, distorted):
     uv = (FX * distorted[0] + CX, FY * distorted[1] + CY)
     np.testing.assert_allclose(rays(uv, model=model, d=d), (0.3, 0.4), atol=2e-7)
 
@@ -104,7 +104,7 @@ STRONG = {
 
 
 @pytest.mark.parametrize('model', STRONG)
-def test_opencv_distorts_the_answer_back(model):
+def test_opencv_reproduces_the_distorted_points(model):
     generator = np.random.default_rng(0)
     uv = generator.uniform((40, 40), (600, 440), (200, 2))
     answers = CameraModel.from_camera_info(camera_info(model=model, d=STRONG[model])).rays(uv)
@@ -116,7 +116,7 @@ def test_opencv_distorts_the_answer_back(model):
     np.testing.assert_allclose(back.reshape(-1, 2), uv, atol=1e-3)
 
 
-def test_slanted_lenses_are_undone_in_three_steps(monkeypatch):
+def test_tangential_distortion_converges_in_three_iterations(monkeypatch):
     # Newton's method doubles the digits with each; with a wrong slope half of them take five
     monkeypatch.setattr(camera_model, 'ITERATIONS', 3)
     d = (0.1, 0.05, 0.05, 0.08, 0.0)
@@ -127,7 +127,7 @@ def test_slanted_lenses_are_undone_in_three_steps(monkeypatch):
     np.testing.assert_allclose(found, points, atol=1e-8)
 
 
-def test_there_is_no_ray_beyond_the_fold():
+def test_there_is_no_ray_where_the_model_is_not_invertible():
     # r (1 - 0.5 r^2) is 0.544 at 0.8, and never more than 0.5443
     d = (-0.5, 0, 0, 0, 0)
     np.testing.assert_allclose(rays((FX * 0.544 + CX, CY), d=d), (0.8, 0), atol=1e-7)
@@ -149,7 +149,7 @@ def test_rectified_pixels_go_through_r_and_p():
     np.testing.assert_allclose(model.rectify(uv), [[0, 150]], atol=1e-4)
 
 
-def test_rectified_pixels_are_of_the_same_window_and_binning():
+def test_rectified_pixels_have_the_same_roi_and_binning():
     roi = {'x_offset': 100, 'y_offset': 50, 'width': 200, 'height': 100, 'do_rectify': True}
     info = camera_info(p=(250, 200, 200, 90), roi=roi, binning_x=2, binning_y=2)
     model = CameraModel.from_camera_info(info)
@@ -163,7 +163,7 @@ def test_without_p_rectified_pixels_have_the_raw_focal_length():
     np.testing.assert_allclose(model.rectify(uv), [[FX * 0.3 + CX, FY * 0.4 + CY]], atol=1e-4)
 
 
-def test_rectified_images_have_no_distortion_left():
+def test_rectified_images_have_no_distortion():
     info = camera_info(d=(0.1, 0, 0, 0, 0), p=(250, 200, 100, 90))
     model = CameraModel.from_camera_info(info, rectified=True)
     uv = np.array([[175.0, 170.0]])
@@ -172,7 +172,7 @@ def test_rectified_images_have_no_distortion_left():
     assert model.focal_px == 225
 
 
-def test_the_distortion_of_rectified_images_need_not_be_known():
+def test_unknown_distortion_models_are_accepted_for_rectified_images():
     info = camera_info(model='ftheta', d=(1, 2), p=(250, 200, 100, 90))
     assert CameraModel.from_camera_info(info, rectified=True).d == ()
 
@@ -227,7 +227,7 @@ def test_rectified_images_need_p():
         CameraModel.from_camera_info(camera_info(), rectified=True)
 
 
-def test_a_real_message_is_understood():
+def test_sensor_msgs_are_accepted():
     pytest.importorskip('sensor_msgs', reason='sensor_msgs is not installed')
     from sensor_msgs.msg import CameraInfo
 

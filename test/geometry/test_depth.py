@@ -54,7 +54,7 @@ def test_at_an_edge_the_nearest_surface_counts():
     np.testing.assert_allclose(at(edge, (8, 5), (9, 5), (10, 5), (5, 5)), [1, 1, 3, 1])
 
 
-def test_pixels_in_mid_air_do_not_count():
+def test_mixed_pixels_are_ignored():
     edge = np.full(HW, 3.0)
     edge[:, :6] = 1.0
     edge[3:7, 6] = (1.4, 1.9, 2.3, 2.8)
@@ -78,7 +78,7 @@ def test_places_without_a_reading_have_no_depth(flat):
     np.testing.assert_array_equal(got, [np.nan, np.nan, 2, np.nan, np.nan, np.nan, np.nan])
 
 
-def test_a_hole_is_filled_from_the_surface_round_it(flat):
+def test_a_hole_is_filled_from_the_surrounding_surface(flat):
     flat[5, 7] = np.nan
     assert at(flat, (7, 5)) == 2.0
     flat[3:8, 5:10] = np.nan
@@ -104,7 +104,7 @@ def test_the_depth_image_may_have_another_resolution():
 
 
 @pytest.mark.parametrize(('depth_hw', 'good'), [((240, 320), 1), ((160, 213), 1), ((360, 640), 0)])
-def test_registered_images_have_the_picture_s_proportions(depth_hw, good):
+def test_registered_images_have_the_same_aspect_ratio(depth_hw, good):
     if good:
         check_registered(depth_hw, (480, 640))
         return
@@ -116,7 +116,7 @@ def test_registered_images_have_the_picture_s_proportions(depth_hw, good):
 @pytest.mark.parametrize(
     ('encoding', 'kind', 'metres'), [('16UC1', 'u2', 1e-3), ('32FC1', 'f4', 1)]
 )
-def test_pixels_are_viewed_where_they_lie(encoding, kind, metres, order):
+def test_pixels_are_not_copied_from_the_message(encoding, kind, metres, order):
     padded = np.arange(4 * 6).reshape(4, 6).astype(order + kind)
     image = depth_image(padded, encoding=encoding, width=5, is_bigendian=int(order == '>'))
     pixels, unit = view_depth(image)
@@ -168,7 +168,7 @@ def test_depth_is_paired_by_its_stamp():
     assert buffer.nearest(200) is None
 
 
-def test_depth_that_is_late_may_be_waited_for():
+def test_late_depth_is_waited_for():
     buffer = DepthBuffer()
     early, late = stamped(100, 200)
     buffer.put(early)
@@ -190,7 +190,7 @@ def test_depth_that_is_late_may_be_waited_for():
     assert thread.found is late
 
 
-def test_old_depth_is_forgotten():
+def test_old_depth_is_dropped():
     buffer = DepthBuffer()
     early, middle, late = stamped(0, 1_000_000_000, 3_000_000_000)
     for image in (early, middle, late):

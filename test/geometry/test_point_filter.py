@@ -92,7 +92,7 @@ def test_constant_velocity_is_the_kalman_filter_of_the_textbook():
 
 
 @pytest.mark.parametrize('settings', [one_euro(), constant_velocity()])
-def test_what_is_hardly_seen_hardly_moves(settings):
+def test_points_of_low_confidence_hardly_move(settings):
     steps = [(0, 10, 10), (0.1, 10, 10), (0.2, 10, 10), (0.3, 90, 10)]
     sure, _ = run(settings, steps)
     unsure, speed = run(settings, steps, [1, 1, 1, 0])
@@ -118,7 +118,7 @@ def test_confidence_counts_in_proportion_up_to_a_bound():
 
 @pytest.mark.parametrize('settings', [one_euro(), constant_velocity()])
 @pytest.mark.parametrize('second', [1, 0.25, 11.01], ids=['stands still', 'back', 'gap'])
-def test_points_begin_anew_when_the_clock_jumps(settings, second):
+def test_the_filter_restarts_when_the_clock_jumps(settings, second):
     points, velocities = run(settings, [(0.5, 0, 0), (1, 8, 8), (second, 50, 60), (12, 50, 60)])
     np.testing.assert_array_equal(points[2], [50, 60])
     np.testing.assert_array_equal(velocities[2], [0, 0])
@@ -126,7 +126,7 @@ def test_points_begin_anew_when_the_clock_jumps(settings, second):
 
 
 @pytest.mark.parametrize('kind', ['one_euro', 'constant_velocity'])
-def test_points_that_were_not_measured_are_not_invented(kind):
+def test_points_that_are_not_measured_are_nan(kind):
     tracker = PointFilter(FilterSettings(kind, gap_s=0.3))
     both, sure = np.array([[0.0, 0], [100, 100]]), np.ones(2)
     tracker.filter(0, both, sure)
@@ -147,7 +147,7 @@ def test_points_that_were_not_measured_are_not_invented(kind):
     assert points[0, 0] < 40
 
 
-def test_settings_change_in_flight_and_another_number_of_points_begins_anew():
+def test_settings_can_change_and_another_number_of_points_restarts():
     tracker = PointFilter(one_euro())
     tracker.filter(0, np.array([[0.0, 0]]), SURE)
     tracker.settings = FilterSettings('one_euro', 1000, gap_s=10)

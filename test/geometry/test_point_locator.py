@@ -134,13 +134,13 @@ def test_millimetres(make):
     np.testing.assert_allclose(located.xyz[0], [0.3, 0.15, 1.5], atol=1e-6)
 
 
-def test_without_anything_on_points_stay_as_they_are(make, reported):
+def test_points_are_unchanged_without_any_processing(make, reported):
     located = make(depth=False).locate(at(0), HW, POINTS)
     assert located.points is POINTS
     assert (located.xyz, located.velocities) == (None, None)
 
 
-def test_rectified_places_only_where_they_are_asked_for(make):
+def test_points_are_rectified_only_on_request(make):
     # the ray (0.2, 0.1): 25 * 0.2 + 10, 20 * 0.1 + 5
     located = make(camera_info(), undistort=True, depth=False).locate(at(0), HW, POINTS)
     np.testing.assert_allclose(located.points, [[15, 7, 0.9], [10, 5, 0.8]], rtol=1e-6)
@@ -151,13 +151,13 @@ def test_rectified_places_only_where_they_are_asked_for(make):
     np.testing.assert_array_equal(located.points[:, 2], POINTS[:, 2])
 
 
-def test_rectified_images_are_seen_through_p(make):
+def test_rays_of_rectified_images_come_from_p(make):
     geometry = make(camera_info(), depth_image(2.0), rectified=True)
     # (41.5 - 10) / 25, (27.5 - 5) / 20
     np.testing.assert_allclose(geometry.locate(at(0), HW, POINTS).xyz[0], [2.52, 2.25, 2])
 
 
-def test_the_nearest_depth_in_time_counts_within_the_tolerance(make, reported):
+def test_the_nearest_depth_within_the_tolerance_is_used(make, reported):
     images = [depth_image(1.0, 0), depth_image(2.0, 30), depth_image(3.0, 60)]
     geometry = make(camera_info(), *images, depth_tolerance_s=0.01)
     assert geometry.locate(at(35), HW, POINTS).xyz[0, 2] == 2
@@ -170,7 +170,7 @@ def test_the_nearest_depth_in_time_counts_within_the_tolerance(make, reported):
     )
 
 
-def test_what_never_comes_is_said_after_a_while(make, reported):
+def test_missing_inputs_are_reported_after_the_grace_period(make, reported):
     geometry = make(depth_image(2.0))
     located = geometry.locate(at(0), HW, POINTS)
     assert np.isnan(located.xyz).all()
@@ -192,7 +192,7 @@ def test_what_never_comes_is_said_after_a_while(make, reported):
     assert reported['no depth'].startswith('No depth was received on /cam/depth')
 
 
-def test_what_stays_unknown_is_named(make, reported):
+def test_reports_list_the_unknown_coordinates(make, reported):
     for settings, unknown in (
         ({'undistort': True}, 'u, v, x, y, z are NaN'),
         ({'undistort': True, 'depth': False}, 'u, v are NaN'),
@@ -237,7 +237,9 @@ def truncated_depth_image():
     ],
     ids=['uncalibrated', 'size', 'cut', 'encoding', 'proportions', 'step', 'cut depth'],
 )
-def test_what_cannot_be_used_is_said_and_u_v_go_on(make, reported, message, kind, sentence):
+def test_unusable_inputs_are_reported_and_u_v_are_unaffected(
+    make, reported, message, kind, sentence
+):
     geometry = make(camera_info(), depth_image(2.0), message())
     located = geometry.locate(at(0), HW, POINTS)
     if message is not truncated_depth_image:  # which leaves the image before it in its place
@@ -250,7 +252,7 @@ def test_what_cannot_be_used_is_said_and_u_v_go_on(make, reported, message, kind
     assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
 
 
-def test_depth_of_another_frame_is_said_once(make, reported):
+def test_depth_of_another_frame_is_reported_once(make, reported):
     geometry = make(camera_info(), depth_image(2.0, frame_id='infrared'))
     assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
     sentence = reported.pop('depth of another frame')
@@ -259,7 +261,7 @@ def test_depth_of_another_frame_is_said_once(make, reported):
     assert reported == {}
 
 
-def test_random_bytes_are_only_noted(make, reported):
+def test_random_bytes_are_only_reported(make, reported):
     generator = np.random.default_rng(0)
     geometry = make()
     info, depth = camera_info(), depth_image(2.0)
@@ -274,7 +276,7 @@ def test_random_bytes_are_only_noted(make, reported):
     assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
 
 
-def test_a_calibration_that_changes_is_taken_over(make):
+def test_a_new_calibration_is_applied(make):
     geometry = make(camera_info(), depth_image(2.0))
     geometry.locate(at(0), HW, POINTS)
     geometry.put_camera_info(camera_info(k=[100.0, 0.0, CX, 0.0, FY, CY, 0.0, 0.0, 1.0]))
@@ -346,7 +348,7 @@ def test_velocities_have_their_fields_while_there_is_no_depth(make):
         (500, 'stamps stand still', 'Two images have the stamp 0.500 s'),
     ],
 )
-def test_a_filter_begins_anew_when_the_clock_does(make, reported, second_ms, kind, sentence):
+def test_stamps_that_restart_the_filter_are_reported(make, reported, second_ms, kind, sentence):
     geometry = make(filter=FilterSettings('constant_velocity'), depth=False)
     geometry.locate(at(500), HW, POINTS)
     located = geometry.locate(at(second_ms), HW, POINTS + np.float32([9, 9, 0]))
@@ -355,7 +357,7 @@ def test_a_filter_begins_anew_when_the_clock_does(make, reported, second_ms, kin
     assert reported[kind].startswith(sentence)
 
 
-def test_other_points_begin_anew(make):
+def test_reset_restarts_the_filter(make):
     geometry = make(filter=FilterSettings('constant_velocity'), depth=False)
     geometry.locate(at(500), HW, POINTS)
     geometry.reset()
