@@ -15,7 +15,7 @@ import re
 import tempfile
 
 from keypoint_perception.errors import EncodingError, SourceError
-from keypoint_perception.frames.bag_file import BagFile
+from keypoint_perception.frames.bag_file import BagFile, SALVAGE_READERS
 from keypoint_perception.frames.bag_writer import METADATA_NAME
 from keypoint_perception.frames.frame import EncodedFrame, Topic
 from keypoint_perception.frames.message import (
@@ -26,7 +26,7 @@ from keypoint_perception.frames.message import (
 )
 from keypoint_perception.frames.salvage.partial_decompression import zstd_module
 
-FILE_SUFFIXES = ('.mcap', '.db3', '.bag')
+FILE_SUFFIXES = tuple(SALVAGE_READERS)
 PACKED_SUFFIXES = ('.mcap.zstd', '.db3.zstd')
 COPY_PIECE = 1 << 20
 

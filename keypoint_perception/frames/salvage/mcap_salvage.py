@@ -14,16 +14,15 @@ import struct
 from typing import BinaryIO, NamedTuple
 import zlib
 
+from keypoint_perception.frames.mcap_file import HEADER_BYTES, MAGIC
 from keypoint_perception.frames.message import Message, normal_type
 from keypoint_perception.frames.salvage.partial_decompression import decompress_prefix
 from keypoint_perception.frames.salvage.salvage_reader import RecordReader
 
-MAGIC = b'\x89MCAP0\r\n'
 FOOTER_BYTES = 37  # with its magic
 FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END = 0x02, 0x03, 0x04, 0x05, 0x06, 0x0F
 KNOWN_KINDS = range(0x01, 0x10)
 PRIVATE_KINDS = range(0x80, 0x100)
-RECORD_HEAD = 9
 MAX_SUMMARY_BYTES = 1 << 24  # its schemas and channels come first
 
 
@@ -49,8 +48,8 @@ class McapSalvage(RecordReader):
         whole = True
         while whole:
             start = stream.tell()
-            head = stream.read(RECORD_HEAD)
-            if len(head) < RECORD_HEAD:
+            head = stream.read(HEADER_BYTES)
+            if len(head) < HEADER_BYTES:
                 self._damaged(start, len(head), 'the end mark of a complete file is missing')
                 return
             kind, length = struct.unpack('<BQ', head)
@@ -76,7 +75,7 @@ class McapSalvage(RecordReader):
         footer = stream.read()
         if len(footer) < FOOTER_BYTES or footer[0] != FOOTER or footer[-len(MAGIC) :] != MAGIC:
             return
-        (start,) = struct.unpack_from('<Q', footer, RECORD_HEAD)
+        (start,) = struct.unpack_from('<Q', footer, HEADER_BYTES)
         if start and start < self.size:
             stream.seek(start)
             self._parse_all(stream.read(min(self.size - start, MAX_SUMMARY_BYTES)), start)
@@ -129,12 +128,12 @@ class McapSalvage(RecordReader):
         """Return the messages of a chunk, and how many of its bytes were used."""
         messages: list[Message] = []
         position = 0
-        while position + RECORD_HEAD <= len(records):
+        while position + HEADER_BYTES <= len(records):
             kind, length = struct.unpack_from('<BQ', records, position)
-            end = position + RECORD_HEAD + length
+            end = position + HEADER_BYTES + length
             if end > len(records) or kind not in (SCHEMA, CHANNEL, MESSAGE):
                 break
-            messages += self._parse(kind, records[position + RECORD_HEAD : end], start)
+            messages += self._parse(kind, records[position + HEADER_BYTES : end], start)
             position = end
         return messages, position
 
