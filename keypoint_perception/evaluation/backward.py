@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.point_motion import (
+    in_diagonals,
     mean_spread_percent,
     MIN_SPREAD_PERCENT,
 )
@@ -93,10 +94,8 @@ def score_backward(
 
     :return: None if fewer than two frames have labels in common
     """
-    diagonal = np.broadcast_to(np.asarray(diagonal_px, np.float64), (len(stamps_ns),))
-    keypoints = np.asarray(keypoints, np.float64)
-    learned = keypoints[..., :2] / diagonal[:, None, None]
-    targets = np.asarray(labels, np.float64) / diagonal[:, None, None]
+    learned = in_diagonals(keypoints, diagonal_px)
+    targets = in_diagonals(labels, diagonal_px)
     used, frames = select_common_labels(np.asarray(np.isfinite(targets).all(axis=-1)))
     if len(frames) < 2:
         return None
@@ -120,7 +119,7 @@ def score_backward(
     )
     confidence = np.full(away.shape, np.nan)
     if keypoints.shape[-1] > 2:
-        confidence = keypoints[score, :, 2]
+        confidence = np.asarray(keypoints[score, :, 2], np.float64)
     names = tuple(label_names[j] for j in used)
     return BackwardScore(points, names, len(fit), len(score), away, confidence)
 

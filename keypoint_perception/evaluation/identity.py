@@ -19,7 +19,11 @@ from typing import NamedTuple
 
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.assignment import assign
-from keypoint_perception.evaluation.point_motion import MIN_SPREAD_PERCENT, spread_percent
+from keypoint_perception.evaluation.point_motion import (
+    in_diagonals,
+    MIN_SPREAD_PERCENT,
+    spread_percent,
+)
 import numpy as np
 
 EPSILON_PERCENT = 5.0
@@ -53,9 +57,8 @@ def count_switches(
     diagonal_px: float | np.ndarray,
 ) -> IdentityScore:
     """Count over a recording; arguments as ``tracking.score_tracking``."""
-    diagonal = np.broadcast_to(np.asarray(diagonal_px, np.float64), (len(stamps_ns),))
-    learned = np.asarray(keypoints, np.float64)[..., :2] / diagonal[:, None, None]
-    labelled = np.asarray(labels, np.float64) / diagonal[:, None, None]
+    learned = in_diagonals(keypoints, diagonal_px)
+    labelled = in_diagonals(labels, diagonal_px)
     counts = np.zeros((3, labelled.shape[1]), np.int64)
     episodes = find_episodes(stamps_ns)
     for number in np.unique(episodes):

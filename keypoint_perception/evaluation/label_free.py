@@ -8,7 +8,11 @@ definitions in the docstrings; none is tuned to a recording.
 from __future__ import annotations
 
 from keypoint_perception.episodes import find_episodes
-from keypoint_perception.evaluation.point_motion import MIN_SPREAD_PERCENT, spread_percent
+from keypoint_perception.evaluation.point_motion import (
+    in_diagonals,
+    MIN_SPREAD_PERCENT,
+    spread_percent,
+)
 import numpy as np
 
 
@@ -23,7 +27,7 @@ def find_duplicates(
     :param uv: (N, K, 2) px
     :param diagonal_px: one for all or (N,)
     """
-    relative = _relative(uv, diagonal_px)
+    relative = in_diagonals(uv, diagonal_px)
     pairs = []
     for i in range(relative.shape[1]):
         distance = np.linalg.norm(relative[:, i + 1 :] - relative[:, i : i + 1], axis=-1)
@@ -50,7 +54,7 @@ def find_dead(
     :param diagonal_px: one for all or (N,)
     """
     unconfident = (keypoints[..., 2] < least_confidence).mean(axis=0) >= 0.95
-    spread = spread_percent(_relative(keypoints, diagonal_px))
+    spread = spread_percent(in_diagonals(keypoints, diagonal_px))
     return [int(k) for k in np.flatnonzero(unconfident | (spread < least_spread_percent))]
 
 
@@ -71,7 +75,7 @@ def find_static(
     :param diagonal_px: one for all or (N,)
     :param static: shares of :func:`static_share`, (K,)
     """
-    spread = spread_percent(_relative(keypoints, diagonal_px))
+    spread = spread_percent(in_diagonals(keypoints, diagonal_px))
     still = spread < least_spread_percent
     return [int(k) for k in np.flatnonzero(still | (np.asarray(static) > 0.5))]
 
@@ -147,12 +151,5 @@ def still_jitter(
     pairs = int(still.sum())
     if not pairs:
         return np.full(uv.shape[1], np.nan), 0
-    jumps = np.linalg.norm(np.diff(_relative(uv, diagonal_px), axis=0)[still], axis=-1)
+    jumps = np.linalg.norm(np.diff(in_diagonals(uv, diagonal_px), axis=0)[still], axis=-1)
     return 100 * jumps.mean(axis=0), pairs
-
-
-def _relative(keypoints: np.ndarray, diagonal_px: float | np.ndarray) -> np.ndarray:
-    """Return positions (N, K, 2) in units of the diagonal."""
-    diagonal = np.broadcast_to(np.asarray(diagonal_px, np.float64), (len(keypoints),))
-    positions: np.ndarray = np.asarray(keypoints, np.float64)[..., :2]
-    return positions / diagonal[:, None, None]

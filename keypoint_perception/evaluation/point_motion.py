@@ -8,6 +8,18 @@ import numpy as np
 MIN_SPREAD_PERCENT = 1.0
 
 
+def in_diagonals(positions: np.ndarray, diagonal_px: float | np.ndarray) -> np.ndarray:
+    """
+    Return positions in units of the image diagonal, (N, P, 2) float64.
+
+    :param positions: u, v in px, any further columns are dropped, (N, P, 2 or more)
+    :param diagonal_px: one for all or (N,)
+    """
+    diagonal = np.broadcast_to(np.asarray(diagonal_px, np.float64), (len(positions),))
+    uv: np.ndarray = np.asarray(positions, np.float64)[..., :2]
+    return uv / diagonal[:, None, None]
+
+
 def spread_percent(positions: np.ndarray) -> np.ndarray:
     """
     Return the root mean square distance of points from their mean position, % of the diagonal.

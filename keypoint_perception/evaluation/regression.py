@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.errors import SourceError
 from keypoint_perception.evaluation.point_motion import (
+    in_diagonals,
     mean_spread_percent,
     MIN_SPREAD_PERCENT,
 )
@@ -125,10 +126,8 @@ def score_regression(
         unlabelled frames
     :raises SourceError: if fewer than two frames are labelled
     """
-    diagonal = np.broadcast_to(np.asarray(diagonal_px, np.float64), (len(stamps_ns),))
-    features = np.asarray(keypoints, np.float64)[..., :2] / diagonal[:, None, None]
-    features = features.reshape(len(features), -1)  # (N, 2K)
-    targets = np.asarray(labels, np.float64) / diagonal[:, None, None]
+    features = in_diagonals(keypoints, diagonal_px).reshape(len(stamps_ns), -1)  # (N, 2K)
+    targets = in_diagonals(labels, diagonal_px)
     labelled = np.asarray(np.isfinite(targets).all(axis=-1))  # (N, L)
     any_label = np.asarray(labelled.any(axis=1))
     fitting = fit_split(any_label)

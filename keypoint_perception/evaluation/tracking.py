@@ -21,7 +21,11 @@ from typing import NamedTuple
 
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.assignment import assign
-from keypoint_perception.evaluation.point_motion import MIN_SPREAD_PERCENT, spread_percent
+from keypoint_perception.evaluation.point_motion import (
+    in_diagonals,
+    MIN_SPREAD_PERCENT,
+    spread_percent,
+)
 import numpy as np
 
 CLIP_LENGTHS = (10, 50, 100, 200)
@@ -77,9 +81,8 @@ def score_tracking(
     :param labels: (N, L, 2) px, NaN where not labelled
     :param diagonal_px: diagonal of the images, one for all or (N,)
     """
-    diagonal = np.broadcast_to(np.asarray(diagonal_px, np.float64), (len(stamps_ns),))
-    learned = np.asarray(keypoints, np.float64)[..., :2] / diagonal[:, None, None]
-    labelled = np.asarray(labels, np.float64) / diagonal[:, None, None]
+    learned = in_diagonals(keypoints, diagonal_px)
+    labelled = in_diagonals(labels, diagonal_px)
     scores = []
     for frames in clip_lengths:
         clips = [
