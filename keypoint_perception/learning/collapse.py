@@ -1,8 +1,9 @@
-"""Is the network still learning something? Collapse looks like progress in the loss alone."""
+"""Detect keypoints that have collapsed, which the loss alone does not show."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from keypoint_perception.keypoints import diagonal_px
 from keypoint_perception.learning.data.scenes import centred, scene_of
@@ -11,18 +12,18 @@ import torch
 from torch import Tensor
 
 # Shares of the image diagonal.
-ONE_PLACE = 0.02
-NEVER_MOVES = 0.005
+LEAST_EXTENT = 0.02
+LEAST_SPREAD = 0.005
 
 
 @dataclass(frozen=True)
 class CollapseCheck:
     """
-    How the keypoints lie on frames spread over the recording.
+    Extent and motion of the keypoints on frames spread over the recording.
 
-    :param extent: largest distance between two of a frame's points, median over the frames, in
+    :param extent: largest distance between two keypoints of a frame, median over the frames, in
         image diagonals
-    :param moving: points whose position varies by more than 0.5 % of the diagonal
+    :param moving: number of keypoints whose position varies by more than 0.5 % of the diagonal
     :param confidence: mean confidence
     """
 
@@ -33,8 +34,8 @@ class CollapseCheck:
 
     @property
     def complaint(self) -> str | None:
-        """Return what is wrong in a sentence, or None."""
-        if self.keypoints > 1 and self.extent < ONE_PLACE:
+        """Return a sentence about what is wrong, or None."""
+        if self.keypoints > 1 and self.extent < LEAST_EXTENT:
             return (
                 f'All {self.keypoints} keypoints lie in one place (within {100 * self.extent:.1f} '
                 '% of the diagonal): the keypoints have collapsed; try another --seed, a lower '
@@ -47,28 +48,30 @@ class CollapseCheck:
             )
         return None
 
-    def values(self) -> dict:
-        """Return the numbers for a manifest."""
+    def values(self) -> dict[str, Any]:
+        """Return the measurements for a manifest."""
         return asdict(self)
 
 
 @torch.no_grad()
-def examine(network: Keypointer, frames: Tensor, scene: Tensor | None = None) -> CollapseCheck:
+def check_collapse(
+    network: Keypointer, frames: Tensor, scene: Tensor | None = None
+) -> CollapseCheck:
     """
-    Look at a network's keypoints.
+    Check the keypoints of a network.
 
     :param frames: spread over the recording, (N, H, W, 3) uint8
-    :param scene: number of each frame's scene, (N,) int; one for all if None
+    :param scene: scene of each frame, (N,) int; None if there is only one
     """
     found = network(frames).float().cpu()  # (N, K, 3)
     uv = found[..., :2]
     diagonal = diagonal_px(*frames.shape[1:3])
     extent = torch.cdist(uv, uv).flatten(1).amax(dim=1).median()
-    away = centred(uv, scene_of(frames, scene))
-    spread = away.square().sum(-1).mean(dim=0).sqrt()
+    offsets = centred(uv, scene_of(frames, scene))
+    spread = offsets.square().sum(-1).mean(dim=0).sqrt()
     return CollapseCheck(
         extent=float(extent) / diagonal,
-        moving=int((spread > NEVER_MOVES * diagonal).sum()),
+        moving=int((spread > LEAST_SPREAD * diagonal).sum()),
         confidence=float(found[..., 2].mean()),
         keypoints=uv.shape[1],
     )

@@ -1,4 +1,4 @@
-"""A run that begins with what another one learned."""
+"""Initial weights from another model."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ import torch
 log = logging.getLogger('keypoint_perception')
 
 
-def take_weights(network: Keypointer, model_dir: Path) -> None:
+def load_initial_weights(network: Keypointer, model_dir: Path) -> None:
     """
-    Put a model's weights into a network where both have the same, and say what was not taken.
+    Copy those weights of a model whose names and shapes match, and log the others.
 
-    :raises ModelError: if there is no such model, or none of its weights fits
+    :raises ModelError: if there is no such model, or none of its weights match
     """
     model_dir = Path(model_dir)
     source = load_network(model_dir)
     theirs, mine = source.state_dict(), network.state_dict()
     for weights in (theirs, mine):
-        del weights['calibration']  # of the first model's confidence, and nothing that is learned
-    fitting = {n: t for n, t in theirs.items() if n in mine and mine[n].shape == t.shape}
-    if not fitting:
+        del weights['calibration']  # of the confidence; it is not learned
+    matching = {n: t for n, t in theirs.items() if n in mine and mine[n].shape == t.shape}
+    if not matching:
         msg = (
             f'init: none of the weights of {str(model_dir)!r} (network {source.config.network}, '
-            f'width {source.config.width}) fits the network {network.config.network} of width '
-            f'{network.config.width}; leave network and width out, so that they are taken from it.'
+            f'width {source.config.width}) match the network {network.config.network} of width '
+            f'{network.config.width}; omit network and width to use those of the model.'
         )
         raise ModelError(msg)
-    network.load_state_dict(mine | fitting, strict=False)
+    network.load_state_dict(mine | matching, strict=False)
     others = [
         f'{n} {_shape(theirs[n]) if n in theirs else "none"} -> {_shape(t)}'
         for n, t in mine.items()
-        if n not in fitting
+        if n not in matching
     ]
     log.info(
-        'Starting from %s: %d of %d weights taken%s.',
-        model_dir,
-        len(fitting),
+        'Initial weights: %d of %d copied from %s%s.',
+        len(matching),
         len(mine),
-        f'; begun anew: {", ".join(others)}' if others else '',
+        model_dir,
+        f'; initialised at random: {", ".join(others)}' if others else '',
     )
 
 

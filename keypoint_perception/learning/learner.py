@@ -1,4 +1,4 @@
-"""The network and its objective as the one module that is trained, and its average over time."""
+"""The module that is trained, network and objective, and the average of the network."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch import nn, Tensor
 
 class Learner(nn.Module):
     """
-    Network and objective together, so that one wrapper distributes both.
+    Network and objective in one module, so that one wrapper distributes both.
 
-    Holds what is trained: ``network`` (exported) and ``objective`` (with its own parts).
+    ``network`` is exported; ``objective`` holds the parts that are only needed for training.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Learner(nn.Module):
 
         :param images0: RGB uint8, (B, H, W, 3)
         :param images1: RGB uint8, (B, H, W, 3)
-        :param extra: what the objectives need besides, by name
+        :param extra: the batch extras that the objectives need, by name
         """
         batch = PairBatch(
             self.network,
@@ -60,15 +60,16 @@ class Learner(nn.Module):
             extra,
             one_way=self.objective.one_way,
         )
-        return self.objective(batch)
+        terms: dict[str, Tensor] = self.objective(batch)
+        return terms
 
 
 class WeightAverage:
     """
-    Exponential moving average of the network: what is evaluated and exported.
+    Exponential moving average of the network, which is evaluated and exported.
 
-    The decay rises with the steps, (1 + step) / (10 + step) up to its value, so that a short run
-    is not dominated by its random start.
+    The decay rises with the steps, (1 + step) / (10 + step) up to its value, so that the random
+    initial weights do not dominate a short run.
     """
 
     def __init__(self, network: Keypointer, decay: float) -> None:
@@ -79,7 +80,7 @@ class WeightAverage:
     def update(self, network: nn.Module, step: int) -> None:
         """Move the average towards a network."""
         keep = min(self.decay, (1 + step) / (10 + step))
-        mine = list(self.network.parameters())
+        mine: list[Tensor] = list(self.network.parameters())
         theirs = [parameter.detach() for parameter in network.parameters()]
         torch._foreach_lerp_(mine, theirs, 1 - keep)
         for own, live in zip(self.network.buffers(), network.buffers(), strict=True):

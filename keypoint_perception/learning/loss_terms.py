@@ -1,9 +1,8 @@
 """
-Terms that several objectives share, per sample, in units that mean the same at every size.
+Loss terms shared by several objectives, per sample and independent of the image size.
 
-Lengths are in half image sides, the longer one (``PairBatch.half_side`` cells), so that a weight
-found at one size of map suits another. Everything here is float32, whatever the precision of the
-networks.
+Lengths are in half image sides, the longer one (``PairBatch.half_side`` cells), so that weights do
+not depend on the size of the maps. All terms are float32, whatever the precision of the networks.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from torch import Tensor
 
 def separation(points: Tensor, width: float) -> Tensor:
     """
-    Return how near keypoints are to each other, in [0, 1], (B, K, 2) -> (B,).
+    Return how close keypoints are to each other, in [0, 1], (B, K, 2) -> (B,).
 
-    The mean over all pairs of exp(-d^2 / (2 width^2)): 1 where all keypoints are one, 0 where all
-    are far apart (Zhang et al. 2018, equation 4, and BKinD 2022 sum it over the pairs).
+    The mean over all pairs of exp(-d^2 / (2 width^2)): 1 if all keypoints coincide, 0 if all are
+    far apart (Zhang et al. 2018, equation 4, and BKinD 2022 sum it over the pairs).
 
     :param points: in any unit
     :param width: in the same unit
@@ -31,16 +30,15 @@ def separation(points: Tensor, width: float) -> Tensor:
         return points.sum(dim=(1, 2)) * 0
     square = (points[:, :, None] - points[:, None]).float().square().sum(dim=-1)
     near = torch.exp(-square / (2 * width**2))
-    # the diagonal is one and no pair
+    # without the diagonal, which is one
     return (near.sum(dim=(1, 2)) - count) / (count * (count - 1))
 
 
 def concentration(maps: Tensor, points: Tensor, half_side: float) -> Tensor:
     """
-    Return how far maps spread about their points, (B, K, h, w), (B, K, 2) -> (B,).
+    Return how far maps spread around their points, (B, K, h, w), (B, K, 2) -> (B,).
 
-    The mean over the keypoints of the variance along x and y together, in half image sides
-    squared.
+    The mean over the keypoints of the variance, x and y summed, in half image sides squared.
 
     :param maps: non-negative, each summing to one
     :param points: cells
@@ -53,11 +51,11 @@ def equivariance(
     points: Tensor, warped: Tensor, warp: Warp, hw: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     """
-    Return how far keypoints of warped images are from the warped keypoints, (B,), and which count.
+    Return the distance of keypoints of warped images from the warped keypoints, and which count.
 
-    The mean squared distance, in half image sides squared, over the keypoints that the warped
-    image still shows. It is measured in the image that is not warped, where a warp that enlarges
-    does not make it larger. Both detections get the gradient; detach one to have a fixed target.
+    The mean squared distance, in half image sides squared, over the keypoints that are visible in
+    the warped image. It is measured in the unwarped image, where an enlarging warp does not
+    increase it. Both detections get a gradient; detach one to use it as a fixed target.
 
     :param points: keypoints of the images, (B, K, 2) cells
     :param warped: keypoints of the warped images, (B, K, 2) cells
@@ -71,7 +69,7 @@ def equivariance(
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """
-    Return the mean of the values that count, and zero where none does.
+    Return the mean of the masked values, zero where the mask is empty.
 
     :param values: (B, ...)
     :param mask: bool, or weights in [0, 1], of the same shape
@@ -86,11 +84,11 @@ def refuse_separable_reading(network: NetworkConfig, objective: str) -> None:
     """
     Refuse a network whose points are not read from the maps that an objective trains.
 
-    :raises ConfigError: if it is the Transporter paper's, which reads each axis alone
+    :raises ConfigError: if it is that of the Transporter paper, which reads each axis separately
     """
     if network.network == 'paper':
         msg = (
-            f'network: {objective} learns maps over both axes at once, and the network paper '
-            'reads each axis alone; choose another network, such as default.'
+            f'network: {objective} trains maps over both axes, but the network "paper" reads '
+            'each axis separately; choose another network, such as default.'
         )
         raise ConfigError(msg)

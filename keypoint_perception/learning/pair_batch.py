@@ -1,8 +1,8 @@
 """
-What an objective is given: two frames of a scene, and what the network says of them, once.
+The input of an objective: pairs of frames, and the network's output on them.
 
-Objectives that are learned together share the passes of the network through one
-:class:`PairBatch`; what none of them asks for is never computed.
+Objectives that are trained together share the passes of the network through one
+:class:`PairBatch`; outputs that none of them uses are never computed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from torch import Tensor
 @dataclass(frozen=True)
 class DatasetStatistics:
     """
-    What an objective is told of the recording when it is made.
+    Statistics of the recording that an objective is made with.
 
-    :param change: mean squared difference of the two frames of a pair, in units of [-1, 1]; 1
-        where frames do not go in pairs
-    :param label_names: names of the annotated points, where there are annotations
+    :param change: mean squared difference between the frames of a pair, in units of [-1, 1]; 1
+        if frames are not paired
+    :param label_names: names of the annotated points, if there are annotations
     """
 
     change: float
@@ -33,12 +33,12 @@ class DatasetStatistics:
 
 class PairBatch:
     """
-    A batch of pairs. The first B entries of everything that has 2B are of the first frames.
+    A batch of pairs. The first B of 2B entries belong to the first frames.
 
-    :ivar network: the network that learns
+    :ivar network: the network that is trained
     :ivar image0: first frames in [-1, 1], (B, 3, H, W)
     :ivar image1: second frames in [-1, 1], (B, 3, H, W)
-    :ivar extra: what the objective named in its ``needs``, by name
+    :ivar extra: the batch extras in the ``needs`` of the objectives, by name
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class PairBatch:
         one_way: bool = False,
     ) -> None:
         """
-        Take a batch of pairs; nothing is computed yet.
+        Make a batch of pairs; nothing is computed yet.
 
-        :param one_way: the first frames are only shown: no gradient flows through what the
-            network says of them, which saves half of its backward pass
+        :param one_way: whether no gradient flows through the network's output on the first
+            frames, which saves half of its backward pass
         """
         self.network, self.image0, self.image1 = network, image0, image1
         self.extra = extra or {}
@@ -72,7 +72,7 @@ class PairBatch:
 
     @cached_property
     def stacks(self) -> list[Tensor]:
-        """The maps of each of the network's stacks, the last one's being the logits."""
+        """The maps of each of the network's stacks; the last are the logits."""
         if not self._one_way:
             return self.network.stacks(self.images)
         with torch.no_grad():
@@ -82,15 +82,30 @@ class PairBatch:
 
     @cached_property
     def maps(self) -> Tensor:
-        """The network's maps, each summing to one, (2B, K, h, w)."""
+        """The network's maps after the softmax, each summing to one, (2B, K, h, w)."""
         return softmax_2d(self.logits)
 
     @cached_property
     def points(self) -> Tensor:
-        """The keypoints that learning moves, (2B, K, 2) cells."""
+        """The keypoints, differentiable, (2B, K, 2) cells."""
         return self.network.points(self.logits)
 
     @property
     def half_side(self) -> float:
-        """Half the longer side of a map, cells; widths and distances are stated in it."""
-        return max(self.logits.shape[-2:]) / 2
+        """Half the longer side of a map, cells, the unit of widths and distances."""
+        return max(self.hw) / 2
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width of the maps, cells."""
+        return map_hw(self.logits)
+
+
+def map_hw(maps: Tensor) -> tuple[int, int]:
+    """Return height and width of maps or images, (..., h, w)."""
+    return maps.shape[-2], maps.shape[-1]
+
+
+def pair_mean(values: Tensor) -> Tensor:
+    """Return the means over the two frames of each pair, (2B, ...) -> (B, ...)."""
+    return torch.stack(values.chunk(2)).mean(dim=0)

@@ -1,17 +1,17 @@
 """
-How alike two pictures are in the layers of a fixed net.
+Similarity of two images in the layers of a fixed network.
 
 Johnson, Alahi, Fei-Fei: Perceptual losses for real-time style transfer and super-resolution, 2016,
-https://arxiv.org/abs/1603.08155. With the layers f_l of the net, the rebuilt frame y, the frame x
-it should be and the other frame x' of the pair::
+https://arxiv.org/abs/1603.08155. With the layers f_l of the network, the rebuilt frame y, the
+original frame x and the other frame x' of the pair::
 
     perceptual = mean_l  w |f_l(y) - f_l(x)|^2 / running mean of |f_l(x') - f_l(x)|^2
 
-Layers differ by orders of magnitude, so each is divided by what it changes between the frames of a
-pair, as a running mean over the steps so far: 1 means no better than answering with the other
-frame, in every layer. Jakab et al. 2018 divide by the running mean of the error itself, which
-makes the loss one half way through as at the beginning; public codes after them divide by fixed
-numbers, which suit one network and one kind of picture.
+Layers differ by orders of magnitude, so each error is divided by the layer's change between the
+frames of a pair, a running mean over the steps: 1 means no better than predicting the other frame.
+Jakab et al. 2018 divide by the running mean of the error itself, which keeps the loss at one
+throughout training; later public code divides by constants, which suit one network and one kind of
+image.
 """
 
 from __future__ import annotations
@@ -53,11 +53,14 @@ class ComparisonConfig(Settings):
 
 
 class PerceptualError(nn.Module):
-    """The error in the layers of a fixed net; its running means stand in the checkpoint."""
+    """The error in the layers of a fixed network; the checkpoint holds its running means."""
+
+    total: Tensor
+    steps: Tensor
 
     def __init__(self, net: nn.Module) -> None:
         """
-        Take the net.
+        Use a network.
 
         :param net: images in [-1, 1] -> list of layers, each (B, c, h, w)
         """
@@ -91,13 +94,13 @@ class PerceptualError(nn.Module):
         if self.training:
             self.total.mul_(DECAY).add_(torch.stack(changes), alpha=1 - DECAY)
             self.steps.add_(1)
-        # the mean of what was seen so far, and not of the zeros before
+        # corrected for the zero that the mean starts from
         return (self.total / (1 - DECAY**self.steps)).clamp(min=1e-8)
 
 
 def make_comparison(config: ComparisonConfig) -> PerceptualError | None:
     """
-    Return what compares frames besides their pixels, if anything does.
+    Return the comparison of frames in addition to their pixels, if there is one.
 
     :raises ConfigError: if the weights of VGG-16 cannot be read
     """

@@ -1,9 +1,9 @@
 """
-How well a frame was rebuilt: the error that objectives which rebuild one frame from another share.
+The reconstruction error of objectives that rebuild one frame from another.
 
-It is divided by ``change``, the mean squared difference of two frames of the recording: 1 means no
-better than answering with the source. A rate, a clip and the weight of another term then mean the
-same on every recording.
+It is divided by ``change``, the mean squared difference between the frames of a pair: 1 means no
+better than predicting the source. Learning rate, gradient clipping and the weights of other terms
+then mean the same on every recording.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# A pixel has moved where the frames differ, averaged over BLUR x BLUR pixels, by more than noise:
-# six grey levels, in units of [-1, 1].
+# A pixel has moved if the frames differ, averaged over BLUR x BLUR pixels, by more than noise: six
+# grey levels, in units of [-1, 1].
 BLUR = 5
 NOISE = 0.05
 
@@ -45,14 +45,14 @@ class ReconstructionConfig(BumpConfig):
 
 def motion_weight(image0: Tensor, image1: Tensor, still_weight: float) -> Tensor:
     """
-    Return how much each pixel counts, (B, 1, H, W): 1 where the frames differ.
+    Return the weight of each pixel, (B, 1, H, W): 1 where the frames differ.
 
-    w = w0 + (1 - w0) d / (d + noise), with d the difference of the frames blurred. Most of a
-    robot's picture stands still, and its details would take most of the gradient.
+    w = w0 + (1 - w0) d / (d + noise), with d the blurred difference of the frames. Most of an
+    image is static, and its details would dominate the gradient.
 
     :param image0: in [-1, 1], (B, 3, H, W)
     :param image1: in [-1, 1], (B, 3, H, W)
-    :param still_weight: w0, where they are alike
+    :param still_weight: w0, the weight where they do not differ
     """
     difference = (image0 - image1).abs().mean(dim=1, keepdim=True)
     difference = functional.avg_pool2d(difference, BLUR, stride=1, padding=BLUR // 2)
@@ -61,10 +61,10 @@ def motion_weight(image0: Tensor, image1: Tensor, still_weight: float) -> Tensor
 
 def pixel_error(rebuilt: Tensor, image: Tensor, weight: Tensor, change: float) -> Tensor:
     """
-    Return the weighted mean squared error over the recording's change, (B,).
+    Return the weighted mean squared error in units of the recording's change, (B,).
 
     :param rebuilt: (B, 3, H, W)
-    :param image: what it should be, (B, 3, H, W)
+    :param image: the original, (B, 3, H, W)
     :param weight: of :func:`motion_weight`, (B, 1, H, W)
     :param change: mean squared difference of two frames of the recording
     """
@@ -72,18 +72,18 @@ def pixel_error(rebuilt: Tensor, image: Tensor, weight: Tensor, change: float) -
     return (weight * error).mean(dim=(1, 2, 3)) / change
 
 
-def as_far_as_explained(pixel: Tensor) -> Tensor:
+def explained_motion(pixel: Tensor) -> Tensor:
     """
-    Return how far keypoints explain the motion, max(0, 1 - 2 sg pixel), (B,) in [0, 1].
+    Return how much of the motion the keypoints explain, max(0, 1 - 2 sg pixel), (B,) in [0, 1].
 
-    A term that shapes the keypoints is multiplied by it: asked for from the start it freezes
-    points before they have found what moves, and an error of one half is had without any keypoint,
-    by wiping out whatever might move.
+    Terms that regularise the keypoints are multiplied by it: from the start, they would freeze
+    keypoints before those have found what moves. An error of one half needs no keypoints: it
+    suffices to erase everything that may move.
     """
     return (1 - 2 * pixel.detach()).clamp(min=0)
 
 
 def swap(both: Tensor) -> Tensor:
-    """Return what is of the first frames last and the other way round, (2B, ...)."""
+    """Return the second half of a batch first, (2B, ...)."""
     first, second = both.chunk(2)
     return torch.cat([second, first])

@@ -1,8 +1,8 @@
 """
-What a run leaves for people to look at while it goes on.
+The files to follow a run by: its history and images of its keypoints.
 
-``history.csv`` (one row per interval), ``tensorboard/`` and ``overlays/``: pictures of the
-averaged network's keypoints on frames of the recording.
+``history.csv`` has one row per interval, ``tensorboard/`` the same values, and ``overlays/`` the
+keypoints of the averaged network on frames of the recording.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from pathlib import Path
 
 import cv2
 from keypoint_perception.drawing import draw_keypoints, Edge, tile_images
+from keypoint_perception.learning.learner import Learner
+from keypoint_perception.learning.pair_batch import PairBatch
+from keypoint_perception.model.layers import normalise
 from keypoint_perception.model.network import Keypointer
 from keypoint_perception.model_directory import (
     HISTORY_NAME,
@@ -29,7 +32,7 @@ OVERLAY_FRAMES = 12
 
 
 class RunLog:
-    """Writes a run's history; rows behind the step from which it is resumed are dropped."""
+    """Writes the history of a run; rows after the step that it resumes from are dropped."""
 
     def __init__(self, out: Path, terms: tuple[str, ...], *, from_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -46,46 +49,63 @@ class RunLog:
         self._board = SummaryWriter(str(out / TENSORBOARD_NAME), purge_step=from_step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Add a row: every column but the step by its name."""
+        """Append a row: the values of all columns but the step, by name."""
         with self._path.open('a', newline='') as stream:
             csv.DictWriter(stream, self._columns).writerow({'step': step} | values)
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
-    def picture(
-        self,
-        step: int,
-        network: Keypointer,
-        frames: Tensor,
-        skeleton: Sequence[Edge] = (),
+    def write_overlay(
+        self, step: int, network: Keypointer, frames: Tensor, skeleton: Sequence[Edge] = ()
     ) -> Path:
         """
-        Write a picture of the keypoints on some frames.
+        Write an image of the keypoints on some frames.
 
         :param frames: (N, H, W, 3) uint8
-        :param skeleton: edges that the objective has learned so far
+        :param skeleton: edges that the objective has learned
         """
-        every = max(1, len(frames) // OVERLAY_FRAMES)
-        chosen = frames[::every][:OVERLAY_FRAMES]
+        chosen = frames[:: max(1, len(frames) // OVERLAY_FRAMES)][:OVERLAY_FRAMES]
         with torch.no_grad():
             found = network(chosen).cpu().numpy()
         scale = max(1, 256 // max(chosen.shape[1:3]))
-        pictures = [
+        images = [
             draw_keypoints(image, keypoints, scale=scale, skeleton=skeleton)
             for image, keypoints in zip(chosen.cpu().numpy(), found, strict=True)
         ]
-        sheet = tile_images(pictures, 4)
+        sheet = tile_images(images, 4)
         path = self._out / OVERLAYS_NAME / step_name(step, '.png')
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
         self._board.add_image('keypoints', sheet, step, dataformats='HWC')
         return path
 
-    def keep_picture(self, name: str, rgb: np.ndarray, step: int) -> None:
-        """Write a picture of the whole run, (H, W, 3) uint8, under a name of its own."""
+    def write_image(self, name: str, rgb: np.ndarray, step: int) -> None:
+        """Write an image of the whole run, (H, W, 3) uint8."""
         cv2.imwrite(str(self._out / name), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
         self._board.add_image(Path(name).stem, rgb, step, dataformats='HWC')
 
     def close(self) -> None:
-        """Flush what is still to be written."""
+        """Write what is still buffered."""
         self._board.close()
+
+
+@torch.no_grad()
+def reconstruction_sheet(
+    learner: Learner, images0: Tensor, images1: Tensor, extra: dict[str, Tensor]
+) -> np.ndarray | None:
+    """
+    Return an image with a column per pair: source, target, rebuilt target.
+
+    :param images0: the sources, RGB uint8, (B, H, W, 3)
+    :param images1: the targets
+    :return: (H, W, 3) uint8, or None if no objective has a method ``rebuild(batch)``, which
+        returns rebuilt second frames or other images in [-1, 1], (B, 3, H, W)
+    """
+    for objective in learner.objective.objectives.values():
+        if hasattr(objective, 'rebuild'):
+            batch = PairBatch(learner.network, normalise(images0), normalise(images1), extra)
+            rebuilt = objective.rebuild(batch).float().clamp(-1, 1)
+            levels = ((rebuilt + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+            rows = [images.cpu().numpy() for images in (images0, images1, levels)]
+            return tile_images([image for row in rows for image in row], len(images0))
+    return None

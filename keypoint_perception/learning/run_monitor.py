@@ -1,7 +1,7 @@
 """
-Looking at a run while it goes on: means, history, pictures, checkpoints, NaN and collapse.
+Monitor a run: history, overlays, checkpoints, NaN and collapse.
 
-Only the first process writes; all of them take part in the means.
+Only the first process writes; all of them contribute to the means.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import math
 from pathlib import Path
 import resource
 from statistics import median
+from typing import Any
 
 from keypoint_perception.errors import TrainingError
-from keypoint_perception.learning.collapse import CollapseCheck, examine
+from keypoint_perception.learning.collapse import check_collapse, CollapseCheck
 from keypoint_perception.learning.confidence_calibration import calibrate
 from keypoint_perception.learning.pruning import choose_keypoints
-from keypoint_perception.learning.reconstruction_sheet import PAIRS, reconstruction_sheet
-from keypoint_perception.learning.run_log import RunLog
+from keypoint_perception.learning.run_log import reconstruction_sheet, RunLog
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.threads import Threads
 from keypoint_perception.learning.training_state import TrainingState
@@ -33,17 +33,19 @@ from torch import Tensor
 
 log = logging.getLogger('keypoint_perception')
 
-# Frames by which keypoints are chosen, and their confidence is calibrated. With few frames every
-# place that a ball crosses once counts as one where things move.
-CHOOSING_FRAMES, CALIBRATION_FRAMES = 1024, 128
-# Frames of each scene that a calibration has, for a median that shows what stands still, as far as
-# so many fit into memory.
-FRAMES_OF_SCENE, MOST_CALIBRATION_FRAMES = 16, 512
+# Frames to select keypoints by, and to calibrate their confidence. With few frames, every place
+# that a ball crosses once would count as moving.
+SELECTION_FRAMES, CALIBRATION_FRAMES = 1024, 128
+# Least frames of a scene for a median that shows its background, and most frames in all, which
+# must fit into memory.
+LEAST_SCENE_FRAMES, MOST_CALIBRATION_FRAMES = 16, 512
+# Pairs in the image of reconstructions.
+SHEET_PAIRS = 5
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a run has come, for whoever shows it."""
+    """Progress of a run, for display."""
 
     step: int
     done: float  # share of the budget
@@ -53,16 +55,16 @@ class RunProgress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: why, after how many steps, and what was measured."""
+    """Why and after how many steps a run ended, and its measurements."""
 
     reason: str
     step: int
-    metrics: dict
+    metrics: dict[str, Any]
     complaint: str | None
 
 
 class RunMonitor:
-    """Does what is due after a step, and ends a run."""
+    """Logs, draws and saves at intervals, and finishes a run."""
 
     def __init__(
         self,
@@ -77,10 +79,10 @@ class RunMonitor:
         self._budget, self._report = budget, report
         self._config, self._threads = session.config, threads
         weights = self._config.term_weights()
-        self._meter = Meter(weights, session, fabric)
-        self._journal = None
+        self._means = IntervalMeans(weights, session, fabric)
+        self._run_log: RunLog | None = None
         if fabric.is_global_zero:
-            self._journal = RunLog(out, tuple(weights), from_step=session.step)
+            self._run_log = RunLog(out, tuple(weights), from_step=session.step)
             drop_snapshots(out, after_step=session.step)
         self._last: dict[str, float] = {}
         self._speeds: list[float] = []
@@ -90,12 +92,12 @@ class RunMonitor:
 
     def after_step(self, rate: float, loss: Tensor, terms: dict[str, Tensor]) -> None:
         """
-        Count a step and do what is due.
+        Count a step, and write what is due.
 
-        :param rate: the learning rate it was done at
+        :param rate: learning rate of the step
         """
         session = self._session
-        self._meter.add(loss.detach(), terms)
+        self._means.add(loss.detach(), terms)
         if session.step % self._config.log_every == 0:
             self._log(rate)
             done = self._budget.done(session.step)
@@ -108,44 +110,45 @@ class RunMonitor:
         if session.elapsed_s >= self._picture_at_s:
             self._picture_at_s = session.elapsed_s + self._config.picture_every_s
             self._threads.watch(self._last.get('pairs_per_s', 0.0))
-            self._keep()
+            self._save()
 
     def finish(self, reason: str) -> Outcome:
-        """Choose keypoints, calibrate their confidence, write the last checkpoint."""
-        self._settle()
-        health = self._keep()
+        """Select keypoints, calibrate their confidence and write the last checkpoint."""
+        self._select_keypoints()
+        health = self._save()
         if self._config.snapshot_every_s:
             self._take_snapshot()
-        if self._journal is not None:
+        if self._run_log is not None:
             self._show_reconstruction()
-            self._journal.close()
+            self._run_log.close()
         return Outcome(reason, self._session.step, self._metrics(health), health.complaint)
 
     def _show_reconstruction(self) -> None:
-        # after the checkpoint, which must not know of the pairs that are drawn here
+        # after the checkpoint, whose random state must not include the pairs drawn here
+        assert self._run_log is not None
         session = self._session
-        pairs = self._fabric.to_device(session.batch(PAIRS, slice(0, PAIRS)))
+        pairs = self._fabric.to_device(session.batch(SHEET_PAIRS, slice(0, SHEET_PAIRS)))
         with self._fabric.autocast():
             sheet = reconstruction_sheet(session.learner, *pairs)
         if sheet is not None:
-            self._journal.keep_picture(RECONSTRUCTION_NAME, sheet, session.step)
+            self._run_log.write_image(RECONSTRUCTION_NAME, sheet, session.step)
 
     def _take_snapshot(self) -> None:
         session = self._session
-        if self._journal is not None:
+        if self._run_log is not None:
             save_snapshot(self._out, session.average.network, session.step, session.elapsed_s)
 
     def _log(self, rate: float) -> None:
-        values = self._meter.read()
+        values = self._means.read()
         if not math.isfinite(values['loss']):
             raise TrainingError(self._nan_message(values['loss']))
         self._last = values
         self._speeds.append(values['pairs_per_s'])
-        if self._journal is not None:
+        if self._run_log is not None:
             row = {'elapsed_s': round(self._session.elapsed_s, 3), 'rate': rate} | values
-            self._journal.write(self._session.step, row)
+            self._run_log.write(self._session.step, row)
 
-    def _settle(self) -> None:
+    def _select_keypoints(self) -> None:
         session = self._session
         device = self._fabric.device
         network = session.average.network
@@ -153,27 +156,28 @@ class RunMonitor:
         config = self._config
         if (config.prune or config.extra_keypoints) and not has_names:
             count = None if config.prune else config.keypoints
-            asked = min(CHOOSING_FRAMES, len(session.store))
-            frames, scene = session.probe(asked).to(device), session.scenes(asked)
+            size = min(SELECTION_FRAMES, len(session.store))
+            frames, scene = session.sample_frames(size).to(device), session.sample_scenes(size)
             session.kept = choose_keypoints(network, frames, count, scene=scene)
             learned = network.config.keypoints
-            log.info('Keypoints: %d of %d are kept.', len(session.kept), learned)
+            log.info('Keypoints: kept %d of %d.', len(session.kept), learned)
             network = network.select(session.kept)
-        wanted = FRAMES_OF_SCENE * len(session.scenes().unique())
-        asked = min(max(CALIBRATION_FRAMES, wanted), MOST_CALIBRATION_FRAMES)
-        calibrate(network, session.probe(asked).to(device), scene=session.scenes(asked))
+        least = LEAST_SCENE_FRAMES * len(session.sample_scenes().unique())
+        size = min(max(CALIBRATION_FRAMES, least), MOST_CALIBRATION_FRAMES)
+        frames = session.sample_frames(size).to(device)
+        calibrate(network, frames, scene=session.sample_scenes(size))
         session.average.network.calibration.copy_(network.calibration)
 
-    def _keep(self) -> CollapseCheck:
+    def _save(self) -> CollapseCheck:
         session = self._session
-        frames = session.probe().to(self._fabric.device)
-        exported = session.exported()
-        health = examine(exported, frames, session.scenes())
+        frames = session.sample_frames().to(self._fabric.device)
+        exported = session.exported_network()
+        health = check_collapse(exported, frames, session.sample_scenes())
         if not all(bool(p.isfinite().all()) for p in session.learner.parameters()):
             raise TrainingError(self._nan_message(math.nan))
-        if self._journal is not None:
+        if self._run_log is not None:
             skeleton = session.learner.objective.skeleton()
-            self._journal.picture(session.step, exported, frames, skeleton)
+            self._run_log.write_overlay(session.step, exported, frames, skeleton)
             session.save(self._out, self._metrics(health))
             started = session.step > 10 * self._config.warmup_steps
             if started and health.complaint and self._logged.is_new(health.complaint):
@@ -181,14 +185,15 @@ class RunMonitor:
         return health
 
     def _nan_message(self, loss: float) -> str:
-        kept = 'the last checkpoint before it is kept' if has_checkpoint(self._out) else 'no model'
+        saved = has_checkpoint(self._out)
+        saved_text = 'the last checkpoint is from before that' if saved else 'no model was saved'
         return (
-            f'The loss became {loss} near step {self._session.step}; {kept}; lower '
+            f'The loss became {loss} near step {self._session.step}; {saved_text}; lower '
             f'learning_rate (it is {self._config.learning_rate:g}) or set precision to 32, and '
             'train again.'
         )
 
-    def _metrics(self, health: CollapseCheck) -> dict:
+    def _metrics(self, health: CollapseCheck) -> dict[str, Any]:
         kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
             'steps': self._session.step,
@@ -201,8 +206,12 @@ class RunMonitor:
         }
 
 
-class Meter:
-    """Means over an interval, without waiting for the device at every step."""
+class IntervalMeans:
+    """Means over an interval that do not wait for the device at every step."""
+
+    _sum: Tensor
+    _steps: int
+    _since_s: float
 
     def __init__(self, weights: dict[str, float], session: TrainingState, fabric: Fabric) -> None:
         self._names = ('loss', *weights)
@@ -216,8 +225,9 @@ class Meter:
         self._steps += 1
 
     def read(self) -> dict[str, float]:
-        """Return the means since the last reading, and the pairs a second."""
+        """Return the means since the last call, and the pairs per second."""
         mean = self._fabric.all_reduce(self._sum / max(1, self._steps), reduce_op='mean')
+        assert isinstance(mean, Tensor)
         pairs = self._steps * self._session.config.batch_size
         seconds = self._session.elapsed_s - self._since_s
         values = dict(zip(self._names, mean.tolist(), strict=True))

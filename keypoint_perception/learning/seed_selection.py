@@ -1,10 +1,10 @@
 """
-Several beginnings, of which the best goes on.
+Start several runs from different seeds, and continue the best.
 
-Runs that differ only in their seed end up differently, most often because of how they began: a
-keypoint that settles on the wrong thing early seldom leaves it. So a part of the budget can go
-into short runs from several seeds. The one with the lowest loss on the same pairs, which needs no
-labels, goes on; the others are forgotten.
+Runs that differ only in their seed differ in quality, most often because of their first steps: a
+keypoint that settles on the wrong part seldom leaves it. So a part of the budget can be spent on
+short runs from several seeds. The one with the lowest loss on the same pairs, which needs no
+labels, continues; the others are discarded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.run_monitor import RunProgress
 from keypoint_perception.learning.stopping import Budget
-from keypoint_perception.learning.training_state import sibling, TrainingState
+from keypoint_perception.learning.training_state import TrainingState, with_seed
 from keypoint_perception.learning.training_step import learning_rate, TrainingStep
 from lightning_fabric import Fabric
 import torch
@@ -26,18 +26,17 @@ from torch import Tensor
 
 log = logging.getLogger('keypoint_perception')
 
-# Share of the whole budget that all beginnings but the best one may use up, and the batches on
-# which they are compared.
+# Share of the budget for all candidates, and the batches on which they are compared.
 SHARE = 0.25
 BATCHES = 16
 
 
 class SeedCandidate(NamedTuple):
     """
-    A run at its first steps.
+    A run after its first steps.
 
-    :param loss: on the pairs by which beginnings are compared
-    :param random: where its random numbers go on
+    :param loss: on the pairs that candidates are compared on
+    :param random: random state to continue with
     """
 
     session: TrainingState
@@ -55,30 +54,27 @@ def select_seed(
     report: Callable[[RunProgress], None],
 ) -> tuple[TrainingState, TrainingStep]:
     """
-    Begin as many runs as were asked for, and return the best at the step it has come to.
+    Start ``seeds`` runs, and return the best at its current step.
 
     :param first: the run of the first seed, at its first step
-    :param budget: of the whole run; time that goes by here is spent, steps of the others are not
-        counted
-    :param stopped: whether somebody asks to stop; then the best one so far is returned
+    :param budget: of the whole run; time spent here counts, steps of discarded runs do not
+    :param stopped: whether a stop was requested; the best run so far is then returned
     :param report: called every ``log_every`` steps
-    :raises TrainingError: if the loss of all of them is not a number
+    :raises TrainingError: if the loss of all runs is not finite
     """
-    config, drawn, best = first.config, first.sampler.state(), None
+    config, pairs = first.config, first.sampler.state()
+    candidates = []
     for index in range(config.seeds):
-        session = sibling(first, config.seed + index) if index else first
+        session = with_seed(first, config.seed + index) if index else first
         step = TrainingStep(session, fabric)
-        until = SHARE * (index + 1) / config.seeds
-        _begin(session, step, budget, until, stopped, report)
-        loss = step.loss_on(drawn, BATCHES)
-        beginning = SeedCandidate(session, step, loss, torch.get_rng_state())
-        log.info(
-            'Seed %d: loss %.4f after %d steps.', session.config.seed, beginning.loss, session.step
-        )
-        if best is None or beginning.loss < best.loss or math.isnan(best.loss):
-            best = beginning
+        _train(session, step, budget, SHARE * (index + 1) / config.seeds, stopped, report)
+        loss = step.loss_on(pairs, BATCHES)
+        log.info('Seed %d: loss %.4f after %d steps.', session.config.seed, loss, session.step)
+        candidates.append(SeedCandidate(session, step, loss, torch.get_rng_state()))
+        candidates = [min(candidates, key=_rank)]  # discarded runs free their memory
         if stopped():
             break
+    best = candidates[0]
     if not math.isfinite(best.loss):
         msg = (
             f'The loss of each of {config.seeds} seeds became {best.loss} within '
@@ -86,12 +82,16 @@ def select_seed(
             'set precision to 32, and train again.'
         )
         raise TrainingError(msg)
-    log.info('Seed %d goes on.', best.session.config.seed)
+    log.info('Continuing with seed %d.', best.session.config.seed)
     torch.set_rng_state(best.random)
     return best.session, best.step
 
 
-def _begin(
+def _rank(candidate: SeedCandidate) -> float:
+    return math.inf if math.isnan(candidate.loss) else candidate.loss
+
+
+def _train(
     session: TrainingState,
     step: TrainingStep,
     budget: Budget,
@@ -99,16 +99,16 @@ def _begin(
     stopped: Callable[[], bool],
     report: Callable[[RunProgress], None],
 ) -> None:
-    """Learn for a seed's share: of the steps its own, of the minutes up to a moment."""
+    """Train a candidate for its share of the steps, or until a share of the time has passed."""
     config = session.config
     while not stopped():
-        own = budget.done_by_steps(session.step)
-        if own >= SHARE / config.seeds or budget.done_by_time() >= until:
+        done_by_steps = budget.done_by_steps(session.step)
+        if done_by_steps >= SHARE / config.seeds or budget.done_by_time() >= until:
             return
         done = budget.done(session.step)
-        began = time.perf_counter()
+        started = time.perf_counter()
         loss, _ = step(learning_rate(config, session.step, done))
-        spent_s = time.perf_counter() - began
+        spent_s = time.perf_counter() - started
         session.elapsed_s += spent_s
         if session.step % config.log_every == 0:
             report(

@@ -1,19 +1,20 @@
-"""When a run ends: its budget of steps or minutes is used up, or somebody asks it to stop."""
+"""The end of a run: its budget is used up, or a stop is requested."""
 
 from __future__ import annotations
 
 import signal
 import time
+from typing import Any
 
 
 class Budget:
     """
-    Steps, minutes or both; what is used up first ends the run.
+    Steps, minutes or both; the run ends when either is used up.
 
-    The learning rate follows ``done``, so a run of five minutes ends as gently as one of a
-    thousand steps. Steps are counted from the beginning of the run, minutes from the moment that
-    this process began to learn. Where several processes learn together, all of them go by the
-    first one's clock: learning at other rates they would learn different networks.
+    The learning rate follows ``done``, so that it decays fully in a run of five minutes as in one
+    of a thousand steps. Steps are counted over the whole run, minutes from when this process
+    starts to train. Several processes share the clock of the first: with different learning
+    rates, their networks would diverge.
     """
 
     def __init__(self, *, steps: int | None, minutes: float | None) -> None:
@@ -21,71 +22,71 @@ class Budget:
         Set the limits; at least one must be given.
 
         :param steps: optimiser steps of the whole run
-        :param minutes: wall-clock time of this process's learning
+        :param minutes: wall-clock time of training in this process
         """
         assert steps is not None or minutes is not None
         self._steps = steps
         self._seconds = None if minutes is None else 60.0 * minutes
-        self._began_s = time.monotonic()
-        self._agreed_s: float | None = None
+        self._started_s = time.monotonic()
+        self._shared_s: float | None = None
 
     def start(self) -> None:
         """Start the clock."""
-        self._began_s = time.monotonic()
+        self._started_s = time.monotonic()
 
     def spent_s(self) -> float:
-        """Return how long this process has learned, s."""
-        return time.monotonic() - self._began_s
+        """Return for how long this process has been training, s."""
+        return time.monotonic() - self._started_s
 
-    def agree(self, spent_s: float) -> None:
-        """Go by another clock until told again."""
-        self._agreed_s = spent_s
+    def synchronise(self, spent_s: float) -> None:
+        """Use the time of another process until the next call."""
+        self._shared_s = spent_s
 
     def done(self, step: int) -> float:
         """Return the share of the budget that is used up, in [0, 1]."""
         return min(1.0, max(self.done_by_steps(step), self.done_by_time()))
 
     def done_by_steps(self, step: int) -> float:
-        """Return the share of the steps that are done, 0 without a limit."""
+        """Return the share of the steps that is done, 0 without a limit."""
         return 0.0 if self._steps is None else step / self._steps
 
     def done_by_time(self) -> float:
-        """Return the share of the minutes that are over, 0 without a limit."""
-        spent_s = self.spent_s() if self._agreed_s is None else self._agreed_s
+        """Return the share of the minutes that has passed, 0 without a limit."""
+        spent_s = self.spent_s() if self._shared_s is None else self._shared_s
         return 0.0 if self._seconds is None else spent_s / max(self._seconds, 1e-9)
 
     def reason(self, step: int) -> str | None:
         """Return why the run is over, or None."""
-        if self.done(step) < 1.0:
-            return None
         if self._steps is not None and step >= self._steps:
             return f'{step} steps are done'
-        return f'{self._seconds / 60:g} minutes are over'
+        if self._seconds is not None and self.done_by_time() >= 1.0:
+            return f'{self._seconds / 60:g} minutes are over'
+        return None
 
 
 class StopRequest:
     """
-    Ctrl-C or SIGTERM asks for a clean stop after the current step; a second one interrupts.
+    A context in which Ctrl-C or SIGTERM requests a stop after the current step.
 
-    Used as a context; signal handlers are put back on leaving.
+    A second signal interrupts. The previous signal handlers are restored at the end.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self._before: dict[int, object] = {}
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
         for number in self.SIGNALS:
-            self._before[number] = signal.signal(number, self._ask)
+            self._before[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, *_error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, _frame: object) -> None:
+    def _request(self, number: int, _frame: object) -> None:
         if self.reason is not None:
             raise KeyboardInterrupt
-        self.reason = f'{signal.Signals(number).name} asked for a stop'
+        self.reason = f'{signal.Signals(number).name} requested a stop'

@@ -1,9 +1,9 @@
 """
-How many CPU threads learning uses: measured, because more can be eighteen times slower.
+The number of CPU threads of training: measured, because more can be eighteen times slower.
 
-OpenMP's threads wait for each other by spinning. If another program holds one of two cores, a
-thread that should compute waits for one that does nothing; measured on two cores with one busy
-neighbour: 6.8 steps a second on one thread, 0.4 on two. With both cores free two are faster.
+OpenMP threads wait for each other by spinning. If another program occupies a core, a spinning
+thread takes the time of the one that it waits for: on two cores with one busy neighbour, one
+thread did 6.8 steps per second and two did 0.4. With both cores free, two are faster.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import torch
 log = logging.getLogger('keypoint_perception')
 
 TRIALS = 2
-# A run that falls below this share of its best speed measures again.
+# Below this share of its best speed, a run measures again.
 SLOWED_DOWN = 0.5
 
 
 class Threads:
-    """Chooses the number of threads at the start, and again when learning has slowed down."""
+    """Chooses the number of threads at the start, and again when training has slowed down."""
 
     def __init__(self, session: TrainingState, fabric: Fabric, count: int) -> None:
         """
         Prepare for a run.
 
-        :param count: threads to use always; 0 = measure
+        :param count: fixed number of threads; 0 = measure
         """
         self._session, self._fabric = session, fabric
         self._free = count == 0 and fabric.device.type == 'cpu' and fabric.world_size == 1
@@ -40,34 +40,34 @@ class Threads:
         if count:
             torch.set_num_threads(count)
 
-    def follow(self, session: TrainingState) -> None:
+    def use(self, session: TrainingState) -> None:
         """Measure with another run from now on."""
         self._session = session
 
     def choose(self) -> None:
-        """Measure one thread against all and take the faster."""
+        """Measure one thread against all, and use the faster."""
         if not self._free or self._most == 1:
             return
         step = self._trial_step()
         seconds = {count: _seconds(step, count) for count in (1, self._most)}
-        chosen = min(seconds, key=seconds.get)
+        chosen = min(seconds, key=seconds.__getitem__)
         torch.set_num_threads(chosen)
-        measured = ', '.join(f'{s:.3f} s a step on {count}' for count, s in seconds.items())
-        log.info('Threads %d of %d: %s.', chosen, self._most, measured)
+        measured = ', '.join(f'{s:.3f} s per step on {count}' for count, s in seconds.items())
+        log.info('Threads: %d of %d (%s).', chosen, self._most, measured)
 
     def watch(self, speed: float) -> None:
         """
-        Choose again if learning has slowed down, or if only a part of the cores is used.
+        Choose again if training has slowed down, or if not all cores are used.
 
-        :param speed: pairs a second since the last call
+        :param speed: pairs per second since the last call
         """
-        few = torch.get_num_threads() < self._most
-        if self._free and (few or speed < SLOWED_DOWN * self._best_speed):
+        idle = torch.get_num_threads() < self._most
+        if self._free and (idle or speed < SLOWED_DOWN * self._best_speed):
             self.choose()
         self._best_speed = max(self._best_speed, speed)
 
     def _trial_step(self) -> Callable[[], None]:
-        # a copy, so that no statistics of the run and no random state are touched
+        # of a copy, which leaves the statistics and the random state of the run untouched
         learner = copy.deepcopy(self._session.learner)
         count = self._session.config.batch_size
         drawn = self._session.sampler.state()
@@ -85,7 +85,7 @@ class Threads:
 def _seconds(step: Callable[[], None], threads: int) -> float:
     torch.set_num_threads(threads)
     step()
-    began = time.perf_counter()
+    started = time.perf_counter()
     for _ in range(TRIALS):
         step()
-    return (time.perf_counter() - began) / TRIALS
+    return (time.perf_counter() - started) / TRIALS

@@ -1,14 +1,15 @@
 """
-A training run at one moment: everything that a checkpoint must hold to go on exactly.
+The state of a training run: all that a checkpoint needs for an exact continuation.
 
-Not held is the loss scale of float16 training, which a resumed run finds anew within some steps;
-float32 and bfloat16, on CPUs and GPUs, have none.
+The loss scale of float16 training is not included; a resumed run finds it within a few steps.
+float32 and bfloat16 have none.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.errors import TrainingError
@@ -18,7 +19,7 @@ from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.data.batch_extras import BATCH_EXTRAS, BatchExtra
 from keypoint_perception.learning.data.labels import Labels, LabelSampler
 from keypoint_perception.learning.data.pairs import mean_change, PairSampler
-from keypoint_perception.learning.initial_weights import take_weights
+from keypoint_perception.learning.initial_weights import load_initial_weights
 from keypoint_perception.learning.learner import Learner, WeightAverage
 from keypoint_perception.learning.pair_batch import DatasetStatistics
 from keypoint_perception.model.checkpoint import (
@@ -33,17 +34,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PROBE_FRAMES = 64
+SAMPLE_FRAMES = 64
 
 
 @dataclass
 class TrainingState:
     """
-    What changes while learning, beside what does not.
+    The parts of a training run, and its progress.
 
     :param step: optimiser steps done
-    :param elapsed_s: time spent learning, over all runs, s
-    :param kept: the keypoints worth exporting, all if None
+    :param elapsed_s: time spent training, over all processes that resumed the run, s
+    :param kept: keypoints to export; None = all
     """
 
     config: TrainConfig
@@ -63,31 +64,31 @@ class TrainingState:
         Draw the next batch and return this process's share of it.
 
         :param count: pairs of the whole batch
-        :return: first and second frames, each (B, H, W, 3) uint8, and what goes with them
+        :return: first and second frames, each (B, H, W, 3) uint8, and the batch extras
         """
         frames = self.sampler.draw(count)[:, share]
-        extra = {}
-        for supply in self.batch_extras:
-            extra |= supply.take(frames)
+        extra: dict[str, Tensor] = {}
+        for source in self.batch_extras:
+            extra |= source.take(frames)
         return self._take(frames[0]), self._take(frames[1]), extra
 
-    def probe(self, count: int = PROBE_FRAMES) -> Tensor:
+    def sample_frames(self, count: int = SAMPLE_FRAMES) -> Tensor:
         """Return up to ``count`` evenly spaced frames of the recording, (N, H, W, 3) uint8."""
         return self._take(evenly_spaced(np.arange(len(self.store)), count))
 
-    def scenes(self, count: int = PROBE_FRAMES) -> Tensor:
-        """Return the number of the scene of each frame of :meth:`probe`, (N,) int."""
+    def sample_scenes(self, count: int = SAMPLE_FRAMES) -> Tensor:
+        """Return the scene of each frame of :meth:`sample_frames`, (N,) int."""
         views = np.stack([self.store.source, self.store.camera], axis=1)
         _, scene = np.unique(views, axis=0, return_inverse=True)
         return torch.from_numpy(evenly_spaced(scene.reshape(-1), count))
 
-    def exported(self) -> Keypointer:
+    def exported_network(self) -> Keypointer:
         """Return the averaged network with the keypoints that are kept."""
-        whole = self.average.network
-        return whole if self.kept is None else whole.select(self.kept)
+        network = self.average.network
+        return network if self.kept is None else network.select(self.kept)
 
-    def save(self, out: Path, metrics: dict) -> None:
-        """Write a checkpoint of this moment."""
+    def save(self, out: Path, metrics: dict[str, Any]) -> None:
+        """Write a checkpoint."""
         tensors = {f'learner.{n}': t for n, t in self.learner.state_dict().items()}
         tensors |= _optimizer_tensors(self.optimizer) | {'random': torch.get_rng_state()}
         tensors |= {f'average.{n}': t for n, t in self.average.network.state_dict().items()}
@@ -103,16 +104,16 @@ class TrainingState:
             'metrics': metrics,
             'skeleton': self.learner.objective.skeleton(),
         }
-        frames = self.probe(16)
-        save_checkpoint(out, Checkpoint(self.exported(), tensors, state, frames))
+        frames = self.sample_frames(16)
+        save_checkpoint(out, Checkpoint(self.exported_network(), tensors, state, frames))
 
     def _take(self, indices: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(self.store.images[indices]))
 
 
-def new_session(config: TrainConfig, store: FrameStore) -> TrainingState:
+def new_training_state(config: TrainConfig, store: FrameStore) -> TrainingState:
     """
-    Return a run at its first step.
+    Return the state of a run at its first step.
 
     :raises TrainingError: if the recording has no pairs, or nothing moves in it
     """
@@ -123,18 +124,18 @@ def new_session(config: TrainConfig, store: FrameStore) -> TrainingState:
     return session
 
 
-def sibling(session: TrainingState, seed: int) -> TrainingState:
-    """Return a run at its first step that differs in its seed; it shares what needs none."""
+def with_seed(session: TrainingState, seed: int) -> TrainingState:
+    """Return a run with another seed at its first step; it shares frames and batch extras."""
     config = replace(session.config, seed=seed)
     return _begin(config, session.store, session.statistics, session.batch_extras)
 
 
-def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> TrainingState:
+def resumed_training_state(out: Path, store: FrameStore, config: TrainConfig) -> TrainingState:
     """
-    Return a run as its checkpoint left it.
+    Return the state of a run that its checkpoint holds.
 
     :raises ModelError: if the checkpoint is missing, damaged or of another network
-    :raises TrainingError: if the run was begun on other frames
+    :raises TrainingError: if the run was started on other frames or labels
     """
     checkpoint = load_checkpoint(out)
     state, tensors = checkpoint.state, checkpoint.tensors
@@ -154,28 +155,28 @@ def resumed_session(out: Path, store: FrameStore, config: TrainConfig) -> Traini
     return session
 
 
-def _check_frames(out: Path, store: FrameStore, begun: list[dict]) -> None:
-    # another order, or other cameras, would draw other pairs
+def _check_frames(out: Path, store: FrameStore, expected: list[dict[str, Any]]) -> None:
+    # in another order, or from other cameras, other pairs would be drawn
     before, now = (
         [(source['digest'], source['topics'], source['frames']) for source in sources]
-        for sources in (begun, store.sources)
+        for sources in (expected, store.sources)
     )
     if before != now:
-        names = ', '.join(f'{source["name"]} ({source["frames"]} frames)' for source in begun)
+        names = ', '.join(f'{source["name"]} ({source["frames"]} frames)' for source in expected)
         msg = (
-            f'The run in {str(out)!r} was begun on other frames, those of {names}; resume it '
+            f'The run in {str(out)!r} was started on other frames, those of {names}; resume it '
             'with the same recordings and topics, or train into another --out.'
         )
         raise TrainingError(msg)
 
 
 def _check_labels(
-    out: Path, config: TrainConfig, batch_extras: list[BatchExtra], begun: str
+    out: Path, config: TrainConfig, batch_extras: list[BatchExtra], expected: str
 ) -> None:
-    if _digest(batch_extras) != begun:
+    if _digest(batch_extras) != expected:
         msg = (
-            f'The run in {str(out)!r} was begun with other labels than {config.annotations!r} '
-            'now holds; resume it with the file as it was, or train into another --out.'
+            f'The run in {str(out)!r} was started with other labels than {config.annotations!r} '
+            'now holds; resume it with the original file, or train into another --out.'
         )
         raise TrainingError(msg)
 
@@ -185,7 +186,7 @@ def _batch_extras(config: TrainConfig, store: FrameStore) -> list[BatchExtra]:
 
 
 def _labels(batch_extras: list[BatchExtra]) -> Labels | None:
-    return next((supply for supply in batch_extras if isinstance(supply, Labels)), None)
+    return next((extra for extra in batch_extras if isinstance(extra, Labels)), None)
 
 
 def _digest(batch_extras: list[BatchExtra]) -> str:
@@ -237,7 +238,7 @@ def _begin(
     sampler = _sampler(config, store, batch_extras, seed=config.seed)
     session = _assemble(config, store, sampler, statistics, batch_extras)
     if config.init:
-        take_weights(session.learner.network, Path(config.init))
+        load_initial_weights(session.learner.network, Path(config.init))
         session.average = WeightAverage(session.learner.network, config.ema_decay)
     return session
 
@@ -249,8 +250,10 @@ def _assemble(
     statistics: DatasetStatistics,
     batch_extras: list[BatchExtra],
 ) -> TrainingState:
-    learner = Learner(config, tuple(store.network_hw), statistics)
-    learner.to(memory_format=torch.channels_last)
+    height, width = store.network_hw
+    learner = Learner(config, (height, width), statistics)
+    # torch's annotations lack this overload
+    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
         learner.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )

@@ -1,8 +1,9 @@
-"""One step of learning: draw pairs, rebuild frames, follow the gradient, move the average."""
+"""One training step: draw a batch, update the network and its average."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.config import TrainConfig
@@ -13,11 +14,11 @@ from torch import Tensor
 
 
 class TrainingStep:
-    """Does the steps of a session on its devices; on several each process takes its share."""
+    """Does the steps of a session on its devices; each process takes its share of a batch."""
 
     def __init__(self, session: TrainingState, fabric: Fabric) -> None:
         """
-        Put learner and average on the devices.
+        Move learner and average to the devices.
 
         :raises TrainingError: if the batch cannot be divided among the processes
         """
@@ -30,7 +31,7 @@ class TrainingStep:
 
     def __call__(self, rate: float) -> tuple[Tensor, dict[str, Tensor]]:
         """
-        Do a step, and return the loss and the terms it is the sum of.
+        Do a step, and return the loss and its terms.
 
         :param rate: learning rate
         """
@@ -40,8 +41,7 @@ class TrainingStep:
         loss, terms = self._loss()
         self._optimizer.zero_grad()
         self._fabric.backward(loss)
-        # NaN is looked for at intervals, by the watch: a look at every step would wait for the
-        # device
+        # the monitor checks for NaN at intervals; a check at every step would wait for the device
         self._fabric.clip_gradients(
             self._learner,
             self._optimizer,
@@ -54,21 +54,23 @@ class TrainingStep:
         return loss, terms
 
     @torch.no_grad()
-    def loss_on(self, drawn: dict, batches: int) -> float:
+    def loss_on(self, pairs: dict[str, Any], batches: int) -> float:
         """
-        Return the mean loss on pairs that are the same for every run, and leave no trace.
+        Return the mean loss on given pairs; the random state stays unchanged.
 
-        :param drawn: state of the sampler to draw them from
-        :param batches: how many batches of them
+        :param pairs: state of the sampler to draw them from
+        :param batches: number of batches
         """
         sampler = self._session.sampler
-        went_on = sampler.state()
-        sampler.restore(drawn)
+        current = sampler.state()
+        sampler.restore(pairs)
         with torch.random.fork_rng():
             torch.manual_seed(0)
             loss = torch.stack([self._loss()[0] for _ in range(batches)]).mean()
-        sampler.restore(went_on)
-        return float(self._fabric.all_reduce(loss, reduce_op='mean'))
+        sampler.restore(current)
+        mean = self._fabric.all_reduce(loss, reduce_op='mean')
+        assert isinstance(mean, Tensor)
+        return float(mean)
 
     def _loss(self) -> tuple[Tensor, dict[str, Tensor]]:
         batch = self._session.batch(self._session.config.batch_size, self._share)
@@ -78,7 +80,7 @@ class TrainingStep:
 
 def learning_rate(config: TrainConfig, step: int, done: float) -> float:
     """
-    Return the rate of a step: a rise over the warm-up, then a cosine down to the final rate.
+    Return the rate of a step: linear warm-up, then a cosine decay to the final rate.
 
     :param done: share of the budget that is used up
     """

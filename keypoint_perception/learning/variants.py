@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 import shlex
+from typing import Any
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.composite_objective import (
@@ -22,7 +23,7 @@ PLAIN = 'defaults'
 
 def variants_of(
     objectives: list[str], configs: list[Path], changes: list[str], common: list[str]
-) -> dict[str, dict]:
+) -> dict[str, dict[str, Any]]:
     """
     Return settings by the name of the variant.
 
@@ -39,7 +40,7 @@ def variants_of(
     bases += [(path.stem, read_yaml(path)) for path in configs]
     bases = bases or [(PLAIN, {})]
     shared = read_assignments(common)
-    found: dict[str, dict] = {}
+    found: dict[str, dict[str, Any]] = {}
     for base_name, base in bases:
         _add(found, base_name, changed(base, shared))
         for text in changes:
@@ -49,7 +50,7 @@ def variants_of(
     return found
 
 
-def read_change(text: str) -> tuple[str, dict]:
+def read_change(text: str) -> tuple[str, dict[str, Any]]:
     """
     Return name and values of ``[NAME:] KEY=VALUE ...``; without a name it is the text itself.
 
@@ -68,7 +69,7 @@ def read_change(text: str) -> tuple[str, dict]:
     return (name.strip() if named else text.strip()), read_assignments(words)
 
 
-def read_assignments(texts: list[str]) -> dict:
+def read_assignments(texts: list[str]) -> dict[str, Any]:
     """
     Return the values of ``KEY=VALUE`` by their keys.
 
@@ -78,7 +79,7 @@ def read_assignments(texts: list[str]) -> dict:
     return current_names(TrainConfig, values, 'The command line')
 
 
-def changed(settings: dict, values: dict) -> dict:
+def changed(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """
     Return settings with values put in their places.
 
@@ -99,8 +100,8 @@ def changed(settings: dict, values: dict) -> dict:
 
 
 def resolve(
-    settings: dict, *, seed: int, annotations: Path | None, label_share: float = 1.0
-) -> tuple[dict, dict]:
+    settings: dict[str, Any], *, seed: int, annotations: Path | None, label_share: float = 1.0
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     Return the settings to train with, and all of them with their values.
 
@@ -117,11 +118,11 @@ def resolve(
     return named, values
 
 
-def _wants_labels(settings: dict) -> bool:
+def _wants_labels(settings: dict[str, Any]) -> bool:
     return 'labels' in needs(from_yaml(TrainConfig, settings, 'the configuration').parts)
 
 
-def _limit_labels(settings: dict, share: float) -> dict:
+def _limit_labels(settings: dict[str, Any], share: float) -> dict[str, Any]:
     fraction = {'fraction': share}
     entries = split_objective(settings['objective'])
     if len(entries) == 1 and 'settings' not in entries[0]:
@@ -144,7 +145,7 @@ def _assignment(text: str) -> tuple[str, object]:
         raise ConfigError(msg) from error
 
 
-def _add(found: dict[str, dict], name: str, settings: dict) -> None:
+def _add(found: dict[str, dict[str, Any]], name: str, settings: dict[str, Any]) -> None:
     if name in found:
         msg = f'Two variants are called {name!r}; give each a name of its own.'
         raise ConfigError(msg)

@@ -202,7 +202,7 @@ def test_ctrl_c_leaves_a_usable_model(recording, quick, tmp_path):
             break
     stdout, _ = process.communicate(timeout=120)
     assert process.returncode == 0
-    assert 'SIGINT asked for a stop' in stdout
+    assert 'SIGINT requested a stop' in stdout
     assert read_manifest(out).metrics['steps'] >= 3
 
 

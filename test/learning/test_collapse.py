@@ -1,6 +1,6 @@
 """Collapse has a sentence for each of its forms."""
 
-from keypoint_perception.learning.collapse import examine
+from keypoint_perception.learning.collapse import check_collapse
 import pytest
 import torch
 
@@ -25,7 +25,7 @@ def moving(count):
 
 
 def test_points_in_one_place():
-    health = examine(Fixed(moving(3) + torch.tensor([[0.0, 0], [1, 0], [0, 1]])), FRAMES)
+    health = check_collapse(Fixed(moving(3) + torch.tensor([[0.0, 0], [1, 0], [0, 1]])), FRAMES)
     # the two outer ones are sqrt(2) px apart
     assert health.extent == pytest.approx(0.01414, abs=1e-5)
     assert health.complaint.startswith('All 3 keypoints lie in one place (within 1.4 %')
@@ -33,7 +33,7 @@ def test_points_in_one_place():
 
 def test_dead_points():
     apart = torch.tensor([[0.0, 0], [30, 0], [0, 30]]).expand(10, 3, 2)
-    health = examine(Fixed(apart), FRAMES)
+    health = check_collapse(Fixed(apart), FRAMES)
     assert health.moving == 0
     assert health.complaint.startswith('None of the 3 keypoints moves')
 
@@ -41,15 +41,15 @@ def test_dead_points():
 def test_points_that_differ_between_scenes_are_dead_in_each():
     scene = torch.arange(10) % 2
     apart = torch.tensor([[0.0, 0], [30, 0], [0, 30]]) + 10 * scene[:, None, None]
-    assert examine(Fixed(apart), FRAMES, scene).moving == 0
-    assert examine(Fixed(apart), FRAMES).moving == 3
+    assert check_collapse(Fixed(apart), FRAMES, scene).moving == 0
+    assert check_collapse(Fixed(apart), FRAMES).moving == 3
 
 
 def test_healthy_points():
     apart = torch.tensor([[0.0, 0], [30, 0], [0, 30]])
-    health = examine(Fixed(moving(3) * torch.tensor([[1.0], [0], [1]]) + apart), FRAMES)
+    health = check_collapse(Fixed(moving(3) * torch.tensor([[1.0], [0], [1]]) + apart), FRAMES)
     assert (health.moving, health.complaint, health.confidence) == (2, None, 0.5)
 
 
 def test_one_keypoint_is_not_a_collapse():
-    assert examine(Fixed(moving(1)), FRAMES).complaint is None
+    assert check_collapse(Fixed(moving(1)), FRAMES).complaint is None

@@ -2,11 +2,11 @@
 
 from keypoint_perception.learning import confidence_calibration
 from keypoint_perception.learning.confidence_calibration import (
-    _ask,
     _disc,
-    _hide,
     calibrate,
     fit_logistic,
+    occluded_samples,
+    warped_samples,
 )
 from keypoint_perception.learning.data.scenes import medians, scene_of
 from keypoint_perception.model.network import Keypointer, log_odds, NetworkConfig
@@ -102,7 +102,7 @@ def test_what_is_in_front_is_asked_for_on_still_ground():
     frames = torch.maximum(square_frames(), GROUND)
     found = finds_the_square_on_still_ground(frames)[..., :2]
     still = medians(frames, scene_of(frames))
-    _, right = _ask(finds_the_square_on_still_ground, frames, still, found, 0)
+    _, right = warped_samples(finds_the_square_on_still_ground, frames, still, found, 0)
     assert len(right) >= 4 * 12 - 2 and right.mean() == 1.0
 
 
@@ -116,7 +116,7 @@ def test_what_is_on_the_ground_is_asked_for_where_that_moves():
 
     found = fixed[:2].expand(len(frames), 1, 2)
     still = medians(frames, scene_of(frames))
-    _, right = _ask(stays_while_the_ground_does, frames, still, found, 0)
+    _, right = warped_samples(stays_while_the_ground_does, frames, still, found, 0)
     assert right.mean() == 0.0
 
 
@@ -130,7 +130,7 @@ def test_each_scene_has_its_own_still_ground(monkeypatch):
         hidden_with.append(still)
         return torch.zeros(0)
 
-    monkeypatch.setattr(confidence_calibration, '_hide', hide)
+    monkeypatch.setattr(confidence_calibration, 'occluded_samples', hide)
     calibrate(network, frames, scene=scene)
     assert torch.equal(hidden_with[0], medians(frames, scene))
 
@@ -140,7 +140,7 @@ def test_only_what_is_painted_over_is_hidden():
     frames = square_frames()
     with torch.no_grad():
         still = medians(frames, scene_of(frames))
-        doubts = _hide(network, frames, still, network(frames)[..., :2])
+        doubts = occluded_samples(network, frames, still, network(frames)[..., :2])
         # of the two keypoints, in turns, the second lies where nothing is: nothing hides it
         assert len(doubts) == 2 * len(frames)
         without_square = log_odds(network(torch.zeros_like(frames[:1]))[0, 0, 2])
@@ -148,7 +148,7 @@ def test_only_what_is_painted_over_is_hidden():
 
 
 def test_what_is_painted_over_is_a_disc():
-    disc = _disc(torch.tensor([[10.0, 20.0]]), (48, 64))[0]  # radius a tenth of 80 px
+    disc = _disc(torch.tensor([[10.0, 20.0]]), 48, 64)[0]  # radius a tenth of 80 px
     assert disc[20, 17] and disc[27, 10]
     assert not disc[20, 18] and not disc[28, 10] and not disc[26, 16]
 

@@ -5,7 +5,7 @@ import logging
 from keypoint_perception.errors import ModelError
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.derived_defaults import derived_defaults
-from keypoint_perception.learning.initial_weights import take_weights
+from keypoint_perception.learning.initial_weights import load_initial_weights
 from keypoint_perception.model.checkpoint import Checkpoint, save_checkpoint
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
@@ -24,45 +24,43 @@ def model(tmp_path):
     return tmp_path, network
 
 
-def test_all_that_fits_is_taken_and_the_rest_is_said(model, caplog):
+def test_matching_weights_are_copied_and_the_others_are_logged(model, caplog):
     path, begun = model
     network = Keypointer(NetworkConfig(keypoints=2, input_hw=(48, 64), width=16, norm='instance'))
     head = network.body.head.weight.clone()
     with caplog.at_level(logging.INFO, logger='keypoint_perception'):
-        take_weights(network, path)
+        load_initial_weights(network, path)
     for name, tensor in begun.state_dict().items():
         if 'head' not in name:
             torch.testing.assert_close(network.state_dict()[name], tensor, rtol=0, atol=0)
     torch.testing.assert_close(network.body.head.weight, head, rtol=0, atol=0)
     count = len(begun.state_dict()) - 1  # the calibration is not learned
-    assert (
-        f'{count - 2} of {count} weights taken; begun anew: body.head.weight 5x16x1x1 -> 2x16'
-        in (caplog.text)
-    )
+    assert f'Initial weights: {count - 2} of {count} copied from {path}; ' in caplog.text
+    assert 'initialised at random: body.head.weight 5x16x1x1 -> 2x16' in caplog.text
 
 
-def test_nothing_is_named_where_all_fits(model, caplog):
+def test_no_weights_are_listed_if_all_match(model, caplog):
     path, begun = model
     network = Keypointer(BEGUN)
     with caplog.at_level(logging.INFO, logger='keypoint_perception'):
-        take_weights(network, path)
+        load_initial_weights(network, path)
     torch.testing.assert_close(network.state_dict(), begun.state_dict(), rtol=0, atol=0)
     count = len(begun.state_dict()) - 1
-    assert caplog.text.rstrip().endswith(f'{count} of {count} weights taken.')
+    assert caplog.text.rstrip().endswith(f'{count} of {count} copied from {path}.')
 
 
 def test_another_network_is_refused(model):
     path, _ = model
     network = Keypointer(NetworkConfig('hourglass', 5, (48, 64), width=24))
     with pytest.raises(
-        ModelError, match=r'none of the weights of .* \(network default, width 16\) fits the netw'
+        ModelError, match=r'none of the weights of .* \(network default, width 16\) match the netw'
     ):
-        take_weights(network, path)
+        load_initial_weights(network, path)
 
 
 def test_there_must_be_a_model(tmp_path):
     with pytest.raises(ModelError, match='holds no checkpoint'):
-        take_weights(Keypointer(BEGUN), tmp_path)
+        load_initial_weights(Keypointer(BEGUN), tmp_path)
 
 
 def test_the_network_follows_from_the_model_that_it_begins_with(model, tmp_path):

@@ -2,10 +2,10 @@
 
 from keypoint_perception.learning.data.warps import make_warp
 from keypoint_perception.learning.motion_losses import (
-    disagreement,
-    follow_error,
-    turn_error,
-    turn_foreground,
+    flow_error,
+    map_divergence,
+    warp_error,
+    warp_foreground,
 )
 import pytest
 import torch
@@ -15,9 +15,9 @@ def test_following_the_flow_costs_nothing(peak):
     flow = torch.zeros(1, 2, 8, 12)
     flow[0, :, 2, 7] = torch.tensor([3.0, -1.0])
     moved = torch.tensor([[[3.0, -1.0]]])
-    torch.testing.assert_close(follow_error(peak(7, 2), moved, flow).item(), 0.0)
+    torch.testing.assert_close(flow_error(peak(7, 2), moved, flow).item(), 0.0)
     # along x is not along y
-    assert follow_error(peak(7, 2), moved.flip(-1), flow) > 0.5
+    assert flow_error(peak(7, 2), moved.flip(-1), flow) > 0.5
 
 
 def test_not_following_by_hand(peak):
@@ -25,15 +25,15 @@ def test_not_following_by_hand(peak):
     # q = 9 / (9 + 0.02), 2 (sqrt(1 + q) - 1)
     flow = torch.zeros(1, 2, 8, 12)
     flow[0, 0, 2, 7] = 3.0
-    found = follow_error(peak(7, 2), torch.zeros(1, 1, 2), flow).item()
+    found = flow_error(peak(7, 2), torch.zeros(1, 1, 2), flow).item()
     assert found == pytest.approx(2 * ((1 + 9 / 9.02) ** 0.5 - 1), rel=1e-5)
     # a keypoint on the still part may stay
-    assert follow_error(peak(2, 7), torch.zeros(1, 1, 2), flow).item() == pytest.approx(0.0)
+    assert flow_error(peak(2, 7), torch.zeros(1, 1, 2), flow).item() == pytest.approx(0.0)
 
 
 def test_unknown_flow_asks_nothing(peak):
     flow = torch.full((1, 2, 8, 12), torch.nan)
-    found = follow_error(peak(7, 2), torch.ones(1, 1, 2), flow)
+    found = flow_error(peak(7, 2), torch.ones(1, 1, 2), flow)
     assert found.item() == 0.0
 
 
@@ -44,23 +44,23 @@ def quarter_turn():
 def test_keypoints_that_turn_with_the_image_cost_nothing():
     # about the middle (5.5, 3.5) of 8 x 12 cells, clockwise: 2 to the right is 2 below
     points, turned = torch.tensor([[[7.5, 3.5]]]), torch.tensor([[[5.5, 5.5]]])
-    found = turn_error(points, turned, quarter_turn(), (8, 12))
+    found = warp_error(points, turned, quarter_turn(), (8, 12))
     torch.testing.assert_close(found, torch.zeros(1, 1), atol=1e-6, rtol=0)
     # 2 cells and 2 cells off, a half side is 6
-    still = turn_error(points, points, quarter_turn(), (8, 12))
+    still = warp_error(points, points, quarter_turn(), (8, 12))
     torch.testing.assert_close(still, torch.tensor([[(2**2 + 2**2) / 6**2]]))
 
 
 def test_a_keypoint_that_is_lost_costs_no_more_than_lost():
     points = torch.tensor([[[7.5, 3.5]]])
-    far = turn_error(points, torch.tensor([[[0.0, 0.0]]]), quarter_turn(), (8, 12))
+    far = warp_error(points, torch.tensor([[[0.0, 0.0]]]), quarter_turn(), (8, 12))
     torch.testing.assert_close(far, torch.tensor([[0.25]]))
 
 
 def test_a_keypoint_that_is_turned_out_of_view_is_not_asked_for():
     # 5.5 right of the middle turns 5.5 below it, where 8 rows end after 4
     points = torch.tensor([[[11.0, 3.5]]])
-    found = turn_error(points, torch.zeros(1, 1, 2), quarter_turn(), (8, 12))
+    found = warp_error(points, torch.zeros(1, 1, 2), quarter_turn(), (8, 12))
     torch.testing.assert_close(found, torch.zeros(1, 1))
 
 
@@ -74,31 +74,31 @@ def test_maps_that_say_where_keypoints_are_turned_to_agree():
     # 2 right of the middle comes 2 below it
     shown = quarter_turn().points(points, (8, 12))
     torch.testing.assert_close(shown, torch.tensor([[[5.5, 5.5]]]))
-    right = disagreement(points, bump(5.5, 5.5), quarter_turn(), 0.6)
+    right = map_divergence(points, bump(5.5, 5.5), quarter_turn(), 0.6)
     torch.testing.assert_close(right, torch.zeros(1, 1), atol=1e-5, rtol=0)
     # of two bumps of width s a cell apart: 1 / (2 s^2), where the border is far away
-    off = disagreement(points, bump(5.5, 4.5), quarter_turn(), 0.6)
+    off = map_divergence(points, bump(5.5, 4.5), quarter_turn(), 0.6)
     assert off.item() == pytest.approx(1 / (2 * 0.6**2), rel=0.02)
 
 
 def test_a_map_that_is_sure_of_the_wrong_place_has_a_slope():
     points = torch.tensor([[[7.5, 3.5]]])
     logits = (4 * bump(10.5, 1.5)).requires_grad_()
-    disagreement(points, logits, quarter_turn(), 0.6).sum().backward()
+    map_divergence(points, logits, quarter_turn(), 0.6).sum().backward()
     assert logits.grad[0, 0, 1, 10] > 0.2  # less there
     assert logits.grad[0, 0, 5:7, 5:7].sum() < -0.8  # more where it should be
 
 
 def test_a_keypoint_out_of_view_need_not_agree():
     points = torch.tensor([[[11.0, 3.5]]])
-    assert disagreement(points, bump(0, 0), quarter_turn(), 0.6).item() == 0.0
+    assert map_divergence(points, bump(0, 0), quarter_turn(), 0.6).item() == 0.0
 
 
 def test_the_foreground_is_turned_and_the_background_stays():
     background = torch.linspace(-0.5, 0.5, 96).expand(1, 3, 64, 96).contiguous()
     image = background.clone()
     image[:, :, 28:36, 60:68] = 1.0  # right of the middle
-    turned = turn_foreground(image, background, quarter_turn())
+    turned = warp_foreground(image, background, quarter_turn())
     changed = (turned - background).abs().mean(dim=1)[0] > 0.01
     rows, columns = changed.nonzero().unbind(dim=-1)
     # below the middle, with the margin of 4 px and what smoothing adds round it
@@ -112,7 +112,7 @@ def test_what_comes_from_outside_the_image_is_not_pasted():
     image = background.clone()
     image[:, :, :, 90:] = 1.0  # at the border, which a warp repeats beyond it
     shifted = make_warp(torch.zeros(1), torch.ones(1), torch.tensor([[0.5, 0.0]]))
-    turned = turn_foreground(image, background, shifted)
+    turned = warp_foreground(image, background, shifted)
     # g v = v + t: half of a half side, 24 px, to the left
     assert (turned[..., 67:71] > 0.9).all()
     assert (turned[..., 73:] == 0).all()
@@ -122,7 +122,7 @@ def test_the_foreground_is_put_on_another_background():
     background = torch.full((1, 3, 64, 96), -0.5)
     image, other = background.clone(), torch.full((1, 3, 64, 96), 0.3)
     image[:, :, 28:36, 60:68] = 1.0
-    turned = turn_foreground(image, background, quarter_turn(), onto=other)
+    turned = warp_foreground(image, background, quarter_turn(), onto=other)
     torch.testing.assert_close(turned[:, :, 46:50, 46:50], torch.ones(1, 3, 4, 4))
     assert (turned[:, :, :38] == other[:, :, :38]).all()
     assert (turned[..., :38] == other[..., :38]).all()

@@ -2,9 +2,9 @@
 
 from keypoint_perception.learning.config import read_config
 from keypoint_perception.learning.pruning import (
-    by_what_they_tell,
+    _explained_by,
     choose_keypoints,
-    told_by,
+    rank_by_explained_motion,
     useful_keypoints,
 )
 from keypoint_perception.model.network import Keypointer, NetworkConfig
@@ -102,7 +102,7 @@ def test_those_are_kept_that_tell_most_of_the_others():
     narrow = torch.stack([4 * three, 0 * three], dim=1)
     # a copy that is elsewhere tells nothing new
     found = torch.stack([narrow, wide + 50, wide], dim=1)
-    order, left = by_what_they_tell(found)
+    order, left = rank_by_explained_motion(found)
     assert order == [1, 0, 2]
     # the first leaves the narrow one, 4 px from its mean, the second nothing
     assert left == pytest.approx([4.0, 0.0, 0.0], abs=1e-4)
@@ -110,7 +110,7 @@ def test_those_are_kept_that_tell_most_of_the_others():
 
 def test_what_a_keypoint_tells_is_what_lies_in_its_plane():
     left = torch.tensor([[[1.0, 0.0], [2.0, 3.0]], [[-1.0, 0.0], [-2.0, 3.0]]]).double()
-    basis, told = told_by(left, 0)
+    basis, told = _explained_by(left, 0)
     # the first moves along (1, -1) over the two frames; of the second that holds u, not v
     torch.testing.assert_close(basis[:, 0].abs(), torch.full((2,), 0.5**0.5).double())
     assert told == pytest.approx(2 + 8)

@@ -2,7 +2,7 @@
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.reconstruction import (
-    as_far_as_explained,
+    explained_motion,
     motion_weight,
     pixel_error,
     ReconstructionConfig,
@@ -36,7 +36,7 @@ def test_the_error_is_weighted_and_in_units_of_the_change():
 
 def test_an_error_of_one_half_explains_nothing():
     pixel = torch.tensor([0.0, 0.25, 0.5, 3.0], requires_grad=True)
-    explained = as_far_as_explained(pixel)
+    explained = explained_motion(pixel)
     assert explained.tolist() == [1.0, 0.5, 0.0, 0.0]
     assert not explained.requires_grad
 

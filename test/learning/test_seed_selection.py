@@ -6,7 +6,7 @@ from keypoint_perception.learning import training_loop as learning
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.resume import settings_of_run
 from keypoint_perception.learning.stopping import Budget
-from keypoint_perception.learning.training_state import new_session
+from keypoint_perception.learning.training_state import new_training_state
 from keypoint_perception.learning.training_step import TrainingStep
 from keypoint_perception.model.checkpoint import load_checkpoint
 from keypoint_perception.model_directory import read_history
@@ -54,7 +54,7 @@ def test_what_went_on_is_what_its_seed_alone_becomes(
 def test_the_loss_compared_is_of_the_same_pairs_and_leaves_no_trace(small, square_store):
     config = TrainConfig(**small | {'steps': 4, 'objective': 'default'})
     fabric = learning.make_fabric(config)
-    session = new_session(config, square_store)
+    session = new_training_state(config, square_store)
     step = TrainingStep(session, fabric)
     drawn, random = session.sampler.state(), torch.get_rng_state()
     first = step.loss_on(drawn, 2)
@@ -92,7 +92,7 @@ def test_minutes_are_shared_among_the_seeds(small, square_store, monkeypatch):
         'loss_on',
         lambda step, drawn, batches: begun.append(step._session.step) or 1.0,
     )
-    first = new_session(config, square_store)
+    first = new_training_state(config, square_store)
     seed_selection.select_seed(fabric, first, budget, stopped=lambda: False, report=tick)
     # a quarter of the minute is five ticks: three until its half is over, two for the second
     assert begun == [3, 2]

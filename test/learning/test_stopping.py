@@ -43,9 +43,9 @@ def test_processes_go_by_one_clock(clock):
     budget = Budget(steps=None, minutes=1)
     budget.start()
     clock[0] += 30
-    budget.agree(45.0)
+    budget.synchronise(45.0)
     assert (budget.spent_s(), budget.done(0), budget.reason(0)) == (30.0, 0.75, None)
-    budget.agree(60.0)
+    budget.synchronise(60.0)
     assert budget.reason(0) == '1 minutes are over'
 
 
@@ -54,7 +54,7 @@ def test_a_signal_asks_and_a_second_one_interrupts():
     with StopRequest() as stop:
         assert stop.reason is None
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.reason == 'SIGTERM asked for a stop'
+        assert stop.reason == 'SIGTERM requested a stop'
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before

@@ -54,7 +54,7 @@ def test_another_run_is_followed_on_all_cores(measured):
     measured.seconds[2] = 0.9
     chooser = make()
     chooser.choose()
-    chooser.follow(None)
+    chooser.use(None)
     measured.seconds[2] = 0.1
     chooser.watch(45.0)
     assert measured.chosen[-1] == 2
@@ -85,7 +85,7 @@ def test_a_run_that_measures_its_threads_learns_as_one_that_does_not(
     finally:
         torch.set_num_threads(before)
     assert chosen in (1, cores)
-    assert f'Threads {chosen} of {cores}: ' in caplog.text
+    assert f'Threads: {chosen} of {cores} (' in caplog.text
     # measuring draws pairs and numbers of its own, which must leave no trace in the run
     measured, stated = (read_history(tmp_path / name) for name in ('measured', 'stated'))
     assert [row['step'] for row in measured] == ['1', '2', '3']

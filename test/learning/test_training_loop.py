@@ -51,7 +51,7 @@ def test_resuming_gives_the_same_losses(run, square_store, tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     first = run(square_store, tmp_path / 'parts', steps=8, report=stop_at_three)
-    assert (first.step, first.reason) == (3, 'SIGINT asked for a stop')
+    assert (first.step, first.reason) == (3, 'SIGINT requested a stop')
     run(square_store, tmp_path / 'parts', steps=8, resume=True)
     assert losses(tmp_path / 'parts') == losses(tmp_path / 'whole')
     whole, parts = (load_checkpoint(tmp_path / name) for name in ('whole', 'parts'))
@@ -85,7 +85,7 @@ def test_a_nan_ends_the_run_and_keeps_the_last_checkpoint(run, square_store, tmp
 
 def test_collapse_is_said(run, square_store, tmp_path, monkeypatch, caplog):
     collapsed = CollapseCheck(extent=0.001, moving=3, confidence=0.9, keypoints=3)
-    monkeypatch.setattr(run_monitor, 'examine', lambda network, frames, scene: collapsed)
+    monkeypatch.setattr(run_monitor, 'check_collapse', lambda network, frames, scene: collapsed)
     outcome = run(square_store, tmp_path, steps=30, picture_every_s=0.1)
     assert outcome.complaint.startswith('All 3 keypoints lie in one place')
     assert load_checkpoint(tmp_path).state['metrics']['complaint'] == outcome.complaint
@@ -176,12 +176,12 @@ def test_several_processes_go_by_the_signals_and_the_clock_of_the_first():
 
         def broadcast(self, own):
             assert own[0] is None
-            return 'SIGINT asked for a stop', 45.0
+            return 'SIGINT requested a stop', 45.0
 
     budget = Budget(steps=None, minutes=1)
     with StopRequest() as stop:
-        reason = learning._agree(SecondOfTwo(), stop, budget)
-    assert (reason, budget.done_by_time()) == ('SIGINT asked for a stop', 0.75)
+        reason = learning._stop_reason(SecondOfTwo(), stop, budget)
+    assert (reason, budget.done_by_time()) == ('SIGINT requested a stop', 0.75)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():

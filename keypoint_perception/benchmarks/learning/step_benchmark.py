@@ -17,10 +17,9 @@ from typing import Any
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.composite_objective import needs
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.malloc import tune_malloc
 from keypoint_perception.learning.threads import Threads
-from keypoint_perception.learning.training_loop import make_fabric
-from keypoint_perception.learning.training_state import new_session
+from keypoint_perception.learning.training_loop import make_fabric, tune_malloc
+from keypoint_perception.learning.training_state import new_training_state
 from keypoint_perception.learning.training_step import TrainingStep
 from lightning_fabric import Fabric
 import numpy as np
@@ -82,7 +81,7 @@ def measure_step(
     tune_malloc()
     fabric = make_fabric(config)
     store: Any = MovingSquare((config.size, config.size))  # replaces a FrameStore
-    session = new_session(config, store)
+    session = new_training_state(config, store)
     step = TrainingStep(session, fabric)
     Threads(session, fabric, config.threads).choose()
     step(config.learning_rate)

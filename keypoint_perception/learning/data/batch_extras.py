@@ -1,15 +1,18 @@
 """
-What some objectives need of a pair besides its two frames, by the name in their ``needs``.
+Data that objectives need besides the frames of a batch, by the name in their ``needs``.
 
-A supply is made once for a run, ``BatchExtra(store, config)``, and asked for every batch:
-``take(frames) -> {name: tensor}`` with the frame indices of the pairs, (2, B), first frames first.
-It may draw nothing at random: a resumed run asks again for what it would have asked.
+A source of extras is made once per run and called for every batch with the frame indices of the
+pairs, (2, B), first frames first. Extras must be deterministic, so that a resumed run gets the
+same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.data.backgrounds import Backgrounds
 from keypoint_perception.learning.data.flows import Flows
 from keypoint_perception.learning.data.labels import Labels
@@ -18,13 +21,13 @@ from torch import Tensor
 
 
 class BatchExtra(Protocol):
-    """One kind of thing that goes with frames."""
+    """A source of extras."""
 
     def take(self, frames: np.ndarray) -> dict[str, Tensor]:
-        """Return what goes with the frames (2, B), each tensor with B first."""
+        """Return the extras of the frames (2, B) by name, each (B, ...)."""
 
 
-BATCH_EXTRAS: dict[str, type[BatchExtra]] = {
+BATCH_EXTRAS: dict[str, Callable[[FrameStore, TrainConfig], BatchExtra]] = {
     'background': Backgrounds,
     'flow': Flows,
     'labels': Labels,

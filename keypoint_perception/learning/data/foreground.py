@@ -1,51 +1,53 @@
 """
-What is in front of the still background, and how keypoints lie on it.
+The foreground of frames, and how keypoints cover it.
 
-The background is the median of a clip (:mod:`.background_error`). A frame is foreground where it
-differs from that: more than noise does, fully from some 25 grey levels on.
+A frame is foreground where it differs from the background, the median of its episode
+(:mod:`.backgrounds`), by more than noise.
 """
 
 from __future__ import annotations
 
+from keypoint_perception.learning.pair_batch import map_hw
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-# A cell is foreground from a mean difference of about 1.5 grey levels on, and fully from 25 on.
+# A cell is foreground from a mean difference of about 1.5 grey levels, and fully from 25.
 NOISE = 0.05
-FROM, TO = 0.2, 0.8
-# What lies this near to the foreground is cut out with it, as a share of the longer image side:
-# outlines, and what a part is mounted on.
+LOW, HIGH = 0.2, 0.8
+# The mask includes pixels this close to the foreground, as a share of the longer image side:
+# outlines, and mounts of parts.
 MARGIN = 0.04
 
 
-def find_foreground(images: Tensor, background: Tensor, hw: tuple[int, int]) -> Tensor:
+def foreground_map(images: Tensor, background: Tensor, hw: tuple[int, int]) -> Tensor:
     """
-    Return how surely each cell shows something in front of the background, (B, h, w) in [0, 1].
+    Return how certainly each cell shows foreground, (B, h, w) in [0, 1].
 
     :param images: in [-1, 1], (B, 3, H, W)
     :param background: in [-1, 1], (B, 3, H, W)
     :param hw: height and width of the maps, cells
     """
-    return _surely(functional.adaptive_avg_pool2d(_difference(images, background), hw))[:, 0]
+    difference = functional.adaptive_avg_pool2d(_difference(images, background), hw)
+    return _soft_threshold(difference)[:, 0]
 
 
-def cut_out(images: Tensor, background: Tensor) -> Tensor:
+def foreground_mask(images: Tensor, background: Tensor) -> Tensor:
     """
-    Return a mask of the pixels in front of the background and near them, (B, 1, H, W) in [0, 1].
+    Return a mask of the foreground and a margin around it, (B, 1, H, W) in [0, 1].
 
     :param images: in [-1, 1], (B, 3, H, W)
     :param background: in [-1, 1], (B, 3, H, W)
     """
-    # single pixels are noise, of JPEG above all
+    # single pixels are noise, mostly of JPEG
     difference = functional.avg_pool2d(_difference(images, background), 3, stride=1, padding=1)
-    margin = max(1, round(MARGIN * max(images.shape[-2:])))
+    margin = max(1, round(MARGIN * max(map_hw(images))))
     # rows, then columns: a sixth of the time of a square
-    mask = functional.max_pool2d(_surely(difference), (2 * margin + 1, 1), 1, (margin, 0))
+    mask = functional.max_pool2d(_soft_threshold(difference), (2 * margin + 1, 1), 1, (margin, 0))
     return functional.max_pool2d(mask, (1, 2 * margin + 1), 1, (0, margin))
 
 
-def share_on(maps: Tensor, foreground: Tensor) -> Tensor:
+def foreground_share(maps: Tensor, foreground: Tensor) -> Tensor:
     """
     Return the share of each map that lies on the foreground, (B, K) in [0, 1].
 
@@ -55,20 +57,20 @@ def share_on(maps: Tensor, foreground: Tensor) -> Tensor:
     return torch.einsum('bkhw,bhw->bk', maps, foreground)
 
 
-def off_foreground(on: Tensor, foreground: Tensor) -> Tensor:
+def background_share(on_foreground: Tensor, foreground: Tensor) -> Tensor:
     """
     Return the mean share of the maps that lies on the background, (B,) in [0, 1].
 
-    Nothing where nothing is in front: a frame without foreground asks nothing.
+    It is zero for frames without foreground.
 
-    :param on: of :func:`share_on`, (B, K)
+    :param on_foreground: of :func:`foreground_share`, (B, K)
     :param foreground: (B, h, w)
     """
     amount = foreground.sum(dim=(1, 2))
-    return (1 - on.mean(dim=1)) * amount / (amount + 1)
+    return (1 - on_foreground.mean(dim=1)) * amount / (amount + 1)
 
 
-def uncovered(covered: Tensor, foreground: Tensor) -> Tensor:
+def uncovered_share(covered: Tensor, foreground: Tensor) -> Tensor:
     """
     Return the share of the foreground that no bump covers, (B,) in [0, 1].
 
@@ -83,5 +85,5 @@ def _difference(images: Tensor, background: Tensor) -> Tensor:
     return (images - background).abs().mean(dim=1, keepdim=True)
 
 
-def _surely(difference: Tensor) -> Tensor:
-    return ((difference / (difference + NOISE) - FROM) / (TO - FROM)).clamp(0, 1)
+def _soft_threshold(difference: Tensor) -> Tensor:
+    return ((difference / (difference + NOISE) - LOW) / (HIGH - LOW)).clamp(0, 1)

@@ -1,14 +1,14 @@
 """
-Labels that go with frames: what a few people wrote down, in pixels of the network input.
+Labels of the frames of a run, in pixels of the network input.
 
-An objective that names ``labels`` in its ``needs`` is given ``labels0`` and ``labels1``, (B, L, 2)
-network px, NaN where a point is not labelled. What leads from the image to the network is
-:mod:`keypoint_perception.keypoints`.
+Objectives with ``labels`` in their ``needs`` get ``labels0`` and ``labels1``, (B, L, 2) network
+px, NaN where a point is not labelled.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.annotations import match_labels, read_annotations
@@ -25,7 +25,7 @@ class Labels:
     """
     The labels of a run's frames.
 
-    :ivar names: L names in the order in which the file first has them
+    :ivar names: the L names in the order of their first appearance in the file
     :ivar uv: (N, L, 2) float32 network px, NaN where not labelled
     :ivar frames: indices of the frames with a label, in the order of their stamps
     :ivar digest: SHA-256 of the annotation file
@@ -33,10 +33,10 @@ class Labels:
 
     def __init__(self, store: FrameStore, config: TrainConfig) -> None:
         """
-        Bring the labels to their frames.
+        Match the labels with the frames.
 
-        :raises ConfigError: if no annotations are named
-        :raises SourceError: if they do not go with the frames
+        :raises ConfigError: if the configuration has no annotations
+        :raises SourceError: if they do not match the frames
         """
         path = config.annotation_file()
         annotations = read_annotations(path)
@@ -47,7 +47,8 @@ class Labels:
         self.uv = np.full(uv.shape, np.nan, np.float32)
         for hw in np.unique(store.image_hw[self.frames], axis=0):
             mine = self.frames[(store.image_hw[self.frames] == hw).all(axis=1)]
-            fit = Fit(tuple(int(n) for n in hw), tuple(store.network_hw))
+            height, width = store.network_hw
+            fit = Fit((int(hw[0]), int(hw[1])), (height, width))
             self.uv[mine] = fit.to_network(uv[mine])
 
     def take(self, frames: np.ndarray) -> dict[str, Tensor]:
@@ -58,9 +59,9 @@ class Labels:
 
 class LabelSampler:
     """
-    Draws labelled frames, for runs that learn from nothing but labels.
+    Draws labelled frames, for runs that learn from labels alone.
 
-    The two frames of such a pair have nothing to do with each other.
+    The two frames of a pair are independent.
     """
 
     def __init__(self, frames: np.ndarray, *, seed: int) -> None:
@@ -69,14 +70,15 @@ class LabelSampler:
 
     def draw(self, count: int) -> np.ndarray:
         """Return frame indices, (2, count) int64."""
-        return self._rng.choice(self._frames, (2, count))
+        pairs: np.ndarray = self._rng.choice(self._frames, (2, count))
+        return pairs
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """Return the random state as JSON values."""
-        return self._rng.bit_generator.state
+        return dict(self._rng.bit_generator.state)
 
-    def restore(self, state: dict) -> None:
-        """Go on drawing where :meth:`state` was taken."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue where :meth:`state` was taken."""
         self._rng.bit_generator.state = state
 
 

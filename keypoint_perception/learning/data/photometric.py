@@ -1,7 +1,7 @@
 """
 Random colours: another light and another camera, with everything at its place.
 
-Brightness, contrast, saturation and hue are linear in RGB once the hue is turned about the grey
+Brightness, contrast, saturation and hue are linear in RGB once the hue is rotated about the grey
 axis, so each image needs one 3 x 3 matrix and one offset, and a whole batch is one product. Why
 not Kornia's jitter (0.9.0): it goes through HSV, which takes 60 ms for 32 images of 128 x 128 on
 one core, a third of a step of learning, and this 3 ms.
@@ -18,7 +18,7 @@ from torch import Tensor
 
 # Rec. 601, as OpenCV and most cameras have it.
 LUMA = (0.299, 0.587, 0.114)
-# Hue at strength one, either way.
+# Largest hue rotation at strength one.
 MAX_HUE_RAD = math.pi / 2
 
 
@@ -33,13 +33,13 @@ def jitter_colours(
     images: Tensor, strength: float, *, generator: torch.Generator | None = None
 ) -> Tensor:
     """
-    Return images in random colours, each image in its own.
+    Return images with random colours, drawn for each image.
 
     :param images: in [-1, 1], (B, 3, H, W)
     :param strength: 0 changes nothing; brightness is shifted by up to this share of half the
-        range, contrast and saturation are multiplied by up to 1 + this or divided by it, the hue
-        is turned by up to this share of 90 degrees; all drawn evenly
-    :param generator: where to draw from; torch's own by default
+        range, contrast and saturation are scaled by up to 1 + this or its inverse, the hue is
+        rotated by up to this share of 90 degrees; all uniformly
+    :param generator: torch's default generator if None
     :return: in [-1, 1], (B, 3, H, W)
     """
     if strength == 0:
@@ -52,11 +52,11 @@ def jitter_colours(
 
 def colour_matrix(contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
     """
-    Return what multiplies RGB about mid-grey, (B, 3, 3).
+    Return the matrices that RGB is multiplied by, around mid-grey, (B, 3, 3).
 
-    :param contrast: factor about mid-grey, (B,)
-    :param saturation: factor about the grey of the same luma, (B,)
-    :param hue: turn about the grey axis, red towards green, (B,) rad
+    :param contrast: factor around mid-grey, (B,)
+    :param saturation: factor around the grey of the same luma, (B,)
+    :param hue: rotation about the grey axis, red towards green, (B,) rad
     """
     identity = torch.eye(3)
     grey = torch.tensor(LUMA).expand(3, 3)
@@ -64,15 +64,15 @@ def colour_matrix(contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
     mean = torch.full((3, 3), 1 / 3)
     across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
     cos, sin = hue.cos()[:, None, None], hue.sin()[:, None, None]
-    turned = mean + cos * (identity - mean) + sin * across
+    rotated = mean + cos * (identity - mean) + sin * across
     saturated = grey + saturation[:, None, None] * (identity - grey)
     with torch.autocast('cpu', enabled=False):
-        return contrast[:, None, None] * saturated @ turned
+        return contrast[:, None, None] * saturated @ rotated
 
 
 def apply_colours(images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     """
-    Return images (B, 3, H, W) with their colours multiplied and shifted, held in [-1, 1].
+    Return images (B, 3, H, W) with transformed colours, clamped to [-1, 1].
 
     :param matrix: (B, 3, 3)
     :param offset: (B,)

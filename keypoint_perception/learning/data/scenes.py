@@ -1,8 +1,8 @@
 """
-Frames of several scenes: what varies between them has not moved.
+Statistics within scenes: one scene is one camera of one recording.
 
-One run may learn from several recordings and cameras. Whether a keypoint moves, what there is to
-be told of its motion and what stands still behind things is asked within each scene.
+A run may learn from several recordings and cameras. What differs between scenes has not moved, so
+motion and backgrounds are computed within each scene.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from torch import Tensor
 
 
 def scene_of(frames: Tensor, scene: Tensor | None = None) -> Tensor:
-    """Return the scene of each of N frames, (N,) int: as given, or one for all."""
+    """Return the scene of each of N frames, (N,) int: as given, or zero."""
     return torch.zeros(len(frames), dtype=torch.int64) if scene is None else scene
 
 
 def centred(values: Tensor, scene: Tensor) -> Tensor:
     """
-    Return values less their mean over the frames of their scene.
+    Return values minus their mean over the frames of their scene.
 
     :param values: (N, ...)
-    :param scene: number of each frame's scene, (N,) int
+    :param scene: scene of each frame, (N,) int
     """
     result = torch.empty_like(values)
     for mine in members(scene):
@@ -31,10 +31,10 @@ def centred(values: Tensor, scene: Tensor) -> Tensor:
 
 def medians(frames: Tensor, scene: Tensor) -> Tensor:
     """
-    Return for each frame the median of its scene's frames, which is what stands still there.
+    Return for each frame the median of its scene's frames, which is the static background.
 
     :param frames: (N, ...)
-    :param scene: number of each frame's scene, (N,) int
+    :param scene: scene of each frame, (N,) int
     """
     result = torch.empty_like(frames)
     for mine in members(scene):

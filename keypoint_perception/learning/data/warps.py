@@ -89,7 +89,7 @@ class Warp:
 
         :param images: images or maps of any resolution, (B, C, H, W)
         """
-        hw = images.shape[-2:]
+        hw = (images.shape[-2], images.shape[-1])
         halves = torch.tensor([hw[1], hw[0]], device=images.device) / max(hw)
         grid = self._sources(hw) / halves  # in each axis' own half sides, as grid_sample has it
         warped = functional.grid_sample(
@@ -153,7 +153,8 @@ class Warp:
     def _start(self, wanted: Tensor) -> Tensor:
         """Return the inverse of the part without a bend."""
         constant, linear = self.coefficients[:, -3:-2], self.coefficients[:, -2:]
-        return (wanted - constant) @ torch.linalg.inv(linear)
+        start: Tensor = (wanted - constant) @ torch.linalg.inv(linear)
+        return start
 
     @torch.no_grad()
     def _slopes(self, v: Tensor) -> Tensor:
@@ -278,4 +279,5 @@ def _solution() -> Tensor:
     system = torch.zeros(count + 3, count + 3, dtype=torch.float64)
     system[:count] = terms
     system[count:, :count] = terms[:, count:].T
-    return torch.linalg.inv(system)[:, :count].float()
+    solution: Tensor = torch.linalg.inv(system)[:, :count].float()
+    return solution

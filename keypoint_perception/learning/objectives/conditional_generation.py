@@ -32,7 +32,7 @@ from keypoint_perception.learning.loss_terms import concentration
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.perceptual import ComparisonConfig, make_comparison
 from keypoint_perception.learning.reconstruction import (
-    as_far_as_explained,
+    explained_motion,
     motion_weight,
     pixel_error,
     ReconstructionConfig,
@@ -84,7 +84,7 @@ class ConditionalGeneration(nn.Module):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,); the first frames are the sources."""
         count = len(batch.image0) if self.one_way else len(batch.images)
-        height, width = batch.logits.shape[-2:]
+        height, width = batch.hw
         points = swap(batch.points)[:count]
         bumps = gaussian_maps(points, height, width, self.config.sigma * batch.half_side)
         rebuilt = self.reconstruct(batch.images[:count], bumps)
@@ -102,12 +102,12 @@ class ConditionalGeneration(nn.Module):
         return {
             'pixel': pixel,
             'perceptual': perceptual,
-            'spread': as_far_as_explained(pixel) * spread,
+            'spread': explained_motion(pixel) * spread,
         }
 
     def rebuild(self, batch: PairBatch) -> Tensor:
         """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
-        height, width = batch.logits.shape[-2:]
+        height, width = batch.hw
         points = batch.points.chunk(2)[1]
         bumps = gaussian_maps(points, height, width, self.config.sigma * batch.half_side)
         return self.reconstruct(batch.image0, bumps)
@@ -119,5 +119,6 @@ class ConditionalGeneration(nn.Module):
         :param images: the other frames, (B, 3, H, W)
         :param bumps: at the keypoints, (B, K, h, w)
         """
-        looks = self.features(images)
-        return self.decode(torch.cat([looks, bumps.to(looks.dtype)], dim=1))
+        features = self.features(images)
+        rebuilt: Tensor = self.decode(torch.cat([features, bumps.to(features.dtype)], dim=1))
+        return rebuilt

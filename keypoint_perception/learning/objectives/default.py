@@ -30,7 +30,7 @@ v the optical flow from the earlier frame of a pair to the later one, followed h
 - Without ``turn`` keypoints form a lattice round the mover that keeps its orientation in the image
   and slides over its parts, and if the whole image is turned, they may still: the background says
   how far. So the foreground alone is turned, of the first frames, and put on another pair's
-  background (:func:`.following.turn_foreground`), about the image's middle. It is not shifted:
+  background (:func:`.following.warp_foreground`), about the image's middle. It is not shifted:
   convolutions answer alike wherever a thing is, and what would be unlearned is where a robot has
   its base. Equivariance under random warps is Thewlis et al. 2017. Turned frames have other
   colours (``colour``), so that keypoints stay where they are in another light.
@@ -57,24 +57,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.learning.data.foreground import (
-    find_foreground,
-    off_foreground,
-    share_on,
-    uncovered,
+    background_share,
+    foreground_map,
+    foreground_share,
+    uncovered_share,
 )
 from keypoint_perception.learning.data.photometric import ColourConfig, jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.motion_losses import (
-    disagreement,
-    follow_error,
-    turn_error,
-    turn_foreground,
+    flow_error,
+    map_divergence,
+    warp_error,
+    warp_foreground,
 )
 from keypoint_perception.learning.objectives.temporal_transport import transport
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, map_hw, pair_mean, PairBatch
 from keypoint_perception.learning.reconstruction import (
-    as_far_as_explained,
     BumpConfig,
+    explained_motion,
     motion_weight,
     swap,
 )
@@ -142,25 +142,25 @@ class Default(nn.Module):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
         background = batch.extra['background']
-        height, width = batch.logits.shape[-2:]
+        height, width = batch.hw
         bumps = gaussian_maps(batch.points, height, width, self.config.sigma * batch.half_side)
         covered = union(bumps)
         pixel, focus = self._rebuild(batch, covered, background)
-        foreground = find_foreground(batch.images, background.repeat(2, 1, 1, 1), (height, width))
-        on = share_on(batch.maps, foreground)  # (2B, K)
+        foreground = foreground_map(batch.images, background.repeat(2, 1, 1, 1), (height, width))
+        on = foreground_share(batch.maps, foreground)  # (2B, K)
         settled = on.detach()
-        explained = as_far_as_explained(pixel)
+        explained = explained_motion(pixel)
         wide = (variance(batch.maps, batch.points) - 2 * NARROWEST**2).clamp(min=0)
         spread = wide / batch.half_side**2
         steep = (peak_curvature(batch.logits) - 1 / (2 * NARROWEST**2)).clamp(min=0)
         terms = {
             'pixel': pixel,
             'focus': focus,
-            'spread': explained * _pair_mean((settled * spread).mean(dim=1)),
-            'peak': _pair_mean((settled * steep).mean(dim=1)),
-            'aside': _pair_mean(off_foreground(on, foreground)),
-            'uncovered': _pair_mean(uncovered(covered, foreground)),
-            'overlap': _pair_mean(overlap(batch.maps)),
+            'spread': explained * pair_mean((settled * spread).mean(dim=1)),
+            'peak': pair_mean((settled * steep).mean(dim=1)),
+            'aside': pair_mean(background_share(on, foreground)),
+            'uncovered': pair_mean(uncovered_share(covered, foreground)),
+            'overlap': pair_mean(overlap(batch.maps)),
             'flow': torch.zeros_like(pixel),
             'turn': torch.zeros_like(pixel),
             'agree': torch.zeros_like(pixel),
@@ -176,7 +176,7 @@ class Default(nn.Module):
 
     def rebuild(self, batch: PairBatch) -> Tensor:
         """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
-        height, width = batch.logits.shape[-2:]
+        height, width = batch.hw
         bumps = gaussian_maps(batch.points, height, width, self.config.sigma * batch.half_side)
         made = self.reconstruct(*union(bumps).chunk(2), *self.features(batch.images).chunk(2))
         return made + batch.extra['background']
@@ -192,7 +192,10 @@ class Default(nn.Module):
         :param features_s: the source's features, (B, c, h, w)
         :param features_t: the target's features, (B, c, h, w)
         """
-        return self.refine(transport(source.detach(), target, features_s.detach(), features_t))
+        rebuilt: Tensor = self.refine(
+            transport(source.detach(), target, features_s.detach(), features_t)
+        )
+        return rebuilt
 
     def _rebuild(
         self, batch: PairBatch, covered: Tensor, background: Tensor
@@ -203,11 +206,11 @@ class Default(nn.Module):
         # what the first frames and the second frames have, (2, B, ...), share what the pair has
         error = rebuilt.unflatten(0, (2, -1)) + background - batch.images.unflatten(0, (2, -1))
         error = (weight * error.square().mean(dim=2, keepdim=True)).flatten(0, 1)
-        cells = functional.adaptive_avg_pool2d(error / self.change, covered.shape[-2:])
+        cells = functional.adaptive_avg_pool2d(error / self.change, map_hw(covered))
         mean = cells.mean(dim=(1, 2, 3))
         # the root's slope has no bound at zero
         root = (cells.square().mean(dim=(1, 2, 3)) + 1e-6).sqrt()
-        return _pair_mean(mean), _pair_mean(root)
+        return pair_mean(mean), pair_mean(root)
 
     def _flow(self, batch: PairBatch) -> Tensor:
         flow = batch.extra['flow'] / batch.network.stride  # (B, 2, h, w) cells
@@ -215,19 +218,15 @@ class Default(nn.Module):
         (points0, points1), (maps0, maps1) = batch.points.chunk(2), batch.maps.chunk(2)
         earlier = torch.where(forward[..., None], maps0, maps1)
         moved = torch.where(forward, points1 - points0, points0 - points1)
-        return follow_error(earlier, moved, flow)
+        return flow_error(earlier, moved, flow)
 
     def _turn(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
         images, background = batch.image0, batch.extra['background']
-        warp = random_warp(len(images), images.shape[-2:], self.warps, device=images.device)
+        warp = random_warp(len(images), map_hw(images), self.warps, device=images.device)
         # on the background of another pair, which was drawn at random
         onto = background.roll(1, dims=0) if self.config.swap_backgrounds else background
-        turned = turn_foreground(images, background, warp, onto=onto)
+        turned = warp_foreground(images, background, warp, onto=onto)
         logits = batch.network.logits(jitter_colours(turned, self.config.colour))
         points = batch.points[: len(images)]
-        error = turn_error(points, batch.network.points(logits), warp, logits.shape[-2:])
-        return error, disagreement(points.detach(), logits, warp, NARROWEST)
-
-
-def _pair_mean(both: Tensor) -> Tensor:
-    return both.unflatten(0, (2, -1)).mean(dim=0)
+        error = warp_error(points, batch.network.points(logits), warp, map_hw(logits))
+        return error, map_divergence(points.detach(), logits, warp, NARROWEST)

@@ -38,9 +38,9 @@ from dataclasses import dataclass
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.keypoints import cells_to_network, network_to_cells
 from keypoint_perception.learning.loss_terms import concentration
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, pair_mean, PairBatch
 from keypoint_perception.learning.perceptual import ComparisonConfig, make_comparison
-from keypoint_perception.learning.reconstruction import as_far_as_explained, swap
+from keypoint_perception.learning.reconstruction import explained_motion, swap
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.layers import SpaceToDepth
 from keypoint_perception.model.network import NetworkConfig
@@ -82,6 +82,8 @@ class EdgeLinkingConfig(ComparisonConfig):
 
 class EdgeLinking(nn.Module):
     """An autoencoder whose code is a graph that is drawn."""
+
+    pairs: Tensor
 
     Config = EdgeLinkingConfig
     weights = {'pixel': 1.0, 'perceptual': 1.0, 'spread': 0.05}  # noqa: RUF012 a constant
@@ -127,9 +129,9 @@ class EdgeLinking(nn.Module):
         terms = {
             'pixel': pixel,
             'perceptual': perceptual,
-            'spread': as_far_as_explained(squared) * spread,
+            'spread': explained_motion(squared) * spread,
         }
-        return {name: sum(term.chunk(2)) / 2 for name, term in terms.items()}
+        return {name: pair_mean(term) for name, term in terms.items()}
 
     def rebuild(self, batch: PairBatch) -> Tensor:
         """Return the second frames, drawn from their own edges and what is left of them."""
@@ -143,7 +145,7 @@ class EdgeLinking(nn.Module):
         :param stride: pixels along a side of such a cell
         """
         left = images * self._left(images)
-        hw = tuple(side // STRIDE for side in images.shape[-2:])
+        hw = (images.shape[-2] // STRIDE, images.shape[-1] // STRIDE)
         edges = edge_map(
             network_to_cells(cells_to_network(points.float(), stride), STRIDE),
             self.pairs,
@@ -151,7 +153,8 @@ class EdgeLinking(nn.Module):
             hw,
             self.config.thickness * max(hw) / 2,
         )
-        return self.decode(torch.cat([self.fold(left * self.share), edges], dim=1))
+        rebuilt: Tensor = self.decode(torch.cat([self.fold(left * self.share), edges], dim=1))
+        return rebuilt
 
     def edge_weights(self) -> Tensor:
         """Return the weight of every pair of keypoints, (E,), in the order of ``pairs``."""

@@ -49,7 +49,7 @@ from dataclasses import dataclass
 from keypoint_perception.learning.data.photometric import ColourConfig, jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.loss_terms import masked_mean, refuse_separable_reading
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, map_hw, pair_mean, PairBatch
 from keypoint_perception.model.heatmaps import expectation, softmax_2d
 from keypoint_perception.model.network import make_features, NetworkConfig
 from keypoint_perception.settings import setting
@@ -103,7 +103,7 @@ class Equivariance(nn.Module):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
         images, maps = batch.images, batch.maps
-        hw = maps.shape[-2:]
+        hw = batch.hw
         warp = random_warp(len(images), hw, self.config, device=images.device)
         warped = jitter_colours(warp.images(images), self.config.colour)
         maps_warped = softmax_2d(batch.network.logits(warped))
@@ -121,7 +121,7 @@ class Equivariance(nn.Module):
             'diversity': apart,
             'exchange': exchanged,
         }
-        return {name: sum(term.chunk(2)) / 2 for name, term in terms.items()}
+        return {name: pair_mean(term) for name, term in terms.items()}
 
     def _exchange(
         self,
@@ -140,7 +140,7 @@ class Equivariance(nn.Module):
             pooled = maps.flatten(2) @ vectors.transpose(1, 2)  # (2B, K, C)
             other = torch.cat(vectors.chunk(2)[::-1])
             with torch.no_grad():
-                cells = _grid(maps.shape[-2:], maps.device).flatten(0, 1)
+                cells = _grid(map_hw(maps), maps.device).flatten(0, 1)
                 middle = maps.flatten(2) @ cells  # (2B, K, 2) half sides
                 away = torch.cdist(middle, sources.flatten(1, 2)).sqrt()  # (2B, K, cells)
             queries = _vectors(pooled.transpose(1, 2))
@@ -159,7 +159,7 @@ def alignment(maps: Tensor, warped: Tensor, sources: Tensor) -> tuple[Tensor, Te
         image sides squared
     """
     with torch.autocast(maps.device.type, enabled=False):
-        u = _grid(maps.shape[-2:], maps.device).flatten(0, 1)  # (cells, 2)
+        u = _grid(map_hw(maps), maps.device).flatten(0, 1)  # (cells, 2)
         v = sources.flatten(1, 2)  # (B, cells, 2)
         p, q = maps.flatten(2), warped.flatten(2)  # (B, K, cells)
         mean, mean_warped = p @ u, q @ v  # (B, K, 2)

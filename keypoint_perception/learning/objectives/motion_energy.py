@@ -45,7 +45,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.learning.loss_terms import concentration, separation
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, pair_mean, PairBatch
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.heatmaps import gaussian_maps
 from keypoint_perception.model.network import make_features, NetworkConfig
@@ -88,6 +88,8 @@ class MotionEnergyConfig(Settings):
 class MotionEnergy(nn.Module):
     """A decoder from keypoints of two frames to where they differ in structure."""
 
+    mean_energy: Tensor
+
     Config = MotionEnergyConfig
     weights = {  # noqa: RUF012 a constant, overridden by configuration
         'pixel': 1.0,
@@ -124,18 +126,18 @@ class MotionEnergy(nn.Module):
         turned = batch.network.points(
             batch.network.logits(torch.rot90(batch.image1, turns, (2, 3)))
         )
-        hw = batch.logits.shape[-2:]
+        hw = batch.hw
         expected = turn_points(points1.detach(), hw, turns)
         away = (turned - expected).square().sum(dim=-1) / batch.half_side**2
         missed = (1 - torch.exp(-away / (4 * self.config.tolerance**2))).mean(dim=-1)
         apart = self.config.apart * batch.half_side
-        near = sum(separation(points, apart) for points in (points0, points1, turned)) / 3
-        spread = sum(concentration(batch.maps, batch.points, batch.half_side).chunk(2)) / 2
+        near = [separation(points, apart) for points in (points0, points1, turned)]
+        spread = pair_mean(concentration(batch.maps, batch.points, batch.half_side))
         explained = (1 - UNEXPLAINED * pixel.detach()).clamp(min=0)
         return {
             'pixel': pixel,
             'turn': explained * missed,
-            'separation': near,
+            'separation': torch.stack(near).mean(dim=0),
             'spread': explained * spread,
         }
 
@@ -145,12 +147,13 @@ class MotionEnergy(nn.Module):
 
     def predict(self, batch: PairBatch) -> Tensor:
         """Return where the frames are expected to differ, (B, 1, H, W)."""
-        hw = batch.logits.shape[-2:]
+        height, width_cells = batch.hw
         seen = [self.features(batch.image0).float()]
         for width in WIDTHS:
-            bumps = gaussian_maps(batch.points, *hw, width * 2**0.5 * batch.half_side)
-            seen += bumps.chunk(2)
-        return self.decode(torch.cat(seen, dim=1))
+            sigma = width * 2**0.5 * batch.half_side
+            seen += gaussian_maps(batch.points, height, width_cells, sigma).chunk(2)
+        energy: Tensor = self.decode(torch.cat(seen, dim=1))
+        return energy
 
     @torch.no_grad()
     def _scale(self, energy: Tensor) -> Tensor:

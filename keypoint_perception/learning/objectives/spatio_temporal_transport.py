@@ -35,7 +35,7 @@ import math
 from keypoint_perception.learning.loss_terms import concentration
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.reconstruction import (
-    as_far_as_explained,
+    explained_motion,
     motion_weight,
     pixel_error,
     ReconstructionConfig,
@@ -96,12 +96,13 @@ class SpatioTemporalTransport(nn.Module):
         pixel, spread = (
             value.view(-1, len(batch.image0)).mean(dim=0) for value in (pixel, spread)
         )
-        return {'pixel': pixel, 'spread': as_far_as_explained(pixel) * spread}
+        return {'pixel': pixel, 'spread': explained_motion(pixel) * spread}
 
     def rebuild(self, batch: PairBatch) -> Tensor:
         """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
         sigma = self.config.sigma * batch.half_side
-        return self.reconstruct(batch.image0, *batch.points.chunk(2), sigma)
+        source, target = batch.points.chunk(2)
+        return self.reconstruct(batch.image0, source, target, sigma)
 
     def reconstruct(self, images: Tensor, source: Tensor, target: Tensor, sigma: float) -> Tensor:
         """
@@ -112,7 +113,9 @@ class SpatioTemporalTransport(nn.Module):
         :param target: keypoints of the targets, (B, K, 2) cells
         :param sigma: width of a bump, cells
         """
-        return self.refine(transport(self.features(images), source.detach(), target, sigma))
+        features = self.features(images)
+        rebuilt: Tensor = self.refine(transport(features, source.detach(), target, sigma))
+        return rebuilt
 
 
 def transport(features: Tensor, source: Tensor, target: Tensor, sigma: float) -> Tensor:

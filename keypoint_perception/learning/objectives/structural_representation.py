@@ -3,7 +3,7 @@ A picture must follow from K points and a short description of what is at each.
 
 Zhang, Guo, Jin, Luo, He, Lee: Unsupervised discovery of object landmarks as structural
 representations, 2018, https://arxiv.org/abs/1804.04412. The K maps and one of the background
-compete for every cell; a keypoint is the centre of mass of its share::
+detection_maps for every cell; a keypoint is the centre of mass of its share::
 
     D_k(u) = exp l_k(u) / (1 + sum_j exp l_j(u)),   D_0 = 1 / (1 + sum_j exp l_j)
     p_k = D_k / sum_u D_k(u),                       mu_k = sum_u p_k(u) u
@@ -52,7 +52,7 @@ from keypoint_perception.learning.loss_terms import (
     refuse_separable_reading,
     separation,
 )
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, map_hw, pair_mean, PairBatch
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.heatmaps import expectation, gaussian_maps
 from keypoint_perception.model.network import make_features, NetworkConfig
@@ -126,13 +126,13 @@ class StructuralRepresentation(nn.Module):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
         images, half_side = batch.images, batch.half_side
-        hw = batch.logits.shape[-2:]
-        shares = compete(batch.logits)
+        hw = batch.hw
+        shares = detection_maps(batch.logits)
         points = expectation(shares[:, 1:])
         pixel = self._pixel(images, shares, points, half_side)
         warp = random_warp(len(images), hw, self.config, device=images.device)
         warped = jitter_colours(warp.images(images), self.config.colour)
-        points_warped = expectation(compete(batch.network.logits(warped))[:, 1:])
+        points_warped = expectation(detection_maps(batch.network.logits(warped))[:, 1:])
         terms = {
             'pixel': pixel,
             'concentration': concentration(shares[:, 1:], points, half_side),
@@ -140,11 +140,11 @@ class StructuralRepresentation(nn.Module):
             'equivariance': equivariance(points, points_warped, warp, hw)[0],
             'readout': concentration(batch.maps, points.detach(), half_side),
         }
-        return {name: sum(term.chunk(2)) / 2 for name, term in terms.items()}
+        return {name: pair_mean(term) for name, term in terms.items()}
 
     def rebuild(self, batch: PairBatch) -> Tensor:
         """Return the second frames, drawn from their own points and descriptions."""
-        shares = compete(batch.logits).chunk(2)[1]
+        shares = detection_maps(batch.logits).chunk(2)[1]
         return self.reconstruct(batch.image1, shares, expectation(shares[:, 1:]), batch.half_side)
 
     def reconstruct(
@@ -162,16 +162,17 @@ class StructuralRepresentation(nn.Module):
         unfolded = torch.einsum('bkd,kde->bke', described, self.unfold)
         drawn = []
         for i in range(WIDTHS):
-            maps = draw(points, shares.shape[-2:], self.config.sigma * RATIO**i * half_side)
+            maps = draw(points, map_hw(shares), self.config.sigma * RATIO**i * half_side)
             drawn += [maps, torch.einsum('bkhw,bke->behw', maps, unfolded)]
-        return self.decode(torch.cat(drawn, dim=1))
+        rebuilt: Tensor = self.decode(torch.cat(drawn, dim=1))
+        return rebuilt
 
     def _pixel(self, images: Tensor, shares: Tensor, points: Tensor, half_side: float) -> Tensor:
         rebuilt = self.reconstruct(images, shares, points, half_side)
         return (rebuilt - images).square().mean(dim=(1, 2, 3)) / self.change
 
 
-def compete(logits: Tensor) -> Tensor:
+def detection_maps(logits: Tensor) -> Tensor:
     """
     Return the shares of the background and of each keypoint in the cells, each summing to one.
 
@@ -192,7 +193,7 @@ def draw(points: Tensor, hw: tuple[int, int], sigma: float) -> Tensor:
     :param sigma: standard deviation of a point's map, cells
     :return: the background first, (B, 1 + K, h, w)
     """
-    bumps = gaussian_maps(points, *hw, sigma * 2**0.5)
+    bumps = gaussian_maps(points, hw[0], hw[1], sigma * 2**0.5)
     background = torch.full_like(bumps[:, :1], BACKGROUND)
     maps = torch.cat([background, bumps], dim=1)
     return maps / maps.sum(dim=1, keepdim=True)

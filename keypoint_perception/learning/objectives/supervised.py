@@ -33,7 +33,7 @@ from keypoint_perception.keypoints import network_to_cells
 from keypoint_perception.learning.data.photometric import ColourConfig, jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.loss_terms import masked_mean
-from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, map_hw, PairBatch
 from keypoint_perception.model.heatmaps import divergence, expectation, softmax_2d
 from keypoint_perception.model.network import NetworkConfig
 from keypoint_perception.settings import setting
@@ -88,24 +88,24 @@ class Supervised(nn.Module):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,)."""
         labels = torch.cat([batch.extra['labels0'], batch.extra['labels1']])
-        stacks, labels = self._look(batch, labels)
+        stacks, labels = self._augment(batch, labels)
         xy = network_to_cells(labels, batch.network.stride)
         labelled = xy.isfinite().all(dim=-1)  # (2B, L)
         xy = torch.where(labelled[..., None], xy, 0.0)
         terms = [self._terms(maps, xy) for maps in stacks]
         return {
-            name: _pair_mean(sum(term[name] for term in terms) / len(terms), labelled)
+            name: _labelled_mean(torch.stack([term[name] for term in terms]).mean(dim=0), labelled)
             for name in self.weights
         }
 
-    def _look(self, batch: PairBatch, labels: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _augment(self, batch: PairBatch, labels: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the maps of the changed images, and where the labels are in those."""
         config = self.config
         if not config.warps and not config.colour:
             return batch.stacks, labels  # the pass that other objectives share
         images = jitter_colours(batch.images, config.colour)
         if config.warps:
-            hw = tuple(images.shape[-2:])
+            hw = map_hw(images)
             warp = random_warp(len(images), hw, config, device=images.device)
             images = warp.images(images)
             shown = warp.inside(labels, hw)
@@ -120,6 +120,6 @@ class Supervised(nn.Module):
         return {'map': divergence(logits, xy, self.config.sigma), 'point': distance / half_side}
 
 
-def _pair_mean(values: Tensor, labelled: Tensor) -> Tensor:
+def _labelled_mean(values: Tensor, labelled: Tensor) -> Tensor:
     """Return the mean over the labelled points of both frames of a pair, (2B, L) -> (B,)."""
     return masked_mean(torch.cat(values.chunk(2), dim=1), torch.cat(labelled.chunk(2), dim=1))

@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from keypoint_perception.learning.loss_terms import concentration
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.reconstruction import (
-    as_far_as_explained,
+    explained_motion,
     motion_weight,
     pixel_error,
     ReconstructionConfig,
@@ -78,7 +78,7 @@ class TemporalTransport(nn.Module):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,); the first frames are the sources."""
         image0, image1 = batch.image0, batch.image1
-        height, width = batch.logits.shape[-2:]
+        height, width = batch.hw
         sigma = self.config.sigma * batch.half_side
         covered0, covered1 = union(gaussian_maps(batch.points, height, width, sigma)).chunk(2)
         spread = concentration(batch.maps, batch.points, batch.half_side)
@@ -95,11 +95,11 @@ class TemporalTransport(nn.Module):
             features1 = self.features(image1)
             pixel = self._pixel(covered0, covered1, features0, features1, image1, weight)
             spread0 = spread1  # what is only shown does not learn
-        return {'pixel': pixel, 'spread': as_far_as_explained(pixel) * (spread0 + spread1) / 2}
+        return {'pixel': pixel, 'spread': explained_motion(pixel) * (spread0 + spread1) / 2}
 
     def rebuild(self, batch: PairBatch) -> Tensor:
         """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
-        height, width = batch.logits.shape[-2:]
+        height, width = batch.hw
         sigma = self.config.sigma * batch.half_side
         covered = union(gaussian_maps(batch.points, height, width, sigma)).chunk(2)
         return self.reconstruct(*covered, *self.features(batch.images).chunk(2))
@@ -115,7 +115,10 @@ class TemporalTransport(nn.Module):
         :param features_s: the source's features, (B, c, h, w)
         :param features_t: the target's features, (B, c, h, w)
         """
-        return self.refine(transport(source.detach(), target, features_s.detach(), features_t))
+        rebuilt: Tensor = self.refine(
+            transport(source.detach(), target, features_s.detach(), features_t)
+        )
+        return rebuilt
 
     def _pixel(
         self,

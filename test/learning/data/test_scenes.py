@@ -4,7 +4,7 @@ import shutil
 
 from keypoint_perception.frames.extraction import extract_frames
 from keypoint_perception.learning import run_monitor
-from keypoint_perception.learning.collapse import examine
+from keypoint_perception.learning.collapse import check_collapse
 from keypoint_perception.learning.data.scenes import centred, medians
 from keypoint_perception.learning.training_state import TrainingState
 import numpy as np
@@ -31,9 +31,9 @@ def test_each_camera_of_each_recording_is_a_scene():
 
     store = Store()
     session = TrainingState(None, store, None, None, None, None, None, [])
-    assert session.scenes(8).tolist() == [0, 1, 0, 1, 2, 2, 3, 3]
+    assert session.sample_scenes(8).tolist() == [0, 1, 0, 1, 2, 2, 3, 3]
     # frames 0, 4 and 7
-    assert session.scenes(3).tolist() == [0, 2, 3]
+    assert session.sample_scenes(3).tolist() == [0, 2, 3]
 
 
 def test_a_run_asks_within_its_scenes(run, square_folder, tmp_path, monkeypatch):
@@ -51,13 +51,17 @@ def test_a_run_asks_within_its_scenes(run, square_folder, tmp_path, monkeypatch)
         return [0, 1, 2]
 
     def look(network, frames, scene):
-        note('examine', frames, scene)
-        return examine(network, frames, scene)
+        note('collapse', frames, scene)
+        return check_collapse(network, frames, scene)
 
     monkeypatch.setattr(run_monitor, 'choose_keypoints', choose)
     monkeypatch.setattr(
         run_monitor, 'calibrate', lambda n, f, *, scene: note('calibrate', f, scene)
     )
-    monkeypatch.setattr(run_monitor, 'examine', look)
+    monkeypatch.setattr(run_monitor, 'check_collapse', look)
     run(twice, tmp_path / 'model', steps=1, prune=True)
-    assert seen == {'choose': (160, [0, 1]), 'calibrate': (128, [0, 1]), 'examine': (64, [0, 1])}
+    assert seen == {
+        'choose': (160, [0, 1]),
+        'calibrate': (128, [0, 1]),
+        'collapse': (64, [0, 1]),
+    }

@@ -1,10 +1,10 @@
 """The terms of the default objective are zero where they should be, and as documented."""
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.data.foreground import find_foreground, share_on
+from keypoint_perception.learning.data.foreground import foreground_map, foreground_share
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp
-from keypoint_perception.learning.motion_losses import disagreement, turn_error, turn_foreground
+from keypoint_perception.learning.motion_losses import map_divergence, warp_error, warp_foreground
 from keypoint_perception.learning.objectives.default import (
     Default,
     DefaultConfig,
@@ -112,12 +112,12 @@ def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(
     warp = random_warp(2, (64, 96), made.warps)
     # each on the other's background, or on its own
     onto = backgrounds.flip(0) if swap else backgrounds
-    turned = turn_foreground(frames, backgrounds, warp, onto=onto)
+    turned = warp_foreground(frames, backgrounds, warp, onto=onto)
     logits = network.logits(jitter_colours(turned, colour))
     points = batch.points[:2]
-    settled = share_on(batch.maps[:2], find_foreground(frames, backgrounds, (8, 12)))
-    turn = turn_error(points, network.points(logits), warp, (8, 12))
-    agree = disagreement(points, logits, warp, 0.6)
+    settled = foreground_share(batch.maps[:2], foreground_map(frames, backgrounds, (8, 12)))
+    turn = warp_error(points, network.points(logits), warp, (8, 12))
+    agree = map_divergence(points, logits, warp, 0.6)
     assert settled.min() > 0.01
     torch.testing.assert_close(terms['turn'], (settled * turn).mean(dim=1))
     torch.testing.assert_close(terms['agree'], (settled * agree).mean(dim=1))

@@ -15,7 +15,7 @@ from keypoint_perception.learning.objectives.edge_linking import (
     START,
 )
 from keypoint_perception.learning.run_log import RunLog
-from keypoint_perception.learning.training_state import new_session
+from keypoint_perception.learning.training_state import new_training_state
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.model.network import NetworkConfig
 from keypoint_perception.model.onnx_export import export_model
@@ -181,15 +181,16 @@ def test_the_skeleton_of_a_run_is_in_its_manifest_and_on_its_pictures(square_sto
     config = TrainConfig(
         objective='edge_linking', keypoints=3, size=64, width=8, batch_size=2, precision='32'
     )
-    session = new_session(config, square_store)
+    session = new_training_state(config, square_store)
     graph = session.learner.objective.objectives['edge_linking']
     graph.links.data = torch.tensor([START, 4.0, 4.0]) / PACE
     session.save(tmp_path, {})
     assert export_model(tmp_path).skeleton == ((0, 2, 1.0), (1, 2, 1.0))
     assert read_manifest(tmp_path).skeleton == ((0, 2, 1.0), (1, 2, 1.0))
     journal = RunLog(tmp_path, (), from_step=0)
+    network, frames = session.average.network, session.sample_frames(1)
     plain, linked = (
-        cv2.imread(str(journal.picture(step, session.average.network, session.probe(1), skeleton)))
+        cv2.imread(str(journal.write_overlay(step, network, frames, skeleton)))
         for step, skeleton in enumerate([(), session.learner.objective.skeleton()])
     )
     journal.close()

@@ -4,8 +4,8 @@ from functools import partial
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.objectives.structural_representation import (
-    compete,
     DESCRIPTION,
+    detection_maps,
     draw,
     StructuralRepresentation,
     StructuralRepresentationConfig,
@@ -39,7 +39,7 @@ def test_the_error_is_zero_for_a_perfect_image_and_in_units_of_change(
 def test_maps_and_background_share_every_cell():
     # odds of two keypoints against the background: 3 and 1 in the first cell, 1 and 4 in the next
     logits = torch.tensor([[[[3.0, 1.0]], [[1.0, 4.0]]]]).log()
-    shares = compete(logits)[0, :, 0]
+    shares = detection_maps(logits)[0, :, 0]
     # cells: (1/5, 3/5, 1/5) and (1/6, 1/6, 4/6); each then divided by its sum over the cells
     background = torch.tensor([1 / 5, 1 / 6]) / (1 / 5 + 1 / 6)
     first = torch.tensor([3 / 5, 1 / 6]) / (3 / 5 + 1 / 6)
@@ -50,7 +50,7 @@ def test_maps_and_background_share_every_cell():
 def test_a_keypoint_that_lost_every_cell_still_has_a_place():
     logits = torch.zeros(1, 2, *HW)
     logits[0, 0] = 200.0
-    shares = compete(logits)
+    shares = detection_maps(logits)
     assert shares.isfinite().all()
     torch.testing.assert_close(shares.sum(dim=(2, 3)), torch.ones(1, 3))
 
@@ -58,7 +58,7 @@ def test_a_keypoint_that_lost_every_cell_still_has_a_place():
 def test_a_point_is_the_centre_of_mass_of_its_share():
     logits = torch.full((1, 1, *HW), -30.0)
     logits[0, 0, 2, 7] = logits[0, 0, 5, 9] = 5.0
-    points = expectation(compete(logits)[:, 1:])
+    points = expectation(detection_maps(logits)[:, 1:])
     torch.testing.assert_close(points, torch.tensor([[[8.0, 3.5]]]), atol=1e-4, rtol=0)
 
 
@@ -75,7 +75,7 @@ def test_the_decoder_sees_points_and_descriptions_at_five_widths(batch, objectiv
     terms = objective(sigma=0.2)
     terms.decode = fixed_output(batch.images)
     points = torch.tensor([[[9.0, 2.0], [1.0, 1.0], [3.0, 6.0]]]).expand(4, 3, 2)
-    shares = compete(torch.zeros(4, 3, *HW))
+    shares = detection_maps(torch.zeros(4, 3, *HW))
     terms.reconstruct(batch.images, shares, points, 6.0)
     seen = terms.decode.seen.view(4, WIDTHS, -1, *HW)
     maps, spread = seen[:, :, :4], seen[:, :, 4:]
@@ -114,7 +114,7 @@ def test_readout_sees_a_peak_that_another_keypoint_has_won(network, objective):
     terms = objective()
     terms._pixel = lambda images, *rest: torch.zeros(len(images))
     image = torch.zeros(1, 3, 64, 96)
-    points = expectation(compete(logits)[:, 1:])
+    points = expectation(detection_maps(logits)[:, 1:])
     torch.testing.assert_close(points[0, 0], torch.tensor([2.0, 4.0]), atol=1e-2, rtol=0)
     found = terms(PairBatch(network, image, image))['readout']
     # 7 cells away with e^8 / (e^8 + e^6) = 0.8808 of the mass; the other keypoint has none
@@ -131,7 +131,7 @@ def test_what_is_shown_is_the_second_frame_drawn_from_itself(batch, objective):
     terms.reconstruct = lambda *given: seen.setdefault('given', given)[0]
     assert terms.rebuild(batch) is batch.image1
     _, shares, points, half_side = seen['given']
-    torch.testing.assert_close(shares, compete(batch.logits)[2:])
+    torch.testing.assert_close(shares, detection_maps(batch.logits)[2:])
     torch.testing.assert_close(points, expectation(shares[:, 1:]))
     assert half_side == 6
 
@@ -161,5 +161,5 @@ def test_settings_must_make_sense(settings, sentence):
 
 def test_a_network_that_reads_each_axis_alone_is_refused(objective):
     network = NetworkConfig(network='paper', keypoints=3, input_hw=(64, 96))
-    with pytest.raises(ConfigError, match='structural_representation learns maps over both axes'):
+    with pytest.raises(ConfigError, match='structural_representation trains maps over both axes'):
         objective(network=network)

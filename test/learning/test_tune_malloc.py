@@ -3,8 +3,8 @@
 import ctypes
 import sys
 
-from keypoint_perception.learning import malloc
-from keypoint_perception.learning.malloc import tune_malloc
+from keypoint_perception.learning import training_loop
+from keypoint_perception.learning.training_loop import tune_malloc
 import pytest
 
 
@@ -36,5 +36,5 @@ def test_other_libraries_are_left_alone(library, monkeypatch):
     assert not tune_malloc()
     monkeypatch.delattr(Library, 'mallopt')
     assert not tune_malloc()
-    monkeypatch.setattr(malloc.sys, 'platform', 'darwin')
+    monkeypatch.setattr(training_loop.sys, 'platform', 'darwin')
     assert not tune_malloc()

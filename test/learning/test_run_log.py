@@ -3,7 +3,7 @@
 from keypoint_perception.learning.config import read_config
 from keypoint_perception.learning.learner import Learner
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
-from keypoint_perception.learning.reconstruction_sheet import reconstruction_sheet
+from keypoint_perception.learning.run_log import reconstruction_sheet
 from keypoint_perception.model.layers import normalise
 import numpy as np
 import pytest
