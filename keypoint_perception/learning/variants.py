@@ -1,4 +1,4 @@
-"""Variants of a configuration, as a command line names them, for runs that are compared."""
+"""Variants of a configuration, given on a command line, for runs that are compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keypoint_perception.learning.config import read_config, read_yaml, to_value
 from keypoint_perception.settings import current_names, from_yaml
 import yaml
 
-# The name of the package's own settings.
+# Name of the variant with default settings.
 PLAIN = 'defaults'
 
 
@@ -25,14 +25,14 @@ def variants_of(
     objectives: list[str], configs: list[Path], changes: list[str], common: list[str]
 ) -> dict[str, dict[str, Any]]:
     """
-    Return settings by the name of the variant.
+    Return the settings of each variant by its name.
 
-    The objectives and files are variants of their own; each change makes a further one of each
-    of them, or of the package's own settings where neither is named.
+    Objectives and files are variants; each change adds a variant of each of them, or of the
+    defaults if there are none.
 
-    :param objectives: as ``train --objective`` takes them
+    :param objectives: as for ``train --objective``
     :param configs: YAML files, named by their stems
-    :param changes: ``[NAME:] KEY=VALUE ...``, keys with dots for what lies inside a mapping
+    :param changes: ``[NAME:] KEY=VALUE ...``, with dotted keys for nested settings
     :param common: ``KEY=VALUE`` for all
     :raises ConfigError: if a text cannot be read or two variants have one name
     """
@@ -52,7 +52,7 @@ def variants_of(
 
 def read_change(text: str) -> tuple[str, dict[str, Any]]:
     """
-    Return name and values of ``[NAME:] KEY=VALUE ...``; without a name it is the text itself.
+    Return name and values of ``[NAME:] KEY=VALUE ...``; the default name is the text.
 
     :raises ConfigError: if it cannot be read
     """
@@ -81,10 +81,10 @@ def read_assignments(texts: list[str]) -> dict[str, Any]:
 
 def changed(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """
-    Return settings with values put in their places.
+    Return settings with some values replaced.
 
     :param values: by key; ``a.b`` is ``b`` in the mapping ``a``
-    :raises ConfigError: if a key leads into something that is no mapping
+    :raises ConfigError: if a dotted key leads into a setting that is no mapping
     """
     result = copy.deepcopy(settings)
     for key, value in values.items():
@@ -103,11 +103,11 @@ def resolve(
     settings: dict[str, Any], *, seed: int, annotations: Path | None, label_share: float = 1.0
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """
-    Return the settings to train with, and all of them with their values.
+    Return the settings to train with, and the values of all settings.
 
-    :param annotations: labels of the recording, given to objectives that learn from them
-    :param label_share: share of the labelled frames, the first ones, that those may learn from
-        where the settings do not say otherwise; what they are scored by must not be among them
+    :param annotations: labels of the recording, for objectives that learn from them
+    :param label_share: share of the labelled frames, the first ones, to learn from unless the
+        settings state it; must not include the frames that are scored
     :raises ConfigError: if a setting is unknown or out of range, or labels are needed and missing
     """
     named = dict(settings)

@@ -1,10 +1,10 @@
 """
-Random colours: another light and another camera, with everything at its place.
+Random colours, as of another light or camera.
 
-Brightness, contrast, saturation and hue are linear in RGB once the hue is rotated about the grey
-axis, so each image needs one 3 x 3 matrix and one offset, and a whole batch is one product. Why
-not Kornia's jitter (0.9.0): it goes through HSV, which takes 60 ms for 32 images of 128 x 128 on
-one core, a third of a step of learning, and this 3 ms.
+Brightness, contrast, saturation and hue are linear in RGB if the hue is rotated about the grey
+axis, so each image needs one 3 x 3 matrix and one offset, and a whole batch is one product.
+Kornia's jitter (0.9.0) goes through HSV and takes 60 ms for 32 images of 128 x 128 on one core, a
+third of a training step; this takes 3 ms.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The frames that a run learns from: a frame store of its own, or one that was given."""
+"""The frames of a run: its own frame store, or a given one."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def prepare_frames(
     progress: Callable[[int, int | None], None],
 ) -> FrameStore:
     """
-    Return the frames to learn from, extracting them into ``out/frames`` where needed.
+    Return the frames to train on, extracted to ``out/frames`` if necessary.
 
-    A single source that is a frame store is used where it lies. With several processes the
-    first one extracts and the others wait.
+    A single source that is a frame store is used in place. With several processes, the first
+    extracts and the others wait.
 
-    :param resume: whether the run was begun before, so that its recordings are all there
+    :param resume: whether a run is resumed, whose recordings must all be there already
     :raises SourceError: if a recording cannot be used
     :raises ConfigError: if ``out/frames`` holds the frames of other recordings
     """
@@ -47,7 +47,7 @@ def prepare_frames(
     if fabric.is_global_zero:
         if is_store(place):
             _check_recordings(place, sources, topics, complete=resume)
-        # reading recordings loads rosbags, which learning from a store does not need
+        # loads rosbags, which is not needed to train on a store
         from keypoint_perception.frames.extraction import extract_frames
 
         extract_frames(sources, topics, place, size=size, progress=progress)
@@ -56,7 +56,7 @@ def prepare_frames(
 
 
 def settings_of_store(sources: Sequence[str]) -> dict[str, int]:
-    """Return the settings that follow from a single given frame store: its size; or none."""
+    """Return the settings derived from a single given frame store, which are its size."""
     if len(sources) != 1 or not is_store(Path(sources[0])):
         return {}
     return {'size': max(FrameStore.open(sources[0]).network_hw)}
@@ -65,7 +65,7 @@ def settings_of_store(sources: Sequence[str]) -> dict[str, int]:
 def _check_recordings(
     place: Path, sources: Sequence[str], topics: Sequence[str], *, complete: bool
 ) -> None:
-    """Refuse to mix these recordings with those of another run."""
+    """Refuse recordings other than those of the run."""
     from keypoint_perception.frames.source import choose_topics, open_recordings
 
     chosen = choose_topics(open_recordings(sources), topics)
@@ -76,8 +76,8 @@ def _check_recordings(
     added = [source for source in given if source not in held]
     if others or (complete and added):
         msg = (
-            f'{str(place)!r} holds the frames of {_names(begun)}, not those asked for; name the '
-            'same recordings and topics as before, or train into another --out.'
+            f'{str(place)!r} holds the frames of {_names(begun)}, not the requested ones; give '
+            'the same recordings and topics as before, or train into another --out.'
         )
         raise ConfigError(msg)
 

@@ -1,20 +1,20 @@
 """
-Random warps of images, with the exact way of every point.
+Random warps of images, with exact maps of points in both directions.
 
-A warp says for each position v of the warped image which position g(v) of the image it shows:
-a thin-plate spline, then a similarity. With D the spline through the displacements of 5 x 5
-control points, R a rotation, s a scale and t a shift::
+A warp maps each position v of the warped image to the position g(v) of the image that it shows: a
+thin-plate spline, then a similarity. With D the spline through the displacements of 5 x 5 control
+points, R a rotation, s a scale and t a shift::
 
     g(v) = R (v + D(v)) / s + t
 
-so that looking the image up needs no inverse. Positions inside are in half image sides (the
-longer one) from the image's centre, hence a warp fits images and maps of every resolution that
-have the same shape; at the border of this file they are cells of a map or pixels of an image, an
-integer value being a centre, as :mod:`keypoint_perception.keypoints` says. The spline is linear in
-what is drawn at random, so that a whole batch is one product with a table that is kept.
+so that sampling the image needs no inverse. Internally, positions are in half image sides (the
+longer one) from the image centre, hence a warp fits images and maps of any resolution with the
+same aspect ratio. Public functions take cells of a map or pixels of an image, where integers are
+centres, as in :mod:`keypoint_perception.keypoints`. The spline is linear in the random values, so
+that a whole batch is one product with a cached table.
 
-Why not Kornia, which has such warps: on one core its spline (0.9.0) takes 0.9 s for 32 images of
-128 x 128, this 0.02 s, and a step of learning 0.2 s; and its splines map points one way only.
+Why not Kornia: on one core its spline (0.9.0) takes 0.9 s for 32 images of 128 x 128 and this
+0.02 s, of a training step of 0.2 s; and its splines map points in one direction only.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ class WarpConfig(Settings):
 
 
 class Warp:
-    """A batch of warps, one an image."""
+    """A batch of warps, one per image."""
 
     def __init__(self, coefficients: Tensor) -> None:
         """
-        Take the warps' coefficients.
+        Make warps of their coefficients.
 
         :param coefficients: of the radial terms, if there are any, then of 1, x and y,
             (B, C, 2) float32
@@ -85,29 +85,29 @@ class Warp:
 
     def images(self, images: Tensor) -> Tensor:
         """
-        Return the warped images; what lies outside repeats the border.
+        Return the warped images, with the border repeated outside.
 
         :param images: images or maps of any resolution, (B, C, H, W)
         """
         hw = (images.shape[-2], images.shape[-1])
         halves = torch.tensor([hw[1], hw[0]], device=images.device) / max(hw)
-        grid = self._sources(hw) / halves  # in each axis' own half sides, as grid_sample has it
+        grid = self._sources(hw) / halves  # in half sides of each axis, as for grid_sample
         warped = functional.grid_sample(
             images.float(), grid, mode='bilinear', padding_mode='border', align_corners=False
         )
         return warped.to(images.dtype)
 
     def seen(self, hw: tuple[int, int]) -> Tensor:
-        """Return where the warped image shows the image, (B, 1, h, w) bool."""
+        """Return which cells of the warped image show the image, (B, 1, h, w) bool."""
         return _inside(self.sources(hw), hw)[:, None]
 
     def sources(self, hw: tuple[int, int]) -> Tensor:
-        """Return which position each cell of a warped map shows, (B, h, w, 2) cells."""
+        """Return the position that each cell of a warped map shows, (B, h, w, 2) cells."""
         return _from_unit(self._sources(hw), hw)
 
     def back(self, xy: Tensor, hw: tuple[int, int]) -> Tensor:
         """
-        Return where points of the warped image lie in the image.
+        Return the positions in the image of points of the warped image.
 
         :param xy: (B, N, 2) cells of a map, or pixels of an image, of ``hw``
         """
@@ -116,7 +116,7 @@ class Warp:
 
     def points(self, xy: Tensor, hw: tuple[int, int]) -> Tensor:
         """
-        Return where points of the image lie in the warped image.
+        Return the positions in the warped image of points of the image.
 
         The inverse is found by Newton's method; its gradient is the exact one.
 
@@ -132,7 +132,7 @@ class Warp:
 
     def inside(self, xy: Tensor, hw: tuple[int, int]) -> Tensor:
         """
-        Return which points of the image the warped image still shows, (B, N) bool.
+        Return which points of the image are visible in the warped image, (B, N) bool.
 
         :param xy: (B, N, 2) cells of a map, or pixels of an image, of ``hw``
         """
@@ -168,7 +168,7 @@ class Warp:
         return slopes.transpose(-1, -2)
 
     def _step(self, v: Tensor, wanted: Tensor) -> Tensor:
-        """Return what Newton's method takes from v; the slopes are constants of the gradient."""
+        """Return Newton's step from v; the slopes are constants for the gradient."""
         error = _terms(v, self._is_bent) @ self.coefficients - wanted
         (x_x, x_y), (y_x, y_y) = (row.unbind(-1) for row in self._slopes(v).unbind(-2))
         x, y = error.unbind(-1)
@@ -188,11 +188,11 @@ def random_warp(
     """
     Draw warps.
 
-    The numbers are drawn on the CPU, so that they are the same on every device.
+    They are drawn on the CPU, so that they are the same on every device.
 
     :param batch: B
     :param hw: height and width of the images, or of maps of the same shape
-    :param generator: where to draw from; torch's own by default
+    :param generator: torch's default generator if None
     """
     drawn = 2 * torch.rand(batch, 4 + 2 * CONTROLS**2, generator=generator) - 1
     angle = math.radians(config.angle) * drawn[:, 0]
@@ -212,7 +212,7 @@ def make_warp(
     device: torch.device | str = 'cpu',
 ) -> Warp:
     """
-    Return the warps of given numbers.
+    Return warps with given parameters.
 
     :param angle: rotation of what is shown, clockwise on the screen, (B,) rad
     :param scale: size of what is shown to its size before, (B,)
@@ -246,7 +246,7 @@ def _inside(xy: Tensor, hw: tuple[int, int]) -> Tensor:
 
 
 def _terms(v: Tensor, bent: bool) -> Tensor:
-    """Return what the coefficients multiply, (..., N, 2) -> (..., N, C)."""
+    """Return the terms that the coefficients multiply, (..., N, 2) -> (..., N, C)."""
     affine = torch.cat([torch.ones_like(v[..., :1]), v], dim=-1)
     if not bent:
         return affine

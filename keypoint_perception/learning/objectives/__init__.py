@@ -1,10 +1,10 @@
 """
 The objectives, one file and one paper each.
 
-To add one: write ``objectives/NAME.py`` with a class that has ``Config``, ``weights`` and
-``forward(views) -> {term: (B,)}``; name it here; give it
-``config/train/NAME.yaml``, ``test/learning/objectives/test_NAME.py`` and a paragraph in
-``docs/objectives.md``. A test walks this list.
+To add one, write ``objectives/NAME.py`` with a class that has ``Config``, ``weights`` and
+``forward(batch) -> {term: (B,)}``, and list it here; add ``config/train/NAME.yaml``,
+``test/learning/objectives/test_NAME.py`` and a section in ``docs/objectives.md``. A test checks
+this.
 """
 
 from keypoint_perception.learning.objectives.conditional_generation import (

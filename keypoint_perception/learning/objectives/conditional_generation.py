@@ -1,5 +1,5 @@
 """
-Draw a frame from the looks of another one and from its own keypoints.
+Generate a frame from the appearance of another and from its own keypoints.
 
 Jakab, Gupta, Bilen, Vedaldi: Unsupervised learning of object landmarks through conditional image
 generation, 2018, https://arxiv.org/abs/1806.07823 ("IMM"). With the appearance net Phi, bumps H_k
@@ -9,19 +9,19 @@ at the keypoints of the keypoint net, a source frame x_s and a target frame x_t:
     pixel = w |y - x_t|^2 / change
     perceptual = mean_l w |f_l(y) - f_l(x_t)|^2 / change of the layer
 
-Looks come from the source, places from the target's keypoints, and they have to say where all is
-that differs. The source has no keypoints here, and nothing is held back from the gradient.
+The source gives the appearance, and the target's keypoints the positions of all that differs. The
+source's keypoints are not used, and no gradient is stopped.
 
-Departures, each with its reason:
+Departures, with their reasons:
 
-- The layers f_l are those of a net of fixed random filters unless the user brings weights of
-  VGG-16: nothing is downloaded. The authors' are of a VGG-16 that was trained to colour pictures.
-- Pixels and layers are divided by what they change between frames and not by the running mean of
+- The layers f_l are those of fixed random filters unless the user provides weights of VGG-16, so
+  that nothing is downloaded. The authors use a VGG-16 trained for colourisation.
+- Pixels and layers are divided by their change between frames and not by the running mean of
   their own error (:mod:`..perceptual`).
-- Pairs are frames of a recording, not warps of one picture, so no border has to be masked.
-- The decoder sees the whole map (:mod:`keypoint_perception.model.decoder`) at fewer channels.
-- ``both_ways``, ``still_weight`` and the term ``spread`` are those of temporal transport, with
-  their reasons.
+- Pairs are frames of a recording, not warps of one image, so no border has to be masked.
+- The decoder sees the whole map (:mod:`keypoint_perception.model.decoder`), with fewer channels.
+- ``both_ways``, ``still_weight`` and the term ``spread`` are those of temporal transport, for the
+  same reasons.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ConditionalGenerationConfig(ComparisonConfig, ReconstructionConfig):
 
 
 class ConditionalGeneration(nn.Module):
-    """Looks of one frame and keypoints of the other, drawn as that other frame."""
+    """Generation of a frame from the appearance of another and its own keypoints."""
 
     Config = ConditionalGenerationConfig
     weights = {'pixel': 1.0, 'perceptual': 1.0, 'spread': 0.4}  # noqa: RUF012 a constant

@@ -1,53 +1,54 @@
 """
-Temporal transport, helped to find what moves, to stay on it and to tell its parts apart.
+Temporal transport with terms that find what moves, stay on it and tell its parts apart.
 
-The frame is rebuilt as Transporter does it (Kulkarni et al. 2019,
-https://arxiv.org/abs/1906.11883; :mod:`.temporal_transport` has the equations). Reconstruction by
-itself says that *some* keypoint must be where something moved. What it leaves open is decided by
-further terms, with p_k the map of keypoint k, mu_k its mean, T the union of the bumps at a frame's
-keypoints, M in [0, 1] the foreground (where the frame differs from the median of its clip) and
-v the optical flow from the earlier frame of a pair to the later one, followed hop by hop::
+Frames are rebuilt as in Transporter (Kulkarni et al. 2019, https://arxiv.org/abs/1906.11883;
+:mod:`.temporal_transport` has the equations). Reconstruction alone only requires that *some*
+keypoint lies where something moved. Further terms decide the rest, with p_k the map of keypoint k,
+mu_k its mean, T the union of the bumps at a frame's keypoints, M in [0, 1] the foreground (where
+the frame differs from the median of its episode) and v the optical flow from the earlier frame of
+a pair to the later one::
 
     pixel      = w |refine(F) + median - x_t|^2 / change
     focus      = root mean square of that error over the maps' cells
     aside      = mean_k sum_u p_k(u) (1 - M(u))         keypoints lie on the foreground
-    uncovered  = sum_u M(u) (1 - T(u)) / sum_u M(u)     the foreground has keypoints
-    overlap    = sum_{j != k} sum_u p_j(u) p_k(u) / K   no two claim the same cells
+    uncovered  = sum_u M(u) (1 - T(u)) / sum_u M(u)     keypoints cover the foreground
+    overlap    = sum_{j != k} sum_u p_j(u) p_k(u) / K   no two occupy the same cells
     spread     = max(0, variance of p_k about mu_k - 2 s^2)
                                                         each map has one peak
     peak       = max(0, l_k(m_k) - mean of l_k beside m_k - 1 / (2 s^2))
                                                         that is wider than a cell
     flow       = |mu_k(later) - mu_k - sum_u p_k(u) v(u)|^2 / |v|^2
-                                                        keypoints move with the thing they are on
-    turn       = |g mu_k(x') - mu_k(x)|^2               turn with it, x' the frame with the
-    agree      = KL(bump at mu_k(x), warped || p_k(x')) foreground turned, and surely
+                                                        keypoints move with their object
+    turn       = |g mu_k(x') - mu_k(x)|^2               rotate with it, x' the frame with the
+    agree      = KL(bump at mu_k(x), warped || p_k(x')) foreground warped, and with certainty
 
-- ``focus`` weighs a small thing that is missed altogether, a ball, more than the same error spread
-  over a large thing that is nearly right, an arm; the mean does not tell the two apart.
-- The median is added to what the refinement net answers, so that learning does not begin with
-  some hundred steps of painting the still background (Minderer et al. 2019 decode the difference
+- ``focus`` weighs a small object that is missed, such as a ball, more than the same error spread
+  over a large one, such as an arm; the mean does not distinguish the two.
+- The median is added to the output of the refinement net, so that training does not start with
+  some hundred steps of painting the static background (Minderer et al. 2019 decode the difference
   to a first frame).
-- Without ``turn`` keypoints form a lattice round the mover that keeps its orientation in the image
-  and slides over its parts, and if the whole image is turned, they may still: the background says
-  how far. So the foreground alone is turned, of the first frames, and put on another pair's
-  background (:func:`.following.warp_foreground`), about the image's middle. It is not shifted:
-  convolutions answer alike wherever a thing is, and what would be unlearned is where a robot has
-  its base. Equivariance under random warps is Thewlis et al. 2017. Turned frames have other
-  colours (``colour``), so that keypoints stay where they are in another light.
-- ``agree`` asks for the same in the maps, since the distance between two means has hardly a slope
-  where a map is sure of the wrong end of a part.
-- ``flow`` keeps keypoints on their part where it folds over another. It is that of Zhang et al.
-  2018, with the mean over the map instead of the value at a point, and asked of pairs up to a
-  second apart; the error is taken by its root where it is large, because flow is sometimes wrong.
-- ``peak`` keeps keypoints from snapping to the centres of cells. All else makes maps ever
-  narrower, until the largest cell has all the mass, the mean cannot lie between cells, and no
-  gradient is left. l_k are the logits and m_k is the largest cell; a bump of s = 0.6 cells has
-  1 / (2 s^2) there and a variance of 2 s^2, wherever its middle is. (Nibali et al. 2018,
-  https://arxiv.org/abs/1801.07372, hold maps to a width by their variance; its gradient is lost
+- Without ``turn``, keypoints form a lattice around the moving object that keeps its orientation in
+  the image and slides over the parts. They may still do so if the whole image is rotated, since
+  the background shows the rotation. So only the foreground of the first frames is warped, around
+  the image centre, and pasted on another pair's background
+  (:func:`..motion_losses.warp_foreground`). It is not shifted: convolutions are equivariant to
+  shifts, and the network would unlearn where the base of a robot is. Equivariance under random
+  warps is from Thewlis et al. 2017. Warped frames also have other colours (``colour``), so that
+  keypoints do not depend on the light.
+- ``agree`` asks the same of the maps, since the distance of two means has almost no gradient where
+  a map is certain of the wrong end of a part.
+- ``flow`` keeps keypoints on their part when it folds over another. It follows Zhang et al. 2018,
+  with the mean over the map instead of the value at a point, for pairs up to a second apart; large
+  errors count by their root, because flow is sometimes wrong.
+- ``peak`` keeps keypoints from snapping to cell centres. All other terms make maps narrower, until
+  the largest cell has all the mass, the mean cannot lie between cells, and no gradient is left.
+  l_k are the logits and m_k is the largest cell; a bump of s = 0.6 cells has 1 / (2 s^2) there and
+  a variance of 2 s^2, wherever its centre is. (Nibali et al. 2018,
+  https://arxiv.org/abs/1801.07372, hold maps to a width by their variance, whose gradient is lost
   once a map has snapped.)
-- ``spread``, ``peak``, ``flow``, ``turn`` and ``agree`` ask each keypoint only as far as it lies
-  on the foreground, sum_u p_k(u) M(u): asked for from the start, keypoints settle on marks of the
-  background, which are sharp, move as the flow says and turn with the image.
+- ``spread``, ``peak``, ``flow``, ``turn`` and ``agree`` apply to a keypoint as far as it lies on
+  the foreground, sum_u p_k(u) M(u): from the start, keypoints would settle on marks of the
+  background, which are sharp, follow the flow and rotate with the image.
 
 A moving camera has no median and moves everything: use :mod:`.temporal_transport` there.
 """
@@ -91,7 +92,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-# The narrowest bump that a map may have, cells.
+# Standard deviation of the narrowest bump that a map may have, cells.
 NARROWEST = 0.6
 
 
@@ -137,7 +138,7 @@ class Default(nn.Module):
         self.features = make_features(network)
         self.refine = make_refiner(network)
         for parameter in self.refine.last.parameters():
-            nn.init.zeros_(parameter)  # the first answer is the background itself
+            nn.init.zeros_(parameter)  # the first output is the background
 
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
@@ -185,7 +186,7 @@ class Default(nn.Module):
         self, source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor
     ) -> Tensor:
         """
-        Return what distinguishes the rebuilt target from the background, (B, 3, H, W).
+        Return the difference of the rebuilt target from the background, (B, 3, H, W).
 
         :param source: union of the source's bumps, (B, 1, h, w)
         :param target: union of the target's bumps, (B, 1, h, w)
@@ -203,12 +204,12 @@ class Default(nn.Module):
         features = self.features(batch.images)
         rebuilt = self.reconstruct(swap(covered), covered, swap(features), features).float()
         weight = motion_weight(batch.image0, batch.image1, self.config.still_weight)
-        # what the first frames and the second frames have, (2, B, ...), share what the pair has
+        # (2, B, ...): the two frames of a pair share its weight and background
         error = rebuilt.unflatten(0, (2, -1)) + background - batch.images.unflatten(0, (2, -1))
         error = (weight * error.square().mean(dim=2, keepdim=True)).flatten(0, 1)
         cells = functional.adaptive_avg_pool2d(error / self.change, map_hw(covered))
         mean = cells.mean(dim=(1, 2, 3))
-        # the root's slope has no bound at zero
+        # the gradient of the root is unbounded at zero
         root = (cells.square().mean(dim=(1, 2, 3)) + 1e-6).sqrt()
         return pair_mean(mean), pair_mean(root)
 
@@ -223,7 +224,7 @@ class Default(nn.Module):
     def _turn(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
         images, background = batch.image0, batch.extra['background']
         warp = random_warp(len(images), map_hw(images), self.warps, device=images.device)
-        # on the background of another pair, which was drawn at random
+        # onto the background of another pair; pairs are in random order
         onto = background.roll(1, dims=0) if self.config.swap_backgrounds else background
         turned = warp_foreground(images, background, warp, onto=onto)
         logits = batch.network.logits(jitter_colours(turned, self.config.colour))

@@ -1,34 +1,34 @@
 """
-A picture of which little is left must be drawn again from points that are linked by edges.
+Redraw a mostly masked image from keypoints that are linked by edges.
 
 He, Wandt, Rhodin: AutoLink: Self-supervised learning of human skeletons and object outlines by
 linking keypoints, 2022, https://arxiv.org/abs/2205.10636. With one weight w_ij for each pair of
-keypoints, the same in all frames, d_ij(u) the distance from a cell to the segment between the two
-keypoints and 80 % of the blocks of the frame put out::
+keypoints, the same in all frames, d_ij(u) the distance of a cell from the segment between the two
+keypoints, and 80 % of the blocks of the frame masked::
 
     edges(u)   = max_ij softplus(a w_ij) exp(-d_ij(u)^2 / s^2)
-    pixel      = |decode(edges, what is left of x) - x| / sqrt(change)
+    pixel      = |decode(edges, masked x) - x| / sqrt(change)
     perceptual = squared difference of the two in the layers of a fixed net (:mod:`..perceptual`)
     spread     = mean_k of the variance of the map of k, half image sides squared
 
-What is left of the frame shows colours and background; where the parts are, only the edges say.
-So points come to lie where a few straight lines draw what changes from frame to frame, and the
-weights become the graph that links them: :meth:`EdgeLinking.skeleton`, which is written into the
-manifest and drawn in every overlay.
+The masked frame shows colours and background; only the edges show where the parts are. So points
+move to where a few straight lines draw what changes from frame to frame, and the weights become
+the graph that links them: :meth:`EdgeLinking.skeleton`, which is written to the manifest and drawn
+in every overlay.
 
-Departures, each with its reason:
+Departures, with their reasons:
 
-- Frames are compared by their pixels too, and in the layers of random filters where there are no
-  weights of VGG-16: nothing has to be downloaded. The paper compares in VGG-16 alone.
+- Frames are compared in pixels too, and in the layers of random filters if there are no weights of
+  VGG-16, so that nothing is downloaded. The paper compares in VGG-16 alone.
 - Edges are drawn at a quarter of the resolution, and s is 0.07 half sides instead of 0.03 to 0.05,
   which is less than a cell there.
-- Only the edge that is strongest in a cell is worked out with its gradient: a maximum gives none
-  to the others. With 190 edges between 20 points that is what a CPU can pay.
+- Only the strongest edge of a cell is computed with its gradient, since a maximum gives none to
+  the others. With 190 edges between 20 points, this is what a CPU can afford.
 - a is 25 instead of 512: the rate of a weight is a times the learning rate, which is twenty times
   theirs here.
-- The term ``spread`` asks maps to have one peak, because the robot reads a window round it and not
-  the mean of the whole map; 0 is the paper's. It comes in as keypoints explain the motion,
-  max(0, 1 - 2 sg squared pixel error): before that it would fix them where they are.
+- The term ``spread`` asks for maps with one peak, because the robot reads a window around it and
+  not the mean of the map; 0 is the paper's. It counts as far as keypoints explain the motion,
+  max(0, 1 - 2 sg squared pixel error): earlier, it would freeze them.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ from torch.nn import functional
 # a, and the weights' mean before the softplus and its spread at the start, as the authors have it.
 PACE = 25.0
 START, START_SPREAD = -4.0, 0.1
-# An edge has been learned when it weighs this many times what it did at the start.
+# A learned edge weighs at least this many times its initial weight.
 GROWN = 2.0
 # Pixels along a side of the cells in which edges are drawn.
 STRIDE = 4
-# Samples whose edges are compared at once: few enough for the cells to stay in a core's cache.
+# Samples whose edges are compared at once: few enough to stay in the cache of a core.
 CHUNK = 2
 
 
@@ -107,7 +107,7 @@ class EdgeLinking(nn.Module):
         self.register_buffer('pairs', pairs, persistent=False)  # (2, E)
         start = START + START_SPREAD * torch.randn(pairs.shape[1])
         self.links = nn.Parameter(start / PACE)
-        # how much of what is left of the frame the decoder sees
+        # brightness at which the decoder sees the masked frame
         self.share = nn.Parameter(torch.ones(()))
         self.fold = SpaceToDepth(STRIDE)
         self.decode = MapDecoder(
@@ -123,7 +123,7 @@ class EdgeLinking(nn.Module):
         squared = error.square().mean(dim=(1, 2, 3)) / self.change
         perceptual = torch.zeros_like(pixel)
         if self.compare is not None:
-            # it is given the frames of the other moment first
+            # it expects the other frames first
             perceptual = self.compare(rebuilt, swap(images), torch.ones_like(images[:, :1]))
         spread = concentration(batch.maps, batch.points, batch.half_side)
         terms = {
@@ -134,7 +134,7 @@ class EdgeLinking(nn.Module):
         return {name: pair_mean(term) for name, term in terms.items()}
 
     def rebuild(self, batch: PairBatch) -> Tensor:
-        """Return the second frames, drawn from their own edges and what is left of them."""
+        """Return the second frames, drawn from their own edges and masked frames."""
         return self.reconstruct(batch.image1, batch.points.chunk(2)[1], batch.network.stride)
 
     def reconstruct(self, images: Tensor, points: Tensor, stride: int) -> Tensor:
@@ -144,7 +144,7 @@ class EdgeLinking(nn.Module):
         :param points: keypoints of the images, (B, K, 2) cells
         :param stride: pixels along a side of such a cell
         """
-        left = images * self._left(images)
+        left = images * self._visible_mask(images)
         hw = (images.shape[-2] // STRIDE, images.shape[-1] // STRIDE)
         edges = edge_map(
             network_to_cells(cells_to_network(points.float(), stride), STRIDE),
@@ -163,9 +163,9 @@ class EdgeLinking(nn.Module):
     @torch.no_grad()
     def skeleton(self) -> list[tuple[int, int, float]]:
         """
-        Return the edges that were learned: two keypoints, the lower first, and a weight.
+        Return the learned edges: two keypoints, the lower first, and a weight.
 
-        The strongest weighs 1; there are none before any has grown well beyond its start.
+        The strongest weighs 1. No edge counts until it has grown well beyond its initial weight.
         """
         weights = self.edge_weights().cpu()
         least = max(
@@ -179,8 +179,8 @@ class EdgeLinking(nn.Module):
             if weight >= least
         ]
 
-    def _left(self, images: Tensor) -> Tensor:
-        """Return where frames are left as they are, (B, 1, H, W) of 0 and 1."""
+    def _visible_mask(self, images: Tensor) -> Tensor:
+        """Return a random mask, (B, 1, H, W): 1 where frames stay visible."""
         height, width = images.shape[-2:]
         side = self.config.blocks / max(height, width)
         hw = (max(1, round(side * height)), max(1, round(side * width)))
@@ -221,7 +221,7 @@ def edge_map(
 
 
 def squared_distance(cells: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Return the squared distances (...,) of places from segments, all (..., 2)."""
+    """Return the squared distances (...,) of points from segments, all (..., 2)."""
     along, away = end - start, cells - start
     share = (away * along).sum(dim=-1) / along.square().sum(dim=-1).clamp(min=1e-6)
     return (away - share.clamp(0, 1)[..., None] * along).square().sum(dim=-1)
@@ -235,7 +235,7 @@ def _strongest(
     y = torch.arange(hw[0], device=start.device) - start[..., 1:2]  # (b, E, h)
     along = end - start
     length = along.square().sum(dim=-1)[..., None, None].clamp(min=1e-6)
-    # everything is a sum over x and y but the clamp, so whole maps are made three times only
+    # all but the clamp is a sum over x and y, so whole maps are computed only three times
     product = (x * along[..., 0:1])[:, :, None] + (y * along[..., 1:2])[:, :, :, None]
     square = x.square()[:, :, None] + y.square()[:, :, :, None]
     share = (product / length).clamp_(0, 1)

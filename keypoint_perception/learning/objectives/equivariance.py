@@ -1,9 +1,9 @@
 """
-Keypoints must move with the image when the image is warped.
+Keypoints must move with the image under random warps.
 
 Thewlis, Bilen, Vedaldi: Unsupervised learning of object landmarks by factorized spatial
 embeddings, 2017, https://arxiv.org/abs/1705.02193. A frame x is warped into x'; a cell v of x'
-shows the place g(v) of x. With the map p of a keypoint in x and p' in x'::
+shows the position g(v) of x. With the map p of a keypoint in x and p' in x'::
 
     E |u - g(v)|^2 = E|u|^2 + E|g(v)|^2 - 2 E u . E g(v),  u ~ p_k, v ~ p'_k
                    = align + spread
@@ -11,35 +11,34 @@ shows the place g(v) of x. With the map p of a keypoint in x and p' in x'::
     spread    = E|u - E u|^2 + E|g(v) - E g(v)|^2
     diversity = 1 - 1/K sum_cells max_k pool(p_k)
 
-each but the last a mean over the keypoints. The factorised form is exact and costs two sums a map
-instead of one over all pairs of cells. It is zero only for maps of one cell each that follow the
-warp. Diversity asks the K maps to lie apart, else one point serves for all.
+each but the last a mean over the keypoints. The factorised form is exact and needs two sums per
+map instead of one over all pairs of cells. It is zero only for maps of one cell each that follow
+the warp. Diversity asks the K maps to be disjoint; otherwise one point would serve for all.
 
-An option, ``exchange``, after Thewlis, Albanie, Bilen, Vedaldi: Unsupervised learning of landmarks
-by descriptor vector exchange, 2019, https://arxiv.org/abs/1908.06427. With a feature net Phi of
-this objective, the other frame y of the pair and vectors of length 20::
+The option ``exchange`` follows Thewlis, Albanie, Bilen, Vedaldi: Unsupervised learning of
+landmarks by descriptor vector exchange, 2019, https://arxiv.org/abs/1908.06427. With a feature net
+Phi of this objective, the other frame y of the pair and vectors of length 20::
 
     f_k = sum_u p_k(u) Phi_u(x)                                the keypoint's vector
     e_k = sum_w softmax_w <f_k, Phi_w(y)> Phi_w(y)             exchanged for vectors of y
     exchange = mean_k sum_v softmax_v <e_k, Phi_v(x')> |g(v) - E u|^(1/2)
 
-A keypoint is found again in the warped frame by the vector that it has in another frame, so it
-must look alike in both: the maps then prefer places that can be told from all others.
+A keypoint is located in the warped frame by its vector in another frame, so it must look alike in
+both: the maps then prefer positions that are distinct from all others.
 
-Departures, each with its reason:
+Departures, with their reasons:
 
 - The two parts of the paper's distance are two terms; with equal weights they are the paper's. At
-  the package's learning rate, twenty times theirs, the whole distance makes maps of one cell
-  within a hundred steps, before they follow anything, and such maps have no gradient left.
+  this learning rate, twenty times theirs, the whole distance makes maps of one cell within a
+  hundred steps, before they follow anything, and such maps have no gradient left.
 - Lengths are in half image sides, so that the weights do not depend on the input size.
-- Keypoints that the warp moves out of the picture do not count; the paper's faces stay inside.
-- Pooling counts every cell's mass whole at the border too, where the public code (a third
-  party's, the authors released none) gives it less: points near the border would cost more.
-- Both frames of a pair are warped, with a spline besides the similarity and in other colours.
-  Turns go all the way round instead of 29 degrees: a robot's links do, and a point that stands at
-  one place of every frame is wrong by more.
+- Keypoints that the warp moves out of the image do not count; the paper's faces stay inside.
+- Pooling counts the full mass of cells at the border too. The public code (by a third party; the
+  authors released none) counts less, so that points near the border would cost more.
+- Both frames of a pair are warped, with a spline besides the similarity, and recoloured. Rotations
+  cover the full circle instead of 29 degrees, since links of a robot rotate fully.
 - The exchange is done at the K keypoints. The paper does it at every cell, for a dense field of
-  vectors that a second, supervised step turns into points; here the points are what is learned.
+  vectors that a second, supervised step turns into points; here the points are learned directly.
 """
 
 from __future__ import annotations

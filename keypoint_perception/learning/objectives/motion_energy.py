@@ -1,43 +1,37 @@
 """
-Keypoints must tell where a frame differs in structure from a later one.
+Keypoints must predict where a frame differs in structure from a later one.
 
 Sun, Ryou, Goldshmid, Weissbourd, Dabiri, Anderson, Kennedy, Yue, Perona: Self-supervised keypoint
-discovery in behavioral videos, 2022, https://arxiv.org/abs/2112.05121 ("BKinD"). Of two frames x
-and y the target is the part of SSIM that compares contrast and structure, under a Gaussian window
-of 11 px::
+discovery in behavioral videos, 2022, https://arxiv.org/abs/2112.05121 ("BKinD"). For two frames x
+and y, the target is the contrast and structure term of SSIM, under a Gaussian window of 11 px::
 
     energy = blur(1 - (2 cov(x, y) + c) / (var(x) + var(y) + c)),  c = 0.03^2, colours in [0, 1]
     pixel = |decode(Phi(x), bumps of mu(x) and mu(y) at 3 widths) - energy|^2 / mean energy^2
-    turn = mean_k 1 - exp(-|R mu_k(y) - mu_k(R y)|^2 / (4 t^2)),  R a quarter turn or several
+    turn = mean_k 1 - exp(-|R mu_k(y) - mu_k(R y)|^2 / (4 t^2)),  R one to three quarter turns
     separation = mean_ij exp(-|mu_i - mu_j|^2 / (2 s^2)),  of mu(x), mu(y) and mu(R y)
     spread = mean_k of the variance of the map of k, half image sides squared
 
-Texture that stands still earns nothing, and light that only dims or brightens the picture little:
-means are not compared. ``turn`` is the authors' squared difference of two bumps of standard
-deviation t, that of R mu(y), whose gradient is stopped, and that of mu(R y), summed over the whole
-plane in closed form and divided by 2 pi t^2. It comes in as keypoints explain the energy,
-max(0, 1 - 4 sg pixel), and so does ``spread``; theirs begins with the fourth epoch. Asked for from
-the start both are met by points that stand still, and Phi(x) alone brings the error to about a
-quarter: it shows where things are that will have moved.
+Static texture has no energy, and changing light little: means are not compared. ``turn`` is the
+authors' squared difference of two bumps of standard deviation t, that of R mu(y), whose gradient
+is stopped, and that of mu(R y), integrated over the plane in closed form and divided by 2 pi t^2.
+It counts as far as keypoints explain the energy, max(0, 1 - 4 sg pixel), and so does ``spread``;
+theirs starts with the fourth epoch. From the start, static points would satisfy both, and Phi(x)
+alone reduces the error to about a quarter: it shows the objects that will have moved.
 
-How sure a keypoint is can be read from its map: the mass round its largest cell is the confidence
-that every network here gives out, and :func:`keypoint_perception.model.heatmaps.covariance` is the
-authors' second figure, for those who have the network at hand.
+Departures, with their reasons:
 
-Departures, each with its reason:
-
-- Phi is a local feature net of this objective, as everywhere here, and not the layers of a ResNet
-  with ImageNet's weights that keypoints are read from: nothing has to be downloaded.
-- The features of frames are compared by no further network (theirs: VGG-16), for the same reason.
+- Phi is a local feature net of this objective, as in the others, and not the layers of a ResNet
+  with ImageNet weights that keypoints are read from: nothing is downloaded.
+- The features of frames are not compared in another network (theirs: VGG-16), for the same reason.
 - The error is divided by the mean of the energy squared over the run so far: 1 means no better
-  than answering that nothing moves. Theirs are fixed numbers, meant as running means.
+  than predicting that nothing moves. Theirs are constants, meant as running means.
 - The bumps are drawn at the maps' resolution at all widths, of 0.3, 0.15 and 0.075 half sides
   instead of 0.3, 0.1 and 0.03, which is less than a cell.
-- The term ``spread`` asks maps to have one peak, because the robot reads a window round it and not
-  the mean of the whole map; 0 is the paper's.
-- One turn is drawn at each step instead of all three: the mean is the same at a third of the cost.
-- The tolerance t is 0.1 half sides instead of 0.03. A pull that ends after two cells needs the
-  authors' days of training.
+- The term ``spread`` asks for maps with one peak, because the robot reads a window around it and
+  not the mean of the map; 0 is the paper's.
+- Each step draws one rotation instead of all three: the mean is the same at a third of the cost.
+- The tolerance t is 0.1 half sides instead of 0.03. A gradient that vanishes beyond two cells
+  needs the authors' days of training.
 """
 
 from __future__ import annotations

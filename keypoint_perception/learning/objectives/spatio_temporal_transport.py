@@ -1,30 +1,30 @@
 """
-Rebuild a frame from another one alone, by moving its features along with the keypoints.
+Rebuild a frame from another alone, by moving its features along with the keypoints.
 
 WO2020225247, claims 12 to 22, https://patents.google.com/patent/WO2020225247A1; the second mode of
-the transport of Kulkarni et al. 2019, https://arxiv.org/abs/1906.11883. With the names of
-:mod:`.temporal_transport`, d_k = mu_k(x_t) - sg mu_k(x_s), and Shift[A, d](u) = A(u - d) read
-bilinearly, the border repeated::
+the transport of Kulkarni et al. 2019, https://arxiv.org/abs/1906.11883. With the symbols of
+:mod:`.temporal_transport`, d_k = mu_k(x_t) - sg mu_k(x_s), and Shift[A, d](u) = A(u - d),
+interpolated bilinearly with a repeated border::
 
     F = (1 - sg S) (1 - T) Phi(x_s) + sum_k H_k(x_t) Shift[Phi(x_s), d_k] / max(1, sum_k H_k(x_t))
     pixel = w |refine(F) - x_t|^2 / change
 
-Only the keypoint net sees the target: what appears there has to be brought from the source by the
-keypoints' motion, so a keypoint must follow its thing and not only lie on something that differs.
+Only the keypoint net sees the target: its content must be brought from the source by the motion of
+the keypoints, so a keypoint must track an object and not only lie on something that differs.
 
-The claims are worded and their formulas not legible in the published scan, so this is a reading:
+The formulas of the claims are not legible in the published scan, so this is an interpretation:
 
-- Phi(x_s) stays in the graph. In temporal transport the target's features teach the feature net;
-  here the source's are the only ones, and detached it would never learn (claim 17 trains it).
+- Phi(x_s) keeps its gradient. In temporal transport the target's features train the feature net;
+  here the source's are the only ones (claim 17 trains it).
 - The source's keypoints get no gradient, neither through S nor through d: as in temporal
-  transport they could otherwise learn to wipe out what is hard to predict.
-- Where bumps overlap they are divided by their sum, so that two keypoints on one thing do not
-  bring it twice.
-- The term ``spread``, ``both_ways`` and ``still_weight`` are those of temporal transport, with
-  their reasons.
+  transport, they could otherwise learn to erase what is hard to predict.
+- Overlapping bumps are divided by their sum, so that two keypoints on one object do not bring it
+  twice.
+- The term ``spread``, ``both_ways`` and ``still_weight`` are those of temporal transport, for the
+  same reasons.
 
-All K shifts of all frames are one look-up: around each target keypoint only a window is read, of
-three times sigma to each side, where the bump has fallen to 0.0001.
+All K shifts of all frames are one look-up: around each target keypoint only a window of three
+sigma to each side is read, beyond which the bump is below 0.0001.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-# Half the side of the window that is read round a keypoint, in sigma.
+# Half the side of the window that is read around a keypoint, in sigma.
 REACH = 3.0
 
 
@@ -160,7 +160,7 @@ def shifted(features: Tensor, source: Tensor, target: Tensor, sigma: float) -> T
     values = functional.grid_sample(
         features, grid, mode='bilinear', padding_mode='border', align_corners=False
     )  # (B, c, K, n)
-    # beyond the map the bumps are zero, wherever they are added
+    # bumps outside the map are zero, so it does not matter where they are added
     x, y = cells.clamp(min=0).minimum(size - 1).unbind(-1)
     where = (y * width + x).flatten(1)[:, None].expand(-1, channels, -1)
     moved = features.new_zeros(batch, channels, height * width)

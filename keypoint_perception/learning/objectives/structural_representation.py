@@ -1,43 +1,42 @@
 """
-A picture must follow from K points and a short description of what is at each.
+Rebuild an image from K points and a short descriptor at each.
 
 Zhang, Guo, Jin, Luo, He, Lee: Unsupervised discovery of object landmarks as structural
 representations, 2018, https://arxiv.org/abs/1804.04412. The K maps and one of the background
-detection_maps for every cell; a keypoint is the centre of mass of its share::
+compete for every cell; a keypoint is the centre of mass of its map::
 
     D_k(u) = exp l_k(u) / (1 + sum_j exp l_j(u)),   D_0 = 1 / (1 + sum_j exp l_j)
     p_k = D_k / sum_u D_k(u),                       mu_k = sum_u p_k(u) u
     f_k = W_k sum_u p_k(u) Phi_u(x),  k = 0 .. K    8 numbers each
-    picture = decode(at 5 widths: maps of mu_k and background, and f_k spread by them)
+    image = decode(at 5 widths: maps of mu_k and background, and f_k spread by them)
 
-    pixel = |picture - x|^2 / change
+    pixel = |image - x|^2 / change
     concentration = mean_k of the variance of p_k
     separation = mean_ij exp(-|mu_i - mu_j|^2 / (2 s^2))
     equivariance = mean_k |g(mu_k(x')) - mu_k(x)|^2,  x' the frame warped by g
 
-The background's logit is 0. A softmax over K + 1 channels depends on differences only, so a net
-with a channel more could say nothing that these K do not; and the network stays the one that every
-objective trains and that is exported.
+The background's logit is 0: a softmax over K + 1 channels depends only on differences, and the
+network stays the one that every objective trains.
 
-At run time the network reads a window round the largest cell of a softmax over the cells of map k,
-which is exp l_k normalised; here p_k is that times the share left by the others. The two have the
-same peak where a keypoint has won its cells, but a map could have a higher peak in cells that
-another one has won. So the term ``readout`` asks the run-time map to lie about mu_k, which gets no
+At run time the network reads a window around the largest cell of a softmax over the cells of a
+map, which is exp l_k normalised; here p_k is that times the share that the other maps leave. Both
+have the same peak where a keypoint has won its cells, but a map may be higher in cells that
+another has won. So the term ``readout`` asks the run-time map to lie around mu_k, which gets no
 gradient from it.
 
-Departures, each with its reason:
+Departures, with their reasons:
 
-- Lengths are in half image sides and every term is a mean over keypoints or pairs, so that the
-  weights depend neither on the size nor on K. The authors' sums have other weights in three stages
-  (reconstruction 0.1, 1, 10; the others 100, 20, 10000); here they are of one size from the start.
-- The concentration is of the variance itself. Theirs is 2 pi e times the product of the standard
-  deviations, the same up to a factor for round maps.
-- Feature net and decoder work at the maps' resolution, and the feature net is local: one that
-  sees everything could hide the whole picture in the descriptions.
-- Widths begin at 0.1 half sides instead of 0.25: a robot's parts are smaller than those of a face.
-- Keypoints that the warp moves out of the picture do not count in the equivariance.
-- The landmark-centred warp of the release is computed there and then multiplied by zero; it is
-  left out. So is the optical flow, for which the release has no data.
+- Lengths are in half image sides and every term is a mean over keypoints or pairs, so that weights
+  depend neither on the size nor on K. The authors' sums have other weights in three stages
+  (reconstruction 0.1, 1, 10; the others 100, 20, 10000); here all are of one size from the start.
+- The concentration is the variance itself. Theirs is 2 pi e times the product of the standard
+  deviations, equal up to a factor for round maps.
+- Feature net and decoder work at the maps' resolution, and the feature net is local: a global one
+  could hide the whole image in the descriptors.
+- Widths start at 0.1 half sides instead of 0.25: a robot's parts are smaller than a face's.
+- Keypoints that the warp moves out of the image do not count in the equivariance.
+- The landmark-centred warp of the release is computed and then multiplied by zero; it is omitted.
+  So is the optical flow, for which the release has no data.
 """
 
 from __future__ import annotations
@@ -60,13 +59,13 @@ from keypoint_perception.settings import setting
 import torch
 from torch import nn, Tensor
 
-# Numbers that describe what is at a keypoint, and channels into which they are unfolded.
+# Length of a descriptor, and channels that it is unfolded to.
 DESCRIPTION = 8
 UNFOLDED = 16
 # Widths at which the points are drawn for the decoder, each this much larger than the last.
 WIDTHS = 5
 RATIO = 2**0.5
-# Peak of a point's map to the background's, in the paper at its narrowest width.
+# Value of the background's map relative to the peak of a point's, as in the paper.
 BACKGROUND = 0.1
 
 
@@ -89,7 +88,7 @@ class StructuralRepresentationConfig(ColourConfig, WarpConfig):
 
 
 class StructuralRepresentation(nn.Module):
-    """An autoencoder whose code is points and descriptions."""
+    """An autoencoder whose code is points and descriptors."""
 
     Config = StructuralRepresentationConfig
     weights = {  # noqa: RUF012 a constant, overridden by configuration
@@ -106,7 +105,7 @@ class StructuralRepresentation(nn.Module):
         network: NetworkConfig,
         statistics: DatasetStatistics,
     ) -> None:
-        """Make the parts that are not exported: feature net, descriptions and decoder."""
+        """Make the parts that are not exported: feature net, descriptors and decoder."""
         super().__init__()
         refuse_separable_reading(network, 'structural_representation')
         self.config = config
@@ -143,7 +142,7 @@ class StructuralRepresentation(nn.Module):
         return {name: pair_mean(term) for name, term in terms.items()}
 
     def rebuild(self, batch: PairBatch) -> Tensor:
-        """Return the second frames, drawn from their own points and descriptions."""
+        """Return the second frames, rebuilt from their own points and descriptors."""
         shares = detection_maps(batch.logits).chunk(2)[1]
         return self.reconstruct(batch.image1, shares, expectation(shares[:, 1:]), batch.half_side)
 
@@ -174,13 +173,13 @@ class StructuralRepresentation(nn.Module):
 
 def detection_maps(logits: Tensor) -> Tensor:
     """
-    Return the shares of the background and of each keypoint in the cells, each summing to one.
+    Return the maps of the background and of the keypoints, each summing to one.
 
     :param logits: log odds against the background, (B, K, h, w)
     :return: the background first, (B, 1 + K, h, w)
     """
     background = torch.zeros_like(logits[:, :1])
-    # the normalisation goes through logarithms, or a keypoint that lost everywhere would be 0 / 0
+    # normalised in logarithms: a keypoint that lost every cell would otherwise be 0 / 0
     won = torch.cat([background, logits], dim=1).log_softmax(dim=1)
     return won.flatten(2).softmax(dim=-1).view_as(won)
 

@@ -1,8 +1,8 @@
 """
-Learn the points that someone labelled: the ceiling for learning without labels.
+Learn labelled points: the upper limit for training without labels.
 
 Newell, Yang, Deng: Stacked hourglass networks for human pose estimation, 2016,
-https://arxiv.org/abs/1603.06937. Each map is held against a bump at the labelled point, at every
+https://arxiv.org/abs/1603.06937. Each map is compared with a bump at the labelled point, at every
 stack of the network (intermediate supervision). With the labelled point u_k in cells, the maps
 p_k = softmax of the logits over the cells, and the bump t_k of standard deviation ``sigma``,
 normalised to sum to one::
@@ -10,18 +10,18 @@ normalised to sum to one::
     map   = mean_k sum_u t_k(u) (log t_k(u) - log p_k(u))
     point = mean_k | sum_u p_k(u) u  -  u_k | / half image side
 
-Both are means over the labelled points of the two frames of a pair and over the stacks; frames
-and points without a label contribute nothing, and both are zero where nothing is labelled.
+Both are means over the labelled points of the two frames of a pair and over the stacks; frames and
+points without a label contribute nothing, and both terms are zero if nothing is labelled.
 
-Departures, each with its reason:
+Departures, with their reasons:
 
-- The paper has the squared difference of maps whose peak is one. The robot reads a softmax, which
-  the Kullback-Leibler divergence to a normalised bump asks for directly; it does not die where
+- The paper uses the squared difference of maps whose peak is one. The robot reads a softmax, which
+  the Kullback-Leibler divergence from a normalised bump trains directly; it does not vanish where
   nearly all cells are background.
-- ``point`` is the error of the mean of the map in units of the image (Nibali et al. 2018,
-  https://arxiv.org/abs/1801.07372, combine the two likewise): ``map`` does not say how far away
-  a wrong peak is.
-- Images are warped and their colours changed, each frame in its own way, and the labels go along.
+- ``point`` is the error of the mean of the map (Nibali et al. 2018,
+  https://arxiv.org/abs/1801.07372, combine the two likewise): ``map`` does not depend on how far
+  away a wrong peak is.
+- Each image is warped and recoloured on its own, and its labels are warped with it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class SupervisedConfig(ColourConfig, WarpConfig):
 
 
 class Supervised(nn.Module):
-    """Maps against labelled points, at every stack."""
+    """Comparison of the maps with labelled points, at every stack."""
 
     Config = SupervisedConfig
     weights = {'map': 1.0, 'point': 1.0}  # noqa: RUF012 a constant, overridden by configuration
@@ -99,7 +99,7 @@ class Supervised(nn.Module):
         }
 
     def _augment(self, batch: PairBatch, labels: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return the maps of the changed images, and where the labels are in those."""
+        """Return the maps of augmented images, and the labels in those."""
         config = self.config
         if not config.warps and not config.colour:
             return batch.stacks, labels  # the pass that other objectives share

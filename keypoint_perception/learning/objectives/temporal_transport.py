@@ -1,5 +1,5 @@
 """
-Rebuild a frame from another one by carrying features to where the keypoints are.
+Rebuild a frame from another by transporting features to the keypoints.
 
 Kulkarni, Gupta, Ionescu, Borgeaud, Reynolds, Zisserman, Mnih: Unsupervised learning of object
 keypoints for perception and control, 2019, https://arxiv.org/abs/1906.11883 ("Transporter");
@@ -11,25 +11,24 @@ bumps H_k(x) = exp(-|u - mu_k(x)|^2 / sigma^2), a source frame x_s and a target 
     pixel = w |refine(F) - x_t|^2 / change
     w = w0 + (1 - w0) d / (d + noise), d = |x_t - x_s| blurred
 
-The source's features are put out at both frames' keypoints and the target's are put in at the
-target's, so only keypoints that lie on what moved can lower the error. ``sg`` stops the gradient:
-otherwise the source branch could erase what is hard to predict instead of tracking it.
+The source's features are removed at the keypoints of both frames and the target's are inserted at
+the keypoints of the target, so only keypoints on what moved can lower the error. ``sg`` stops the
+gradient: otherwise the source branch could erase what is hard to predict instead of tracking it.
 
-Departures, each with its reason:
+Departures, with their reasons:
 
 - S and T are unions. The authors' code pastes one keypoint after another, which depends on their
-  order; other public codes add the bumps, which is not bounded. The claims speak of all keypoints
-  at once and fix neither.
-- The error is divided by ``change``, the mean squared difference of two frames of the recording
+  order; other public code adds the bumps, which is not bounded. The claims fix neither.
+- The error is divided by ``change``, the mean squared difference between the frames of a pair
   (:mod:`..reconstruction`).
 - Each pair is used both ways (``both_ways``): the second reconstruction needs no further pass of
-  the two nets, which are the larger part of the cost.
-- Pixels that are alike in both frames count ``still_weight``, those that differ 1. At 0.3 instead
-  of 1 small movers are found sooner; 1 is the paper's error.
+  the keypoint and feature nets, which are most of the cost.
+- Pixels that are equal in both frames weigh ``still_weight``, the others 1. At 0.3 instead of 1,
+  small moving objects are found sooner; 1 is the paper's error.
 - A second term, ``spread``, is the variance of each map about its point, in half image sides
-  squared. The robot reads a window round the peak and not the mean of the whole map; the two agree
-  only for maps with one peak, which the pixel error alone does not ask for. It weighs in only as
-  far as keypoints explain the motion, max(0, 1 - 2 sg pixel).
+  squared. The robot reads a window around the peak and not the mean of the map; the two agree only
+  for maps with one peak, which the pixel error does not require. It counts as far as keypoints
+  explain the motion, max(0, 1 - 2 sg pixel).
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ class TemporalTransport(nn.Module):
                 features0 = self.features(image0)
             features1 = self.features(image1)
             pixel = self._pixel(covered0, covered1, features0, features1, image1, weight)
-            spread0 = spread1  # what is only shown does not learn
+            spread0 = spread1  # the first frames are not trained
         return {'pixel': pixel, 'spread': explained_motion(pixel) * (spread0 + spread1) / 2}
 
     def rebuild(self, batch: PairBatch) -> Tensor:

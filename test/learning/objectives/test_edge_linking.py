@@ -138,7 +138,7 @@ def test_what_is_shown_is_the_second_frame_drawn_from_its_own_edges(batch, objec
 def test_most_blocks_are_put_out(objective):
     terms = objective()
     torch.manual_seed(0)
-    left = terms._left(torch.zeros(200, 3, 96, 128))
+    left = terms._visible_mask(torch.zeros(200, 3, 96, 128))
     assert left.shape == (200, 1, 96, 128)
     # 12 x 16 blocks in 200 frames: the standard deviation of the mean is 0.002
     assert left.mean().item() == pytest.approx(0.2, abs=0.01)
