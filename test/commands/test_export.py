@@ -1,6 +1,7 @@
 """``export --precision`` and ``benchmark engine`` as a user runs them."""
 
 import json
+import re
 import shutil
 
 import cv2
@@ -167,4 +168,4 @@ def test_every_engine_that_is_here_is_measured(capsys, model, tmp_path):
     assert list(engines) == [('onnxruntime', 'fp32'), ('onnxruntime', 'int8'), ('torch', 'fp32')]
     assert set(engines['torch', 'fp32']['batches']) == {'1', '2'}
     assert engines['torch', 'fp32']['parity']['median_px'] < 0.01
-    assert '| onnxruntime int8 cpu | 1 |' in said
+    assert re.search(r'\| onnxruntime int8 cpu +\| 1 +\|', said)
