@@ -78,8 +78,7 @@ def test_auto_says_why_it_went_on_to_the_cpu(model, monkeypatch, built_with_cuda
         engine = load_engine(model)
     assert f'on {CPU}' in engine.description
     assert (
-        'auto skips onnxruntime on cuda, which cannot be used: ONNX Runtime was told'
-        in caplog.text
+        'auto skips onnxruntime on cuda, which cannot be used: ONNX Runtime was set' in caplog.text
     )
     assert 'auto chose onnxruntime on cpu, because no GPU could be used' in caplog.text
 
