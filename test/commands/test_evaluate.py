@@ -121,7 +121,7 @@ def test_labels_that_match_no_frame(run_verb, model, bag, tmp_path, write_labels
 def test_labels_that_name_a_point_twice(run_verb, model, bag, tmp_path, write_labels, stamps_ns):
     labels = write_labels([(stamps_ns[0], 'hand', 5, 5), (stamps_ns[0], 'hand', 6, 5)])
     err = refused(run_verb, model, bag, tmp_path, labels)
-    assert f"line 3 labels 'hand' at {stamps_ns[0]} again" in err
+    assert f"line 3 has 'hand' at {stamps_ns[0]} again" in err
 
 
 def test_labels_outside_the_image(run_verb, model, bag, tmp_path, write_labels, stamps_ns):

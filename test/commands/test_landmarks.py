@@ -179,7 +179,7 @@ def test_labels_that_match_no_frame(run_verb, model, recording, tmp_path):
 
 def test_labels_that_name_a_point_twice(run_verb, model, recording, write_labels):
     err = refused(run_verb, model, recording, write_labels([(0, 'a', 1, 1), (0, 'a', 2, 1)]))
-    assert "line 3 labels 'a' at" in err
+    assert "line 3 has 'a' at" in err
 
 
 def test_labels_outside_the_image(run_verb, model, recording, write_labels):
