@@ -7,7 +7,7 @@ keypoints of the averaged network on frames of the recording.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import csv
 from pathlib import Path
 
@@ -102,9 +102,10 @@ def reconstruction_sheet(
         returns rebuilt second frames or other images in [-1, 1], (B, 3, H, W)
     """
     for objective in learner.objective.objectives.values():
-        if hasattr(objective, 'rebuild'):
+        rebuild: Callable[[PairBatch], Tensor] | None = getattr(objective, 'rebuild', None)
+        if rebuild is not None:
             batch = PairBatch(learner.network, normalise(images0), normalise(images1), extra)
-            rebuilt = objective.rebuild(batch).float().clamp(-1, 1)
+            rebuilt = rebuild(batch).float().clamp(-1, 1)
             levels = ((rebuilt + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
             rows = [images.cpu().numpy() for images in (images0, images1, levels)]
             return tile_images([image for row in rows for image in row], len(images0))
