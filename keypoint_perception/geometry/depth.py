@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections import deque
 import threading
-from typing import NamedTuple
 
 from keypoint_perception.cdr import ImageMessage
 from keypoint_perception.errors import EncodingError
@@ -36,18 +35,8 @@ MAX_BUFFERED_NS = 2_000_000_000
 RIDGE = 1e-6
 
 
-class DepthLayout(NamedTuple):
-    """Pixel type of one encoding, without byte order, and its unit in metres."""
-
-    dtype: str
-    metres: float
-
-
-LAYOUTS = {
-    '16UC1': DepthLayout('u2', 0.001),
-    'mono16': DepthLayout('u2', 0.001),
-    '32FC1': DepthLayout('f4', 1.0),
-}
+# Pixel type of each encoding, without byte order, and its unit in metres.
+LAYOUTS = {'16UC1': ('u2', 0.001), 'mono16': ('u2', 0.001), '32FC1': ('f4', 1.0)}
 
 
 def view_depth(image: ImageMessage) -> tuple[np.ndarray, float]:
@@ -63,8 +52,8 @@ def view_depth(image: ImageMessage) -> tuple[np.ndarray, float]:
             'remap depth to the registered depth image.'
         )
         raise EncodingError(msg)
-    layout = LAYOUTS[image.encoding]
-    dtype = np.dtype(layout.dtype).newbyteorder('>' if image.is_bigendian else '<')
+    code, unit_m = LAYOUTS[image.encoding]
+    dtype = np.dtype(code).newbyteorder('>' if image.is_bigendian else '<')
     shape = (image.height, image.width)
     row = image.width * dtype.itemsize
     if min(shape) < 1 or image.step < row:
@@ -82,7 +71,7 @@ def view_depth(image: ImageMessage) -> tuple[np.ndarray, float]:
             f'{image.encoding} with a step of {image.step} takes {needed}; check the publisher.'
         )
         raise EncodingError(msg)
-    return np.ndarray(shape, dtype, data, strides=(image.step, dtype.itemsize)), layout.metres
+    return np.ndarray(shape, dtype, data, strides=(image.step, dtype.itemsize)), unit_m
 
 
 def check_registered(depth_hw: tuple[int, int], image_hw: tuple[int, int]) -> None:
@@ -110,7 +99,6 @@ def depth_at(
 
     :param pixels: (H, W), any unit; no reading where not finite or not positive
     :param uv: px of the colour image, (N, 2); may be NaN or outside the image
-    :param image_hw: height and width of the colour image, px
     :param window: side of the window, px of the depth image, odd
     :return: (N,) float64 in the unit of ``pixels``, NaN where there is no depth
     """
@@ -161,11 +149,7 @@ def _nearest_surface(depths: np.ndarray, valid: np.ndarray, least: np.ndarray) -
 def _depth_at_origin(
     depths: np.ndarray, member: np.ndarray, du: np.ndarray, dv: np.ndarray
 ) -> np.ndarray:
-    """
-    Return each window's depth at the origin of du and dv, NaN without members.
-
-    :param depths: (N, P), like ``member``, ``du`` and ``dv``
-    """
+    """Return each window's depth (N,) at the origin of du and dv (N, P), NaN without members."""
     count = member.sum(1)
     weight = member / np.maximum(count, 1)[:, None]
     values = np.where(member, 1 / depths, 0.0)
@@ -185,11 +169,7 @@ def _depth_at_origin(
 
 
 class DepthBuffer:
-    """
-    The most recent depth images, found by their stamps.
-
-    Images may be added by one thread and looked up by another.
-    """
+    """The most recent depth images, found by their stamps; thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -201,7 +181,7 @@ class DepthBuffer:
         stamp_ns = image.header.stamp_ns
         with self._changed:
             if self._images and stamp_ns < self._images[-1].header.stamp_ns:
-                self._clear()  # as when a recording is played in a loop
+                self.clear()  # as when a recording is played in a loop
             self._images.append(image)
             self._bytes += len(image.data)
             self._changed.notify_all()
@@ -228,9 +208,6 @@ class DepthBuffer:
 
     def clear(self) -> None:
         """Drop all images."""
-        with self._changed:
-            self._clear()
-
-    def _clear(self) -> None:
-        self._images.clear()
-        self._bytes = 0
+        with self._changed:  # which is reentrant
+            self._images.clear()
+            self._bytes = 0

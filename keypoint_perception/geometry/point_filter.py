@@ -27,7 +27,6 @@ back.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -140,7 +139,7 @@ class PointFilter:
         """
         points = np.asarray(points, np.float64)
         kind = STATES[self.settings.kind]
-        if not isinstance(self._state, kind) or self._state.points.shape != points.shape:
+        if type(self._state) is not kind or self._state.points.shape != points.shape:
             self._state = kind(points.shape)
         state, measured = self._state, np.isfinite(points).all(1)
         elapsed = (stamp_ns - state.stamp_ns) / 1e9
@@ -178,8 +177,8 @@ class _Measurement(NamedTuple):
     settings: FilterSettings
 
 
-class _State(ABC):
-    """The state of a filter for N points with D coordinates."""
+class _State:
+    """N points with D coordinates, not filtered."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.points, self.velocity, self.measured = np.zeros((3, *shape))
@@ -193,12 +192,6 @@ class _State(ABC):
     def restart(self, rows: Rows, new: _Measurement) -> None:
         self.points[rows], self.velocity[rows] = new.points[rows], 0.0
 
-    @abstractmethod
-    def step(self, rows: Rows, new: _Measurement) -> None:
-        """Update the estimates of some points."""
-
-
-class _Unfiltered(_State):
     def step(self, rows: Rows, new: _Measurement) -> None:
         self.points[rows] = new.points[rows]
 
@@ -251,5 +244,5 @@ class _ConstantVelocity(_State):
 
 
 STATES: dict[str, type[_State]] = dict(
-    zip(FILTERS, (_Unfiltered, _OneEuro, _ConstantVelocity), strict=True)
+    zip(FILTERS, (_State, _OneEuro, _ConstantVelocity), strict=True)
 )
