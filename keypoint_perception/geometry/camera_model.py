@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keypoint_perception.cdr import CameraInfoMessage
-from keypoint_perception.errors import CalibrationError
+from keypoint_perception.cdr import CameraInfoMessage, ENCAPSULATION_BYTES, read_camera_info
+from keypoint_perception.errors import CalibrationError, EncodingError
 import numpy as np
 
 # Numbers of coefficients by model. "equidistant" is OpenCV's fisheye; a camera without
@@ -28,6 +28,7 @@ ITERATIONS = 20
 # Largest error of the inverse, in focal lengths: at most a thousandth of a pixel. Beyond some
 # radius, polynomials cannot be inverted.
 TOLERANCE = 1e-7
+STAMP_END = ENCAPSULATION_BYTES + 8  # of a serialised header
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,8 @@ class CameraModel:
         Return the model of a ``sensor_msgs/CameraInfo``.
 
         ``roi.do_rectify`` is ignored: rectified pixels are those of the image that ``image_proc``
-        publishes, whose ROI has the offset of the raw one.
+        publishes, whose ROI has the offset of the raw one. A ROI of zeros is the whole image.
 
-        :param rectified: whether the received images are rectified
         :raises CalibrationError: if the camera is not calibrated or its model is unknown
         """
         k, p, d, r = (np.asarray(v, np.float64) for v in (info.k, info.p, info.d, info.r))
@@ -74,17 +74,25 @@ class CameraModel:
                 'calibrate the camera again.'
             )
             raise CalibrationError(msg)
-        _check_calibrated('P' if rectified else 'K', p[[0, 5]] if rectified else k[[0, 4]])
+        if not (p[[0, 5]] if rectified else k[[0, 4]]).all():
+            msg = (
+                f'The camera_info has zeros in {"P" if rectified else "K"}, which means that the '
+                'camera is not calibrated; calibrate it (ros2 run camera_calibration '
+                'cameracalibrator), or give the driver its calibration file.'
+            )
+            raise CalibrationError(msg)
         intrinsics = k[[0, 4, 2, 5]] if k[0] and k[4] else p[[0, 5, 2, 6]]
+        binning_u, binning_v = max(1, info.binning_x), max(1, info.binning_y)
+        height, width = info.roi.height or info.height, info.roi.width or info.width
         return cls(
-            image_hw=_received_hw(info),
+            image_hw=(height // binning_v, width // binning_u),
             k=tuple(intrinsics),
             p=tuple(p[[0, 5, 2, 6]] if p[0] and p[5] else intrinsics),
             r=tuple(r if r.any() else np.eye(3).ravel()),
             distortion=info.distortion_model,
             d=() if rectified else _coefficients(info.distortion_model, d),
             offset_uv=(info.roi.x_offset, info.roi.y_offset),
-            binning_uv=_binning(info),
+            binning_uv=(binning_u, binning_v),
             rectified=rectified,
         )
 
@@ -114,7 +122,8 @@ class CameraModel:
         :return: (N, 2) float64; NaN where the model has no ray in front of the camera
         """
         fx, fy, cx, cy = self.p if self.rectified else self.k
-        distorted: np.ndarray = (self._to_full(uv) - (cx, cy)) / (fx, fy)
+        full = (np.asarray(uv, np.float64) + 0.5) * self.binning_uv - 0.5 + self.offset_uv
+        distorted: np.ndarray = (full - (cx, cy)) / (fx, fy)
         if self.rectified or not self.d:
             return distorted
         solve = _undistort_equidistant if self.distortion == 'equidistant' else _undistort_brown
@@ -122,9 +131,8 @@ class CameraModel:
 
     def rectify(self, uv: np.ndarray) -> np.ndarray:
         """
-        Return the rectified pixels of pixels of the received image, by R and P.
+        Return the rectified pixels of pixels (N, 2) of the received image, by R and P.
 
-        :param uv: (N, 2) px
         :return: (N, 2) float64 px of the rectified image with the same ROI and binning; NaN where
             there is no ray
         """
@@ -144,32 +152,46 @@ class CameraModel:
         fx, fy, _, _ = self.p if self.rectified else self.k
         return (abs(fx) / self.binning_uv[0] + abs(fy) / self.binning_uv[1]) / 2
 
-    def _to_full(self, uv: np.ndarray) -> np.ndarray:
-        full: np.ndarray = (np.asarray(uv, np.float64) + 0.5) * self.binning_uv - 0.5
-        return full + self.offset_uv
 
+class LatestCameraInfo:
+    """
+    The newest CameraInfo of one camera, which hardly ever changes but is sent with every image.
 
-def _check_calibrated(name: str, focal: np.ndarray) -> None:
-    if not focal.all():
-        msg = (
-            f'The camera_info has zeros in {name}, which means that the camera is not calibrated; '
-            'calibrate it (ros2 run camera_calibration cameracalibrator), or give the driver its '
-            'calibration file.'
-        )
-        raise CalibrationError(msg)
+    It is parsed again only if its bytes other than the stamp change.
+    """
 
+    def __init__(self) -> None:
+        self._newest = b''
+        self._parsed: tuple[object, ...] = ()
+        self._model: CameraModel | None = None
+        self._refusal = ''
+        self.received = False
 
-def _binning(info: CameraInfoMessage) -> tuple[int, int]:
-    return max(1, info.binning_x), max(1, info.binning_y)
+    def put(self, serialised: bytes) -> None:
+        """Store a serialised CameraInfo."""
+        self._newest, self.received = serialised, True
 
+    def model(self, *, rectified: bool = False) -> CameraModel | None:
+        """
+        Return the model of the newest CameraInfo, None if there is none yet.
 
-def _received_hw(info: CameraInfoMessage) -> tuple[int, int]:
-    """Return the size of the images that a CameraInfo describes; a ROI of zeros is all."""
-    binning_u, binning_v = _binning(info)
-    return (
-        (info.roi.height or info.height) // binning_v,
-        (info.roi.width or info.width) // binning_u,
-    )
+        It is the same object until the calibration changes.
+
+        :raises CalibrationError: if the CameraInfo cannot be used
+        """
+        newest = self._newest
+        content = (rectified, newest[:ENCAPSULATION_BYTES], newest[STAMP_END:])
+        if self.received and content != self._parsed:
+            self._parsed, self._refusal = content, ''
+            try:
+                model = CameraModel.from_camera_info(read_camera_info(newest), rectified=rectified)
+                # only frame_id or padding may have changed
+                self._model = self._model if model == self._model else model
+            except (CalibrationError, EncodingError) as error:
+                self._refusal = str(error)
+        if self._refusal:
+            raise CalibrationError(self._refusal)
+        return self._model
 
 
 def _coefficients(model: str, d: np.ndarray) -> tuple[float, ...]:

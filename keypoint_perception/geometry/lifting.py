@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from keypoint_perception.geometry.camera_model import CameraModel
 import numpy as np
+
+Transform = Callable[[np.ndarray], np.ndarray]
 
 
 def lift(
-    model: CameraModel | None,
+    rays_of: Transform,
     uv: np.ndarray,
     velocity_uv: np.ndarray | None,
     z: np.ndarray,
     velocity_z: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """
-    Return x, y, z and their velocities in metres and m/s, (N, 3) each.
+    Return x, y, z (N, 3) in metres and their velocities in m/s.
 
-    :param model: the calibration; without one, the results are NaN
+    :param rays_of: returns x / z and y / z of pixels
     :param uv: px of the received image, (N, 2)
     :param velocity_uv: px/s, (N, 2); None if unknown, like the velocities then
-    :param z: depths in metres, (N,)
-    :param velocity_z: m/s, (N,)
+    :param z: depths in metres, (N,), like ``velocity_z`` in m/s
     """
-    transform = None if model is None else model.rays
-    rays, velocity_rays = transform_with_velocity(transform, uv, velocity_uv)
+    rays, velocity_rays = transform_with_velocity(rays_of, uv, velocity_uv)
     rays = np.column_stack([rays, np.ones(len(uv))])
     xyz = rays * z[:, None]
     if velocity_rays is None or velocity_z is None:
@@ -35,20 +34,14 @@ def lift(
 
 
 def transform_with_velocity(
-    transform: Callable[[np.ndarray], np.ndarray] | None,
-    uv: np.ndarray,
-    velocity: np.ndarray | None,
+    transform: Transform, uv: np.ndarray, velocity: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """
     Return transformed points and their velocities, (N, 2) each.
 
-    Velocities are finite differences over 1 px, which is large enough for rounding errors.
-
-    :param transform: without one, the results are NaN
-    :param velocity: of the points in px/s; None if unknown, like the velocities then
+    Velocities are finite differences over 1 px, which is large enough for rounding errors; None
+    if ``velocity``, px/s, is None.
     """
-    if transform is None:
-        return uv * np.nan, None if velocity is None else uv * np.nan
     if velocity is None:
         return transform(uv), None
     speed = np.sqrt((velocity * velocity).sum(1, keepdims=True))

@@ -18,10 +18,9 @@ from typing import NamedTuple
 
 from keypoint_perception.cdr import MessageHeader, read_image
 from keypoint_perception.errors import CalibrationError, EncodingError
-from keypoint_perception.geometry.camera_model import CameraModel
+from keypoint_perception.geometry.camera_model import CameraModel, LatestCameraInfo
 from keypoint_perception.geometry.depth import check_registered, depth_at, DepthBuffer, view_depth
 from keypoint_perception.geometry.geometry_settings import GeometrySettings
-from keypoint_perception.geometry.latest_camera_info import LatestCameraInfo
 from keypoint_perception.geometry.lifting import lift, transform_with_velocity
 from keypoint_perception.geometry.point_filter import PointFilter
 from keypoint_perception.seen_messages import SeenMessages
@@ -77,22 +76,14 @@ class PointLocator:
         self.settings = settings
         self._topics = topics
         self._report = report
-        self._calibration = LatestCameraInfo()
+        self.camera_info = LatestCameraInfo()
         self._depths = DepthBuffer()
-        self._grace_periods = {name: GracePeriod(clock) for name in topics}
+        self._clock = clock
+        self._missing_since_s: dict[str, float] = {}
         self._model: CameraModel | None = None
         self._uv_filter, self._z_filter = (PointFilter(settings.filter) for _ in range(2))
         self._stamp_ns: int | None = None
         self._reported = SeenMessages()
-
-    def put_camera_info(self, serialised: bytes) -> None:
-        """Add a serialised CameraInfo, which replaces earlier ones."""
-        self._calibration.put(serialised)
-
-    @property
-    def calibration_received(self) -> bool:
-        """Return whether any CameraInfo has been received."""
-        return self._calibration.received
 
     def put_depth(self, serialised: bytes) -> None:
         """Add a serialised depth image."""
@@ -109,8 +100,7 @@ class PointLocator:
     def resume(self) -> None:
         """Drop old depth images and restart the grace periods after a pause of the images."""
         self._depths.clear()
-        for grace_period in self._grace_periods.values():
-            grace_period.restart()
+        self._missing_since_s.clear()
 
     def locate(
         self, header: MessageHeader, image_hw: tuple[int, int], points: np.ndarray
@@ -129,46 +119,51 @@ class PointLocator:
         if filtering:
             self._check_stamp(header.stamp_ns)
             uv, velocity_uv, z, velocity_z = self._filter(header.stamp_ns, points, z, model)
+        rays, rectify = (model.rays, model.rectify) if model else (_unknown, _unknown)
         xyz, velocity_xyz = None, None
         if z is not None:
-            xyz, velocity_xyz = lift(model, uv, velocity_uv, z, velocity_z)
+            xyz, velocity_xyz = lift(rays, uv, velocity_uv, z, velocity_z)
         located = image_points = np.column_stack([uv, points[:, 2]]).astype(np.float32)
         if settings.undistort:
-            rectify = None if model is None else model.rectify
             uv, velocity_uv = transform_with_velocity(rectify, uv, velocity_uv)
             located = np.column_stack([uv, points[:, 2]]).astype(np.float32)
-        velocities = [v for v in (velocity_uv, velocity_xyz) if v is not None]
-        return LocatedPoints(
-            located, image_points, xyz, np.hstack(velocities) if velocities else None
-        )
+        known = [v for v in (velocity_uv, velocity_xyz) if v is not None]
+        return LocatedPoints(located, image_points, xyz, np.hstack(known) if known else None)
 
     def _usable_model(self, image_hw: tuple[int, int]) -> CameraModel | None:
         """Return the calibration if there is one and it describes images of this size."""
         model = None
         try:
-            model = self._calibration.model(rectified=self.settings.rectified)
+            model = self.camera_info.model(rectified=self.settings.rectified)
             if model is not None:
                 model.check_image(image_hw)
-            elif self._grace_periods['camera_info'].expired():
+            else:
                 self._report_missing('camera_info')
         except CalibrationError as error:
             unknown = self._unknown_without('camera_info')
             self._report('camera_info not usable', f'{error} Until then, {unknown} are NaN.')
             model = None
         if model is not None:
-            self._grace_periods['camera_info'].restart()
+            self._missing_since_s.pop('camera_info', None)
         if model is not self._model:
             self._z_filter.reset()  # whose unit depends on the focal length
             self._model = model
         return model
 
+    def _overdue(self, name: str) -> bool:
+        """Return whether an input, which is missing now, has been missing for too long."""
+        now = self._clock()
+        return now - self._missing_since_s.setdefault(name, now) > GRACE_PERIOD_S
+
     def _report_missing(self, name: str) -> None:
-        unknown = self._unknown_without(name)
-        self._report(
-            f'no {name}',
-            f'No {name} was received on {self._topics[name]}, so {unknown} are NaN; remap {name} '
-            'to the topic of the camera (`ros2 topic list` shows it), or start its publisher.',
-        )
+        if self._overdue(name):
+            unknown = self._unknown_without(name)
+            self._report(
+                f'no {name}',
+                f'No {name} was received on {self._topics[name]}, so {unknown} are NaN; remap '
+                f'{name} to the topic of the camera (`ros2 topic list` shows it), or start its '
+                'publisher.',
+            )
 
     def _unknown_without(self, name: str) -> str:
         """Return the coordinates that are unknown without an input, for reports."""
@@ -183,16 +178,14 @@ class PointLocator:
         model: CameraModel | None,
     ) -> np.ndarray:
         """Return the depths of points in metres, NaN where there are none, (N,)."""
-        unknown = np.full(len(points), np.nan)
-        settings = self.settings
+        settings, unknown = self.settings, np.full(len(points), np.nan)
         image = self._depths.nearest(header.stamp_ns, settings.depth_wait_ms / 1e3)
         if image is None:
-            if self._grace_periods['depth'].expired():
-                self._report_missing('depth')
+            self._report_missing('depth')
             return unknown
         difference_ns = abs(image.header.stamp_ns - header.stamp_ns)
         if difference_ns > round(settings.depth_tolerance_s * 1e9):
-            if self._grace_periods['depth'].expired():
+            if self._overdue('depth'):
                 self._report(
                     'no depth at the time',
                     f'The stamps of the nearest depth image and its image differ by '
@@ -201,7 +194,7 @@ class PointLocator:
                     'synchronise the stamps in the camera driver.',
                 )
             return unknown
-        self._grace_periods['depth'].restart()
+        self._missing_since_s.pop('depth', None)
         self._compare_frames(header.frame_id, image.header.frame_id)
         try:
             pixels, unit_m = view_depth(image)
@@ -225,11 +218,7 @@ class PointLocator:
             )
 
     def _filter(
-        self,
-        stamp_ns: int,
-        points: np.ndarray,
-        z: np.ndarray | None,
-        model: CameraModel | None,
+        self, stamp_ns: int, points: np.ndarray, z: np.ndarray | None, model: CameraModel | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
         """Return filtered u, v, their velocities, filtered z, and its velocity."""
         self._uv_filter.settings = self._z_filter.settings = self.settings.filter
@@ -261,23 +250,6 @@ class PointLocator:
         )
 
 
-class GracePeriod:
-    """
-    The time for which an input may be missing.
-
-    :param clock: seconds
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._since: float | None = None
-
-    def expired(self) -> bool:
-        """Return whether the input, which is missing now, has been missing for too long."""
-        now = self._clock()
-        self._since = now if self._since is None else self._since
-        return now - self._since > GRACE_PERIOD_S
-
-    def restart(self) -> None:
-        """Restart when the input is missing again."""
-        self._since = None
+def _unknown(uv: np.ndarray) -> np.ndarray:
+    """Transform points without a calibration."""
+    return uv * np.nan

@@ -10,7 +10,9 @@ from keypoint_perception.cdr import (
     MessageHeader,
     read_camera_info,
 )
-from keypoint_perception.geometry.camera_model import CameraModel
+from keypoint_perception.errors import CalibrationError
+from keypoint_perception.geometry import camera_model
+from keypoint_perception.geometry.camera_model import CameraModel, LatestCameraInfo
 from keypoint_perception.geometry.geometry_settings import GeometrySettings
 from keypoint_perception.geometry.point_filter import FilterSettings
 from keypoint_perception.geometry.point_locator import GRACE_PERIOD_S, PointLocator
@@ -45,11 +47,11 @@ def camera_info(**fields):
         'p': [25.0, 0.0, 10.0, 0.0, 0.0, 20.0, 5.0, 0.0, 0.0, 0.0, 1.0, 0.0],
     }
     values |= {name: np.array(fields.pop(name, value)) for name, value in values.items()}
-    values |= {'height': HW[0], 'width': HW[1], 'binning_x': 0, 'binning_y': 0} | fields
+    values |= {'height': HW[0], 'width': HW[1], 'binning_x': 0, 'binning_y': 0}
+    values |= {'header': header(7000, '')} | fields
     roi = TYPESTORE.types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, do_rectify=False)
     return serialise(
         CAMERA_INFO_TYPE,
-        header=header(7000, ''),
         distortion_model='plumb_bob',
         roi=roi,
         **values,
@@ -91,7 +93,7 @@ def make(reported):
         settings = GeometrySettings(**{'depth': True} | settings)
         made = PointLocator(settings, TOPICS, reported.add, clock=lambda: reported.now)
         for message in messages:
-            put = made.put_camera_info if b'plumb_bob' in message else made.put_depth
+            put = made.camera_info.put if b'plumb_bob' in message else made.put_depth
             put(message)
         return made
 
@@ -248,7 +250,7 @@ def test_unusable_inputs_are_reported_and_u_v_are_unaffected(
     assert reported.keys() == {kind}
     assert re.search(sentence, reported[kind])
     for good in (camera_info(), depth_image(2.0)):
-        (geometry.put_camera_info if b'plumb_bob' in good else geometry.put_depth)(good)
+        (geometry.camera_info.put if b'plumb_bob' in good else geometry.put_depth)(good)
     assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
 
 
@@ -267,19 +269,54 @@ def test_random_bytes_are_only_reported(make, reported):
     info, depth = camera_info(), depth_image(2.0)
     for size in range(1000):
         junk = (b'', b'\0\1\0\0', info[:60], depth[:60])[size % 4] + generator.bytes(size % 300)
-        geometry.put_camera_info(junk)
+        geometry.camera_info.put(junk)
         geometry.put_depth(junk)
         geometry.locate(at(0), HW, POINTS)
     assert reported.keys() <= {'camera_info not usable', 'depth image not usable'}
-    geometry.put_camera_info(info)
+    geometry.camera_info.put(info)
     geometry.put_depth(depth)
     assert geometry.locate(at(0), HW, POINTS).xyz[0, 2] == 2
+
+
+def test_an_unchanged_camera_info_is_parsed_once(monkeypatch):
+    parsed = []
+
+    def read(serialised):
+        parsed.append(serialised)
+        return read_camera_info(serialised)
+
+    def refused(serialised):
+        latest.put(serialised)
+        with pytest.raises(CalibrationError, match='zeros in K'):
+            latest.model()
+
+    monkeypatch.setattr(camera_model, 'read_camera_info', read)
+    latest = LatestCameraInfo()
+    models = []
+    for stamp_ms, frame_id in [
+        (0, 'cam'),
+        (33, 'cam'),
+        (67, 'cam'),
+        (100, 'camera'),
+        (133, 'cam'),
+    ]:
+        latest.put(camera_info(header=header(stamp_ms, frame_id)))
+        models.append(latest.model())
+    assert all(model is models[0] for model in models)
+    assert len(parsed) == 3  # another frame_id may move all that follows
+    assert latest.model(rectified=True).rectified
+    assert len(parsed) == 4
+    for stamp_ms in (167, 200):
+        refused(camera_info(k=[0.0] * 9, header=header(stamp_ms, 'cam')))
+    assert len(parsed) == 5
+    latest.put(camera_info())
+    assert latest.model().k == (FX, FY, CX, CY)
 
 
 def test_a_new_calibration_is_applied(make):
     geometry = make(camera_info(), depth_image(2.0))
     geometry.locate(at(0), HW, POINTS)
-    geometry.put_camera_info(camera_info(k=[100.0, 0.0, CX, 0.0, FY, CY, 0.0, 0.0, 1.0]))
+    geometry.camera_info.put(camera_info(k=[100.0, 0.0, CX, 0.0, FY, CY, 0.0, 0.0, 1.0]))
     np.testing.assert_allclose(geometry.locate(at(0), HW, POINTS).xyz[0, 0], 0.2)
 
 
@@ -327,7 +364,7 @@ def test_a_filter_smooths_in_space_too(make):
     np.testing.assert_allclose(located.xyz[0], [0.22 * 4, 0.4, 4], rtol=1e-6)
     np.testing.assert_array_equal(located.image_points, located.points)
     # depths are filtered by the focal length: with another one they begin anew
-    geometry.put_camera_info(camera_info(k=[100.0, 0.0, CX, 0.0, FY, CY, 0.0, 0.0, 1.0]))
+    geometry.camera_info.put(camera_info(k=[100.0, 0.0, CX, 0.0, FY, CY, 0.0, 0.0, 1.0]))
     located = geometry.locate(at(540), HW, POINTS)
     np.testing.assert_allclose(located.xyz[:, 2], 8, rtol=1e-6)
     np.testing.assert_array_equal(located.velocities[:, 4], 0)

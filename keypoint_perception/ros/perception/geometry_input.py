@@ -54,7 +54,7 @@ class GeometryInput:
         return self._node.create_subscription(
             CameraInfo,
             self._topic,
-            self._locator.put_camera_info,
+            self._locator.camera_info.put,
             qos,
             raw=True,
             qos_overriding_options=overriding,
@@ -66,7 +66,7 @@ class GeometryInput:
 
         A publisher that repeats it does not offer that, and would then be incompatible.
         """
-        if not self._latched and self._locator.calibration_received:
+        if not self._latched and self._locator.camera_info.received:
             return
         publishers = self._node.get_publishers_info_by_topic(self._topic)
         offered = {publisher.qos_profile.durability for publisher in publishers}

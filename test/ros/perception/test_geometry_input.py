@@ -62,7 +62,9 @@ def test_overrides_of_one_camera_do_not_affect_another(ros_domain):
         arguments += ['-p', overridden.format(topic)]
     node = LifecycleNode('n', context=context, cli_args=arguments)
     geometry = SimpleNamespace(
-        settings=SimpleNamespace(depth=True), put_depth=print, put_camera_info=print
+        settings=SimpleNamespace(depth=True),
+        put_depth=print,
+        camera_info=SimpleNamespace(put=print),
     )
     for camera, expected in (('left', 'RELIABLE'), ('right', 'BEST_EFFORT')):
         topics = {name: f'/{camera}/{name}' for name in ('camera_info', 'depth')}
