@@ -62,8 +62,7 @@ def read_annotations(path: Path | str) -> Annotations:
 
     :raises SourceError: if the file cannot be read, naming the line
     """
-    frames, names, uv = _read_table(Path(path), ANNOTATION_HEADER)
-    stamps_ns = np.array([stamp_ns for stamp_ns, _ in frames], np.int64)
+    names, stamps_ns, _, uv = _read_table(Path(path), ANNOTATION_HEADER)
     order = np.argsort(stamps_ns, kind='stable')
     return Annotations(names, stamps_ns[order], uv[order])
 
@@ -74,9 +73,7 @@ def read_keypoints(path: Path | str) -> Keypoints:
 
     :raises SourceError: if the file cannot be read, naming the line
     """
-    frames, names, keypoints = _read_table(Path(path), KEYPOINT_HEADER)
-    stamps_ns = np.array([stamp_ns for stamp_ns, _ in frames], np.int64)
-    return Keypoints(names, stamps_ns, tuple(topic for _, topic in frames), keypoints)
+    return _read_table(Path(path), KEYPOINT_HEADER)
 
 
 def match_labels(
@@ -113,11 +110,7 @@ def match_labels(
 
 
 class KeypointWriter:
-    """
-    Writes a keypoint file; use as a context manager.
-
-    The file takes its name when it is complete.
-    """
+    """Writes a keypoint file, which takes its name when complete; use as a context manager."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -140,105 +133,85 @@ class KeypointWriter:
     def write(
         self, stamp_ns: int, topic: str, names: Sequence[str], keypoints: np.ndarray
     ) -> None:
-        """
-        Write the keypoints of one frame.
-
-        :param names: K names
-        :param keypoints: u, v in px and confidence, (K, 3)
-        """
+        """Write the K keypoints of one frame: u, v in px and confidence, (K, 3)."""
         for name, (u, v, confidence) in zip(names, keypoints, strict=True):
             position = ('', '') if not math.isfinite(u + v) else (f'{u:.3f}', f'{v:.3f}')
             self._writer.writerow([stamp_ns, topic, name, *position, f'{confidence:.4f}'])
 
 
-def _read_table(
-    path: Path, header: list[str]
-) -> tuple[list[tuple[int, str]], tuple[str, ...], np.ndarray]:
-    """
-    Return frames (stamp and topic) and names in order of appearance, and the values of each.
-
-    :return: N frames, P names, (N, P, 2 or 3) float32: u, v and, if the header has it, confidence
-    """
+def _read_table(path: Path, header: list[str]) -> Keypoints:
+    """Return the rows of a file; without a confidence in the header, u and v only."""
     frames: dict[tuple[int, str], int] = {}
     names: dict[str, int] = {}
-    values: dict[tuple[int, int], tuple[float, ...]] = {}
-    for line, row in _rows(path, header):
-        fields = dict(zip(header, row, strict=True))
-        frame = (_stamp(path, line, fields['stamp_ns']), fields.get('topic', ''))
+    values: dict[tuple[int, int], list[float]] = {}
+    for place, fields in _rows(path, header):
+        frame = (_stamp(place, fields['stamp_ns']), fields.get('topic', ''))
         name = fields['keypoint']
         if not name:
-            msg = f'{str(path)!r} line {line} has no keypoint name; expected one such as kp0.'
+            msg = f'{place} has no keypoint name; expected one such as kp0.'
             raise SourceError(msg)
         cell = frames.setdefault(frame, len(frames)), names.setdefault(name, len(names))
         if cell in values:
-            msg = f'{str(path)!r} line {line} has {name!r} at {frame[0]} again; keep one row.'
+            msg = f'{place} has {name!r} at {frame[0]} again; keep one row.'
             raise SourceError(msg)
-        values[cell] = _position(path, line, fields['u'], fields['v'])
+        values[cell] = _position(place, fields['u'], fields['v'])
         if 'confidence' in fields:
-            values[cell] += (_number(path, line, 'confidence', fields['confidence']),)
+            values[cell].append(_number(place, 'confidence', fields['confidence']))
     if not values:
         msg = f'{str(path)!r} has a header but no rows; expected one row per keypoint and frame.'
         raise SourceError(msg)
-    width = len(next(iter(values.values())))
-    table = np.full((len(frames), len(names), width), np.nan, np.float32)
+    table = np.full((len(frames), len(names), len(values[0, 0])), np.nan, np.float32)
     for cell, value in values.items():
         table[cell] = value
-    return list(frames), tuple(names), table
+    stamps_ns = np.array([stamp_ns for stamp_ns, _ in frames], np.int64)
+    return Keypoints(tuple(names), stamps_ns, tuple(topic for _, topic in frames), table)
 
 
-def _rows(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield line numbers and rows of a file with this header."""
+def _rows(path: Path, header: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the rows of a file, each after its place for error messages."""
+    file, expected = repr(str(path)), ','.join(header)
     try:
         with path.open(newline='', encoding='utf-8-sig') as stream:
             reader = csv.reader(stream)
-            found = [name.strip() for name in next(reader, [])]
-            if found != header:
-                msg = (
-                    f'{str(path)!r} line 1 is {",".join(found)[:80]!r}; expected the header '
-                    f'{",".join(header)}.'
-                )
+            found = ','.join(name.strip() for name in next(reader, []))
+            if found != expected:
+                msg = f'{file} line 1 is {found[:80]!r}; expected the header {expected}.'
                 raise SourceError(msg)
-            for row in reader:
-                if row and len(row) != len(header):
-                    msg = (
-                        f'{str(path)!r} line {reader.line_num} has {len(row)} fields; expected '
-                        f'{len(header)}: {",".join(header)}.'
-                    )
+            for row in filter(None, reader):
+                place = f'{file} line {reader.line_num}'
+                if len(row) != len(header):
+                    msg = f'{place} has {len(row)} fields; expected {len(header)}: {expected}.'
                     raise SourceError(msg)
-                if row:
-                    yield reader.line_num, [field.strip() for field in row]
+                yield place, dict(zip(header, map(str.strip, row), strict=True))
     except OSError as error:
-        msg = f'{str(path)!r} cannot be read ({error.strerror}); expected a CSV file.'
+        msg = f'{file} cannot be read ({error.strerror}); expected a CSV file.'
         raise SourceError(msg) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        msg = f'{str(path)!r} is not CSV text ({error}); expected the header {",".join(header)}.'
+        msg = f'{file} is not CSV text ({error}); expected the header {expected}.'
         raise SourceError(msg) from error
 
 
-def _stamp(path: Path, line: int, text: str) -> int:
+def _stamp(place: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 2**63):
-        msg = f'{str(path)!r} line {line} has the stamp {text!r}; expected an integer in ns.'
+        msg = f'{place} has the stamp {text!r}; expected an integer in ns.'
         raise SourceError(msg)
     return int(text)
 
 
-def _number(path: Path, line: int, field: str, text: str) -> float:
+def _number(place: str, field: str, text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        msg = f'{str(path)!r} line {line} has {field} {text!r}; expected a number.'
+        msg = f'{place} has {field} {text!r}; expected a number.'
         raise SourceError(msg) from error
 
 
-def _position(path: Path, line: int, u: str, v: str) -> tuple[float, float]:
+def _position(place: str, u: str, v: str) -> list[float]:
     if not u and not v:
-        return math.nan, math.nan
-    position = (_number(path, line, 'u', u), _number(path, line, 'v', v))
-    if not all(math.isfinite(value) for value in position):
-        msg = (
-            f'{str(path)!r} line {line} has u,v of {u},{v}; expected numbers, or both empty if '
-            'not labelled.'
-        )
+        return [math.nan, math.nan]
+    position = [_number(place, 'u', u), _number(place, 'v', v)]
+    if not all(map(math.isfinite, position)):
+        msg = f'{place} has u,v of {u},{v}; expected numbers, or both empty if not labelled.'
         raise SourceError(msg)
     return position
 
@@ -251,7 +224,6 @@ def _check_found(
     if not found.size or not len(frames_ns):
         msg = f'Annotations {str(path)!r} label no frame; expected one row per label.'
         raise SourceError(msg)
-    lost = int((~found).sum())
     stamp = int(labelled_ns[~found][0])
     nearest_ns = int(np.abs(frames_ns.astype(np.int64) - stamp).min())
     if not found.any():
@@ -265,7 +237,7 @@ def _check_found(
         'Annotations %r: skipped %d of %d labelled stamps, which match no frame; the first is '
         'stamp_ns %d, %d ns from the nearest image.',
         str(path),
-        lost,
+        int((~found).sum()),
         found.size,
         stamp,
         nearest_ns,
