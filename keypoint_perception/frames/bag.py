@@ -14,16 +14,11 @@ from pathlib import Path
 import re
 import tempfile
 
-from keypoint_perception.errors import EncodingError, SourceError
+from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.bag_file import BagFile, SALVAGE_READERS
 from keypoint_perception.frames.bag_writer import METADATA_NAME
-from keypoint_perception.frames.frame import EncodedFrame, Topic
-from keypoint_perception.frames.message import (
-    decode_message,
-    header_stamp_ns,
-    Message,
-    normal_type,
-)
+from keypoint_perception.frames.frame import EncodedFrame, Topic, total_count
+from keypoint_perception.frames.message import normal_type
 from keypoint_perception.frames.salvage.partial_decompression import zstd_module
 
 FILE_SUFFIXES = tuple(SALVAGE_READERS)
@@ -44,7 +39,6 @@ class Bag:
     """
     A recording by rosbag2 or ROS 1's rosbag.
 
-    :param path: directory or file
     :param name: its name in messages
     :raises SourceError: if nothing in it can be read
     """
@@ -60,13 +54,9 @@ class Bag:
             raise SourceError(msg)
 
     def count(self, topics: Collection[str]) -> int | None:
-        """Return the number of images on some topics, None if only reading would tell."""
-        counts = [self.topics[topic].count for topic in topics]
-        known = [count for count in counts if count is not None]
-        return sum(known) if len(known) == len(counts) else None
+        return total_count(self.topics[topic].count for topic in topics)
 
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
-        """Yield the images on some topics in the order of recording."""
         for notice in self._notices:
             log.warning(notice)
         given, reported = 0, False
@@ -78,7 +68,7 @@ class Bag:
                     continue
                 for message in file.messages(topics):
                     given += 1
-                    yield _encoded(message)
+                    yield EncodedFrame(message.stamp_ns, message.topic, message.decode)
                 reported = reported or file.damaged
         announced = self.count(topics)
         # damage that turns records into others goes unnoticed by all readers
@@ -96,22 +86,20 @@ class Bag:
         return self.name if self.name.endswith(path.name) else str(Path(self.name) / path.name)
 
     def _read_topics(self) -> dict[str, Topic]:
-        topics: dict[str, Topic] = {}
+        found: list[tuple[str, Topic]] = []
         errors: list[SourceError] = []
         for path in self.paths:
             try:
                 with _decompressed_file(path, self._name_of(path)) as file:
-                    found = file.topics()
+                    found += file.topics()
             except SourceError as error:
                 errors.append(error)
-                continue
-            for name, topic in found.items():
-                known = topics[name].count if name in topics else 0
-                total = None if known is None or topic.count is None else known + topic.count
-                topics[name] = Topic(topic.msgtype, total)
         if errors and len(errors) == len(self.paths):
             raise errors[0]
-        return topics
+        return {
+            name: Topic(topic.msgtype, total_count(t.count for n, t in found if n == name))
+            for name, topic in found
+        }
 
     def _files(self, path: Path) -> tuple[list[Path], dict[str, Topic] | None]:
         """Return the storage files in order, and the topics if the metadata is reliable."""
@@ -139,8 +127,16 @@ class Bag:
 
     def _metadata(self, path: Path) -> tuple[list[str], dict[str, Topic] | None]:
         """Return the names of the files and the topics, or neither if it is unusable."""
+        from ruamel.yaml import YAML
+
         try:
-            return _read_metadata(path)
+            values = YAML(typ='safe').load(path.read_text())['rosbag2_bagfile_information']
+            names = [Path(str(name)).name for name in values['relative_file_paths']]
+            counts = [
+                (entry['topic_metadata'], entry['message_count'])
+                for entry in values['topics_with_message_count']
+            ]
+            return names, {t['name']: Topic(normal_type(t['type']), int(n)) for t, n in counts}
         except FileNotFoundError:
             problem = f'has no {METADATA_NAME}, as after a crash of the recorder'
         # errors of the YAML library, and whatever other content leads to
@@ -149,14 +145,6 @@ class Bag:
             problem = f'has an unusable {METADATA_NAME} ({reason})'
         self._notices.append(f'Bag {self.name!r} {problem}: its storage files are read directly.')
         return [], None
-
-
-def _encoded(message: Message) -> EncodedFrame:
-    try:
-        stamp_ns = header_stamp_ns(message)
-    except EncodingError:
-        stamp_ns = message.time_ns  # decoding reports the error
-    return EncodedFrame(stamp_ns, message.topic, lambda: decode_message(message))
 
 
 def natural_key(name: str) -> list[int | str]:
@@ -168,20 +156,6 @@ def _storage_paths(directory: Path) -> list[Path]:
     suffixes = ('.mcap', '.db3', *PACKED_SUFFIXES)
     found = [p for p in directory.iterdir() if p.name.endswith(suffixes) and p.is_file()]
     return sorted(found, key=lambda path: natural_key(path.name))
-
-
-def _read_metadata(path: Path) -> tuple[list[str], dict[str, Topic]]:
-    from ruamel.yaml import YAML
-
-    values = YAML(typ='safe').load(path.read_text())['rosbag2_bagfile_information']
-    names = [Path(str(name)).name for name in values['relative_file_paths']]
-    topics = {
-        entry['topic_metadata']['name']: Topic(
-            normal_type(entry['topic_metadata']['type']), int(entry['message_count'])
-        )
-        for entry in values['topics_with_message_count']
-    }
-    return names, topics
 
 
 @contextmanager
@@ -208,9 +182,5 @@ def _decompress(path: Path, decompressed: Path, name: str) -> None:
                     return
                 out.write(decompressor.decompress(piece, COPY_PIECE))
         except zstd.ZstdError as error:
-            log.warning(
-                '%r is damaged near byte %d (%s): everything after it is lost.',
-                name,
-                packed.tell(),
-                error,
-            )
+            place = f'{name!r} is damaged near byte {packed.tell()}'
+            log.warning('%s (%s): everything after it is lost.', place, error)

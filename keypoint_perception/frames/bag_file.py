@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 import logging
 from pathlib import Path
@@ -37,7 +37,7 @@ class BagFile:
     """
     One ``.mcap``, ``.db3`` or ROS 1 ``.bag`` file.
 
-    :param path: the file; its suffix tells the format
+    :param path: its suffix tells the format
     :param name: its name in messages
     :param damaged: whether a damage has been reported
     """
@@ -47,9 +47,9 @@ class BagFile:
         self.name = name
         self.damaged = False
 
-    def topics(self) -> dict[str, Topic]:
+    def topics(self) -> list[tuple[str, Topic]]:
         """
-        Return the topics by name.
+        Return the topics, one of several publishers more than once.
 
         :raises SourceError: if nothing in the file can be read
         """
@@ -58,7 +58,8 @@ class BagFile:
             raise SourceError(msg)
         try:
             with self._open_reader() as reader:
-                topics = _topics_of(reader.connections)
+                found = reader.connections
+                topics = [(c.topic, Topic(normal_type(c.msgtype), c.msgcount)) for c in found]
             if topics:
                 return topics
         # rosbags raises whatever its parsers meet: struct.error, KeyError, AssertionError ...
@@ -74,7 +75,7 @@ class BagFile:
                 f'{self.path.suffix} format; copy or record it again.'
             )
             raise SourceError(msg)
-        return {name: Topic(msgtype, None) for name, msgtype in salvage.topics.items()}
+        return [(name, Topic(msgtype, None)) for name, msgtype in salvage.topics.items()]
 
     def messages(self, topics: Collection[str]) -> Iterator[Message]:
         """Yield the messages on some topics by time; damage is reported in one warning."""
@@ -95,7 +96,10 @@ class BagFile:
             connections = [c for c in reader.connections if c.topic in topics]
             if not connections:
                 return
-            kinds = {c.id: (normal_type(c.msgtype), _serialization(c)) for c in connections}
+            kinds = {
+                c.id: (normal_type(c.msgtype), getattr(c.ext, 'serialization_format', 'ros1'))
+                for c in connections
+            }
             for connection, time_ns, data in reader.messages(connections):
                 msgtype, serialization = kinds[connection.id]
                 data = _decompressed(data, serialization)
@@ -140,19 +144,6 @@ class BagFile:
 
 def _key(message: Message) -> int:
     return hash((message.topic, message.time_ns))
-
-
-def _topics_of(connections: Iterable[Any]) -> dict[str, Topic]:
-    topics: dict[str, Topic] = {}
-    for connection in connections:
-        known = topics[connection.topic].count if connection.topic in topics else 0
-        count = (known or 0) + connection.msgcount
-        topics[connection.topic] = Topic(normal_type(connection.msgtype), count)
-    return topics
-
-
-def _serialization(connection: Any) -> str:
-    return getattr(connection.ext, 'serialization_format', 'ros1')
 
 
 def _decompressed(data: bytes, serialization: str) -> bytes:

@@ -25,10 +25,8 @@ class FrameDecoder:
     def __init__(
         self, name: str, topics: Collection[str], *, decoded: int = 0, failed: int = 0
     ) -> None:
-        self.name = name
-        self.topics = topics
-        self.decoded = decoded
-        self.failed = failed
+        self.name, self.topics = name, topics
+        self.decoded, self.failed = decoded, failed
         self.first_error: EncodingError | None = None
 
     def decode(self, encoded: EncodedFrame) -> np.ndarray | None:
@@ -50,21 +48,14 @@ class FrameDecoder:
         :raises EncodingError: if all failed
         """
         on_topics = f' on {", ".join(self.topics)}' if any(self.topics) else ''
-        if not self.decoded and self.first_error is not None:
-            msg = (
-                f'None of the {self.failed} images of {self.name!r}{on_topics} can be used: '
-                f'{self.first_error}'
-            )
-            raise EncodingError(msg) from self.first_error
+        source, error = f'{self.name!r}{on_topics}', self.first_error
+        if not self.decoded and error is not None:
+            msg = f'None of the {self.failed} images of {source} can be used: {error}'
+            raise EncodingError(msg) from error
         if not self.decoded:
             msg = f'{self.name!r} has no readable image{on_topics}; record it again.'
             raise SourceError(msg)
         if self.failed:
-            log.warning(
-                'Skipped %d of %d images of %r%s, which cannot be decoded%s',
-                self.failed,
-                self.failed + self.decoded,
-                self.name,
-                on_topics,
-                f'; first error: {self.first_error}' if self.first_error else '.',
-            )
+            text = 'Skipped %d of %d images of %s, which cannot be decoded%s'
+            reason = f'; first error: {error}' if error else '.'
+            log.warning(text, self.failed, self.failed + self.decoded, source, reason)

@@ -6,9 +6,9 @@ Each image goes source -> :class:`FrameDecoder` -> :class:`StoreWriter`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -16,14 +16,9 @@ from typing import NamedTuple
 from keypoint_perception.errors import ConfigError, SourceError
 from keypoint_perception.frames.decoding import FrameDecoder
 from keypoint_perception.frames.digest import source_digest
+from keypoint_perception.frames.frame import total_count
 from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.frames.source import (
-    choose_topics,
-    FrameSource,
-    open_recordings,
-    Source,
-    total_count,
-)
+from keypoint_perception.frames.source import choose_topics, FrameSource, open_recordings, Source
 from keypoint_perception.frames.store_format import SourceEntry, StoreHeader
 from keypoint_perception.frames.store_writer import header_to_extend, StoreWriter
 
@@ -134,60 +129,56 @@ def _plan(
     return jobs
 
 
+@dataclass
 class _Extraction:
     """
     One run over some recordings; the store is created with the first image.
 
     :param size: long side of the working size, or all of it, px
     :param stack: closes the store
+    :param read: number of images read so far
     """
 
-    def __init__(
-        self,
-        out: Path,
-        header: StoreHeader | None,
-        size: int | tuple[int, int],
-        progress: Progress | None,
-        stack: ExitStack,
-    ) -> None:
-        self.header = header
-        self._out, self._size, self._progress, self._stack = out, size, progress, stack
-        self._writer: StoreWriter | None = None
-        self._read = 0
+    out: Path
+    header: StoreHeader | None
+    size: int | tuple[int, int]
+    progress: Progress | None
+    stack: ExitStack
+    read: int = 0
+    writer: StoreWriter | None = None
 
     def run(self, jobs: list[_Job]) -> None:
-        total = total_count((recording, topics) for recording, topics, _ in jobs)
+        total = total_count(recording.count(topics) for recording, topics, _ in jobs)
         for job in jobs:
             if job.entry['complete']:
                 log.info('%r is already in the store and is not read again.', job.recording.name)
-                self._read += job.entry['position']
+                self.read += job.entry['position']
             else:
                 self._extract(job, total)
 
     def _extract(self, job: _Job, total: int | None) -> None:
         recording, topics, entry = job
-        decoder = FrameDecoder(
-            recording.name, topics, decoded=entry['frames'], failed=entry['failed']
-        )
-        sizes = _ImageSizes(recording.name)
+        name, decoded, failed = recording.name, entry['frames'], entry['failed']
+        decoder = FrameDecoder(name, topics, decoded=decoded, failed=failed)
+        sizes = _ImageSizes(name)
         committed = entry['position']
         for position, encoded in enumerate(recording.frames(topics)):
-            self._read += 1
+            self.read += 1
             if position < committed:
                 continue
             image = decoder.decode(encoded)
             entry['failed'] = decoder.failed
             if image is not None:
-                height, width, _ = image.shape
-                sizes.add(encoded.topic, (height, width), encoded.stamp_ns)
+                image_hw = image.shape[0], image.shape[1]
+                sizes.add(encoded.topic, image_hw, encoded.stamp_ns)
                 if self.header is None:
-                    size = self._size
-                    hw = working_size((height, width), size) if isinstance(size, int) else size
+                    size = self.size
+                    hw = working_size(image_hw, size) if isinstance(size, int) else size
                     self.header = StoreHeader(hw)
                 self._open(self.header).append(image, encoded, entry)
             entry['position'] = position + 1
-            if self._progress is not None:
-                self._progress(self._read, total)
+            if self.progress is not None:
+                self.progress(self.read, total)
         decoder.close()
         entry['complete'] = True
         assert self.header is not None  # there was an image, or the decoder would have raised
@@ -195,9 +186,9 @@ class _Extraction:
         self._open(self.header).commit()
 
     def _open(self, header: StoreHeader) -> StoreWriter:
-        if self._writer is None:
-            self._writer = self._stack.enter_context(StoreWriter(self._out, header))
-        return self._writer
+        if self.writer is None:
+            self.writer = self.stack.enter_context(StoreWriter(self.out, header))
+        return self.writer
 
 
 class _ImageSizes:
@@ -206,24 +197,19 @@ class _ImageSizes:
     def __init__(self, name: str) -> None:
         self.name = name
         self.first_hw: dict[str, tuple[int, int]] = {}
-        self.changed: dict[str, tuple[tuple[int, int], int]] = {}
-        self.counts: Counter[str] = Counter()
+        # number of images of another size, and height, width and stamp of the first of them
+        self.changed: dict[str, list[int]] = {}
 
     def add(self, topic: str, image_hw: tuple[int, int], stamp_ns: int) -> None:
         if self.first_hw.setdefault(topic, image_hw) != image_hw:
-            self.changed.setdefault(topic, (image_hw, stamp_ns))
-            self.counts[topic] += 1
+            self.changed.setdefault(topic, [0, *image_hw, stamp_ns])[0] += 1
 
     def report(self, network_hw: tuple[int, int]) -> None:
-        for topic, (image_hw, stamp_ns) in self.changed.items():
+        for topic, (count, height, width, stamp_ns) in self.changed.items():
+            source = f'{self.name!r} on {topic}' if topic else repr(self.name)
             log.warning(
-                '%d images of %r%s have another size than the first, %dx%d (%dx%d at stamp %d): '
+                '%d images of %s have another size than the first, %dx%d (%dx%d at stamp %d): '
                 'each is fitted to %dx%d on its own.',
-                self.counts[topic],
-                self.name,
-                f' on {topic}' if topic else '',
-                *reversed(self.first_hw[topic]),
-                *reversed(image_hw),
-                stamp_ns,
-                *reversed(network_hw),
+                *(count, source, *self.first_hw[topic][::-1]),
+                *(width, height, stamp_ns, *network_hw[::-1]),
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,8 +24,17 @@ class Topic:
 
     @property
     def is_image(self) -> bool:
-        """Return whether images can be read from it."""
         return self.msgtype in IMAGE_TYPES
+
+
+def total_count(counts: Iterable[int | None]) -> int | None:
+    """Return the sum of numbers of messages, None if one is unknown."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
 
 
 class EncodedFrame(NamedTuple):
@@ -43,14 +52,7 @@ class EncodedFrame(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """
-    One image, decoded.
-
-    :param stamp_ns: as in :class:`EncodedFrame`
-    :param topic: as in :class:`EncodedFrame`
-    :param source: name of the recording, as the user gave it
-    :param image: RGB, (H, W, 3) uint8
-    """
+    """A decoded image, RGB (H, W, 3) uint8; ``source`` is the recording as the user gave it."""
 
     stamp_ns: int
     topic: str

@@ -30,33 +30,31 @@ class Message(NamedTuple):
     time_ns: int
     data: bytes
 
+    @property
+    def stamp_ns(self) -> int:
+        """Return the header's stamp, or the time of recording if that is zero or unreadable."""
+        try:
+            stamp_ns = read_stamp_ns(self.data, ros1=self.serialization == 'ros1')
+        except EncodingError:
+            stamp_ns = 0  # decoding reports the error
+        return stamp_ns or self.time_ns
+
+    def decode(self) -> np.ndarray:
+        """
+        Return the image of an Image or CompressedImage message as RGB, (H, W, 3) uint8.
+
+        :raises EncodingError: if the message or its image is broken or has an unknown encoding
+        """
+        read = read_compressed_image if self.msgtype == COMPRESSED_IMAGE_TYPE else read_image
+        try:
+            image = read(self.data, ros1=self.serialization == 'ros1')
+        except EncodingError as error:
+            msg = f'Topic {self.topic!r}: {error}'
+            raise EncodingError(msg) from error
+        return open_message(image).to_rgb()
+
 
 def normal_type(msgtype: str) -> str:
     """Return a type's ROS 2 name; ROS 1 and old bags omit ``/msg``."""
     package, _, name = msgtype.partition('/')
     return msgtype if '/' in name else f'{package}/msg/{name}'
-
-
-def header_stamp_ns(message: Message) -> int:
-    """
-    Return the stamp of a message's header, or the time it was recorded if that is zero.
-
-    :raises EncodingError: if the header is truncated
-    """
-    ros1 = message.serialization == 'ros1'
-    return read_stamp_ns(message.data, ros1=ros1) or message.time_ns
-
-
-def decode_message(message: Message) -> np.ndarray:
-    """
-    Return the image of an Image or CompressedImage message as RGB, (H, W, 3) uint8.
-
-    :raises EncodingError: if the message or its image is broken or has an unknown encoding
-    """
-    read = read_compressed_image if message.msgtype == COMPRESSED_IMAGE_TYPE else read_image
-    try:
-        image = read(message.data, ros1=message.serialization == 'ros1')
-    except EncodingError as error:
-        msg = f'Topic {message.topic!r}: {error}'
-        raise EncodingError(msg) from error
-    return open_message(image).to_rgb()

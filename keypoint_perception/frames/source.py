@@ -16,7 +16,7 @@ from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.bag import Bag, FILE_SUFFIXES, is_bag
 from keypoint_perception.frames.decoding import FrameDecoder
 from keypoint_perception.frames.folder import Folder
-from keypoint_perception.frames.frame import EncodedFrame, Frame, Topic
+from keypoint_perception.frames.frame import EncodedFrame, Frame, Topic, total_count
 from keypoint_perception.frames.frame_store import StoreSource
 from keypoint_perception.frames.store_format import is_store
 from keypoint_perception.frames.video import Video, VIDEO_SUFFIXES
@@ -27,11 +27,7 @@ log = logging.getLogger('keypoint_perception')
 
 
 class FrameSource(Protocol):
-    """
-    An opened source.
-
-    ``topics`` are all its topics by name; empty if it has none, as a video.
-    """
+    """An opened source; ``topics`` are all its topics by name, none for a video."""
 
     name: str
     topics: dict[str, Topic]
@@ -51,11 +47,28 @@ def open_recording(source: Source) -> FrameSource:
     """
     path, name = Path(source), str(source)
     try:
-        return _open(path, name)
+        if not path.exists():
+            msg = (
+                f'{name!r} does not exist; expected a bag, video, folder of images or frame store.'
+            )
+            raise SourceError(msg)
+        if is_store(path):
+            return StoreSource(path, name)
+        if is_bag(path):
+            return Bag(path, name)
+        if path.is_dir():
+            return Folder(path, name)
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            return Video(path, name)
     except OSError as error:
         reason = error.strerror or error
         msg = f'{name!r} cannot be opened ({reason}); check its path and permissions.'
         raise SourceError(msg) from error
+    msg = (
+        f'{name!r} has an unknown format; expected a rosbag2 directory, a folder of images, a '
+        f'frame store or a file ending in one of {", ".join((*FILE_SUFFIXES, *VIDEO_SUFFIXES))}.'
+    )
+    raise SourceError(msg)
 
 
 def open_recordings(sources: Sequence[Source] | Source) -> list[FrameSource]:
@@ -72,37 +85,13 @@ def open_recordings(sources: Sequence[Source] | Source) -> list[FrameSource]:
     return [open_recording(source) for source in sources]
 
 
-def _open(path: Path, name: str) -> FrameSource:
-    if not path.exists():
-        msg = f'{name!r} does not exist; expected a bag, video, folder of images or frame store.'
-        raise SourceError(msg)
-    if is_store(path):
-        return StoreSource(path, name)
-    if is_bag(path):
-        return Bag(path, name)
-    if path.is_dir():
-        return Folder(path, name)
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        return Video(path, name)
-    known = ', '.join((*FILE_SUFFIXES, *VIDEO_SUFFIXES))
-    msg = (
-        f'{name!r} has an unknown format; expected a rosbag2 directory, a folder of images, a '
-        f'frame store or a file ending in one of {known}.'
-    )
-    raise SourceError(msg)
-
-
-def list_image_topics(source: Source) -> list[str]:
+def list_image_topics(source: Source | FrameSource) -> list[str]:
     """
-    Return the image topics of a source; empty if it has no topics.
+    Return the image topics of a source, opened or not; empty if it has no topics.
 
     :raises SourceError: if the source cannot be read
     """
-    return image_topics(open_recording(source))
-
-
-def image_topics(recording: FrameSource) -> list[str]:
-    """Return the image topics of an opened source."""
+    recording = open_recording(source) if isinstance(source, str | Path) else source
     return sorted(name for name, topic in recording.topics.items() if topic.is_image)
 
 
@@ -137,7 +126,7 @@ def choose_topics(
 
 
 def _only_topic(recording: FrameSource) -> str:
-    found = image_topics(recording)
+    found = list_image_topics(recording)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -153,16 +142,14 @@ def _only_topic(recording: FrameSource) -> str:
 
 def _given_topics(recording: FrameSource, wanted: tuple[str, ...]) -> tuple[str, ...]:
     there = tuple(topic for topic in wanted if topic in recording.topics)
-    for topic in there:
-        if not recording.topics[topic].is_image:
+    for topic in there or wanted:
+        if topic not in recording.topics or not recording.topics[topic].is_image:
             _refuse_topic(recording, topic)
-    if not there:
-        _refuse_topic(recording, wanted[0])
     return there
 
 
 def _refuse_topic(recording: FrameSource, topic: str) -> None:
-    found = ', '.join(image_topics(recording)) or 'none'
+    found = ', '.join(list_image_topics(recording)) or 'none'
     if topic in recording.topics:
         msgtype = recording.topics[topic].msgtype
         problem = f'Topic {topic!r} of {recording.name!r} is not an image topic but {msgtype}'
@@ -179,18 +166,8 @@ def count_frames(sources: Sequence[Source] | Source, topics: Iterable[str] = ())
     :raises SourceError: as :func:`read_frames`
     """
     recordings = open_recordings(sources)
-    return total_count(zip(recordings, choose_topics(recordings, topics), strict=True))
-
-
-def total_count(chosen: Iterable[tuple[FrameSource, tuple[str, ...]]]) -> int | None:
-    """Return the number of images on the chosen topics of sources, None if one is unknown."""
-    total = 0
-    for recording, topics in chosen:
-        count = recording.count(topics)
-        if count is None:
-            return None
-        total += count
-    return total
+    chosen = choose_topics(recordings, topics)
+    return total_count(r.count(names) for r, names in zip(recordings, chosen, strict=True))
 
 
 def read_frames(sources: Sequence[Source] | Source, topics: Iterable[str] = ()) -> Iterator[Frame]:
@@ -204,14 +181,13 @@ def read_frames(sources: Sequence[Source] | Source, topics: Iterable[str] = ()) 
     :raises EncodingError: if no image of a source can be decoded
     """
     recordings = open_recordings(sources)
-    chosen = choose_topics(recordings, topics)
-    return _read(recordings, chosen)
+    return _read(recordings, choose_topics(recordings, topics))
 
 
 def _read(recordings: list[FrameSource], chosen: list[tuple[str, ...]]) -> Iterator[Frame]:
-    for recording, names in zip(recordings, chosen, strict=True):
-        decoder = FrameDecoder(recording.name, names)
-        for encoded in recording.frames(names):
+    for recording, topics in zip(recordings, chosen, strict=True):
+        decoder = FrameDecoder(recording.name, topics)
+        for encoded in recording.frames(topics):
             image = decoder.decode(encoded)
             if image is not None:
                 yield Frame(encoded.stamp_ns, encoded.topic, recording.name, image)
