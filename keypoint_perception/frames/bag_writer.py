@@ -18,9 +18,7 @@ from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.mcap_file import dump_yaml, McapFile, RecordedTopic
 
 METADATA_NAME = 'metadata.yaml'
-METADATA_VERSION = 9  # that of Jazzy
 NEVER_NS = 2**63 - 1  # rosbag2's starting time of a bag without messages
-ROS_DISTRO = 'jazzy'
 
 
 @dataclass
@@ -47,7 +45,7 @@ class _Span:
 
 class BagWriter:
     """
-    A new bag.
+    A new bag; ``flushed_messages`` of it would survive the end of the process.
 
     :param path: directory to create
     :param compression: of the MCAP chunks: ``none`` or ``zstd``
@@ -69,7 +67,7 @@ class BagWriter:
         self._files: list[tuple[str, _Span]] = []
         self._total = _Span()
         self._closed_bytes = 0
-        self._flushed = 0
+        self.flushed_messages = 0
         self.custom_data: dict[str, str] = {}
         # Several threads may write the metadata; older must never replace newer.
         self._lock = threading.RLock()
@@ -88,11 +86,6 @@ class BagWriter:
     def messages(self) -> int:
         """Return the number of messages written."""
         return self._total.messages
-
-    @property
-    def flushed_messages(self) -> int:
-        """Return the number of messages that would survive the end of the process."""
-        return self._flushed
 
     @property
     def size_bytes(self) -> int:
@@ -129,12 +122,12 @@ class BagWriter:
         span.add(log_ns)
         self._total.add(log_ns)
         if not file.waiting_bytes:
-            self._flushed = self._total.messages
+            self.flushed_messages = self._total.messages
 
     def flush(self) -> None:
         """Write everything to the file: it survives the end of the process."""
         self._file.flush()
-        self._flushed = self._total.messages
+        self.flushed_messages = self._total.messages
 
     def sync_handle(self) -> int:
         """Return a file descriptor for syncing, which the caller closes."""
@@ -157,12 +150,10 @@ class BagWriter:
             self.write_metadata()
 
     def _is_full(self, log_ns: int, more: int) -> bool:
-        span = self._files[-1][1]
-        if not span.messages:
-            return False
-        too_large = self._split_bytes and self._file.size_bytes + more > self._split_bytes
-        too_long = self._split_ns and log_ns - span.first_ns >= self._split_ns
-        return bool(too_large or too_long)
+        span, limit_bytes, limit_ns = self._files[-1][1], self._split_bytes, self._split_ns
+        too_large = 0 < limit_bytes < self._file.size_bytes + more
+        too_long = 0 < limit_ns <= log_ns - span.first_ns
+        return span.messages > 0 and (too_large or too_long)
 
     def _split(self) -> None:
         self._close_file()
@@ -185,7 +176,7 @@ class BagWriter:
             os.fdatasync(handle)
         finally:
             os.close(handle)
-        self._flushed = self._total.messages
+        self.flushed_messages = self._total.messages
 
     def write_metadata(self) -> None:
         """Replace ``metadata.yaml`` in one step; thread-safe."""
@@ -209,7 +200,7 @@ class BagWriter:
             for topic, count in zip(self._topics, self._counts, strict=True)
         ]
         return {
-            'version': METADATA_VERSION,
+            'version': 9,  # that of Jazzy
             'storage_identifier': 'mcap',
             **self._total.information(),
             'topics_with_message_count': topics,
@@ -218,5 +209,5 @@ class BagWriter:
             'relative_file_paths': [name for name, _ in self._files],
             'files': [{'path': name, **span.information()} for name, span in self._files],
             'custom_data': self.custom_data or None,
-            'ros_distro': os.environ.get('ROS_DISTRO', ROS_DISTRO),
+            'ros_distro': os.environ.get('ROS_DISTRO', 'jazzy'),
         }

@@ -31,16 +31,14 @@ def source_digest(path: Path) -> str:
 
 
 def _file_digest(path: Path) -> str:
-    size = path.stat().st_size
+    size, parts = path.stat().st_size, INNER_BLOCKS + 1
+    blocks = [(0, size)]
+    if size > 2 * END_BLOCK + INNER_BLOCKS * INNER_BLOCK:
+        inner = ((size * index // parts, INNER_BLOCK) for index in range(1, parts))
+        blocks = [(0, END_BLOCK), *inner, (size - END_BLOCK, END_BLOCK)]
     digest = hashlib.sha256(str(size).encode())
     with path.open('rb') as stream:
-        if size <= 2 * END_BLOCK + INNER_BLOCKS * INNER_BLOCK:
-            digest.update(stream.read())
-            return digest.hexdigest()
-        digest.update(stream.read(END_BLOCK))
-        for index in range(1, INNER_BLOCKS + 1):
-            stream.seek(size * index // (INNER_BLOCKS + 1))
-            digest.update(stream.read(INNER_BLOCK))
-        stream.seek(size - END_BLOCK)
-        digest.update(stream.read(END_BLOCK))
+        for start, length in blocks:
+            stream.seek(start)
+            digest.update(stream.read(length))
     return digest.hexdigest()

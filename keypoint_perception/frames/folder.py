@@ -29,7 +29,6 @@ class Folder:
     """
     A folder of images.
 
-    :param path: the folder
     :param name: its name in messages
     :raises SourceError: if it has no images
     """
@@ -45,24 +44,21 @@ class Folder:
             )
             raise SourceError(msg)
         self.paths = sorted(found, key=lambda path: natural_key(path.name))
-        stamps_ns = _stamps_from_names(self.paths)
-        self.is_timed = stamps_ns is not None
-        count = len(self.paths)
-        self.stamps_ns = stamps_ns or [index * 10**9 // ASSUMED_HZ for index in range(count)]
+        self.stamps_ns = _stamps_from_names(self.paths)
 
     def count(self, topics: Collection[str]) -> int:
-        """Return the number of images."""
         return len(self.paths)
 
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
-        """Yield the images in the order of their names."""
-        if not self.is_timed:
+        stamps_ns = self.stamps_ns
+        if stamps_ns is None:
+            stamps_ns = [index * 10**9 // ASSUMED_HZ for index in range(len(self.paths))]
             log.warning(
                 'The names of the images in %r are not stamps in ns: %d Hz is assumed.',
                 self.name,
                 ASSUMED_HZ,
             )
-        for stamp_ns, path in zip(self.stamps_ns, self.paths, strict=True):
+        for stamp_ns, path in zip(stamps_ns, self.paths, strict=True):
             yield EncodedFrame(stamp_ns, '', partial(_read, path))
 
 

@@ -69,7 +69,6 @@ class StoreSource:
     """
     A frame store as a source of frames at its working size.
 
-    :param path: the store's directory
     :param name: its name in messages
     :raises SourceError: as :meth:`FrameStore.open`
     """
@@ -87,11 +86,9 @@ class StoreSource:
             self.topics = {}
 
     def count(self, topics: Collection[str]) -> int:
-        """Return the number of frames of some cameras."""
         return len(self._indices(topics))
 
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
-        """Yield the frames of some cameras in the order of the store."""
         store = self._store
         for index in self._indices(topics):
             camera, stamp_ns = store.cameras[store.camera[index]], int(store.stamps_ns[index])

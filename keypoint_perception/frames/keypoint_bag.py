@@ -23,8 +23,8 @@ def keypoint_topic(camera: str, *, cameras: int) -> str:
     """
     Return the topic of a camera's keypoints.
 
-    With one camera it is the node's own, ``/perception_node/keypoints``; with several, each has
-    its own: ``/left/image`` -> ``/perception_node/left/image/keypoints``.
+    It is the node's own with one camera; with several, ``/left/image`` has
+    ``/perception_node/left/image/keypoints``.
     """
     if cameras == 1:
         return KEYPOINT_TOPIC
@@ -33,9 +33,7 @@ def keypoint_topic(camera: str, *, cameras: int) -> str:
 
 class KeypointBag:
     """
-    A rosbag2 (MCAP) of keypoints, which takes its name when it is complete.
-
-    Use as a context manager.
+    A rosbag2 (MCAP) of keypoints, which takes its name when complete; use as a context manager.
 
     :raises SourceError: if the directory exists already
     """
@@ -57,9 +55,7 @@ class KeypointBag:
         self._writer.open()
         self._connections: dict[str, Any] = {}
 
-    def write(
-        self, stamp_ns: int, topic: str, keypoints: np.ndarray, *, frame_id: str = ''
-    ) -> None:
+    def write(self, stamp_ns: int, topic: str, keypoints: np.ndarray, frame_id: str = '') -> None:
         """
         Write the keypoints of one image; they are received at the time of its stamp.
 

@@ -30,7 +30,6 @@ MAGIC = b'\x89MCAP0\r\n'
 END_MARK = struct.pack('<BQI', 0x0F, 4, 0) + struct.pack('<BQQQI', 0x02, 20, 0, 0, 0) + MAGIC
 # A chunk is the unit of loss, of compression and of the index.
 CHUNK_BYTES = 4 << 20
-COMPRESSIONS = ('none', 'zstd')
 HEADER_BYTES = 9  # of a record: its kind and its length
 CLOSED = -1  # not a file descriptor
 PRIVATE_KIND = 0x80
@@ -59,6 +58,8 @@ class McapFile:
     """
     One MCAP file as rosbag2 writes it.
 
+    ``waiting_bytes``, before compression, would be lost if the process were killed now.
+
     :param compression: of the chunks: ``none`` or ``zstd``
     :raises OSError: if it exists, or the disk is full; so does every method, and the file is then
         valid up to the last successful flush
@@ -72,22 +73,17 @@ class McapFile:
         self._writer = Writer(
             cast('IO[bytes]', self._stream),
             chunk_size=CHUNK_BYTES,
-            compression={'none': CompressionType.NONE, 'zstd': CompressionType.ZSTD}[compression],
+            compression=CompressionType[compression.upper()],
         )
         self._writer.start(profile='ros2', library='keypoint_perception')
         self._stream.flush()
         self._schemas: dict[str, int] = {}
-        self._unchunked = 0
+        self.waiting_bytes = 0
 
     @property
     def size_bytes(self) -> int:
         """Return the size on disk after the next flush, before compression."""
-        return self._stream.tell() + self._unchunked
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Return what would be lost if the process were killed now, before compression."""
-        return self._unchunked
+        return self._stream.tell() + self.waiting_bytes
 
     def add_topic(self, topic: RecordedTopic) -> int:
         """Add a topic; return the channel for its messages."""
@@ -96,11 +92,8 @@ class McapFile:
             self._schemas[topic.msgtype] = self._writer.register_schema(
                 topic.msgtype, encoding, topic.definition.encode()
             )
-        about = {
-            'offered_qos_profiles': dump_yaml(topic.qos).strip(),
-            'topic_type_hash': topic.type_hash,
-        }
-        schema = self._schemas[topic.msgtype]
+        qos, schema = dump_yaml(topic.qos).strip(), self._schemas[topic.msgtype]
+        about = {'offered_qos_profiles': qos, 'topic_type_hash': topic.type_hash}
         return self._writer.register_channel(topic.name, 'cdr', schema, about)
 
     def write(
@@ -108,32 +101,27 @@ class McapFile:
     ) -> None:
         """Add a serialised message, which is flushed with its chunk."""
         self._writer.add_message(channel, log_ns, data, publish_ns, sequence)
-        self._unchunked += len(data)
+        self.waiting_bytes += len(data)
         if self._stream.pending:  # the library has finished a chunk
             self._stream.flush()
-            self._unchunked = 0
+            self.waiting_bytes = 0
 
     def flush(self) -> None:
         """Write everything to the file: it survives the end of the process."""
         self._writer.flush()
-        self._unchunked = 0
+        self.waiting_bytes = 0
 
     def duplicate_handle(self) -> int:
         """Return a file descriptor for syncing, which the caller closes."""
         return os.dup(self._stream.handle)
 
     def close(self, metadata: str) -> None:
-        """
-        Write the index and close.
-
-        :param metadata: text of ``metadata.yaml`` for this file, which rosbag2 stores inside too
-        """
+        """Write the index and the text of ``metadata.yaml``, as rosbag2 does, and close."""
         try:
             self.flush()
             self._writer.add_metadata('rosbag2', {'serialized_metadata': metadata})
             self._writer.finish()
             self._stream.finish()
-            self._unchunked = 0
         finally:
             self._stream.close()
 

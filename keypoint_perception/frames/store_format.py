@@ -35,12 +35,7 @@ CHECKED_BLOCKS = 32
 
 
 class SourceEntry(TypedDict):
-    """
-    A recording in a store.
-
-    ``frames`` are in the store; ``position`` is the number of images read so far, of which
-    ``failed`` could not be decoded.
-    """
+    """A recording: of the first ``position`` images ``frames`` are stored, ``failed`` broken."""
 
     name: str
     digest: str
@@ -136,7 +131,7 @@ def check_contents(path: Path, header: StoreHeader) -> None:
         expected = header.frames * frame_bytes
         found = (path / name).stat().st_size if (path / name).is_file() else 0
         if found < expected:
-            raise SourceError(_changed(path, f'{name} has {found} bytes instead of {expected}'))
+            _refuse(path, f'{name} has {found} bytes instead of {expected}')
     checked: Iterable[int] = range(len(header.blocks))
     if header.frames * header.frame_bytes > FULLY_CHECKED_BYTES:
         checked = {round(n) for n in np.linspace(0, len(header.blocks) - 1, CHECKED_BLOCKS)}
@@ -148,11 +143,12 @@ def check_contents(path: Path, header: StoreHeader) -> None:
                 stream.seek(start * frame_bytes)
                 if zlib.crc32(stream.read(block[0] * frame_bytes)) != block[column]:
                     reason = f'{name} differs from what was written at frame {start} or after'
-                    raise SourceError(_changed(path, reason))
+                    _refuse(path, reason)
 
 
-def _changed(path: Path, reason: str) -> str:
-    return (
+def _refuse(path: Path, reason: str) -> None:
+    msg = (
         f'Frame store {str(path)!r} does not match its {HEADER_NAME} ({reason}); delete the store '
         'and extract it again.'
     )
+    raise SourceError(msg)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import cache
 import json
 import os
 from pathlib import Path
@@ -59,17 +60,12 @@ class StoreWriter:
             self._images.truncate(header.frames * header.frame_bytes)
             self._index.truncate(header.frames * INDEX_DTYPE.itemsize)
             self._files = files.pop_all()
-        self._fits: dict[tuple[int, int], Fit] = {}
+        self._fit = cache(lambda image_hw: Fit(image_hw, header.network_hw))
         # index records of the current block, each with the CRC-32 of the images up to it
         self._block: list[tuple[tuple[int, ...], int]] = []
 
     def append(self, image: np.ndarray, encoded: EncodedFrame, entry: SourceEntry) -> None:
-        """
-        Fit an image to the working size and add it to the current block.
-
-        :param image: RGB, (H, W, 3) uint8
-        :param entry: its source, which is added to the header if it is new
-        """
+        """Fit an image, RGB (H, W, 3) uint8, to the working size and add it to the block."""
         if len(self._block) >= BLOCK_FRAMES:
             self.commit()
         header = self.header
@@ -78,9 +74,7 @@ class StoreWriter:
         if encoded.topic not in header.cameras:
             header.cameras.append(encoded.topic)
         height, width, _ = image.shape
-        if (height, width) not in self._fits:
-            self._fits[height, width] = Fit((height, width), header.network_hw)
-        fitted = fit_image(image, self._fits[height, width])
+        fitted = fit_image(image, self._fit((height, width)))
         camera, source = header.cameras.index(encoded.topic), header.sources.index(entry)
         self._images.write(fitted.data)
         images_crc = zlib.crc32(fitted.data, self._block[-1][1] if self._block else 0)
@@ -95,8 +89,7 @@ class StoreWriter:
             stream.flush()
             os.fsync(stream.fileno())
         if self._block:
-            block = (len(self._block), self._block[-1][1], zlib.crc32(index))
-            self.header.blocks.append(block)
+            self.header.blocks.append((len(self._block), self._block[-1][1], zlib.crc32(index)))
         self._block = []
         text = json.dumps(asdict(self.header), indent=1)
         replace_file(self.path / HEADER_NAME, text, durable=True)

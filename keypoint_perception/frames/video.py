@@ -23,7 +23,6 @@ class Video:
     """
     A video file; its stamps start with 0 at the first frame.
 
-    :param path: the file
     :param name: its name in messages
     :raises SourceError: if OpenCV cannot read a frame
     """
@@ -44,7 +43,6 @@ class Video:
             self.announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
 
     def count(self, topics: Collection[str]) -> int | None:
-        """Return the number of frames that the file announces, None if it does not."""
         return self.announced if self.announced > 0 else None
 
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:

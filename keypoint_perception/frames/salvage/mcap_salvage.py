@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 import struct
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 import zlib
 
 from keypoint_perception.frames.mcap_file import HEADER_BYTES, MAGIC
@@ -26,12 +26,6 @@ PRIVATE_KINDS = range(0x80, 0x100)
 MAX_SUMMARY_BYTES = 1 << 24  # its schemas and channels come first
 
 
-class _Channel(NamedTuple):
-    topic: str
-    msgtype: str
-    serialization: str
-
-
 class McapSalvage(RecordReader):
     """Reader of one damaged MCAP file; messages of a chunk are in order of time."""
 
@@ -40,7 +34,8 @@ class McapSalvage(RecordReader):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._schemas: dict[int, str] = {}
-        self._channels: dict[int, _Channel] = {}
+        # topic, type and serialization
+        self._channels: dict[int, tuple[str, str, str]] = {}
 
     def _records(self, stream: BinaryIO) -> Iterator[Message]:
         self._read_summary(stream)
@@ -95,7 +90,7 @@ class McapSalvage(RecordReader):
                 topic, position = _string(content, 4)
                 serialization, _ = _string(content, position)
                 msgtype = normal_type(self._schemas.get(schema_id, ''))
-                self._channels[channel_id] = _Channel(topic, msgtype, serialization)
+                self._channels[channel_id] = topic, msgtype, serialization
                 self.topics[topic] = msgtype
         except KeyError as error:
             self._damaged(start, len(content), f'a message has the unknown channel {error}')

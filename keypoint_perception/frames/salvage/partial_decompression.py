@@ -47,9 +47,7 @@ def decompress_prefix(data: bytes, compression: str, expanded: int) -> tuple[byt
     if compression in ('', 'none'):
         return data[:limit], ''
     result, wrong = _decompress(data, compression, limit, PIECE)
-    if wrong:
-        result, wrong = _decompress(data, compression, limit, SMALL_PIECE)
-    return result, wrong
+    return _decompress(data, compression, limit, SMALL_PIECE) if wrong else (result, '')
 
 
 def _decompress(data: bytes, compression: str, limit: int, size: int) -> tuple[bytes, str]:

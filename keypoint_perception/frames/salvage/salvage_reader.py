@@ -43,12 +43,7 @@ class SalvageReader(ABC):
         """Yield all messages that can be read."""
 
     def report(self, name: str, images: int) -> str:
-        """
-        Return a sentence on what was lost and where.
-
-        :param name: of the file
-        :param images: number of images that could be read
-        """
+        """Return a sentence on what was lost and where, and how many images could be read."""
         first, lost = self.damages[0], sum(damage.lost for damage in self.damages)
         more = f'; damaged parts: {len(self.damages)}' if len(self.damages) > 1 else ''
         cost = f'about {lost:,} bytes are lost' if lost else 'the extent of the loss is unknown'
@@ -73,8 +68,7 @@ class RecordReader(SalvageReader):
             if stream.read(len(self.magic)) == self.magic:
                 yield from self._records(stream)
             else:
-                reason = f'it does not start as {self.path.suffix} files do'
-                self._damaged(0, self.size, reason)
+                self._damaged(0, self.size, f'it does not start as {self.path.suffix} files do')
 
     @abstractmethod
     def _records(self, stream: BinaryIO) -> Iterator[Message]:
