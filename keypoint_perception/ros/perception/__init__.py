@@ -15,8 +15,8 @@ The path of an image, each step in the file of the same name:
 Around it, in the executor's thread:
 
     lifecycle_node     the node: its states, and what connects the parts
-    engine_supervisor  loads the engine (engine_loading), swaps it, replaces one that hangs or
-                       fails (monitored_engine)
+    engine_supervisor  loads the engine and monitors it (engine_loading), swaps it, replaces one
+                       that hangs or fails
     node_parameters    the parameters; declared_parameters declares them, live_parameters applies
                        changes
     services           ~/enable, ~/reload, ~/start_recording, ~/stop_recording

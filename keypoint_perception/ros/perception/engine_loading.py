@@ -1,11 +1,12 @@
-"""Load the engine of a model directory and warm it up."""
+"""Load the engine of a model directory, warm it up and monitor its calls."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+import time
+from typing import Any, TypeVar
 
 from keypoint_perception.errors import ConfigError, EngineError, PerceptionError
 from keypoint_perception.inference.engine import Engine, ENGINE_NAMES
@@ -16,6 +17,7 @@ from keypoint_perception.settings import setting, Settings
 import numpy as np
 
 WARM_UP_RUNS = 3
+Result = TypeVar('Result')
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,58 @@ class EngineSpec(Settings):
         return Path(self.model).expanduser()
 
 
-class LoadedEngine(NamedTuple):
+class MonitoredEngine:
     """
-    A warm engine.
+    A warm engine that another thread can observe while it runs.
 
     :param identity: identifies its model, see :func:`model_identity`
+    :ivar failures: consecutive calls that raised
+    :ivar last_failure: the last exception raised, as text
+    :ivar successes: calls that returned
+    :ivar last_ms: duration of the last call
     """
 
-    engine: Engine
-    identity: str
+    def __init__(self, engine: Engine, identity: str = '') -> None:
+        self._engine = engine
+        self.identity = identity
+        self._started_s = 0.0
+        self.failures = 0
+        self.last_failure = ''
+        self.successes = 0
+        self.last_ms = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the engine itself."""
+        return getattr(self._engine, name)
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return the keypoints of a batch."""
+        return self._monitor(self._engine.run, images)
+
+    def run_with_landmarks(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the keypoints and the landmarks of a batch."""
+        return self._monitor(self._engine.run_with_landmarks, images)
+
+    def _monitor(self, call: Callable[[np.ndarray], Result], images: np.ndarray) -> Result:
+        started_s = self._started_s = time.monotonic()
+        try:
+            result = call(images)
+        except Exception as error:
+            self.failures += 1
+            self.last_failure = f'{type(error).__name__}: {error}'
+            raise
+        finally:
+            self._started_s = 0.0
+            self.last_ms = (time.monotonic() - started_s) * 1e3
+        self.failures = 0
+        self.successes += 1
+        return result
+
+    @property
+    def busy_s(self) -> float:
+        """Return how long the current call has been running; 0 if there is none."""
+        started_s = self._started_s
+        return time.monotonic() - started_s if started_s else 0.0
 
 
 def load_warm(
@@ -75,7 +120,7 @@ def load_warm(
     spec: EngineSpec,
     max_batch: int,
     progress: Callable[[int, int, str], bool | None] | None = None,
-) -> LoadedEngine:
+) -> MonitoredEngine:
     """
     Load an engine and run it until all one-time initialisation is done.
 
@@ -100,7 +145,7 @@ def load_warm(
             for _ in range(WARM_UP_RUNS):
                 for size in range(1, max_batch + 1):
                     engine.run(black[:size])
-            return LoadedEngine(engine, model_identity(model_dir))
+            return MonitoredEngine(engine, model_identity(model_dir))
         except BaseException:
             engine.close()  # GPU memory is not released otherwise
             raise

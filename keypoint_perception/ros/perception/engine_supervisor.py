@@ -9,15 +9,14 @@ returns.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 import logging
-import queue
 import threading
 import time
 
 from keypoint_perception.errors import EngineError, PerceptionError
-from keypoint_perception.ros.perception.engine_loading import EngineSpec, LoadedEngine
+from keypoint_perception.ros.perception.engine_loading import EngineSpec, MonitoredEngine
 from keypoint_perception.ros.perception.inference_worker import InferenceWorker
-from keypoint_perception.ros.perception.monitored_engine import MonitoredEngine
 from keypoint_perception.seen_messages import SeenMessages
 
 logger = logging.getLogger('keypoint_perception')
@@ -56,7 +55,7 @@ class EngineSupervisor:
 
     def __init__(
         self,
-        load: Callable[[EngineSpec], LoadedEngine],
+        load: Callable[[EngineSpec], MonitoredEngine],
         start_worker: Callable[[MonitoredEngine, InferenceWorker | None], InferenceWorker],
         call_in_executor: Callable[[Callable[[], None]], None],
         on_swap: Callable[[], None] = lambda: None,
@@ -100,31 +99,24 @@ class EngineSupervisor:
             abandoned
         :raises PerceptionError: if the engine cannot be loaded, or the wait was cancelled
         """
-        results: queue.SimpleQueue[LoadedEngine | Exception] = queue.SimpleQueue()
-        self._load_in_thread(spec, results.put)
-        while True:
-            try:
-                result = results.get(timeout=POLL_S)
-                break
-            except queue.Empty:
-                if not keep_waiting():
-                    msg = f'{spec.model!r} was still loading when the node was shut down.'
-                    raise EngineError(msg) from None
-        if isinstance(result, Exception):
-            raise result
-        self._use(spec, result)
+        loaded = self._load_in_thread(spec)
+        while not wait([loaded], POLL_S).done:
+            if not keep_waiting():
+                msg = f'{spec.model!r} was still loading when the node was shut down.'
+                raise EngineError(msg)
+        self._use(spec, loaded.result())
 
-    def _load_in_thread(
-        self, spec: EngineSpec, on_result: Callable[[LoadedEngine | Exception], None]
-    ) -> None:
+    def _load_in_thread(self, spec: EngineSpec) -> Future[MonitoredEngine]:
+        loaded: Future[MonitoredEngine] = Future()
+
         def load() -> None:
             try:
-                result: LoadedEngine | Exception = self._load(spec)
+                loaded.set_result(self._load(spec))
             except Exception as error:
-                result = error
-            on_result(result)
+                loaded.set_exception(error)
 
         threading.Thread(target=load, name='loading', daemon=True).start()
+        return loaded
 
     def activate(self) -> None:
         """Start processing images."""
@@ -169,44 +161,39 @@ class EngineSupervisor:
             return
         self.loading = True
         generation = self._generation
-
-        def on_result(result: LoadedEngine | Exception) -> None:
-            self._call_in_executor(lambda: self._finish_swap(generation, spec, result, done))
-
-        self._load_in_thread(spec, on_result)
+        self._load_in_thread(spec).add_done_callback(
+            lambda loaded: self._call_in_executor(
+                lambda: self._finish_swap(generation, spec, loaded, done)
+            )
+        )
 
     def _finish_swap(
         self,
         generation: int,
         spec: EngineSpec,
-        result: LoadedEngine | Exception,
+        loaded: Future[MonitoredEngine],
         done: SwapCallback,
     ) -> None:
         self.loading = False
         pending, self._pending = self._pending, None
-        if isinstance(result, PerceptionError):
-            done(str(result))
-        elif isinstance(result, Exception):
-            done(f'{type(result).__name__}: {result}.')
-        elif generation != self._generation:
-            result.engine.close()
-            done(CLEANED_UP)
-        elif pending is not None:
-            result.engine.close()
-            done(SUPERSEDED)
+        if error := loaded.exception():
+            known = isinstance(error, PerceptionError)
+            done(str(error) if known else f'{type(error).__name__}: {error}.')
+        elif pending is not None or generation != self._generation:
+            loaded.result().close()
+            done(CLEANED_UP if generation != self._generation else SUPERSEDED)
         else:
-            self._use(spec, result)
+            self._use(spec, loaded.result())
             self._on_swap()
             done('')
         if pending is not None:
             self.swap(*pending)
 
-    def _use(self, spec: EngineSpec, loaded: LoadedEngine) -> None:
+    def _use(self, spec: EngineSpec, engine: MonitoredEngine) -> None:
         previous, worker = self.engine, self._worker
-        self.engine = MonitoredEngine(loaded.engine)
-        self.spec, self.identity, self.fault = spec, loaded.identity, ''
+        self.engine, self.spec, self.identity, self.fault = engine, spec, engine.identity, ''
         if self._active:
-            self._worker = self._start_worker(self.engine, worker)
+            self._worker = self._start_worker(engine, worker)
         if previous is not None and worker is not None:
             self._retired.append((worker, previous))
             worker.retire(previous.close)

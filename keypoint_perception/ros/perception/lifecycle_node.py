@@ -13,12 +13,15 @@ from keypoint_perception.ros.messages import NAMES_QOS, to_names
 from keypoint_perception.ros.perception.camera import Camera, QueuedImage
 from keypoint_perception.ros.perception.declared_parameters import declare_parameters
 from keypoint_perception.ros.perception.diagnostics import DiagnosticsPublisher, NodeCondition
-from keypoint_perception.ros.perception.engine_loading import EngineSpec, load_warm, LoadedEngine
+from keypoint_perception.ros.perception.engine_loading import (
+    EngineSpec,
+    load_warm,
+    MonitoredEngine,
+)
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
 from keypoint_perception.ros.perception.inference_worker import InferenceWorker
 from keypoint_perception.ros.perception.latest_buffer import LatestBuffer
 from keypoint_perception.ros.perception.live_parameters import LiveParameters, UNCONFIGURED
-from keypoint_perception.ros.perception.monitored_engine import MonitoredEngine
 from keypoint_perception.ros.perception.node_parameters import NodeParameters
 from keypoint_perception.ros.perception.pipeline import Pipeline
 from keypoint_perception.ros.perception.services import Services
@@ -183,7 +186,7 @@ class PerceptionNode(LifecycleNode):
         self._cameras = []
         self._supervisor.unload()
 
-    def _load(self, spec: EngineSpec) -> LoadedEngine:
+    def _load(self, spec: EngineSpec) -> MonitoredEngine:
         """Load an engine; runs in a thread of its own."""
         max_batch = max(1, len(self.parameters.cameras))
         self._build_progress = f'loading {spec.model}'

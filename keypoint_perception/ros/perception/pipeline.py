@@ -13,7 +13,7 @@ from keypoint_perception.errors import EncodingError, EngineError
 from keypoint_perception.images import open_message
 from keypoint_perception.inference.estimator import Estimate, Estimator
 from keypoint_perception.ros.perception.camera import QueuedImage
-from keypoint_perception.ros.perception.monitored_engine import MonitoredEngine
+from keypoint_perception.ros.perception.engine_loading import MonitoredEngine
 from keypoint_perception.ros.perception.node_statistics import StageTimes
 from keypoint_perception.seen_messages import SeenMessages
 

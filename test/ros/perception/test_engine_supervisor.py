@@ -5,8 +5,8 @@ import threading
 
 from fake_engine import FakeEngine
 from keypoint_perception.errors import EngineError, ModelError
-from keypoint_perception.ros.perception import engine_supervisor, monitored_engine
-from keypoint_perception.ros.perception.engine_loading import EngineSpec, LoadedEngine
+from keypoint_perception.ros.perception import engine_loading, engine_supervisor
+from keypoint_perception.ros.perception.engine_loading import EngineSpec, MonitoredEngine
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
 from keypoint_perception.ros.perception.inference_worker import InferenceWorker
 from keypoint_perception.ros.perception.latest_buffer import LatestBuffer
@@ -53,7 +53,7 @@ class Stage:
         if isinstance(answer, Exception):
             raise answer
         self.engines.append(FakeEngine(answer))
-        return LoadedEngine(self.engines[-1], spec.model)
+        return MonitoredEngine(self.engines[-1], spec.model)
 
     def start_worker(self, engine, predecessor):
         pipeline = FakePipeline(engine, self.out)
@@ -87,7 +87,7 @@ def clock(monkeypatch):
 
     clock = Clock()
     monkeypatch.setattr(engine_supervisor, 'time', clock)
-    monkeypatch.setattr(monitored_engine, 'time', clock)
+    monkeypatch.setattr(engine_loading, 'time', clock)
     return clock
 
 
@@ -370,7 +370,7 @@ def test_monitored_engine_forwards_and_times_calls(clock):
         clock.now += 0.25
         return np.ones((1, 3, 3), np.float32)
 
-    engine = monitored_engine.MonitoredEngine(FakeEngine(slow, input_hw=(8, 6)))
+    engine = MonitoredEngine(FakeEngine(slow, input_hw=(8, 6)))
     assert engine.input_hw == (8, 6)
     keypoints, landmarks = engine.run_with_landmarks(None)
     assert (keypoints.shape, landmarks.shape) == ((1, 3, 3), (1, 0, 3))

@@ -12,7 +12,7 @@ from keypoint_perception.cdr import CompressedImageMessage, ImageMessage, Messag
 from keypoint_perception.drawing import EDGE_COLOUR
 from keypoint_perception.ros.messages import from_point_cloud
 from keypoint_perception.ros.perception.camera import Camera, QueuedImage
-from keypoint_perception.ros.perception.monitored_engine import MonitoredEngine
+from keypoint_perception.ros.perception.engine_loading import MonitoredEngine
 from keypoint_perception.ros.perception.pipeline import Pipeline
 import numpy as np
 from rclpy.serialization import deserialize_message
