@@ -30,15 +30,11 @@ NO_GEOMETRY = GeometrySettings()
 
 
 class QueuedImage(NamedTuple):
-    """
-    A received image, its camera, and when it arrived.
-
-    :param arrived_s: by :func:`time.perf_counter`
-    """
+    """A received image, its camera, and when it arrived."""
 
     camera: Camera
     image: ImageMessage | CompressedImageMessage
-    arrived_s: float
+    arrived_s: float  # by time.perf_counter
 
 
 class Camera:
@@ -50,10 +46,8 @@ class Camera:
 
     :param name: prefix of its topics, as ``left`` in ``left/image`` and ``~/left/keypoints``;
         empty for the only camera of a node
-    :param transport: ``raw`` or ``compressed``
     :param put: queues an image for the inference thread; returns whether it replaced an older
         image of this camera
-    :param geometry: depth, calibration and filter settings
     :param qos_overrides: names of the QoS overrides set by the user
     :ivar input: the image subscription; None while the camera is idle
     """
@@ -82,15 +76,10 @@ class Camera:
         self._last_stamp_ns = 0
         self._clock_jumped = False
         self._closed = False
-        self.publishers = CameraPublishers(
-            node,
-            f'~/{name}'.rstrip('/'),
-            markers=geometry.depth,
-            on_matched=self.update,
-        )
-        self._geometry_topics = (
-            geometry_topics(node, self._input_name) if geometry.needs_calibration else {}
-        )
+        prefix = f'~/{name}'.rstrip('/')
+        self.publishers = CameraPublishers(node, prefix, geometry.depth, self.update)
+        topics = geometry_topics(node, self._input_name) if geometry.needs_calibration else {}
+        self._geometry_topics = topics
         self._geometry_input: GeometryInput | None = None
         self.locator = PointLocator(geometry, self._geometry_topics, self.report_degraded)
 
@@ -108,18 +97,13 @@ class Camera:
         """Return the input topics, which a recording of the camera consists of."""
         return (self.topic, *self._geometry_topics.values())
 
-    def activate(self, *, lazy: bool) -> None:
+    def set_active(self, active: bool, *, lazy: bool = True) -> None:
         """
-        Process images from now on.
+        Process images from now on, or unsubscribe from them.
 
         :param lazy: subscribe to images only while an output topic has subscribers
         """
-        self._active, self._lazy = True, lazy
-        self.update()
-
-    def deactivate(self) -> None:
-        """Unsubscribe from the images."""
-        self._active = False
+        self._active, self._lazy = active, lazy
         self.update()
 
     def update(self) -> None:
@@ -187,7 +171,6 @@ class Camera:
         """
         Publish the keypoints of an image; runs in the inference thread.
 
-        :param image: as it was sent
         :param model: what computed the estimate; another model may have other keypoints
         """
         header = queued.image.header
@@ -195,14 +178,9 @@ class Camera:
         count = len(estimate.keypoints)
         points = np.concatenate(estimate) if len(estimate.landmarks) else estimate.keypoints
         located = self.locator.locate(header, image.image_hw, points)
-        self.publishers.publish(
-            header,
-            image,
-            keypoints=located.rows(slice(count)),
-            landmarks=located.rows(slice(count, None)),
-            model=model,
-            threshold=self.overlay_threshold,
-        )
+        keypoints, landmarks = located.rows(slice(count)), located.rows(slice(count, None))
+        skeleton, threshold = model.skeleton, self.overlay_threshold
+        self.publishers.publish(header, image, keypoints, landmarks, skeleton, threshold)
 
     def _age_ms(self, header: MessageHeader) -> float:
         """Return the age of a stamp; NaN if it is of another clock."""
@@ -246,5 +224,5 @@ class Camera:
     def close(self) -> None:
         """Destroy the publishers; images in progress are not published any more."""
         self._closed = True
-        self.deactivate()
+        self.set_active(False)
         self.publishers.destroy()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from keypoint_perception.cdr import MessageHeader
-from keypoint_perception.drawing import draw_keypoints
+from keypoint_perception.drawing import draw_keypoints, Edge
 from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.geometry.point_locator import LocatedPoints
-from keypoint_perception.inference.estimator import Estimator
 from keypoint_perception.point_cloud import serialise_point_cloud
 from keypoint_perception.ros.messages import to_header, to_image
 import numpy as np
@@ -33,12 +32,7 @@ class CameraPublishers:
     """
 
     def __init__(
-        self,
-        node: LifecycleNode,
-        prefix: str,
-        *,
-        markers: bool,
-        on_matched: Callable[[], None],
+        self, node: LifecycleNode, prefix: str, markers: bool, on_matched: Callable[[], None]
     ) -> None:
         self._node = node
         self._prefix = prefix
@@ -87,40 +81,27 @@ class CameraPublishers:
         image: EncodedImage,
         keypoints: LocatedPoints,
         landmarks: LocatedPoints,
-        *,
-        model: Estimator,
+        skeleton: Sequence[Edge],
         threshold: float,
     ) -> None:
         """
         Publish the keypoints of an image; runs in the inference thread.
 
         :param image: as it was sent; only the overlay converts it to RGB
-        :param model: what computed the keypoints
         :param threshold: confidence below which a point is drawn as a ring, or has no marker
         """
         self._keypoints.publish(_serialise(header, keypoints))
         if len(landmarks.points) and self._landmarks is not None:
             self._landmarks.publish(_serialise(header, landmarks))
         if self._overlay.get_subscription_count():
-            drawn = draw_keypoints(
-                image.to_rgb(),
-                keypoints.image_points,
-                threshold=threshold,
-                skeleton=model.skeleton,
-            )
+            rgb, points = image.to_rgb(), keypoints.image_points
+            drawn = draw_keypoints(rgb, points, threshold=threshold, skeleton=skeleton)
             self._overlay.publish(to_image(to_header(header), drawn))
         if self._markers is not None and self._markers.get_subscription_count():
             from keypoint_perception.ros.markers import to_markers
 
-            self._markers.publish(
-                to_markers(
-                    to_header(header),
-                    _xyz_and_confidence(keypoints),
-                    _xyz_and_confidence(landmarks),
-                    skeleton=model.skeleton,
-                    threshold=threshold,
-                )
-            )
+            spheres = _xyz_and_confidence(keypoints), _xyz_and_confidence(landmarks)
+            self._markers.publish(to_markers(to_header(header), *spheres, skeleton, threshold))
 
     def destroy(self) -> None:
         """Destroy the publishers."""

@@ -37,21 +37,14 @@ STAGES = {
 @dataclass(frozen=True)
 class NodeCondition:
     """
-    The condition of the node and one camera, besides the camera's statistics.
-
-    Texts are empty if they do not apply.
+    The condition of the node and one camera; texts are empty if they do not apply.
 
     :param state: lifecycle state
-    :param build_progress: progress of an engine being built
     :param load_error: why no engine is loaded
-    :param disabled: whether ~/enable has disabled the cameras
     :param fault: why the engine is not running
-    :param faults: number of such faults so far
     :param busy_s: how long the current engine call has been running
-    :param topic: image topic
-    :param publishers: number of publishers on it
+    :param publishers: number of publishers on the image topic
     :param blocking_reason: why no image can arrive
-    :param camera: name of the camera, if the node has several
     :param idle_topics: output topics without subscribers, for which the camera stays idle
     """
 
@@ -86,12 +79,11 @@ class DiagnosticsPublisher:
         self._logged = SeenMessages()
 
     def publish(
-        self, cameras: Sequence[Camera], condition: NodeCondition, *, silence_timeout_s: float
+        self, cameras: Sequence[Camera], condition: NodeCondition, silence_timeout_s: float
     ) -> None:
         """
         Publish the status of each camera.
 
-        :param condition: of the node
         :param silence_timeout_s: time without a keypoint message after which the reason is logged
         """
         array = DiagnosticArray(header=Header(stamp=self._node.get_clock().now().to_msg()))
@@ -143,12 +135,11 @@ def assess(condition: NodeCondition, statistics: StatisticsSnapshot) -> tuple[by
         return _explain_silence(condition, statistics)
     if statistics.lost_share > LOST_SHARE:
         return DiagnosticStatus.WARN, explain_loss(condition.topic, statistics)
-    rejected, degraded = statistics.rejected, statistics.degraded
-    if rejected.recent:
-        message = f'{rejected.recent} bad images in the last seconds; {rejected.last}'
+    if recent := statistics.rejected.recent:
+        message = f'{recent} bad images in the last seconds; {statistics.rejected.last}'
         return DiagnosticStatus.WARN, message
-    if degraded.recent:
-        return DiagnosticStatus.WARN, degraded.last
+    if statistics.degraded.recent:
+        return DiagnosticStatus.WARN, statistics.degraded.last
     return DiagnosticStatus.OK, f'publishing at {statistics.output_hz:.1f} Hz'
 
 
@@ -175,9 +166,7 @@ def explain_loss(topic: str, statistics: StatisticsSnapshot) -> str:
     """Return why images are lost, and what to do."""
     lost = f'{statistics.lost_share:.0%} of the images on {topic} are lost in transit'
     if 0 < statistics.image_bytes < LARGE_BYTES:
-        return (
-            f'{lost}: check the network and the load of this machine, or send compressed images.'
-        )
+        return f'{lost}: check the network and the load of the machine, or send compressed images.'
     own = dds_profile_in_use()
     profile = own or shipped_file('config', DDS_PROFILE)
     who = 'the publisher (this node has it already)' if own else 'the publisher and this node'
@@ -190,11 +179,7 @@ def explain_loss(topic: str, statistics: StatisticsSnapshot) -> str:
 def to_status(
     name: str, condition: NodeCondition, statistics: StatisticsSnapshot
 ) -> DiagnosticStatus:
-    """
-    Return the status of a camera.
-
-    :param name: full name of the node
-    """
+    """Return the status of a camera of the node of that name."""
     level, message = assess(condition, statistics)
     values = {
         'state': condition.state,
@@ -211,21 +196,21 @@ def to_status(
         'dropped for a newer image': statistics.counts['dropped'],
         'lost before arrival': statistics.counts['lost'],
         'bad images': sum(statistics.rejected.counts.values()),
+        **{f'bad images: {kind}': n for kind, n in sorted(statistics.rejected.counts.items())},
+        'last bad image': statistics.rejected.last,
+        **{f'notes: {kind}': n for kind, n in sorted(statistics.degraded.counts.items())},
+        'last note': statistics.degraded.last,
+        'stamps or clock went back': statistics.counts['clock_jumps'],
+        'engine faults': condition.faults,
+        'last error': condition.last_error,
     }
-    for kind, count in sorted(statistics.rejected.counts.items()):
-        values[f'bad images: {kind}'] = count
-    values['last bad image'] = statistics.rejected.last
-    for kind, count in sorted(statistics.degraded.counts.items()):
-        values[f'notes: {kind}'] = count
-    values['last note'] = statistics.degraded.last
-    values['stamps or clock went back'] = statistics.counts['clock_jumps']
-    values['engine faults'] = condition.faults
-    values['last error'] = condition.last_error
     for stage, label in STAGES.items():
         for share, figure in zip(('p50', 'p95', 'p99'), statistics.spread_ms[stage], strict=True):
             values[f'{label} {share} (ms)'] = f'{figure:.2f}'
-    output = f'{condition.camera} keypoints'.strip()
-    status = DiagnosticStatus(level=level, name=f'{name}: {output}', message=message)
-    status.hardware_id = condition.model
-    status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-    return status
+    return DiagnosticStatus(
+        level=level,
+        name=f'{name}: ' + f'{condition.camera} keypoints'.strip(),
+        message=message,
+        hardware_id=condition.model,
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )

@@ -47,11 +47,7 @@ class EngineSpec(Settings):
 
     @property
     def model_dir(self) -> Path:
-        """
-        Return the model directory as a path.
-
-        :raises ConfigError: if it is not set
-        """
+        """Return the model directory; raises ConfigError if it is not set."""
         if not self.model:
             msg = (
                 'Parameter model is not set; set it to the directory that `train --out` wrote, as '
@@ -67,8 +63,6 @@ class MonitoredEngine:
 
     :param identity: identifies its model, see :func:`model_identity`
     :ivar failures: consecutive calls that raised
-    :ivar last_failure: the last exception raised, as text
-    :ivar successes: calls that returned
     :ivar last_ms: duration of the last call
     """
 
@@ -124,7 +118,6 @@ def load_warm(
     """
     Load an engine and run it until all one-time initialisation is done.
 
-    :param load: as :func:`keypoint_perception.inference.engine.load_engine`
     :param max_batch: the engine is warmed up for batches of 1 up to this many images
     :param progress: receives the progress of an engine that has to be built first
     :raises PerceptionError: if the model or the engine is missing or cannot run

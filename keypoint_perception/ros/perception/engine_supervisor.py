@@ -40,17 +40,12 @@ class EngineSupervisor:
     """
     Owns the engine in use; all methods are for the executor's thread.
 
-    :param load: returns a warm engine
     :param start_worker: starts a worker on an engine, after its predecessor's last images
     :param call_in_executor: schedules a function in the executor's thread
     :param on_swap: called after another engine has taken over
-    :ivar engine: the engine in use; None if there is none
     :ivar loading: whether another engine is being loaded
-    :ivar spec: the specification of the engine in use
     :ivar identity: identifies the model in use; empty if there is none
     :ivar fault: why no engine is running although one should be; empty otherwise
-    :ivar faults: number of faults so far
-    :ivar last_error: the last error of an engine
     """
 
     def __init__(
@@ -141,10 +136,9 @@ class EngineSupervisor:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending[1](CLEANED_UP)
-        engine, self.engine = self.engine, None
-        if engine is not None:
-            engine.close()
-        self.spec, self.identity, self.fault = None, '', ''
+        if self.engine is not None:
+            self.engine.close()
+        self.engine, self.spec, self.identity, self.fault = None, None, '', ''
         self._retry_s = FIRST_RETRY_S
 
     def swap(self, spec: EngineSpec, done: SwapCallback) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from keypoint_perception.geometry.point_locator import PointLocator
 from rclpy.lifecycle import LifecycleNode
@@ -11,21 +12,17 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
 
-LATCHED_QOS = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+# Reliable by default.
+LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # Depth images may arrive before their image, and older ones may still be needed.
 DEPTH_IMAGES = 4
 
 
 class GeometryInput:
     """
-    Receives a camera's calibration and depth images, as serialised bytes.
+    Passes a camera's calibration and depth images to its locator, as serialised bytes.
 
     :param topics: as returned by :func:`geometry_topics`
-    :param locator: receives the messages
     """
 
     def __init__(self, node: LifecycleNode, topics: dict[str, str], locator: PointLocator) -> None:
@@ -34,31 +31,17 @@ class GeometryInput:
         self._topic = topics['camera_info']
         self._latched = False
         overriding = QoSOverridingOptions.with_default_policies()
+        self._create = partial(node.create_subscription, raw=True)
+        self._calibration = CameraInfo, self._topic, locator.camera_info.put
         # A profile of its own, because rclpy writes the user's overrides into it.
         self._volatile_qos = _best_effort(1)
-        self._camera_info = self._subscribe_calibration(self._volatile_qos, overriding)
+        self._camera_info: Subscription = self._create(
+            *self._calibration, self._volatile_qos, qos_overriding_options=overriding
+        )
         self._depth: Subscription | None = None
         if locator.settings.depth:
-            self._depth = node.create_subscription(
-                Image,
-                topics['depth'],
-                locator.put_depth,
-                _best_effort(DEPTH_IMAGES),
-                raw=True,
-                qos_overriding_options=overriding,
-            )
-
-    def _subscribe_calibration(
-        self, qos: QoSProfile, overriding: QoSOverridingOptions | None = None
-    ) -> Subscription:
-        return self._node.create_subscription(
-            CameraInfo,
-            self._topic,
-            self._locator.camera_info.put,
-            qos,
-            raw=True,
-            qos_overriding_options=overriding,
-        )
+            depth = Image, topics['depth'], locator.put_depth, _best_effort(DEPTH_IMAGES)
+            self._depth = self._create(*depth, qos_overriding_options=overriding)
 
     def adapt_durability(self) -> None:
         """
@@ -74,9 +57,8 @@ class GeometryInput:
         if offered and latched != self._latched:
             self._latched = latched
             self._node.destroy_subscription(self._camera_info)
-            self._camera_info = self._subscribe_calibration(
-                LATCHED_QOS if latched else self._volatile_qos
-            )
+            qos = LATCHED_QOS if latched else self._volatile_qos
+            self._camera_info = self._create(*self._calibration, qos)
 
     def close(self) -> None:
         """Destroy the subscriptions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from keypoint_perception.cdr import (
@@ -13,12 +14,11 @@ from keypoint_perception.cdr import (
     read_image,
 )
 from keypoint_perception.ros.installation import DDS_PROFILE, shipped_file
+from keypoint_perception.ros.parameter import POLICIES
 from keypoint_perception.ros.perception.node_statistics import NodeStatistics
-from keypoint_perception.ros.qos_overrides import POLICIES
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import (
-    HistoryPolicy,
     qos_check_compatible,
     qos_policy_name_from_kind,
     QoSCompatibility,
@@ -46,7 +46,6 @@ class ImageInput:
     Receives images as serialised bytes, for :mod:`keypoint_perception.cdr` to read.
 
     :param base: name of the topic without its transport, as ``image``
-    :param transport: ``raw`` for ``image``, ``compressed`` for ``image/compressed``
     :param receive: called with every serialised message, in the executor's thread
     :param qos_overrides: names of the QoS overrides set by the user
     :ivar read: reads a serialised message; raises EncodingError
@@ -70,9 +69,7 @@ class ImageInput:
         self.read = READERS[transport]
         self.topic = image_topic(node, base, transport)
         self._receive = receive
-        self._qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
-        )
+        self._qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._upgraded = False
         self._subscription = self._subscribe()
 
@@ -91,16 +88,14 @@ class ImageInput:
                 qos_overriding_options=overriding,
             )
 
-        on_qos = self._on_incompatible_qos
+        events = partial(SubscriptionEventCallbacks, incompatible_qos=self._on_incompatible_qos)
         try:
-            return create(
-                SubscriptionEventCallbacks(message_lost=self._on_lost, incompatible_qos=on_qos)
-            )
+            return create(events(message_lost=self._on_lost))
         except UnsupportedEventTypeError:
             self._node.get_logger().info(
                 'this RMW implementation does not report lost messages; the count stays 0'
             )
-            return create(SubscriptionEventCallbacks(incompatible_qos=on_qos))
+            return create(events())
 
     def _on_lost(self, event: Any) -> None:
         self._statistics.count_lost(event.total_count_change)
@@ -123,11 +118,7 @@ class ImageInput:
         )
 
     def adapt_reliability(self, lost_share: float) -> None:
-        """
-        Switch to reliable delivery if images are lost and every publisher offers it.
-
-        :param lost_share: share of recent images that never arrived
-        """
+        """Switch to reliable delivery if images are lost and every publisher offers it."""
         best_effort = self._qos.reliability == ReliabilityPolicy.BEST_EFFORT
         overridden = f'qos_overrides.{self.topic}.subscription.reliability' in self._qos_overrides
         if lost_share <= LOST_SHARE or not best_effort or overridden:
@@ -169,13 +160,10 @@ class ImageInput:
                 f'the publisher on {self.topic} sends {publishers[0].topic_type}, expected '
                 f'{expected}; {self._suggest_topic()}'
             )
-        reasons = []
-        for publisher in matching:
-            compatibility, reason = qos_check_compatible(publisher.qos_profile, self._qos)
-            if compatibility != QoSCompatibility.ERROR:
-                return ''
-            reasons.append(qos_errors(reason))
-        return self._incompatible_qos(reasons[0])
+        checks = [qos_check_compatible(p.qos_profile, self._qos) for p in matching]
+        if any(compatibility != QoSCompatibility.ERROR for compatibility, _ in checks):
+            return ''
+        return self._incompatible_qos(qos_errors(checks[0][1]))
 
     def _suggest_topic(self) -> str:
         """Return what to do about a topic without images."""
@@ -185,16 +173,14 @@ class ImageInput:
             for name, types in self._node.get_topic_names_and_types()
             if not name.startswith(own) and self._node.count_publishers(name)
         ]
-        found = {
-            transport: sorted(name for name, types in topics if kind in types)
-            for transport, kind in TYPE_NAMES.items()
-        }
-        base = image_topic(self._node, self._base, 'raw')
+        raw, compressed = (
+            sorted(name for name, types in topics if kind in types) for kind in IMAGE_TYPES
+        )
         other = 'compressed' if self._transport == 'raw' else 'raw'
-        there = {'raw': base, 'compressed': f'{base}/compressed'}[other]
-        if there in found[other]:
+        there = image_topic(self._node, self._base, other)
+        if there in (raw if other == 'raw' else compressed):
             return f'{there} has one: set image_transport:={other}.'
-        listed = found['raw'] + found['compressed']
+        listed = raw + compressed
         if not listed:
             return 'no image topic is published at all; start the camera, or check ROS_DOMAIN_ID.'
         names = ', '.join(listed[:MAX_TOPICS_LISTED])

@@ -11,7 +11,6 @@ from keypoint_perception.inference.engine import Engine, load_engine
 from keypoint_perception.ros.log_forwarding import forward_logs
 from keypoint_perception.ros.messages import NAMES_QOS, to_names
 from keypoint_perception.ros.perception.camera import Camera, QueuedImage
-from keypoint_perception.ros.perception.declared_parameters import declare_parameters
 from keypoint_perception.ros.perception.diagnostics import DiagnosticsPublisher, NodeCondition
 from keypoint_perception.ros.perception.engine_loading import (
     EngineSpec,
@@ -19,10 +18,9 @@ from keypoint_perception.ros.perception.engine_loading import (
     MonitoredEngine,
 )
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
-from keypoint_perception.ros.perception.inference_worker import InferenceWorker
-from keypoint_perception.ros.perception.latest_buffer import LatestBuffer
+from keypoint_perception.ros.perception.inference_worker import InferenceWorker, LatestBuffer
 from keypoint_perception.ros.perception.live_parameters import LiveParameters, UNCONFIGURED
-from keypoint_perception.ros.perception.node_parameters import NodeParameters
+from keypoint_perception.ros.perception.node_parameters import declare_parameters, NodeParameters
 from keypoint_perception.ros.perception.pipeline import Pipeline
 from keypoint_perception.ros.perception.services import Services
 from rclpy.clock import Clock, ClockType, JumpThreshold
@@ -32,8 +30,7 @@ from std_msgs.msg import String
 
 NODE_NAME = 'perception_node'
 REPORT_PERIOD_S = 1.0
-# How long to wait for the image in progress: on deactivation, and when the process ends, which may
-# be killed soon.
+# How long to wait for the image in progress; less when the process ends, which may be killed soon.
 DEACTIVATE_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 1.0
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -82,11 +79,10 @@ class PerceptionNode(LifecycleNode):
             recorded_topics=lambda: [t for c in self._cameras for t in c.recorded_topics],
             record_directory=lambda: self.parameters.record_directory,
         )
-        backwards = JumpThreshold(
-            min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
-        )
+        back = Duration(nanoseconds=-1)
+        jumps = JumpThreshold(min_forward=None, min_backward=back, on_clock_change=True)
         self._jumps = self.get_clock().create_jump_callback(
-            backwards, post_callback=self._on_clock_jump
+            jumps, post_callback=self._on_clock_jump
         )
         # Wall time: a simulator's clock may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -111,7 +107,7 @@ class PerceptionNode(LifecycleNode):
         """Load the engine and warm it up."""
         del state
         try:
-            self._supervisor.load(self._live.engine_spec, self._keep_waiting)
+            self._supervisor.load(self.parameters.engine_spec, self._keep_waiting)
         except PerceptionError as error:
             self._load_error = f'model not loaded: {error}'
             self._log.fatal(self._load_error)
@@ -172,7 +168,7 @@ class PerceptionNode(LifecycleNode):
 
     def _deactivate(self, timeout_s: float = DEACTIVATE_TIMEOUT_S) -> None:
         for camera in self._cameras:
-            camera.deactivate()
+            camera.set_active(False)
             self._latest_buffer.remove(camera)
             self._state = 'inactive'
         if not self._supervisor.deactivate(timeout_s):
@@ -215,7 +211,7 @@ class PerceptionNode(LifecycleNode):
             self._latest_buffer,
             Pipeline(engine),
             lambda: self.parameters.batch_budget / 1e3,
-            predecessor=predecessor,
+            predecessor,
         )
 
     def _call_in_executor(self, function: Callable[[], None]) -> None:
@@ -231,17 +227,13 @@ class PerceptionNode(LifecycleNode):
         self._names.publish(to_names(engine, self._supervisor.identity))
 
     def _update_cameras(self) -> None:
-        """Apply the live parameters to the cameras."""
         for camera in self._cameras:
             camera.locator.settings = self.parameters.geometry
             camera.overlay_threshold = self.parameters.overlay_threshold
-            if self._state == 'active' and self._enabled:
-                camera.activate(lazy=self.parameters.lazy)
-            else:
-                camera.deactivate()
+            active = self._state == 'active' and self._enabled
+            camera.set_active(active, lazy=self.parameters.lazy)
 
     def _enable(self, enabled: bool) -> str:
-        """Enable or disable the cameras; return a message for the caller."""
         self._enabled = enabled
         self._update_cameras()
         if not enabled:
@@ -277,5 +269,4 @@ class PerceptionNode(LifecycleNode):
             gpu_memory=supervisor.gpu_memory,
             model=supervisor.identity or self.parameters.engine_spec.model,
         )
-        silence_timeout_s = self.parameters.silence_timeout
-        self._diagnostics.publish(self._cameras, condition, silence_timeout_s=silence_timeout_s)
+        self._diagnostics.publish(self._cameras, condition, self.parameters.silence_timeout)

@@ -13,10 +13,13 @@ from dataclasses import asdict
 
 from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.manifest import read_manifest
-from keypoint_perception.ros.perception.declared_parameters import current_values
 from keypoint_perception.ros.perception.engine_loading import EngineSpec
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
-from keypoint_perception.ros.perception.node_parameters import NodeParameters, PARAMETERS
+from keypoint_perception.ros.perception.node_parameters import (
+    current_values,
+    NodeParameters,
+    PARAMETERS,
+)
 from keypoint_perception.settings import from_parameters
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode
@@ -50,13 +53,7 @@ class LiveParameters:
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._apply)
 
-    @property
-    def engine_spec(self) -> EngineSpec:
-        """Return the engine that the parameters specify."""
-        return self.values.engine_spec
-
     def _check(self, changed: list[Parameter]) -> SetParametersResult:
-        """Reject invalid values, and changes that are not allowed now."""
         try:
             given = {p.name: p.value for p in changed if p.name in PARAMETERS}
             values = from_parameters(NodeParameters, current_values(self._node) | given)
@@ -74,30 +71,24 @@ class LiveParameters:
                 'clean up first.'
             )
             raise ConfigError(msg)
-        if spec not in (self.engine_spec, self._supervisor.spec):  # whose files may be gone
+        if spec not in (self.values.engine_spec, self._supervisor.spec):  # whose files may be gone
             read_manifest(spec.model_dir)
 
     def _apply(self, changed: list[Parameter]) -> None:
         """Apply new values, which ROS has set."""
         if not any(parameter.name in PARAMETERS for parameter in changed):
             return
-        before = self.engine_spec
+        before = self.values.engine_spec
         self.values = from_parameters(NodeParameters, current_values(self._node))
         self._apply_values()
-        spec, in_use = self.engine_spec, self._supervisor.spec
+        spec, in_use = self.values.engine_spec, self._supervisor.spec
         if in_use is not None and spec != before and (spec != in_use or self._supervisor.loading):
+            self._swap_engine(spec, lambda success, _: self._after_swap(spec, success))
 
-            def done(success: bool, message: str) -> None:
-                del message
-                if not success:
-                    self._reset_parameters(spec)
-
-            self._swap_engine(spec, done)
-
-    def _reset_parameters(self, spec: EngineSpec) -> None:
-        """Reset the parameters to the engine in use, unless they have changed again."""
+    def _after_swap(self, spec: EngineSpec, success: bool) -> None:
+        """Reset the parameters to the engine in use on failure, unless they have changed again."""
         in_use = self._supervisor.spec
-        if in_use is not None and self.engine_spec == spec:
+        if not success and in_use is not None and self.values.engine_spec == spec:
             values = asdict(in_use).items()
             self._node.set_parameters([Parameter(name, value=value) for name, value in values])
 

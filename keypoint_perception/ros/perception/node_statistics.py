@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 import threading
 import time
 from typing import Literal, NamedTuple
@@ -24,7 +24,6 @@ class StageTimes(NamedTuple):
     :param latency: from the image's stamp to publication
     :param wait: from arrival to the inference thread
     :param prepare: decoding and fitting to the network's input, and mapping keypoints back
-    :param engine: in the engine
     :param publish: from keypoints to published messages
     """
 
@@ -36,13 +35,7 @@ class StageTimes(NamedTuple):
 
 
 class Problems(NamedTuple):
-    """
-    Images with a problem.
-
-    :param counts: by kind
-    :param last: message about the last one
-    :param recent: number within the sliding window
-    """
+    """Images with a problem: counts by kind, the last message, the number in the window."""
 
     counts: dict[str, int]
     last: str
@@ -58,8 +51,6 @@ class StatisticsSnapshot(NamedTuple):
         ``clock_jumps``: how often stamps or the clock went back
     :param rejected: images that could not be used
     :param degraded: images that could only be used in part, as without depth
-    :param input_hz: images per second
-    :param output_hz: keypoint messages per second
     :param spread_ms: p50, p95, p99 of the ``age`` of stamps at arrival and of each of
         :class:`StageTimes`; NaN if unknown
     :param lost_share: share of images that never arrived
@@ -78,23 +69,6 @@ class StatisticsSnapshot(NamedTuple):
     silent_s: float
 
 
-class SlidingWindow:
-    """Timestamped values; those older than the window are dropped."""
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[float, float]] = deque(maxlen=MAX_SAMPLES)
-
-    def add(self, now: float, value: float = 1.0) -> None:
-        """Add a value."""
-        self._samples.append((now, value))
-
-    def values(self, now: float) -> list[float]:
-        """Return the values within the window."""
-        while self._samples and self._samples[0][0] < now - WINDOW_S:
-            self._samples.popleft()
-        return [value for _, value in self._samples]
-
-
 class NodeStatistics:
     """Collects the statistics of one camera, from both threads of the node."""
 
@@ -111,28 +85,35 @@ class NodeStatistics:
         """Empty the sliding window; the counters stay."""
         with self._lock:
             self._started_s = self._last_published_s = time.monotonic()
-            names = ('received', 'lost', 'rejected', 'degraded', 'age', *StageTimes._fields)
-            self._recent = {name: SlidingWindow() for name in names}
+            # timestamped values by name, see _values
+            self._samples: dict[str, deque[tuple[float, float]]] = defaultdict(
+                lambda: deque(maxlen=MAX_SAMPLES)
+            )
+
+    def _add(self, name: str, value: float = 1.0) -> None:
+        self._samples[name].append((time.monotonic(), value))
+
+    def _values(self, name: str, now: float) -> list[float]:
+        """Return the values within the window, and drop older ones."""
+        samples = self._samples[name]
+        while samples and samples[0][0] < now - WINDOW_S:
+            samples.popleft()
+        return [value for _, value in samples]
 
     def count_received(self, size: int, age_ms: float = UNKNOWN) -> None:
-        """
-        Count an image that arrived.
-
-        :param size: in bytes
-        :param age_ms: age of its stamp
-        """
+        """Count an image that arrived, with its size in bytes and the age of its stamp."""
         with self._lock:
-            now = time.monotonic()
             self._image_bytes = size
             self._counts['received'] += 1
-            self._recent['received'].add(now)
-            self._recent['age'].add(now, age_ms)
+            self._add('received')
+            self._add('age', age_ms)
 
     def count_clock_jump(self) -> None:
         """Count that stamps or the clock went back, which makes all previous ages meaningless."""
         with self._lock:
             self._counts['clock_jumps'] += 1
-            self._recent['age'], self._recent['latency'] = SlidingWindow(), SlidingWindow()
+            self._samples['age'].clear()
+            self._samples['latency'].clear()
 
     def count_dropped(self) -> None:
         """Count an image that a newer one replaced."""
@@ -143,22 +124,22 @@ class NodeStatistics:
         """Count images that never arrived."""
         with self._lock:
             self._counts['lost'] += count
-            self._recent['lost'].add(time.monotonic(), count)
+            self._add('lost', count)
 
     def count_published(self, times: StageTimes) -> None:
         """Count a keypoint message."""
         with self._lock:
             self._counts['published'] += 1
             self._last_published_s = time.monotonic()
-            for name, time_ms in zip(StageTimes._fields, times, strict=True):
-                self._recent[name].add(self._last_published_s, time_ms)
+            for name, time_ms in times._asdict().items():
+                self._add(name, time_ms)
 
     def count_problem(self, effect: Effect, kind: str, message: str) -> bool:
         """Count an image with a problem; return whether its message is new."""
         with self._lock:
             self._problems[effect][kind] += 1
             self._last[effect] = message
-            self._recent[effect].add(time.monotonic())
+            self._add(effect)
             return self._seen.is_new(message)
 
     def lost_share(self) -> float:
@@ -167,27 +148,28 @@ class NodeStatistics:
             return self._lost_share(time.monotonic())
 
     def _lost_share(self, now: float) -> float:
-        received = len(self._recent['received'].values(now))
-        lost = sum(self._recent['lost'].values(now))
-        return lost / max(1, lost + received)
+        lost = sum(self._values('lost', now))
+        return lost / max(1, lost + len(self._values('received', now)))
 
     def snapshot(self) -> StatisticsSnapshot:
         """Return the current statistics."""
         with self._lock:
             now = time.monotonic()
-            recent = {name: window.values(now) for name, window in self._recent.items()}
             seconds = max(1.0, min(WINDOW_S, now - self._started_s))
             rejected, degraded = (
-                Problems(dict(counts), self._last[effect], len(recent[effect]))
+                Problems(dict(counts), self._last[effect], len(self._values(effect, now)))
                 for effect, counts in self._problems.items()
             )
             return StatisticsSnapshot(
                 counts=self._counts.copy(),
                 rejected=rejected,
                 degraded=degraded,
-                input_hz=len(recent['received']) / seconds,
-                output_hz=len(recent['engine']) / seconds,
-                spread_ms={n: percentiles(recent[n]) for n in ('age', *StageTimes._fields)},
+                input_hz=len(self._values('received', now)) / seconds,
+                output_hz=len(self._values('engine', now)) / seconds,
+                spread_ms={
+                    name: percentiles(self._values(name, now))
+                    for name in ('age', *StageTimes._fields)
+                },
                 lost_share=self._lost_share(now),
                 image_bytes=self._image_bytes,
                 silent_s=now - self._last_published_s,

@@ -60,7 +60,12 @@ class Pipeline:
             if len(opened) == 1:
                 _reject(opened[0].queued, error)
                 return
-            self._log_batch_fault(error)
+            if not isinstance(error, EncodingError) and self._logged.is_new('batch fault'):
+                logger.warning(
+                    'the engine failed on a batch of images from several cameras (%s); each image '
+                    'is retried on its own, now and whenever this recurs',
+                    error,
+                )
             for item in opened:  # so that one bad image does not cost the others
                 self._infer([item])
             return
@@ -69,14 +74,6 @@ class Pipeline:
             if self._closed:
                 return
             self._publish(item, estimate, estimated_s)
-
-    def _log_batch_fault(self, error: Exception) -> None:
-        if not isinstance(error, EncodingError) and self._logged.is_new('batch fault'):
-            logger.warning(
-                'the engine failed on a batch of images from several cameras (%s); each image is '
-                'retried on its own, now and whenever this recurs',
-                error,
-            )
 
     def _publish(self, item: OpenedImage, estimate: Estimate, estimated_s: float) -> None:
         queued, camera = item.queued, item.queued.camera

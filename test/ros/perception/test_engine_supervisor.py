@@ -8,8 +8,7 @@ from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.ros.perception import engine_loading, engine_supervisor
 from keypoint_perception.ros.perception.engine_loading import EngineSpec, MonitoredEngine
 from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
-from keypoint_perception.ros.perception.inference_worker import InferenceWorker
-from keypoint_perception.ros.perception.latest_buffer import LatestBuffer
+from keypoint_perception.ros.perception.inference_worker import InferenceWorker, LatestBuffer
 import numpy as np
 import pytest
 

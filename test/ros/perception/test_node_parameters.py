@@ -6,9 +6,12 @@ from pathlib import Path
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.geometry.geometry_settings import GeometrySettings
 from keypoint_perception.geometry.point_filter import FilterSettings
-from keypoint_perception.ros.perception.declared_parameters import check_names
 from keypoint_perception.ros.perception.engine_loading import EngineSpec
-from keypoint_perception.ros.perception.node_parameters import NodeParameters, PARAMETERS
+from keypoint_perception.ros.perception.node_parameters import (
+    check_names,
+    NodeParameters,
+    PARAMETERS,
+)
 from keypoint_perception.settings import from_parameters
 import pytest
 import yaml

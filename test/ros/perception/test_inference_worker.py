@@ -2,9 +2,8 @@
 
 import threading
 
-from keypoint_perception.ros.perception import latest_buffer as latest_buffer_module
-from keypoint_perception.ros.perception.inference_worker import InferenceWorker
-from keypoint_perception.ros.perception.latest_buffer import LatestBuffer
+from keypoint_perception.ros.perception import inference_worker
+from keypoint_perception.ros.perception.inference_worker import InferenceWorker, LatestBuffer
 import pytest
 
 PATIENCE_S = 30
@@ -26,7 +25,7 @@ class FakePipeline:
 
 
 class Clock:
-    """A clock that a test sets; ``latest_buffer.time`` needs no more."""
+    """A clock that a test sets; ``inference_worker.time`` needs no more."""
 
     now = 1000.0
 
@@ -56,7 +55,7 @@ def test_items_of_all_sources_are_taken_oldest_first():
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(latest_buffer_module, 'time', clock)
+    monkeypatch.setattr(inference_worker, 'time', clock)
     return clock
 
 
