@@ -25,10 +25,6 @@ def end_with_launch() -> None:
 
 
 def end_with_parent(number: signal.Signals) -> None:
-    """
-    Have the kernel signal this process when its parent ends, even by SIGKILL (Linux only).
-
-    :param number: the signal to receive
-    """
+    """Have the kernel signal this process when its parent ends, even by SIGKILL (Linux only)."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

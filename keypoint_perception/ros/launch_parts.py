@@ -64,7 +64,7 @@ def node_arguments() -> list[DeclareLaunchArgument]:
             'log_level',
             'Minimum severity of log messages.',
             'info',
-            choices=('debug', 'info', 'warn', 'error', 'fatal'),
+            ('debug', 'info', 'warn', 'error', 'fatal'),
         ),
         argument(
             'dds_profile',
@@ -113,12 +113,9 @@ def perception_node(context: LaunchContext, topics: Mapping[str, str], **paramet
         if text:  # a text that looks like a number, as a model named 7, stays a text
             value = ParameterValue(text, value_type=str)
             given[parameter] = text == 'true' if parameter in SWITCHES else value
-    return node(
-        'perception_node',
-        'perception_node',
-        [LaunchConfiguration('params_file'), given | parameters],
-        [(name, topic) for name, topic in topics.items() if topic],
-    )
+    values = [LaunchConfiguration('params_file'), given | parameters]
+    remappings = [(name, topic) for name, topic in topics.items() if topic]
+    return node('perception_node', 'perception_node', values, remappings)
 
 
 def node(

@@ -18,10 +18,8 @@ class _Forward(logging.Handler):
             self._log.error(record.getMessage())
         elif record.levelno >= logging.WARNING:
             self._log.warning(record.getMessage())
-        elif record.levelno >= logging.INFO:
+        else:  # the level set below lets nothing less pass
             self._log.info(record.getMessage())
-        else:
-            self._log.debug(record.getMessage())
 
 
 def forward_logs(node: Node) -> None:

@@ -25,14 +25,12 @@ def to_markers(
     header: Header,
     keypoints: np.ndarray,
     landmarks: np.ndarray,
-    *,
     skeleton: Sequence[Edge] = (),
     threshold: float = 0.0,
 ) -> MarkerArray:
     """
     Return the markers of one image, which replace those of the previous image.
 
-    :param header: the image's header
     :param keypoints: x, y, z in metres and confidence, (K, 4); NaN where unknown
     :param landmarks: likewise, (L, 4)
     :param skeleton: edges between keypoints

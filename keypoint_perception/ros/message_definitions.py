@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
+import re
 from typing import Any
 
 from keypoint_perception.errors import ConfigError
 
 SEPARATOR = '=' * 80
+FIELD_TYPE = re.compile(r'^[ \t]*(\w[\w/]*)', re.MULTILINE)  # of a line that is no comment
 PRIMITIVES = frozenset(
     ['bool', 'byte', 'char', 'float32', 'float64', 'string', 'wstring']
     + [f'{sign}int{bits}' for sign in ('', 'u') for bits in (8, 16, 32, 64)]
@@ -73,14 +75,5 @@ def _definition_of(short: str) -> str | None:
 
 def _types_in(text: str, package: str) -> list[str]:
     """Return the message types that a definition contains, as ``package/Name``."""
-    found = []
-    for line in text.splitlines():
-        words = line.partition('#')[0].split()
-        if not words:
-            continue
-        kind = words[0].partition('[')[0].partition('<')[0]
-        if kind in PRIMITIVES:
-            continue
-        parts = kind.split('/')
-        found.append(f'{parts[0] if len(parts) > 1 else package}/{parts[-1]}')
-    return found
+    kinds = [kind for kind in FIELD_TYPE.findall(text) if kind not in PRIMITIVES]
+    return [kind.replace('/msg/', '/') if '/' in kind else f'{package}/{kind}' for kind in kinds]

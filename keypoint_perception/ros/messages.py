@@ -61,7 +61,6 @@ def to_point_cloud(
     points = cloud_points(keypoints, xyz, velocities)
     count, fields = points.shape
     message = PointCloud2(header=header, height=1, width=count, fields=list(POINT_FIELDS[:fields]))
-    message.is_bigendian = False
     message.point_step = FIELD_BYTES * fields
     message.row_step = message.point_step * count
     message.is_dense = False
@@ -90,13 +89,10 @@ def from_point_cloud(message: PointCloud2) -> np.ndarray:
         )
         raise EncodingError(msg)
     names = [*FIELD_NAMES, *(n for n in VELOCITY_NAMES if _is_float(fields.get(n)))]
+    formats = ['>f4' if message.is_bigendian else '<f4'] * len(names)
+    offsets = [fields[name].offset for name in names]
     kind = np.dtype(
-        {
-            'names': names,
-            'formats': ['>f4' if message.is_bigendian else '<f4'] * len(names),
-            'offsets': [fields[name].offset for name in names],
-            'itemsize': message.point_step,
-        }
+        {'names': names, 'formats': formats, 'offsets': offsets, 'itemsize': message.point_step}
     )
     shape, strides = (message.height, message.width), (message.row_step, message.point_step)
     if len(message.data) < (message.height - 1) * strides[0] + message.width * strides[1]:
@@ -111,11 +107,7 @@ def _is_float(field: PointField | None) -> bool:
 
 
 def to_rgb(message: Image | CompressedImage) -> np.ndarray:
-    """
-    Return the image of a message as RGB, (H, W, 3) uint8.
-
-    :raises EncodingError: if it cannot be read
-    """
+    """Return the image of a message as RGB, (H, W, 3) uint8; EncodingError if unreadable."""
     kind = CompressedImageMessage if isinstance(message, CompressedImage) else ImageMessage
     return open_message(kind(*(getattr(message, name) for name in kind._fields))).to_rgb()
 
@@ -123,10 +115,8 @@ def to_rgb(message: Image | CompressedImage) -> np.ndarray:
 def to_image(header: Header, rgb: np.ndarray) -> Image:
     """Return an RGB image, (H, W, 3) uint8, as a message."""
     height, width = rgb.shape[:2]
-    message = Image(header=header, height=height, width=width, encoding='rgb8')
-    message.step = 3 * width
-    message.data = _octets(rgb)
-    return message
+    size = {'height': height, 'width': width, 'step': 3 * width}
+    return Image(header=header, encoding='rgb8', data=_octets(rgb), **size)
 
 
 def _octets(values: np.ndarray) -> array.array[int]:
@@ -142,9 +132,7 @@ def to_names(engine: Engine, model: str) -> String:
 
     ``keypoints`` and ``landmarks`` are names in the order of ``~/keypoints`` and ``~/landmarks``;
     ``skeleton`` lists edges between keypoints, two indices and a weight each; ``model`` identifies
-    the model.
-
-    :param model: as on ``/diagnostics``
+    the model, as on ``/diagnostics``.
     """
     names = {
         'model': model,

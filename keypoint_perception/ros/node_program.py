@@ -20,33 +20,32 @@ NodeType = TypeVar('NodeType', bound='Node')
 
 
 def run_program(
-    arguments: list[str] | None, run: Callable[[list[str]], int], *, usage: Callable[[], str]
+    arguments: list[str] | None, run: Callable[[list[str]], int], *, usage: str
 ) -> int:
     """
     Run a program until it is stopped.
 
-    :param arguments: command line, by default that of the process
-    :param run: the program; returns the exit status
-    :param usage: returns the text of ``--help``
-    :return: 0 when stopped, 2 for errors that the user can fix
+    :param arguments: by default those of the process
+    :param usage: the text of ``--help``
+    :return: the exit status: 2 for errors that the user can fix
     """
     arguments = sys.argv if arguments is None else arguments
     if {'-h', '--help'} & set(arguments):
-        print(usage())
+        print(usage)
         return 0
     try:
         find_ros()
         return run(arguments)
     except PerceptionError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+        sentence = str(error)
     except OSError as error:
         if error.filename is None:
             raise
-        print(f'error: {error.strerror}: {str(error.filename)!r}.', file=sys.stderr)
-        return 2
+        sentence = f'{error.strerror}: {str(error.filename)!r}.'
     except KeyboardInterrupt:
         return 0
+    print(f'error: {sentence}', file=sys.stderr)
+    return 2
 
 
 def leave_interrupts_to_ros() -> None:
@@ -90,11 +89,7 @@ def start_ros(arguments: list[str], *, program: str) -> None:
 def running_node(
     create: Callable[[], NodeType], stop: Callable[[NodeType], object]
 ) -> Iterator[tuple[NodeType, Executor]]:
-    """
-    Create a node and its executor, and stop both at the end, whatever the reason.
-
-    :param stop: releases what the node holds
-    """
+    """Create a node and its executor, and stop both at the end, whatever the reason."""
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from rclpy.utilities import ok, try_shutdown
 

@@ -27,31 +27,25 @@ Parameters:
 
 def main(arguments: list[str] | None = None, *, load: Callable[..., Engine] = load_engine) -> int:
     """
-    Run the node until it is stopped.
+    Run the node until it is stopped; see :func:`run_program`.
 
-    :param arguments: command line, by default that of the process
     :param load: loads an engine; replaced by tests
-    :return: 0 when stopped, 2 for errors that the user can fix
     """
-    return run_program(
-        arguments,
-        lambda given: run(given, load),
-        usage=lambda: f'{USAGE}\n{table(NodeParameters, live=True)}',
-    )
 
+    def run(given: list[str]) -> int:
+        from keypoint_perception.ros.perception.lifecycle_node import PerceptionNode
+        from rclpy.utilities import ok
 
-def run(arguments: list[str], load: Callable[..., Engine]) -> int:
-    """Start the node and spin; see :func:`main`."""
-    from keypoint_perception.ros.perception.lifecycle_node import PerceptionNode
-    from rclpy.utilities import ok
+        start_ros(given, program='perception_node')
+        running = running_node(lambda: PerceptionNode(load=load), PerceptionNode.stop)
+        with running as (node, executor):
+            if node.parameters.autostart and not node.start() and ok():
+                return 2
+            executor.spin()
+        return 0
 
-    start_ros(arguments, program='perception_node')
-    running = running_node(lambda: PerceptionNode(load=load), PerceptionNode.stop)
-    with running as (node, executor):
-        if node.parameters.autostart and not node.start() and ok():
-            return 2
-        executor.spin()
-    return 0
+    usage = f'{USAGE}\n{table(NodeParameters, live=True)}'
+    return run_program(arguments, run, usage=usage)
 
 
 if __name__ == '__main__':

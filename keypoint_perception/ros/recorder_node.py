@@ -23,13 +23,8 @@ SPIN_S = 0.2
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """
-    Run the node until it is stopped.
-
-    :param arguments: command line, by default the process's own
-    :return: 0 when stopped or at a requested end, 2 for errors that the user can fix
-    """
-    return run_program(arguments, run, usage=lambda: f'{USAGE}\n{table(RecorderParameters)}')
+    """Run the node until it is stopped or at its end; see :func:`run_program`."""
+    return run_program(arguments, run, usage=f'{USAGE}\n{table(RecorderParameters)}')
 
 
 def run(arguments: list[str]) -> int:
