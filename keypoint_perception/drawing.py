@@ -24,8 +24,9 @@ EDGE_COLOUR = (240, 240, 240)
 _HUE_STEP = 0.6180339887498949
 _TONES = ((1.0, 1.0), (0.45, 1.0), (0.85, 0.7))  # saturation and value
 _HUES_PER_TONE = 8
-# Fractional bits of positions passed to cv2.
+# Positions on a canvas are passed to cv2 with this many fractional bits.
 _SHIFT = 4
+Centre = tuple[int, int]
 
 
 def keypoint_colour(index: int) -> Colour:
@@ -63,18 +64,21 @@ def draw_keypoints(
     :param scale: factor by which the copy is enlarged, to keep small images legible
     :return: (H * scale, W * scale, 3) uint8
     """
-    keypoints = np.asarray(keypoints, np.float64).reshape(-1, 3)
-    canvas = _enlarge(rgb, scale)
-    radius = _radius_px(canvas)
+    height, width = rgb.shape[:2]
+    canvas: np.ndarray = np.array(rgb, np.uint8, order='C')  # contiguous, for cv2
+    if scale != 1:
+        size = (width * scale, height * scale)
+        canvas = cv2.resize(canvas, size, interpolation=cv2.INTER_LINEAR)
+    radius = max(2.0, 0.008 * float(np.hypot(*canvas.shape[:2])))
+    confident = _centres(keypoints, (height, width), scale, threshold)
     if trails is not None:
-        history = [np.asarray(t, np.float64).reshape(-1, 3) for t in trails]
-        _draw_trails(canvas, [*history, keypoints], threshold, scale, radius)
-    _draw_skeleton(canvas, keypoints, skeleton, threshold, scale, radius)
-    for index, (u, v, confidence) in enumerate(keypoints):
-        if not _inside(u, v, rgb.shape):
+        history = [_centres(earlier, (height, width), scale, threshold) for earlier in trails]
+        _draw_trails(canvas, [*history, confident], radius)
+    _draw_skeleton(canvas, confident, skeleton, radius)
+    for index, centre in enumerate(_centres(keypoints, (height, width), scale)):
+        if centre is None:
             continue
-        centre = _fixed_point(u, v, scale)
-        _draw_point(canvas, centre, keypoint_colour(index), radius, confidence >= threshold)
+        _draw_point(canvas, centre, keypoint_colour(index), radius, confident[index] is not None)
         if names is not None:
             _write(canvas, names[index], centre, keypoint_colour(index), radius)
     return canvas
@@ -106,89 +110,65 @@ def tile_images(images: Sequence[np.ndarray], columns: int, *, gap: int = 2) -> 
     return sheet
 
 
-def _enlarge(rgb: np.ndarray, scale: int) -> np.ndarray:
-    """Return an enlarged copy, contiguous so that cv2 can draw on it."""
-    if scale == 1:
-        return np.array(rgb, np.uint8, order='C')
-    height, width = rgb.shape[:2]
-    size = (width * scale, height * scale)
-    return cv2.resize(np.ascontiguousarray(rgb), size, interpolation=cv2.INTER_LINEAR)
-
-
-def _radius_px(canvas: np.ndarray) -> float:
-    return max(2.0, 0.008 * float(np.hypot(*canvas.shape[:2])))
-
-
-def _inside(u: float, v: float, shape: tuple[int, ...]) -> bool:
-    """Return whether a position is on the image; False for NaN."""
-    return bool(-0.5 <= u <= shape[1] - 0.5 and -0.5 <= v <= shape[0] - 0.5)
-
-
-def _fixed_point(u: float, v: float, scale: int) -> tuple[int, int]:
-    """Return a position of the image on the enlarged canvas, for cv2."""
-    u, v = ((p + 0.5) * scale - 0.5 for p in (u, v))
-    return round(u * 2**_SHIFT), round(v * 2**_SHIFT)
+def _centres(
+    keypoints: np.ndarray, image_hw: tuple[int, int], scale: int, threshold: float | None = None
+) -> list[Centre | None]:
+    """Return positions on the canvas, None for keypoints outside the image or not confident."""
+    height, width = image_hw
+    centres: list[Centre | None] = []
+    for u, v, confidence in np.asarray(keypoints, np.float64).reshape(-1, 3).tolist():
+        inside = -0.5 <= u <= width - 0.5 and -0.5 <= v <= height - 0.5
+        if inside and (threshold is None or confidence >= threshold):
+            u, v = (((p + 0.5) * scale - 0.5) * 2**_SHIFT for p in (u, v))
+            centres.append((round(u), round(v)))
+        else:
+            centres.append(None)
+    return centres
 
 
 def _draw_point(
-    canvas: np.ndarray, centre: tuple[int, int], colour: Colour, radius: float, filled: bool
+    canvas: np.ndarray, centre: Centre, colour: Colour, radius: float, filled: bool
 ) -> None:
     """Draw a disc or a ring, outlined."""
-    outline = max(1.5, radius / 3)
-    outer, inner = (round(r * 2**_SHIFT) for r in (radius + outline, radius))
-    if filled:
-        cv2.circle(canvas, centre, outer, OUTLINE, -1, cv2.LINE_AA, _SHIFT)
-        cv2.circle(canvas, centre, inner, colour, -1, cv2.LINE_AA, _SHIFT)
-        return
+    outer, inner = (round(r * 2**_SHIFT) for r in (radius + max(1.5, radius / 3), radius))
     thickness = max(1, round(radius / 2.5))
-    cv2.circle(canvas, centre, inner, OUTLINE, thickness + 2, cv2.LINE_AA, _SHIFT)
-    cv2.circle(canvas, centre, inner, colour, thickness, cv2.LINE_AA, _SHIFT)
+    if filled:
+        circles = ((outer, OUTLINE, -1), (inner, colour, -1))
+    else:
+        circles = ((inner, OUTLINE, thickness + 2), (inner, colour, thickness))
+    for size, ink, width in circles:
+        cv2.circle(canvas, centre, size, ink, width, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_trails(
-    canvas: np.ndarray, history: list[np.ndarray], threshold: float, scale: int, radius: float
-) -> None:
+def _draw_trails(canvas: np.ndarray, history: list[list[Centre | None]], radius: float) -> None:
     """Join consecutive keypoints by lines, thinner than the points and without an outline."""
-    shape = (canvas.shape[0] // scale, canvas.shape[1] // scale)
     thickness = max(1, round(radius / 3))
     for before, after in itertools.pairwise(history):
-        for index, ends in enumerate(zip(before, after, strict=True)):
-            if all(_inside(u, v, shape) and c >= threshold for u, v, c in ends):
-                start, stop = (_fixed_point(u, v, scale) for u, v, _ in ends)
+        for index, (start, stop) in enumerate(zip(before, after, strict=True)):
+            if start and stop:
                 colour = keypoint_colour(index)
                 cv2.line(canvas, start, stop, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_skeleton(
-    canvas: np.ndarray,
-    keypoints: np.ndarray,
-    skeleton: Sequence[Edge],
-    threshold: float,
-    scale: int,
-    radius: float,
+    canvas: np.ndarray, centres: list[Centre | None], skeleton: Sequence[Edge], radius: float
 ) -> None:
     """Draw edges as light lines with a dark rim, all rims beneath all lines."""
-    shape = (canvas.shape[0] // scale, canvas.shape[1] // scale)
-    lines = []
-    for first, second, weight in skeleton:
-        ends = keypoints[[first, second]]
-        if all(_inside(u, v, shape) and c >= threshold for u, v, c in ends):
-            start, stop = (_fixed_point(u, v, scale) for u, v, _ in ends)
-            lines.append((start, stop, max(1, round(0.8 * radius * weight))))
     for rim, colour in ((2, OUTLINE), (0, EDGE_COLOUR)):
-        for start, stop, thickness in lines:
-            cv2.line(canvas, start, stop, colour, thickness + rim, cv2.LINE_AA, _SHIFT)
+        for first, second, weight in skeleton:
+            start, stop = centres[first], centres[second]
+            if start and stop:
+                thickness = max(1, round(0.8 * radius * weight)) + rim
+                cv2.line(canvas, start, stop, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _write(
-    canvas: np.ndarray, text: str, centre: tuple[int, int], colour: Colour, radius: float
-) -> None:
+def _write(canvas: np.ndarray, text: str, centre: Centre, colour: Colour, radius: float) -> None:
     """Write a label to the right of a keypoint, outlined by dark copies shifted each way."""
     size = max(0.3, radius / 14)
     left = round(centre[0] / 2**_SHIFT + 2 * radius)
     base = round(centre[1] / 2**_SHIFT + radius / 2)
-    shifts = [(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1) if (dx, dy) != (0, 0)]
-    for dx, dy in [*shifts, (0, 0)]:
+    shifts = itertools.product((-1, 0, 1), repeat=2)
+    for dx, dy in sorted(shifts, key=lambda shift: shift == (0, 0)):
         ink = colour if (dx, dy) == (0, 0) else OUTLINE
         corner = (left + dx, base + dy)
         cv2.putText(canvas, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size, ink, 1, cv2.LINE_AA)
