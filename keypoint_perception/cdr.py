@@ -4,7 +4,8 @@ ROS messages read from their serialised bytes.
 Neither ROS nor type definitions are needed, so that bags of any age can be read. Image data is
 never copied: rclpy deserialises an image in three copies while it holds the GIL, whereas a raw
 subscription passes on the received bytes and the records below refer to them. Bytes behind the
-last field are ignored; librealsense's ROS 1 bags have some.
+last field are ignored; librealsense's ROS 1 bags have some. A message that is truncated or not in
+CDR raises :class:`EncodingError`.
 
 ROS 2 serialises with CDR (OMG DDSI-RTPS 10.2): four bytes of encapsulation, numbers aligned to
 their size, strings and sequences preceded by their length. ROS 1 has no encapsulation and no
@@ -88,11 +89,7 @@ class CameraInfoMessage(NamedTuple):
 
 
 def read_image(serialised: bytes, *, ros1: bool = False) -> ImageMessage:
-    """
-    Return a serialised ``sensor_msgs/Image``.
-
-    :raises EncodingError: if the message is truncated or not in CDR
-    """
+    """Return a serialised ``sensor_msgs/Image``."""
     reader = _Reader(serialised, IMAGE_TYPE, ros1=ros1)
     header, height, width = reader.header(), reader.uint32(), reader.uint32()
     encoding, is_bigendian, step = reader.string(), reader.uint8(), reader.uint32()
@@ -100,21 +97,13 @@ def read_image(serialised: bytes, *, ros1: bool = False) -> ImageMessage:
 
 
 def read_compressed_image(serialised: bytes, *, ros1: bool = False) -> CompressedImageMessage:
-    """
-    Return a serialised ``sensor_msgs/CompressedImage``.
-
-    :raises EncodingError: if the message is truncated or not in CDR
-    """
+    """Return a serialised ``sensor_msgs/CompressedImage``."""
     reader = _Reader(serialised, COMPRESSED_IMAGE_TYPE, ros1=ros1)
     return CompressedImageMessage(reader.header(), reader.string(), reader.octets())
 
 
 def read_camera_info(serialised: bytes, *, ros1: bool = False) -> CameraInfoMessage:
-    """
-    Return a serialised ``sensor_msgs/CameraInfo``.
-
-    :raises EncodingError: if the message is truncated or not in CDR
-    """
+    """Return a serialised ``sensor_msgs/CameraInfo``."""
     reader = _Reader(serialised, CAMERA_INFO_TYPE, ros1=ros1)
     header, height, width = reader.header(), reader.uint32(), reader.uint32()
     distortion_model, d = reader.string(), reader.float64(reader.uint32())
@@ -122,26 +111,17 @@ def read_camera_info(serialised: bytes, *, ros1: bool = False) -> CameraInfoMess
     binning_x, binning_y = reader.uint32(), reader.uint32()
     window = (reader.uint32(), reader.uint32(), reader.uint32(), reader.uint32())
     roi = RegionOfInterest(*window, do_rectify=bool(reader.uint8()))
-    return CameraInfoMessage(
-        header, height, width, distortion_model, d, k, r, p, binning_x, binning_y, roi
-    )
+    matrices, binning = (d, k, r, p), (binning_x, binning_y)
+    return CameraInfoMessage(header, height, width, distortion_model, *matrices, *binning, roi)
 
 
 def read_stamp_ns(serialised: bytes, *, ros1: bool = False) -> int:
-    """
-    Return the stamp of a serialised message that starts with a header, ns.
-
-    :raises EncodingError: if the message is truncated or not in CDR
-    """
+    """Return the stamp of a serialised message that starts with a header, ns."""
     return _Reader(serialised, 'ROS', ros1=ros1).header().stamp_ns
 
 
 class _Reader:
-    """
-    Reads the fields of a message in order, and never beyond its end.
-
-    :param kind: type of the message, for errors
-    """
+    """Reads the fields of a message in order, and never beyond its end."""
 
     def __init__(self, serialised: bytes, kind: str, *, ros1: bool) -> None:
         self._bytes = memoryview(serialised)
@@ -194,9 +174,8 @@ class _Reader:
     def header(self) -> MessageHeader:
         if self._ros1:
             self.uint32()  # sequence number
-        return MessageHeader(
-            self._number('I' if self._ros1 else 'i'), self.uint32(), self.string()
-        )
+        sec = self._number('I' if self._ros1 else 'i')
+        return MessageHeader(sec, self.uint32(), self.string())
 
     def _number(self, code: str) -> int:
         """Read a number of four bytes."""

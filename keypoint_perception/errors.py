@@ -1,15 +1,6 @@
 """
 Errors that a user can fix.
 
-    PerceptionError
-    ├── SourceError        a recording, frame store or annotation file cannot be used
-    │   └── EncodingError  an image's encoding, size or step cannot be used
-    ├── ConfigError        a setting is unknown or out of range
-    ├── CalibrationError   a camera_info cannot be used, or not for these images
-    ├── TrainingError      training cannot start or continue
-    ├── ModelError         a model directory is incomplete, modified or too new
-    └── EngineError        an inference engine is missing or returned invalid results
-
 A message says what was found, what was expected and what to do, in one sentence. The command
 line prints it and exits with 2; the node logs it and keeps running.
 """
