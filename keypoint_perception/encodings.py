@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 Octets = bytes | memoryview | np.ndarray
+Conversion = Callable[..., np.ndarray]
 DEPTH_MM_PER_GREY = 16
 BIG_ENDIAN_16 = np.dtype('>u2')
 # Characters of a string from a message, which may be broken, that an error quotes.
@@ -69,7 +70,7 @@ class PixelLayout(NamedTuple):
 
     channels: int
     dtype: str
-    to_rgb: Callable[..., np.ndarray]
+    to_rgb: Conversion
     linear: bool = False
     to_8_bits: Callable[[np.ndarray, Buffers], np.ndarray] | None = None
     even_width: bool = False
@@ -100,10 +101,9 @@ class EncodedImage(NamedTuple):
 
     def to_rgb(self, buffers: Buffers | None = None) -> np.ndarray:
         """
-        Return the image as RGB.
+        Return the image as RGB, (H, W, 3) uint8.
 
-        :param buffers: memory for the result, unless it is a view; new by default
-        :return: (H, W, 3) uint8; may share memory with the planes and be read-only
+        It may share memory with the planes and be read-only; else it is in the buffers.
         """
         buffers = Buffers() if buffers is None else buffers
         return self.layout.to_rgb(*self.in_8_bits(buffers).planes, buffers=buffers)
@@ -113,9 +113,9 @@ def _rgb_of(pixels: np.ndarray, buffers: Buffers) -> np.ndarray:
     return buffers.take('rgb', (*pixels.shape[:2], 3))
 
 
-def _convert(code: int) -> Callable[..., np.ndarray]:
-    def to_rgb(pixels: np.ndarray, *, buffers: Buffers) -> np.ndarray:
-        return cv2.cvtColor(pixels, code, dst=_rgb_of(pixels, buffers))
+def _convert(code: int, convert: Conversion = cv2.cvtColor) -> Conversion:
+    def to_rgb(*planes: np.ndarray, buffers: Buffers) -> np.ndarray:
+        return convert(*planes, code, dst=_rgb_of(planes[0], buffers))
 
     return to_rgb
 
@@ -152,13 +152,6 @@ BAYER = {
 }
 
 
-def _two_planes(code: int) -> Callable[..., np.ndarray]:
-    def to_rgb(luma: np.ndarray, chroma: np.ndarray, *, buffers: Buffers) -> np.ndarray:
-        return cv2.cvtColorTwoPlane(luma, chroma, code, dst=_rgb_of(luma, buffers))
-
-    return to_rgb
-
-
 # BT.601 in video range, applied to (Y, U, V, 1).
 YUV_TO_RGB = np.array(
     [
@@ -179,6 +172,7 @@ _grey_to_rgb = _convert(cv2.COLOR_GRAY2RGB)
 _bgr_to_rgb = _convert(cv2.COLOR_BGR2RGB)
 _uyvy_to_rgb = _convert(cv2.COLOR_YUV2RGB_UYVY)
 _yuyv_to_rgb = _convert(cv2.COLOR_YUV2RGB_YUY2)
+_two_planes = cv2.cvtColorTwoPlane
 PACKED = {
     'rgb8': PixelLayout(3, 'u1', _unchanged, linear=True),
     'bgr8': PixelLayout(3, 'u1', _bgr_to_rgb, linear=True),
@@ -190,11 +184,10 @@ PACKED = {
     '8UC3': PixelLayout(3, 'u1', _bgr_to_rgb, linear=True),
     '16UC1': PixelLayout(1, 'u2', _grey_to_rgb, linear=True, to_8_bits=_depth_to_grey),
     **{
-        f'bayer_{name}8': PixelLayout(1, 'u1', to_rgb, least_side=3)
-        for name, to_rgb in BAYER.items()
-    },
-    **{
-        f'bayer_{name}16': PixelLayout(1, 'u2', to_rgb, to_8_bits=high_byte, least_side=3)
+        f'bayer_{name}{8 * size}': PixelLayout(
+            1, f'u{size}', to_rgb, to_8_bits=to_8_bits, least_side=3
+        )
+        for size, to_8_bits in ((1, None), (2, high_byte))
         for name, to_rgb in BAYER.items()
     },
     'uyvy': PixelLayout(2, 'u1', _uyvy_to_rgb, even_width=True),
@@ -204,19 +197,15 @@ PACKED = {
 }
 # A luma plane and a plane of interleaved chroma.
 PLANAR = {
-    'nv12': PixelLayout(1, 'u1', _two_planes(cv2.COLOR_YUV2RGB_NV12), even_width=True),
-    'nv21': PixelLayout(1, 'u1', _two_planes(cv2.COLOR_YUV2RGB_NV21), even_width=True),
+    'nv12': PixelLayout(1, 'u1', _convert(cv2.COLOR_YUV2RGB_NV12, _two_planes), even_width=True),
+    'nv21': PixelLayout(1, 'u1', _convert(cv2.COLOR_YUV2RGB_NV21, _two_planes), even_width=True),
     'nv24': PixelLayout(1, 'u1', _full_planes),
 }
 SUPPORTED_ENCODINGS = (*PACKED, *PLANAR)
 
 
 def check_sides(encoding: str, height: int, width: int) -> None:
-    """
-    Check that an image is large enough for the conversion to RGB.
-
-    :raises EncodingError: if it is not
-    """
+    """Raise EncodingError if an image is too small for the conversion to RGB."""
     least = PACKED[encoding].least_side
     if min(height, width) < least:
         msg = (

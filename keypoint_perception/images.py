@@ -18,7 +18,6 @@ from keypoint_perception.encodings import (
     check_sides,
     EncodedImage,
     MOST_QUOTED,
-    Octets,
     PACKED,
     PLANAR,
     SUPPORTED_ENCODINGS,
@@ -36,39 +35,11 @@ def open_message(message: ImageMessage | CompressedImageMessage) -> EncodedImage
     Return the image of a message, checked but not yet converted to RGB.
 
     :return: a view of a raw image's data
-    :raises EncodingError: if the image is broken or its encoding is unknown
+    :raises EncodingError: if the encoding is unknown, or size, step and data disagree
     """
     if isinstance(message, CompressedImageMessage):
         return open_compressed(message.data, message.format)
-    return open_image(
-        message.encoding,
-        message.data,
-        height=message.height,
-        width=message.width,
-        step=message.step,
-        is_bigendian=message.is_bigendian,
-    )
-
-
-def open_image(
-    encoding: str,
-    data: Octets,
-    *,
-    height: int,
-    width: int,
-    step: int,
-    is_bigendian: bool | int = False,
-) -> EncodedImage:
-    """
-    Return the image of a ``sensor_msgs/Image``, checked but not yet converted to RGB.
-
-    :param encoding: one of :data:`~keypoint_perception.encodings.SUPPORTED_ENCODINGS`
-    :param data: the pixels
-    :param step: length of a row in bytes
-    :param is_bigendian: byte order of 16-bit pixels
-    :return: a view of ``data``
-    :raises EncodingError: if the encoding is unknown, or size, step and data disagree
-    """
+    encoding, height, width, step = message.encoding, message.height, message.width, message.step
     if encoding not in SUPPORTED_ENCODINGS:
         msg = (
             f'Encoding {encoding[:MOST_QUOTED]!r} is not supported; supported: '
@@ -81,14 +52,13 @@ def open_image(
             'the camera driver.'
         )
         raise EncodingError(msg)
-    pixels = np.frombuffer(data, np.uint8)
+    pixels = np.frombuffer(message.data, np.uint8)
     if encoding in PLANAR:
-        return _open_planar(encoding, pixels, height, width, step)
+        return _open_planar(message, pixels)
     layout = PACKED[encoding]
-    dtype = np.dtype(layout.dtype).newbyteorder('>' if is_bigendian else '<')
+    dtype = np.dtype(layout.dtype).newbyteorder('>' if message.is_bigendian else '<')
     row_bytes = width * layout.channels * dtype.itemsize
-    needed = (height - 1) * step + row_bytes
-    _check_size(encoding, pixels, (height, width), step, row_bytes, needed)
+    _check_size(message, row_bytes, needed=(height - 1) * step + row_bytes)
     if layout.even_width:
         _check_even(encoding, width=width)
     check_sides(encoding, height, width)
@@ -97,25 +67,19 @@ def open_image(
     return EncodedImage(layout, (np.ndarray(shape, dtype, pixels, strides=strides),))
 
 
-def _check_size(
-    encoding: str,
-    pixels: np.ndarray,
-    image_hw: tuple[int, int],
-    step: int,
-    row_bytes: int,
-    needed: int,
-) -> None:
-    height, width = image_hw
-    if step < row_bytes:
+def _check_size(message: ImageMessage, row_bytes: int, needed: int) -> None:
+    encoding, size = message.encoding, len(message.data)
+    if message.step < row_bytes:
         msg = (
-            f'An image has a step of {step} bytes, but a row of {width} pixels in {encoding} '
-            f'takes at least {row_bytes}; correct the step in the publisher.'
+            f'An image has a step of {message.step} bytes, but a row of {message.width} pixels in '
+            f'{encoding} takes at least {row_bytes}; correct the step in the publisher.'
         )
         raise EncodingError(msg)
-    if pixels.size < needed:
+    if size < needed:
         msg = (
-            f'An image has {pixels.size} bytes, but {width}x{height} in {encoding} with a step '
-            f'of {step} takes {needed}; the message is truncated or its size is wrong.'
+            f'An image has {size} bytes, but {message.width}x{message.height} in {encoding} with '
+            f'a step of {message.step} takes {needed}; the message is truncated or its size is '
+            'wrong.'
         )
         raise EncodingError(msg)
 
@@ -130,24 +94,19 @@ def _check_even(encoding: str, **lengths: int) -> None:
             raise EncodingError(msg)
 
 
-def _open_planar(
-    encoding: str, pixels: np.ndarray, height: int, width: int, step: int
-) -> EncodedImage:
-    layout = PLANAR[encoding]
+def _open_planar(message: ImageMessage, pixels: np.ndarray) -> EncodedImage:
+    layout, height, width = PLANAR[message.encoding], message.height, message.width
     if layout.even_width:
-        _check_even(encoding, width=width, height=height)
+        _check_even(message.encoding, width=width, height=height)
     part = 2 if layout.even_width else 1
-    chroma_hw = (height // part, width // part)
-    packed = height * width + 2 * chroma_hw[0] * chroma_hw[1]
-    if pixels.size == packed and step >= width:
-        step = width
-    chroma_step = 2 * step // part
-    needed = height * step + (chroma_hw[0] - 1) * chroma_step + 2 * chroma_hw[1]
-    _check_size(encoding, pixels, (height, width), step, width, needed)
+    rows, columns = height // part, width // part
+    if pixels.size == height * width + 2 * rows * columns and message.step >= width:
+        message = message._replace(step=width)
+    step, chroma_step = message.step, 2 * message.step // part
+    needed = height * step + (rows - 1) * chroma_step + 2 * columns
+    _check_size(message, width, needed)
     luma = np.ndarray((height, width), np.uint8, pixels, strides=(step, 1))
-    chroma = np.ndarray(
-        (*chroma_hw, 2), np.uint8, pixels, offset=height * step, strides=(chroma_step, 2, 1)
-    )
+    chroma = np.ndarray((rows, columns, 2), np.uint8, pixels, height * step, (chroma_step, 2, 1))
     return EncodedImage(layout, (luma, chroma))
 
 
@@ -164,9 +123,8 @@ def fit_image(
     of its RGB differ by one grey level at most.
 
     :param image: of the fit's image size, encoded or RGB, (H, W, 3) uint8
-    :param out: (h, w, 3) uint8 of the network's size to write to; new by default
+    :param out: (h, w, 3) uint8 of the network's size to write to and return; new by default
     :param buffers: memory for intermediate results; new by default
-    :return: ``out``
     :raises EncodingError: if the image does not have the fit's size
     """
     if not isinstance(image, EncodedImage):

@@ -1,10 +1,11 @@
 """Images lie in the network input as the fit says, whatever their encoding."""
 
 import cv2
+from image_messages import open_image
 from keypoint_perception.compressed import open_compressed
 from keypoint_perception.encodings import Buffers, PACKED, SUPPORTED_ENCODINGS
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.images import fit_image, open_image
+from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
 import numpy as np
 import pytest

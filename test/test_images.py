@@ -3,10 +3,10 @@
 from array import array
 
 import cv2
+from image_messages import open_image
 from keypoint_perception.compressed import open_compressed
 from keypoint_perception.encodings import SUPPORTED_ENCODINGS
 from keypoint_perception.errors import EncodingError
-from keypoint_perception.images import open_image
 import numpy as np
 import pytest
 

@@ -1,8 +1,8 @@
 """The estimator answers in pixels of the image as received."""
 
 from fake_engine import FakeEngine
+from image_messages import open_image
 from keypoint_perception.errors import EncodingError, EngineError
-from keypoint_perception.images import open_image
 from keypoint_perception.inference import estimator as estimator_module
 from keypoint_perception.inference.estimator import Estimator, MAX_SIZES
 from keypoint_perception.keypoints import Fit
