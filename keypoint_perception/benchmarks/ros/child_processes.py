@@ -27,7 +27,11 @@ Report = dict[str, Any]
 
 
 class ChildProcess:
-    """A process of the benchmark that reports in lines of JSON."""
+    """
+    A process of the benchmark that reports in lines of JSON.
+
+    Its methods raise :class:`EngineError` if it has ended too early.
+    """
 
     def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
         assert process.stdin is not None
@@ -40,11 +44,7 @@ class ChildProcess:
     def wait_for(
         self, event: str, seen: Callable[[Report], object] = lambda report: None
     ) -> Report:
-        """
-        Read reports until one of an event; pass the others to ``seen``.
-
-        :raises EngineError: if the process ends first
-        """
+        """Read reports until one of an event; pass the others to ``seen``."""
         for line in self._stdout:
             try:
                 report: Report = json.loads(line)
@@ -56,11 +56,7 @@ class ChildProcess:
         raise self._failure()
 
     def send(self, **message: object) -> None:
-        """
-        Send a line of JSON.
-
-        :raises EngineError: if the process has ended
-        """
+        """Send a line of JSON."""
         try:
             self._stdin.write(json.dumps(message) + '\n')
             self._stdin.flush()
@@ -68,26 +64,10 @@ class ChildProcess:
             raise self._failure() from None
 
     def _failure(self) -> EngineError:
-        msg = (
+        return EngineError(
             f'The benchmark process {self._name} ended with {self._process.wait()} before its '
             'work was done; see the output of the processes above.'
         )
-        return EngineError(msg)
-
-    def terminate(self) -> None:
-        """Ask the process to end."""
-        self._process.terminate()
-
-    def close(self) -> None:
-        """Wait for a terminated process; kill it after a timeout."""
-        with suppress(BrokenPipeError):  # it left input unread
-            self._stdin.close()
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._stdout.close()
 
     def cpu_s(self) -> float:
         """Return the CPU time used so far (Linux)."""
@@ -104,6 +84,21 @@ class ChildProcess:
             raise self._failure()
         text = Path(f'/proc/{self._process.pid}/stat').read_text()
         return text.rpartition(')')[2].split()
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        self._process.terminate()
+
+    def close(self) -> None:
+        """Wait for a terminated process; kill it after a timeout."""
+        with suppress(BrokenPipeError):  # it left input unread
+            self._stdin.close()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._stdout.close()
 
 
 class ProcessSamples:
@@ -145,11 +140,7 @@ class ChildProcesses:
         self._started: list[ChildProcess] = []
 
     def start(self, module: str, *arguments: object) -> ChildProcess:
-        """
-        Run a module of this package.
-
-        :param module: its name below the package
-        """
+        """Run a module, whose name is given below the package."""
         process = subprocess.Popen(
             [sys.executable, '-m', f'keypoint_perception.{module}', *map(str, arguments)],
             env=self._environment,

@@ -19,11 +19,6 @@ import rclpy
 from sensor_msgs.msg import PointCloud2
 
 
-def main() -> None:
-    """Receive until standard input ends."""
-    run_child(lambda: serve(sys.argv[1:]))
-
-
 def serve(topics: list[str]) -> None:
     """Receive clouds, and report them on request, until standard input ends."""
     node = rclpy.create_node('benchmark_receiver')
@@ -65,4 +60,4 @@ def read_requests(requests: queue.Queue[str]) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_child(lambda: serve(sys.argv[1:]))

@@ -30,11 +30,6 @@ REPORT_S = 0.5
 PAUSE_S = 0.2
 
 
-def main() -> None:
-    """Publish the loads that standard input specifies."""
-    run_child(lambda: serve(json.loads(sys.argv[1])))
-
-
 def serve(topics: Mapping[str, Sequence[str]]) -> None:
     """Publish to the topics of each node until standard input ends."""
     node = rclpy.create_node('benchmark_publisher')
@@ -108,11 +103,10 @@ def noise(height: int, width: int) -> Image:
     """Return an image in which every pixel differs from its neighbours."""
     image = Image(height=height, width=width, encoding='rgb8', step=3 * width)
     pattern = bytes((17 * i * i + 31 * i) % 251 for i in range(4096))
-    octets = array.array('B')
-    octets.frombytes((pattern * (3 * height * width // len(pattern) + 1))[: 3 * height * width])
-    image.data = octets
+    octets = pattern * (3 * height * width // len(pattern) + 1)
+    image.data = array.array('B', octets[: 3 * height * width])
     return image
 
 
 if __name__ == '__main__':
-    main()
+    run_child(lambda: serve(json.loads(sys.argv[1])))

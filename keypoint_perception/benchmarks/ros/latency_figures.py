@@ -47,9 +47,5 @@ def latency(clouds: Sequence[CloudArrival]) -> dict[str, Any]:
 
 
 def newest_ages_ms(clouds: Sequence[CloudArrival]) -> list[float]:
-    """
-    Return the age of the newest keypoints just before newer ones arrive.
-
-    This is the largest age that a controller sees.
-    """
+    """Return the ages just before newer keypoints arrive, the largest that a controller sees."""
     return [(later.arrived_ns - earlier.stamp_ns) / 1e6 for earlier, later in pairwise(clouds)]

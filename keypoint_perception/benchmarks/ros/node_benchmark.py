@@ -9,6 +9,7 @@ the time from the image's stamp at publication to the arrival of the keypoints i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 import json
@@ -58,14 +59,11 @@ class NodeSetup:
 
         :raises PerceptionError: if the model or the engine cannot be used
         """
-        return load_engine(
-            self.model_dir,
-            self.engine,
-            max_batch=max_batch,
-            threads=self.threads,
-            precision=self.precision,
-            provider=self.provider,
-        )
+        options = self._engine_options()
+        return load_engine(self.model_dir, options.pop('engine'), max_batch=max_batch, **options)
+
+    def _engine_options(self) -> dict[str, Any]:
+        return {n: getattr(self, n) for n in ('engine', 'threads', 'precision', 'provider')}
 
     def arguments(self, node: str, cameras: Sequence[str]) -> list[str]:
         """Return the command line of a node."""
@@ -75,7 +73,7 @@ class NodeSetup:
         parameters: dict[str, object] = {
             'model': self.model_dir.resolve(),
             'silence_timeout': 3600.0,
-            **{n: getattr(self, n) for n in ('engine', 'threads', 'precision', 'provider')},
+            **self._engine_options(),
         }
         if cameras:
             parameters['cameras'] = f'[{", ".join(cameras)}]'
@@ -83,9 +81,8 @@ class NodeSetup:
 
     def describe(self) -> dict[str, Any]:
         """Return the setup for the results."""
-        values = {n: getattr(self, n) for n in ('engine', 'threads', 'precision', 'provider')}
         profile = None if self.dds_profile is None else str(self.dds_profile)
-        return {**values, 'dds_profile': profile}
+        return {**self._engine_options(), 'dds_profile': profile}
 
 
 @dataclass(frozen=True)
@@ -116,8 +113,7 @@ class CameraLoad:
 
     def lasting(self, seconds: float) -> CameraLoad:
         """Return the same load with another duration for each node."""
-        frames = max(1, round(self.hz * seconds))
-        return replace(self, seconds=seconds, frames=frames)
+        return replace(self, seconds=seconds, frames=max(1, round(self.hz * seconds)))
 
 
 def measure_node(
@@ -152,31 +148,22 @@ def measure_node(
 
 def measure_engine(setup: NodeSetup, batches: Sequence[int]) -> dict[int, float]:
     """Return the p50 of the engine alone by batch size, ms."""
-    engine = setup.load_engine(max(batches))
-    try:
-        return {batch: engine_p50_ms(engine, batch) for batch in batches}
-    finally:
-        engine.close()
-
-
-def engine_p50_ms(engine: Engine, batch: int) -> float:
-    """Return the median time of a batch over 100 runs, or over as many as fit in 2 s."""
-    noise = np.random.default_rng(0).integers(0, 256, (batch, *engine.input_hw, 3), np.uint8)
-    spent_s: list[float] = []
-    while len(spent_s) < ENGINE_RUNS and (len(spent_s) < 10 or sum(spent_s) < 2):
-        started_s = time.perf_counter()
-        engine.run(noise)
-        spent_s.append(time.perf_counter() - started_s)
-    return float(np.median(spent_s)) * 1e3
+    p50_ms = {}
+    with closing(setup.load_engine(max(batches))) as engine:
+        for batch in batches:
+            shape = (batch, *engine.input_hw, 3)
+            noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+            spent_s: list[float] = []  # 100 runs, or as many as fit in 2 s
+            while len(spent_s) < ENGINE_RUNS and (len(spent_s) < 10 or sum(spent_s) < 2):
+                started_s = time.perf_counter()
+                engine.run(noise)
+                spent_s.append(time.perf_counter() - started_s)
+            p50_ms[batch] = float(np.median(spent_s)) * 1e3
+    return p50_ms
 
 
 class NodeRig:
-    """
-    Nodes under test with their cameras and receiver.
-
-    :param cameras: number that each node subscribes to
-    :param receive: whether the receiver subscribes to the keypoints
-    """
+    """Nodes under test with their cameras and receiver, which may ignore the keypoints."""
 
     def __init__(
         self,
@@ -203,11 +190,7 @@ class NodeRig:
         self._publisher = processes.start('benchmarks.ros.image_publisher', json.dumps(images))
 
     def wait_until_ready(self, *, matched: bool = True) -> None:
-        """
-        Wait until the node has its engine.
-
-        :param matched: wait until the images have subscribers, too
-        """
+        """Wait until the node has its engine, and the images have subscribers if ``matched``."""
         with start_timeout(self._publisher, self._receiver):
             self._receiver.wait_for('ready')
             self._publisher.wait_for('publishing')
@@ -290,8 +273,5 @@ def compare(case: dict[str, Any], engine_ms: float) -> dict[str, float | None]:
     perception, bare = (case[name]['latency_ms']['p50'] for name in ('perception', 'bare'))
     above_ms = None if None in (perception, bare) else round(perception - bare, 3)
     beyond_ms = None if above_ms is None else round(above_ms - engine_ms, 3)
-    return {
-        'engine_ms': round(engine_ms, 3),
-        'above_bare_ms': above_ms,
-        'beyond_engine_ms': beyond_ms,
-    }
+    engine_ms = round(engine_ms, 3)
+    return {'engine_ms': engine_ms, 'above_bare_ms': above_ms, 'beyond_engine_ms': beyond_ms}

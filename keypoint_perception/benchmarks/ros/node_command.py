@@ -1,12 +1,12 @@
-"""``benchmark node``: the node beside a bare rclpy node, idle, and overloaded."""
+"""``benchmark node``: the node compared with a bare rclpy node, idle, and overloaded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 import re
 import tempfile
-from typing import Annotated, Any, TYPE_CHECKING, TypeVar
+from typing import Annotated, Any, TYPE_CHECKING
 
 from keypoint_perception.commands.options import DdsProfile, DefaultDds, EngineName
 from keypoint_perception.errors import ConfigError
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 FULL_SPEED = 'full'
 FULL_SPEED_S, IDLE_S, OVERLOAD_S = 10.0, 30.0, 60.0
-MAX_CAMERAS = 16
 # Slow enough for a camera in Python to send ten times as many images.
 SLOW_PRODUCTS = 16
-Value = TypeVar('Value')
 
 
 def node(
@@ -69,7 +67,7 @@ def node(
     default_dds: DefaultDds = False,
 ) -> None:
     """
-    Measure latency, losses, CPU time and memory of the node beside a bare rclpy node.
+    Measure latency, losses, CPU time and memory of the node, compared with a bare rclpy node.
 
     --idle and --overload measure only that, with the first image size and number of cameras.
     """
@@ -87,7 +85,7 @@ def node(
             write_synthetic_model(Path(directory) / 'model', products=products)
         place = model or Path(directory) / 'model'
         setup = NodeSetup(place, engine, threads, profile, precision, provider)
-        measured = measure(setup, loads, seconds, idle=idle, overload=overload)
+        measured = _measure(setup, loads, seconds, idle=idle, overload=overload)
     described = 'synthetic' if model is None else str(model)
     text = node_tables(write_results(out, {'model': described} | measured))
     out.with_suffix('.md').write_text(text)
@@ -95,15 +93,9 @@ def node(
     print(f'wrote {out} and {out.with_suffix(".md")}')
 
 
-def measure(
-    setup: NodeSetup,
-    loads: list[CameraLoad],
-    seconds: float | None,
-    *,
-    idle: bool,
-    overload: bool,
+def _measure(
+    setup: NodeSetup, loads: list[CameraLoad], seconds: float | None, *, idle: bool, overload: bool
 ) -> dict[str, Any]:
-    """Return the measurements, made under progress bars."""
     from keypoint_perception.benchmarks.ros.node_benchmark import measure_node
     from keypoint_perception.benchmarks.ros.node_endurance import measure_idle, measure_overload
     from keypoint_perception.commands.progress import progress_bars
@@ -133,61 +125,33 @@ def plan_loads(
     """
     from keypoint_perception.benchmarks.ros.node_benchmark import CameraLoad
 
-    all_hz = parse('--rates', rates, read_rate, '30,60,full')
-    hws = parse('--sizes', sizes, read_size, '640x480,1920x1080')
-    counts = parse('--cameras', cameras, read_count, f'1,4, at most {MAX_CAMERAS}')
+    all_hz = [
+        0.0 if rate == FULL_SPEED else float(rate)
+        for rate in _parse('--rates', rates, rf'{FULL_SPEED}|(?=.*[1-9])\d+(\.\d+)?', '30,60,full')
+    ]
+    shapes = _parse('--sizes', sizes, r'[1-9]\d{0,4}x[1-9]\d{0,4}', '640x480,1920x1080')
+    counts = _parse('--cameras', cameras, r'0*([1-9]|1[0-6])', '1,4, at most 16')
     loads = []
-    for count in counts:
-        for height, width in hws:
-            for hz in all_hz:
-                load = CameraLoad(hz, height, width, count, frames, seconds or FULL_SPEED_S)
-                loads.append(load.lasting(seconds) if seconds and hz else load)
+    for count, shape, hz in product(map(int, counts), shapes, all_hz):
+        width, height = map(int, shape.split('x'))
+        load = CameraLoad(hz, height, width, count, frames, seconds or FULL_SPEED_S)
+        loads.append(load.lasting(seconds) if seconds and hz else load)
     return loads
 
 
-def parse(
-    option: str, text: str, read: Callable[[str], Value | None], example: str
-) -> list[Value]:
-    """
-    Return the values of a comma-separated list.
-
-    :param read: returns None for an invalid value
-    :raises ConfigError: if a value is invalid
-    """
-    values = []
-    for part in text.split(','):
-        value = read(part.strip())
-        if value is None:
-            msg = f'{option} {text!r} is invalid; expected a list such as {example}.'
-            raise ConfigError(msg)
-        values.append(value)
-    return values
-
-
-def read_rate(text: str) -> float | None:
-    """Return images a second, 0 for full speed."""
-    if text == FULL_SPEED:
-        return 0.0
-    valid = re.fullmatch(r'\d+(\.\d+)?', text) and float(text) > 0
-    return float(text) if valid else None
-
-
-def read_size(text: str) -> tuple[int, int] | None:
-    """Return height and width, px, of WIDTHxHEIGHT."""
-    found = re.fullmatch(r'([1-9]\d{0,4})x([1-9]\d{0,4})', text)
-    return (int(found[2]), int(found[1])) if found else None
-
-
-def read_count(text: str) -> int | None:
-    """Return a number of cameras."""
-    return int(text) if text.isdigit() and 1 <= int(text) <= MAX_CAMERAS else None
+def _parse(option: str, text: str, pattern: str, example: str) -> list[str]:
+    """Return the items of a comma-separated list, all of which must match a pattern."""
+    items = [item.strip() for item in text.split(',')]
+    if not all(re.fullmatch(pattern, item, re.ASCII) for item in items):
+        msg = f'{option} {text!r} is invalid; expected a list such as {example}.'
+        raise ConfigError(msg)
+    return items
 
 
 def find_profile(given: Path | None, *, default: bool) -> Path | None:
     """
     Return the Fast DDS profile to use, None for Fast DDS's own settings.
 
-    :param default: whether to use Fast DDS's own settings
     :raises ConfigError: if it is not a file
     """
     from keypoint_perception.ros.installation import DDS_PROFILE, shipped_file

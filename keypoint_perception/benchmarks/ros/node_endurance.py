@@ -53,8 +53,7 @@ def measure_overload(
     """
     Return the age of keypoints while cameras send ten times what the engine can answer.
 
-    :param load: gives the image size and the number of cameras
-    :param seconds: duration
+    :param load: specifies the image size and the number of cameras
     :raises EngineError: if a process does not start or ends early
     """
     find_ros()
@@ -68,11 +67,11 @@ def measure_overload(
         progress(seconds, seconds)
         ages_ms = [age for clouds in rig.received('perception') for age in newest_ages_ms(clouds)]
     node = case['perception']
-    newest = percentiles(ages_ms)
-
-    def in_engine_times(figures: dict[str, float | None]) -> dict[str, float | None]:
-        return {n: None if ms is None else round(ms / engine_ms, 2) for n, ms in figures.items()}
-
+    ages = {'newest_age': percentiles(ages_ms), 'latency': node['latency_ms']}
+    in_engine_times = {
+        f'{age}_in_engine_times': {n: ms and round(ms / engine_ms, 2) for n, ms in figures.items()}
+        for age, figures in ages.items()
+    }
     return {
         **setup.describe(),
         'overload': {
@@ -83,9 +82,8 @@ def measure_overload(
             'sent_hz': node['sent_hz'],
             'sent_per_engine_time': round(node['sent_hz'] * engine_ms / MS_PER_S, 2),
             **{name: node[name] for name in ('seconds', 'sent', 'received', 'latency_ms')},
-            'newest_age_ms': newest,
-            'newest_age_in_engine_times': in_engine_times(newest),
-            'latency_in_engine_times': in_engine_times(node['latency_ms']),
+            'newest_age_ms': ages['newest_age'],
+            **in_engine_times,
             'latency_growth_ms_per_min': node['latency_growth_ms_per_min'],
             'memory_mb': node['memory_mb'],
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from itertools import product
 from operator import getitem
 from typing import Any
 
@@ -30,12 +31,8 @@ DIFFERENCE_COLUMNS = {
     'in the node, ms': 'engine_in_node_ms',
     'beyond the engine, ms': 'beyond_engine_ms',
 }
-IDLE_COLUMNS = {
-    **CASE_COLUMNS,
-    'seconds': 'seconds',
-    '% of a core': 'cpu_percent_of_a_core',
-    **GROWTH,
-}
+IDLE_COLUMNS = CASE_COLUMNS | {'seconds': 'seconds', '% of a core': 'cpu_percent_of_a_core'}
+IDLE_COLUMNS |= GROWTH
 OVERLOAD_COLUMNS = {
     'image': 'image',
     'cameras': 'cameras',
@@ -93,9 +90,8 @@ def case_row(case: Values, name: str) -> Values:
 def overload_row(overload: Values) -> Values:
     """Return the values of an overload, ages with multiples of the engine's time in brackets."""
     ages = {}
-    for age in ('latency', 'newest_age'):
-        in_ms, in_engine_times = overload[f'{age}_ms'], overload[f'{age}_in_engine_times']
-        for name in ('p50', 'max'):
-            multiple = number(in_engine_times[name], '.2f')
-            ages[f'{age} {name}'] = f'{number(in_ms[name], ".2f")} ({multiple})'
+    for age, name in product(('latency', 'newest_age'), ('p50', 'max')):
+        keys = (f'{age}_ms', f'{age}_in_engine_times')
+        in_ms, multiple = (number(overload[key][name], '.2f') for key in keys)
+        ages[f'{age} {name}'] = f'{in_ms} ({multiple})'
     return {**overload, **ages}

@@ -15,6 +15,7 @@ from typing import Any
 
 from keypoint_perception.benchmarks.ros.child_processes import (
     ChildProcesses,
+    ProcessSamples,
     Report,
     start_timeout,
 )
@@ -39,7 +40,6 @@ def measure_recording(
     :param load: at a fixed rate
     :param bag: directory to create
     :param settings: recorder settings that differ from their defaults
-    :param progress: called with the seconds spent so far and their total
     :return: includes ``lost``, images that the middleware reported as lost, and ``unseen``, images
         that were sent but neither received nor reported
     :raises EngineError: if a process does not start or ends early
@@ -57,41 +57,34 @@ def measure_recording(
             cameras.wait_for('publishing')
             cameras.send(matched=True)
             cameras.wait_for('ready')
-        started_s, started_cpu_s = time.monotonic(), recorder.cpu_s()
-        idle_mb = recorder.memory_mb()
-        memory_mb = [idle_mb]
+        samples = ProcessSamples(recorder)
 
         def sample(report: Report) -> None:
-            memory_mb.append(recorder.memory_mb())
+            samples.add()
             progress(report['seconds'], load.duration_s)
 
         cameras.send(label='measured', **asdict(load))
         sent = cameras.wait_for('done', sample)['sent']['recorder']
         time.sleep(ARRIVAL_S)
-        seconds = time.monotonic() - started_s
-        cpu_s = recorder.cpu_s() - started_cpu_s
-        memory_mb.append(recorder.memory_mb())
+        samples.add()
+        cpu_s = samples.cpu_s
     size_mb = sum(file.stat().st_size for file in bag.glob('*.mcap')) / 1e6
-    counts = count_messages(bag)
+    about = yaml.safe_load((bag / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+    topic_counts = [json.loads(values) for values in about['custom_data'].values()]
+    names = ('received', 'skipped', 'dropped', 'lost')
+    counts = {name: sum(topic[name] for topic in topic_counts) for name in names}
     return {
         'load': asdict(load),
         'settings': dict(settings),
         'dds_profile': None if dds_profile is None else str(dds_profile),
         'sent': sent['images'] * load.cameras,
         'sent_hz': sent['hz'],
+        'written': about['message_count'],
         **counts,
         'unseen': sent['images'] * load.cameras - counts['received'] - counts['lost'],
         'mb': size_mb,
         'mb_per_s': size_mb / (sent['images'] / sent['hz']),
         'cpu_s': cpu_s,
-        'cpu_share': cpu_s / seconds,
-        'memory_mb': {'idle': idle_mb, 'most': max(memory_mb)},
+        'cpu_share': cpu_s / samples.seconds[-1],
+        'memory_mb': {'idle': samples.memory_mb[0], 'most': max(samples.memory_mb)},
     }
-
-
-def count_messages(bag: Path) -> dict[str, int]:
-    """Return the recorder's own counts from its bag: written, received, skipped and so on."""
-    about = yaml.safe_load((bag / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
-    counts = [json.loads(values) for values in about['custom_data'].values()]
-    names = ('received', 'skipped', 'dropped', 'lost')
-    return {'written': about['message_count']} | {n: sum(c[n] for c in counts) for n in names}

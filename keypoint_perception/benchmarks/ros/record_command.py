@@ -25,7 +25,7 @@ def record(
     dds_profile: DdsProfile = None,
     default_dds: DefaultDds = False,
 ) -> None:
-    """Measure lost raw images of several cameras, CPU time and memory of the recorder."""
+    """Measure image loss with several cameras, and the recorder's CPU time and memory."""
     from keypoint_perception.benchmarks.results import write_results
     from keypoint_perception.benchmarks.ros.node_benchmark import CameraLoad
     from keypoint_perception.benchmarks.ros.node_command import find_profile
