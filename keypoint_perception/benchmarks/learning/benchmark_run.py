@@ -17,7 +17,7 @@ import re
 from typing import Any
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.evaluation.report import write_json
+from keypoint_perception.evaluation.report import now, write_json
 
 FORMAT_VERSION = 1
 RUN_NAME = 'run.json'
@@ -26,11 +26,7 @@ STARTED, DONE, FAILED = 'begun', 'done', 'failed'
 
 @dataclass(frozen=True)
 class BenchmarkRecording:
-    """
-    A recording to train and score on.
-
-    :param digest: of the recording and its labels; it tells recordings of one name apart
-    """
+    """A recording to train and score on; the digest, of its labels too, detects changes."""
 
     name: str
     source: Path
@@ -41,11 +37,7 @@ class BenchmarkRecording:
 
 @dataclass(frozen=True)
 class Variant:
-    """
-    A configuration to compare.
-
-    :param settings: those that differ from the defaults, as in a file for ``train --config``
-    """
+    """A configuration to compare: settings that differ from the defaults."""
 
     name: str
     settings: dict[str, Any]
@@ -70,11 +62,7 @@ class RunBudget:
 
 @dataclass(frozen=True)
 class Run:
-    """
-    A recording, a variant and a seed.
-
-    :param resolved: all settings with their values, to detect changes
-    """
+    """A recording, a variant and a seed; ``resolved`` holds all settings, to detect changes."""
 
     recording: BenchmarkRecording
     variant: Variant
@@ -136,6 +124,11 @@ def write_record(directory: Path, run: Run, state: str, **values: object) -> dic
     record = {**head, **values}
     write_json(directory / RUN_NAME, record)
     return record
+
+
+def write_failure(directory: Path, run: Run, error: Exception) -> dict[str, Any]:
+    """Write that a run has failed, and return its record."""
+    return write_record(directory, run, FAILED, sentence=str(error), date=now())
 
 
 def check_request(out: Path, runs: Sequence[Run]) -> None:

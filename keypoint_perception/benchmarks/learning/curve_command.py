@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from keypoint_perception.commands.options import Model, Recording
+from keypoint_perception.commands.options import Labels, Model, Recording, Topic
 from keypoint_perception.commands.outputs import check_file, check_outputs
 from keypoint_perception.commands.progress import show_progress
 import typer
@@ -14,26 +14,21 @@ import typer
 def curve(
     model: Model,
     source: Recording,
-    annotations: Annotated[Path, typer.Option(help='Labels: CSV stamp_ns,keypoint,u,v.')],
+    annotations: Labels,
     out: Annotated[Path, typer.Option(help='JSON to write.')],
-    topic: Annotated[
-        str | None, typer.Option(help='Image topic; optional if there is only one.')
-    ] = None,
+    topic: Topic = None,
     target: Annotated[
         list[float] | None,
-        typer.Option(help='Explained value whose learning time is reported; repeatable.'),
+        typer.Option(
+            help='Explained fraction (0 to 1); reports the training time until it is reached; '
+            'repeatable.'
+        ),
     ] = None,
 ) -> None:
-    """Score the snapshots of a run (setting snapshot_every_s): explained over learning time."""
+    """Score the snapshots of a run against training time (requires snapshot_every_s)."""
     check_file('--out', out)
     check_outputs({'--out': out}, {'the recording': source, 'the labels': annotations})
-    from keypoint_perception.benchmarks.learning.learning_curve import (
-        check_target,
-        CurvePoint,
-        read_labelled_frames,
-        score_snapshot,
-        seconds_to,
-    )
+    from keypoint_perception.benchmarks.learning import learning_curve
     from keypoint_perception.benchmarks.results import write_results
     from keypoint_perception.frames.annotations import match_labels, read_annotations
     from keypoint_perception.frames.source import read_frames
@@ -44,32 +39,22 @@ def curve(
 
     targets = target or []
     for value in targets:
-        check_target(value)
+        learning_curve.check_target(value)
     manifest = read_manifest(model)
     snapshots = find_snapshots(model)
     labels = read_annotations(annotations)
-    frames = read_labelled_frames(
-        read_frames([source], [] if topic is None else [topic]),
-        labels.stamps_ns,
-        manifest.input_hw,
-    )
+    recorded = read_frames([source], [] if topic is None else [topic])
+    frames = learning_curve.read_labelled_frames(recorded, labels.stamps_ns, manifest.input_hw)
     uv = match_labels(labels, frames.stamps_ns, frames.image_hw, path=annotations)
     points = []
     for snapshot in show_progress(snapshots, 'scoring', total=len(snapshots)):
         estimator = Estimator(TorchEngine(model, manifest, snapshot=snapshot.path))
-        scores = score_snapshot(frames, uv, labels.names, estimator.estimate_batch)
-        points.append(CurvePoint(snapshot.step, snapshot.elapsed_s, *scores))
-    times = {f'{value:g}': seconds_to(points, value) for value in targets}
-    write_results(
-        out,
-        {
-            'model': str(model),
-            'source': str(source),
-            'annotations': str(annotations),
-            'moments': [point._asdict() for point in points],
-            'seconds_to': times,
-        },
-    )
+        scores = learning_curve.score_snapshot(frames, uv, labels.names, estimator.estimate_batch)
+        points.append(learning_curve.CurvePoint(snapshot.step, snapshot.elapsed_s, *scores))
+    times = {f'{value:g}': learning_curve.seconds_to(points, value) for value in targets}
+    inputs = {'model': str(model), 'source': str(source), 'annotations': str(annotations)}
+    moments = [point._asdict() for point in points]
+    write_results(out, {**inputs, 'moments': moments, 'seconds_to': times})
     for point in points:
         print(f'{point.elapsed_s:8.1f} s {point.step:8d} steps  explained {point.explained:6.3f}')
     for name, seconds in times.items():

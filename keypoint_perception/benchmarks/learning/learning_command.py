@@ -18,31 +18,32 @@ def learning(
     recording: Annotated[
         list[str],
         typer.Option(
-            help='PATH or PATH:LABELS.csv, or a folder with bag/ and annotations.csv. Repeatable, '
-            'like all options but --out and the budget.'
+            help='PATH or PATH:LABELS.csv, or a folder with bag/ and annotations.csv; repeatable.'
         ),
     ],
     out: Annotated[Path, typer.Option(help='Directory to write; completed runs in it are kept.')],
     topic: Annotated[
-        list[str] | None, typer.Option(help='Image topic, for recordings with several.')
+        list[str] | None,
+        typer.Option(help='Image topic, for recordings with several; repeatable.'),
     ] = None,
     objective: Annotated[
-        list[str] | None, typer.Option(help='Objective to compare; A+B for a composite.')
+        list[str] | None,
+        typer.Option(help='Objective to compare, A+B for a composite; repeatable.'),
     ] = None,
     config: Annotated[
-        list[Path] | None, typer.Option(help='YAML file with settings to compare.')
+        list[Path] | None, typer.Option(help='YAML file with settings to compare; repeatable.')
     ] = None,
     vary: Annotated[
         list[str] | None,
         typer.Option(
             help='"NAME: KEY=VALUE ...": another variant of each objective and file, for '
-            'ablations; dots address nested settings, as in weights.spread=0.'
+            'ablations; dots address nested settings, as in weights.spread=0; repeatable.'
         ),
     ] = None,
     setting: Annotated[
-        list[str] | None, typer.Option('--set', help='KEY=VALUE for all variants.')
+        list[str] | None, typer.Option('--set', help='KEY=VALUE for all variants; repeatable.')
     ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help='Seeds; by default 0.')] = None,
+    seed: Annotated[list[int] | None, typer.Option(help='Seed; repeatable; by default 0.')] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help='Budget of a run: minutes of learning.')
     ] = None,
@@ -51,7 +52,10 @@ def learning(
     ] = None,
     target: Annotated[
         list[float] | None,
-        typer.Option(help='Explained value whose learning time is measured.'),
+        typer.Option(
+            help='Explained fraction (0 to 1); reports the training time until it is reached; '
+            'repeatable.'
+        ),
     ] = None,
     check_every: Annotated[
         float, typer.Option(min=0.1, help='Seconds between the snapshots for --target.')
@@ -88,12 +92,7 @@ def learning(
 
 
 def _execute_all(runs: list[Run], out: Path, targets: tuple[float, ...]) -> None:
-    from keypoint_perception.benchmarks.learning.benchmark_run import (
-        DONE,
-        FAILED,
-        read_record,
-        write_record,
-    )
+    from keypoint_perception.benchmarks.learning import benchmark_run
     from keypoint_perception.benchmarks.learning.run_plan import frames_of
     from keypoint_perception.benchmarks.learning.run_process import execute_run, RunError
     from keypoint_perception.commands.progress import progress_bars, RunsProgress
@@ -102,23 +101,21 @@ def _execute_all(runs: list[Run], out: Path, targets: tuple[float, ...]) -> None
         progress = RunsProgress(bars, len(runs))
         for run in runs:
             directory = run.directory(out)
-            record = read_record(directory)
-            if record.get('state') != DONE:
+            record = benchmark_run.read_record(directory)
+            if record.get('state') != benchmark_run.DONE:
                 progress.begin(run.title)
                 try:
                     frames = frames_of(run, out)
                     record = execute_run(run, out, frames, targets=targets, report=progress.share)
                 except RunError as error:  # of the extraction
-                    record = write_record(directory, run, FAILED, sentence=str(error))
+                    record = benchmark_run.write_failure(directory, run, error)
             progress.end(f'{run.title}: {_outcome(record)}')
             rows = _write_table(runs, out)
     print((out / 'learning.md').read_text())
     failed = sum(len(row['failed']) for row in rows)
     if failed:
         print(f'{failed} of {len(runs)} runs failed; repeat the command to retry them')
-    print('wrote')
-    for name in ('learning.md', 'learning.json'):
-        print(f'  {out / name}')
+    print(f'wrote\n  {out / "learning.md"}\n  {out / "learning.json"}')
 
 
 def _outcome(record: dict[str, Any]) -> str:

@@ -59,10 +59,9 @@ def read_labelled_frames(
     frames: Iterable[Frame], stamps_ns: np.ndarray, network_hw: tuple[int, int]
 ) -> CurveFrames:
     """
-    Return the labelled frames, fitted to the network.
+    Return the frames with the stamps of labels, fitted to the network.
 
-    :param stamps_ns: stamps of the labels
-    :raises SourceError: if no frame has one of these stamps
+    :raises SourceError: if there are none
     """
     wanted = {int(stamp) for stamp in stamps_ns}
     found: dict[int, tuple[np.ndarray, tuple[int, int]]] = {}
@@ -120,11 +119,7 @@ def seconds_to(curve: Iterable[CurvePoint], target: float) -> float | None:
 
 
 def check_target(target: float) -> None:
-    """
-    Reject a target that is not a share.
-
-    :raises ConfigError: if it is not between 0 and 1
-    """
+    """Raise ConfigError for a target that is not between 0 and 1."""
     if not 0 < target < 1:
         msg = f'--target: must be an explained value between 0 and 1, got {target:g}.'
         raise ConfigError(msg)

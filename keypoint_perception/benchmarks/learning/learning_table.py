@@ -10,7 +10,9 @@ others are shown as shares of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 import math
+import statistics
 from typing import Any
 
 from keypoint_perception.benchmarks.learning.benchmark_run import DONE, FAILED
@@ -30,7 +32,7 @@ MEASURES = {
     'regressed_error_percent': ('error, %', '.2f'),
     'tracking_recall': ('recall', '.2f'),
     'tracking_precision': ('precision', '.2f'),
-    'wasted_share': ('bad points', '.2f'),
+    'wasted_share': ('uninformative', '.2f'),
     'pairs_per_s': ('pairs/s', '.0f'),
     'steps': ('steps', '.0f'),
     'peak_memory_mb': ('peak MB', '.0f'),
@@ -38,28 +40,26 @@ MEASURES = {
 LEGEND = (
     'Mean over the seeds, with the spread (maximum minus minimum) in brackets. error: regressed '
     'error, % of the image diagonal; recall and precision: tracking over clips of 100 frames '
-    'within 5 %; bad points: share of the exported points that never move, are dead or duplicates.'
+    'within 5 %; uninformative: share of the exported points that never move, are dead or '
+    'duplicates.'
 )
 
 
 def summarise(records: Sequence[Record]) -> list[Row]:
-    """
-    Return a row for each recording and variant, then one for each variant over all recordings.
-
-    :param records: of the runs; those that are not done count as missing
-    """
+    """Return a row for each recording and variant, then one for each variant over all."""
     done = [_flatten(record) for record in records if record.get('state') == DONE]
     _add_ceiling(done)
     recordings = _unique(record['asked']['recording'] for record in records)
     variants = _unique(record['asked']['variant'] for record in records)
     rows = []
-    for recording in recordings:
-        for variant in variants:
-            requested = [r for r in records if _is(r['asked'], recording, variant)]
+    for recording, variant in product(recordings, variants):
+        requested = [r for r in records if _is(r['asked'], recording, variant)]
+        if requested:
             runs = [run for run in done if _is(run, recording, variant)]
-            if requested:
-                row = _row(recording, variant, runs, len(requested))
-                rows.append(row | {'failed': _failures(requested)})
+            row = _row(recording, variant, runs, len(requested))
+            failed = [r for r in requested if r.get('state') == FAILED]
+            sentences = [f'seed {r["asked"]["seed"]}: {r["sentence"]}' for r in failed]
+            rows.append(row | {'failed': sentences})
     labelled = _unique(run['recording'] for run in done if _finite(run.get('explained')))
     if len(labelled) > 1:
         rows += [_over_recordings(v, labelled, done) for v in variants]
@@ -81,9 +81,7 @@ def _add_ceiling(done: list[Row]) -> None:
     for recording in _unique(run['recording'] for run in done):
         mine = [run for run in done if run['recording'] == recording]
         ceiling = _mean([r.get('explained') for r in mine if r['objective'] == CEILING])
-        if not _finite(ceiling) or ceiling <= 0:
-            continue
-        for run in mine:
+        for run in mine if ceiling > 0 else []:
             if _finite(run.get('explained')):
                 run['ceiling_share'] = run['explained'] / ceiling
 
@@ -123,12 +121,10 @@ def _statistics(values: Sequence[Any]) -> dict[str, Any] | None:
     known = [value for value in values if _finite(value)]
     if not known:
         return None
-    mean = _mean(known)
-    squares = sum((value - mean) ** 2 for value in known)
     return {
-        'mean': mean,
+        'mean': _mean(known),
         'spread': max(known) - min(known),
-        'standard_deviation': math.sqrt(squares / max(1, len(known) - 1)),
+        'standard_deviation': statistics.stdev(known) if len(known) > 1 else 0.0,
         'values': known,
         'missing': len(values) - len(known),
     }
@@ -169,12 +165,6 @@ def _cell(row: Row, name: str, style: str) -> str:
     if values['missing'] and name.startswith(TARGET):
         text += f', {values["missing"]} never'
     return text
-
-
-def _failures(records: Sequence[Record]) -> list[str]:
-    return [
-        f'seed {r["asked"]["seed"]}: {r["sentence"]}' for r in records if r.get('state') == FAILED
-    ]
 
 
 def _is(values: Record, recording: str, variant: str) -> bool:

@@ -58,10 +58,8 @@ def _read_recording(text: str, topics: Sequence[str]) -> BenchmarkRecording:
         digest += f' {file_digest(labels)}'
     topic = next((topic for topic in topics if topic in found), None)
     if topic is None and len(found) > 1:
-        msg = (
-            f'{str(path)!r} has {len(found)} image topics ({", ".join(found)}); choose one with '
-            '--topic.'
-        )
+        count, names = len(found), ', '.join(found)
+        msg = f'{str(path)!r} has {count} image topics ({names}); choose one with --topic.'
         raise SourceError(msg)
     labels = None if labels is None else labels.resolve()
     return BenchmarkRecording(name, path.resolve(), labels, topic, digest)
@@ -94,12 +92,10 @@ def plan_runs(
         for recording in recordings:
             store = settings_of_store([str(recording.source)])
             for name, changes in variants.items():
+                labels = recording.annotations
                 try:
                     settings, values = resolve(
-                        store | changes,
-                        seed=seed,
-                        annotations=recording.annotations,
-                        label_share=FIT_SHARE,
+                        store | changes, seed=seed, annotations=labels, label_share=FIT_SHARE
                     )
                 except ConfigError as error:
                     msg = f'Variant {name!r} on {recording.name}: {error}'

@@ -22,10 +22,10 @@ from typing import Any
 
 from keypoint_perception.benchmarks.learning.benchmark_run import (
     DONE,
-    FAILED,
     read_record,
     Run,
     STARTED,
+    write_failure,
     write_record,
 )
 from keypoint_perception.errors import ModelError, PerceptionError
@@ -39,8 +39,6 @@ POLL_S = 0.5
 STOP_TIMEOUT_S = 60.0
 CLIP_FRAMES, EPSILON_PERCENT = 100, 5.0
 
-ReportShare = Callable[[float], None]
-
 
 class RunError(PerceptionError):
     """A process of a run failed; the message is its own."""
@@ -52,16 +50,13 @@ def execute_run(
     frames: Path,
     *,
     targets: tuple[float, ...] = (),
-    report: ReportShare = lambda share: None,
+    report: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
     """
-    Train and score a model; write the record of the run and return it.
-
-    A failure is recorded with its message.
+    Train and score a model; write the record of the run, possibly of a failure, and return it.
 
     :param frames: frame store to train on
     :param targets: explained values whose learning time is measured
-    :param report: called with the completed share of the training
     """
     directory = run.directory(out)
     resume = (
@@ -77,72 +72,49 @@ def execute_run(
     (directory / 'settings.yaml').write_text(settings)
     started = time.monotonic()
     try:
-        train(run, directory, frames, resume=resume, report=report)
-        figures = score(run, directory, targets)
+        _train(run, directory, frames, resume=resume, report=report)
+        figures = _score(run, directory, targets)
     except (RunError, ModelError) as error:
-        return write_record(directory, run, FAILED, sentence=str(error), date=now())
+        return write_failure(directory, run, error)
     seconds = round(time.monotonic() - started, 1)
     return write_record(directory, run, DONE, figures=figures, date=now(), wall_s=seconds)
 
 
-def train(run: Run, directory: Path, frames: Path, *, resume: bool, report: ReportShare) -> None:
-    """
-    Train a model into ``directory/model``.
-
-    :raises RunError: if training fails, or stops before its budget is used up
-    """
+def _train(
+    run: Run, directory: Path, frames: Path, *, resume: bool, report: Callable[[float], None]
+) -> None:
     model = directory / 'model'
     command = ['train', str(frames), '--out', str(model), '--seed', str(run.seed)]
     command += ['--config', str(directory / 'settings.yaml')]
-    if run.budget.steps is not None:
-        command += ['--steps', str(run.budget.steps)]
-    else:
-        command += ['--minutes', str(run.budget.minutes)]
-    command += ['--resume'] if resume else []
+    unit = 'minutes' if run.budget.steps is None else 'steps'
+    command += [f'--{unit}', str(getattr(run.budget, unit)), *(['--resume'] if resume else [])]
     printed = run_verb(command, directory / 'train.log', lambda: report(_share(run, model)))
     if re.search(r': SIG(INT|TERM)\b', printed):  # the reason that `train` prints
         msg = 'Training was stopped before its budget was used up.'
         raise RunError(msg)
 
 
-def score(run: Run, directory: Path, targets: tuple[float, ...]) -> dict[str, Any]:
-    """
-    Score the model on its recording, and return the figures of the run.
-
-    :raises RunError: if it cannot be scored
-    """
-    source, model, recording = str(run.recording.source), directory / 'model', run.recording
-    topic = ['--topic', recording.topic] if recording.topic else []
-    labels = [] if recording.annotations is None else ['--annotations', str(recording.annotations)]
-    result = directory / 'score.json'
-    run_verb(
-        ['evaluate', str(model), source, *topic, *labels, '--out', str(result)],
-        directory / 'evaluate.log',
-    )
-    figures = read_figures(read_manifest(model).metrics, json.loads(result.read_text()))
-    if targets and labels:
-        options = [word for target in targets for word in ('--target', f'{target:g}')]
+def _score(run: Run, directory: Path, targets: tuple[float, ...]) -> dict[str, Any]:
+    recording, model, result = run.recording, directory / 'model', directory / 'score.json'
+    inputs = [str(model), str(recording.source)]
+    inputs += ['--topic', recording.topic] if recording.topic else []
+    if recording.annotations is not None:
+        inputs += ['--annotations', str(recording.annotations)]
+    run_verb(['evaluate', *inputs, '--out', str(result)], directory / 'evaluate.log')
+    figures = _read_figures(read_manifest(model).metrics, json.loads(result.read_text()))
+    if targets and recording.annotations is not None:
+        inputs += [word for target in targets for word in ('--target', f'{target:g}')]
         times = directory / 'curve.json'
-        run_verb(
-            ['benchmark', 'curve', str(model), source, *topic, *labels, *options]
-            + ['--out', str(times)],
-            directory / 'curve.log',
-        )
+        run_verb(['benchmark', 'curve', *inputs, '--out', str(times)], directory / 'curve.log')
         figures['seconds_to'] = json.loads(times.read_text())['seconds_to']
     return figures
 
 
-def read_figures(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Return the figures of a run that the table shows.
-
-    :param metrics: of the model's manifest
-    :param scores: as written by ``evaluate``
-    """
-    tracking: dict[str, Any] = {}
-    for entry in scores.get('tracking', ()):
-        if (entry['clip_frames'], entry['epsilon_percent']) == (CLIP_FRAMES, EPSILON_PERCENT):
-            tracking = entry
+def _read_figures(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures that the table shows, of the manifest and of ``evaluate``'s scores."""
+    condition = {'clip_frames': CLIP_FRAMES, 'epsilon_percent': EPSILON_PERCENT}
+    entries = [e for e in scores.get('tracking', ()) if condition.items() <= e.items()]
+    tracking: dict[str, Any] = entries[-1] if entries else {}
     errors = ('explained', 'regressed_error_percent', 'trivial_error_percent')
     return {
         **{name: scores.get(name) for name in errors},
@@ -155,9 +127,8 @@ def read_figures(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[
 
 def run_verb(command: list[str], log: Path, poll: Callable[[], None] = lambda: None) -> str:
     """
-    Run a verb of this package and return its output.
+    Run a verb of this package and return its output, which is also written to a log.
 
-    :param log: file for its output
     :param poll: called twice a second while it runs
     :raises RunError: with the verb's own message, if it fails
     """
@@ -220,10 +191,9 @@ def _failure(printed: str, code: int) -> str:
 
 def _share(run: Run, model: Path) -> float:
     """Return the share of the budget that is used up according to the run's history."""
+    minutes, steps = run.budget.minutes, run.budget.steps
+    column, total = ('step', steps or 1) if minutes is None else ('elapsed_s', 60 * minutes)
     try:
-        row = read_history(model)[-1]
-        if run.budget.minutes is None:
-            return min(1.0, int(row['step']) / (run.budget.steps or 1))
-        return min(1.0, float(row['elapsed_s']) / (60 * run.budget.minutes))
+        return min(1.0, float(read_history(model)[-1][column]) / total)
     except (OSError, IndexError, KeyError, TypeError, ValueError):
         return 0.0  # not written yet, or only in part

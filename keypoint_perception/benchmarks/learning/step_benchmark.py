@@ -9,7 +9,6 @@ at the speed which the same threads reach on a plain convolution.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 import resource
 import time
 from typing import Any
@@ -34,16 +33,13 @@ OPERATORS = 12
 PLAIN = ((64, 40), (128, 20))
 
 
-@dataclass
 class MovingSquare:
     """Frames in memory that replace a frame store: a square that circles on noise."""
 
-    network_hw: tuple[int, int]
-    images: np.ndarray = field(init=False)
     sources: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        height, width = self.network_hw
+    def __init__(self, network_hw: tuple[int, int]) -> None:
+        height, width = self.network_hw = network_hw
         generator = np.random.default_rng(0)
         self.images = generator.integers(40, 60, (FRAMES, height, width, 3), np.uint8)
         for i, image in enumerate(self.images):
@@ -71,8 +67,6 @@ def measure_step(
     Return the speed of a configuration, its costliest operators and its floor.
 
     :param steps: per round, after an untimed one
-    :param rounds: whose fastest and median are reported
-    :param progress: called with the rounds done and their number
     :raises ConfigError: if the objective needs labels, which synthetic frames lack
     """
     if 'labels' in needs(config.parts):

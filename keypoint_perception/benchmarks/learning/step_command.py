@@ -15,11 +15,12 @@ def step(
     out: Annotated[Path, typer.Option(help='JSON to write.')],
     config: Annotated[Path | None, typer.Option(help='YAML file with settings.')] = None,
     setting: Annotated[
-        list[str] | None,
-        typer.Option('--set', help='KEY=VALUE of a setting; repeatable.'),
+        list[str] | None, typer.Option('--set', help='KEY=VALUE of a setting; repeatable.')
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help='Steps per round.')] = 3,
-    rounds: Annotated[int, typer.Option(min=1, help='Rounds; the fastest counts.')] = 5,
+    rounds: Annotated[
+        int, typer.Option(min=1, help='Number of rounds; the fastest is reported.')
+    ] = 5,
 ) -> None:
     """Measure a training step on synthetic frames."""
     from keypoint_perception.benchmarks.learning.step_benchmark import measure_step
@@ -54,8 +55,5 @@ def _show(settings: TrainConfig, results: dict[str, Any]) -> None:
         f'{results["plain_flop_per_s"] / 1e9:.0f} GFLOP/s of a plain convolution; '
         f'{results["share_of_floor"]:.0%} of it reached'
     )
-    for operator in results['operators']:
-        print(
-            f'  {operator["share"]:5.1%} {operator["ms"]:9.1f} ms {operator["calls"]:5d} x '
-            f'{operator["name"]}'
-        )
+    for op in results['operators']:
+        print(f'  {op["share"]:5.1%} {op["ms"]:9.1f} ms {op["calls"]:5d} x {op["name"]}')
