@@ -7,7 +7,7 @@ alike: ratios of one run are meaningful where absolute times are not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import json
 from pathlib import Path
 import subprocess
@@ -28,11 +28,7 @@ LoadEngine = Callable[..., Engine]
 
 
 class Contender(NamedTuple):
-    """
-    An engine with its precision and provider.
-
-    :param provider: of ONNX Runtime; empty for other engines
-    """
+    """An engine, a precision, and the provider if the engine is ONNX Runtime."""
 
     engine: str
     precision: str
@@ -45,15 +41,10 @@ class Contender(NamedTuple):
 
     def load(self, model_dir: Path, threads: int, max_batch: int, load: LoadEngine) -> Engine:
         """Return the engine."""
-        provider = {'provider': self.provider} if self.provider else {}
-        return load(
-            model_dir,
-            self.engine,
-            threads=threads,
-            precision=self.precision,
-            max_batch=max_batch,
-            **provider,
-        )
+        options: dict[str, Any] = {'precision': self.precision, 'threads': threads}
+        if self.provider:
+            options['provider'] = self.provider
+        return load(model_dir, self.engine, max_batch=max_batch, **options)
 
 
 def contenders(
@@ -62,7 +53,6 @@ def contenders(
     """
     Return the combinations that can be measured.
 
-    :param precisions: in which the model is available
     :param candidates: available engines and providers, in the order of ``auto``
     :param torch: whether a checkpoint and PyTorch are available
     """
@@ -91,9 +81,7 @@ def measure_engines(
     Measure engines in turns.
 
     :param images: at least as many as the largest batch, (N, H, W, 3) uint8
-    :param threads: CPU threads of each engine
     :param runs: timed calls of each engine at each batch size
-    :param progress: called with the batch sizes done and their number
     :return: ``engines``, each with its figures or with ``failed``; see :func:`_figures`
     """
     engines: dict[Contender, Engine] = {}
@@ -133,27 +121,19 @@ def _take_turns(
     durations: dict[Contender, list[float]] = {contender: [] for contender in engines}
     for _ in range(0, runs, TURN - 1):
         for contender, engine in engines.items():
-            durations[contender] += list(_timed(engine, images))[1:]
+            engine.run(images)
+            for _ in range(TURN - 1):
+                started = time.perf_counter()
+                engine.run(images)
+                durations[contender].append(time.perf_counter() - started)
     return {contender: times[:runs] for contender, times in durations.items()}
-
-
-def _timed(engine: Engine, images: np.ndarray) -> Iterator[float]:
-    for _ in range(TURN):
-        started = time.perf_counter()
-        engine.run(images)
-        yield time.perf_counter() - started
 
 
 def _figures(durations: list[float], batch: int) -> dict[str, float]:
     """Return minimum and percentiles of a call's duration, and images a second at p50."""
-    p50, p95, p99 = np.percentile(durations, [50, 95, 99])
-    return {
-        'least_ms': 1e3 * min(durations),
-        'p50_ms': 1e3 * float(p50),
-        'p95_ms': 1e3 * float(p95),
-        'p99_ms': 1e3 * float(p99),
-        'images_per_s': batch / float(p50),
-    }
+    percentiles_ms = {f'p{p}_ms': 1e3 * float(np.percentile(durations, p)) for p in (50, 95, 99)}
+    rate = 1e3 * batch / percentiles_ms['p50_ms']
+    return {'least_ms': 1e3 * min(durations), **percentiles_ms, 'images_per_s': rate}
 
 
 def _parity(reference: Engine, engine: Engine, images: np.ndarray) -> dict[str, float]:
@@ -205,10 +185,8 @@ def _report_memory(arguments: list[str]) -> None:
 
 def _status_mb(field: str) -> float:
     """Return a field of this process's status, MB."""
-    for line in Path('/proc/self/status').read_text().splitlines():
-        if line.startswith(f'{field}:'):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise AssertionError(field)
+    _, _, text = Path('/proc/self/status').read_text().partition(f'\n{field}:')
+    return int(text.split()[0]) * 1024 / 1e6
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, TYPE_CHECKING
@@ -38,11 +39,7 @@ def engine(
 ) -> None:
     """Measure a model in every available engine, in turns, and compare their keypoints."""
     check_file('--out', out)
-    from keypoint_perception.benchmarks.engine_benchmark import (
-        contenders,
-        measure_engines,
-        measure_memory,
-    )
+    from keypoint_perception.benchmarks import engine_benchmark as benchmark
     from keypoint_perception.benchmarks.results import write_results
     from keypoint_perception.commands.progress import progress_bars
     from keypoint_perception.errors import EngineError
@@ -53,43 +50,31 @@ def engine(
     batches = sorted(set(batch or [1, 2, 4, 8]))
     manifest = read_manifest(model)
     has_torch = (model / CHECKPOINT_NAME).is_dir() and find_spec('torch') is not None
-    field = contenders(
-        ['fp32', *manifest.precisions], [found[:2] for found in candidates()], torch=has_torch
-    )
+    precisions, engines = ['fp32', *manifest.precisions], [found[:2] for found in candidates()]
+    field = benchmark.contenders(precisions, engines, torch=has_torch)
     images, kind = _images(model, manifest.input_hw, max(FRAMES, *batches))
     with progress_bars() as bars:
+        measure = partial(benchmark.measure_engines, progress=bars.counter('measuring'))
         measurements = [
-            measure_engines(
-                model,
-                field,
-                images,
-                threads=count,
-                batches=batches,
-                runs=runs,
-                progress=bars.counter('measuring'),
-            )
+            measure(model, field, images, threads=count, batches=batches, runs=runs)
             for count in threads or [1]
         ]
     for measured in measurements if memory else []:
         for contender, facts in zip(field, measured['engines'], strict=True):
             if 'failed' not in facts:
+                load = {'threads': measured['threads'], 'batch': batches[-1]}
                 try:
-                    facts['memory'] = measure_memory(
-                        model, contender, threads=measured['threads'], batch=batches[-1]
-                    )
+                    facts['memory'] = benchmark.measure_memory(model, contender, **load)
                 except EngineError as error:
                     facts['memory'] = {'failed': str(error)}
-    results = write_results(
-        out,
-        {
-            'model': describe_model(model, manifest),
-            'input_hw': list(manifest.input_hw),
-            'keypoints': manifest.keypoint_count,
-            'images': kind,
-            'measured': measurements,
-        },
-    )
-    print(engine_tables(results))
+    values = {
+        'model': describe_model(model, manifest),
+        'input_hw': list(manifest.input_hw),
+        'keypoints': manifest.keypoint_count,
+        'images': kind,
+        'measured': measurements,
+    }
+    print(engine_tables(write_results(out, values)))
     print(f'wrote {out}')
 
 

@@ -1,4 +1,4 @@
-"""The speed of frame extraction, beside rosbags alone reading the same bag."""
+"""The speed of frame extraction, compared with rosbags alone reading the same bag."""
 
 from __future__ import annotations
 
@@ -21,11 +21,7 @@ ROUNDS = 3
 
 
 def write_camera_bag(path: Path, frames: int, image_hw: tuple[int, int] = (480, 640)) -> None:
-    """
-    Write an uncompressed rosbag2 (MCAP) of raw rgb8 images, as from a camera driver.
-
-    :param path: directory to create
-    """
+    """Write an uncompressed rosbag2 (MCAP) of raw rgb8 images, as from a camera driver."""
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import get_typestore, Stores
 
@@ -62,13 +58,12 @@ def measure_extraction(
     The two take turns, so that other load affects both alike; each rate is that of the median.
 
     :param source: rosbag2 directory or bag file
-    :param progress: called with the rounds done and their number
     :raises SourceError: if rosbags alone cannot read it
     """
     recording = open_recording(source)
     ((chosen, *_),) = choose_topics([recording], [topic] if topic else [])
     rosbags_s, extraction_s, images = [], [], 0
-    with one_core(), tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
+    with _one_core(), tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
         for turn in range(ROUNDS):
             seconds, images = _read_with_rosbags(Path(source), chosen)
             rosbags_s.append(seconds)
@@ -110,7 +105,7 @@ def _read_with_rosbags(source: Path, topic: str) -> tuple[float, int]:
 
 
 @contextmanager
-def one_core() -> Iterator[None]:
+def _one_core() -> Iterator[None]:
     """Restrict this process to one core, or OpenCV to one thread where that is not possible."""
     threads = cv2.getNumThreads()
     allowed = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else None

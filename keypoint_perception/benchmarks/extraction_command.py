@@ -1,4 +1,4 @@
-"""``benchmark extraction``: the rate of extraction beside rosbags alone."""
+"""``benchmark extraction``: the rate of extraction compared with rosbags alone."""
 
 from __future__ import annotations
 
@@ -20,22 +20,18 @@ def extraction(
     ] = 400,
     size: Annotated[int, typer.Option(help='Long side of the extracted frames, px.')] = 128,
 ) -> None:
-    """Measure the rate of extraction beside rosbags alone, on one core and in one run."""
-    from keypoint_perception.benchmarks.extraction_benchmark import (
-        measure_extraction,
-        write_camera_bag,
-    )
+    """Measure the rate of extraction compared with rosbags alone, on one core and in one run."""
+    from keypoint_perception.benchmarks import extraction_benchmark as benchmark
     from keypoint_perception.benchmarks.results import write_results
     from keypoint_perception.commands.progress import progress_bars
 
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
-        bag = source
-        if bag is None:
-            bag = Path(directory) / 'bag'
-            write_camera_bag(bag, frames)
+        bag = source or Path(directory) / 'bag'
+        if source is None:
+            benchmark.write_camera_bag(bag, frames)
         with progress_bars() as bars:
             progress = bars.counter('measuring')
-            measured = measure_extraction(bag, topic, size=size, progress=progress)
+            measured = benchmark.measure_extraction(bag, topic, size=size, progress=progress)
     described = 'generated' if source is None else str(source)
     results = write_results(out, {'source': described} | measured)
     print(f'{measured["images"]} images, one core of {results["machine"]["processor"]}')
