@@ -102,7 +102,7 @@ def test_recordings_and_their_labels(recording):
         (('--steps', 2, '--minutes', 1), 'either --steps or --minutes'),
         (('--steps', 2, '--target', '1.5'), '--target: must be an explained value between 0 and'),
         (('--steps', 2, '--vary', 'a: wdth=3'), "Variant 'a' on square: the configuration has no"),
-        (('--steps', 2, '--objective', 'magic'), "Variant 'magic' on square: objective: must be one of"),
+        (('--steps', 2, '--objective', 'magic'), "Variant 'magic' on square: objective: must be"),
         (('--steps', 2, '--recording', 'nowhere'), "'nowhere' does not exist"),
     ],
 )
