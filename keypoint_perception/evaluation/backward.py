@@ -25,10 +25,11 @@ from keypoint_perception.evaluation.point_motion import (
     MIN_SPREAD_PERCENT,
 )
 from keypoint_perception.evaluation.regression import (
-    distance_percent,
     explained_share,
-    fit_ridge,
     fit_split,
+    held_out_errors,
+    PointPrediction,
+    PredictionScore,
 )
 import numpy as np
 
@@ -36,24 +37,9 @@ MIN_FRAME_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class BackwardPoint:
+class BackwardScore(PredictionScore[PointPrediction]):
     """
-    How well the labels predict one learned point; as ``regression.PointScore``.
-
-    :param moves: whether its mean spread within episodes is at least 1 % of the diagonal
-    """
-
-    name: str
-    error_percent: float
-    trivial_percent: float
-    explained: float
-    moves: bool
-
-
-@dataclass(frozen=True)
-class BackwardScore:
-    """
-    How well the labels predict the moving learned points.
+    How well the labels predict the learned points.
 
     :param used_labels: names of the labels used
     :param away_percent: distance of each learned point from its predicted position in the scored
@@ -61,23 +47,9 @@ class BackwardScore:
     :param confidence: of the same points, (frames, K); NaN if unavailable
     """
 
-    points: tuple[BackwardPoint, ...]
     used_labels: tuple[str, ...]
-    fitted_frames: int
-    scored_frames: int
     away_percent: np.ndarray
     confidence: np.ndarray
-
-    @property
-    def mean_error_percent(self) -> float:
-        """Return the mean error of the moving points, % of the diagonal."""
-        return _mean([p.error_percent for p in self.points if p.moves])
-
-    @property
-    def mean_explained(self) -> float:
-        """Return 1 - mean error / mean trivial error, over the moving points."""
-        trivial = _mean([p.trivial_percent for p in self.points if p.moves])
-        return explained_share(self.mean_error_percent, trivial)
 
 
 def score_backward(
@@ -102,26 +74,18 @@ def score_backward(
     fitting = fit_split(np.isin(np.arange(len(stamps_ns)), frames))
     fit, score = frames[fitting[frames]], frames[~fitting[frames]]
     features = targets[:, used].reshape(len(targets), -1)
-    weights, intercept = fit_ridge(features[fit], learned[fit].reshape(len(fit), -1))
-    predicted = (features[score] @ weights + intercept).reshape(len(score), -1, 2)
-    away = distance_percent(predicted, learned[score])
-    trivial = distance_percent(learned[fit].mean(axis=0), learned[score])
+    away, trivial = held_out_errors(features, learned, fit, score)
     episodes = find_episodes(stamps_ns)
-    points = tuple(
-        BackwardPoint(
-            name,
-            float(away[:, k].mean()),
-            float(trivial[:, k].mean()),
-            explained_share(float(away[:, k].mean()), float(trivial[:, k].mean())),
-            bool(mean_spread_percent(learned[:, k], episodes) >= MIN_SPREAD_PERCENT),
-        )
-        for k, name in enumerate(keypoint_names)
-    )
+    points = []
+    for k, name in enumerate(keypoint_names):
+        means = float(away[:, k].mean()), float(trivial[:, k].mean())
+        moves = bool(mean_spread_percent(learned[:, k], episodes) >= MIN_SPREAD_PERCENT)
+        points.append(PointPrediction(name, *means, explained_share(*means), moves))
     confidence = np.full(away.shape, np.nan)
     if keypoints.shape[-1] > 2:
         confidence = np.asarray(keypoints[score, :, 2], np.float64)
     names = tuple(label_names[j] for j in used)
-    return BackwardScore(points, names, len(fit), len(score), away, confidence)
+    return BackwardScore(tuple(points), len(fit), len(score), names, away, confidence)
 
 
 def select_common_labels(labelled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +100,3 @@ def select_common_labels(labelled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     while len(used) > 1 and labelled[:, used].all(axis=1).sum() < min_frames:
         used = np.delete(used, labelled[:, used].sum(axis=0).argmin())
     return used, np.flatnonzero(labelled[:, used].all(axis=1)) if len(used) else used
-
-
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values)) if values else float('nan')

@@ -19,6 +19,7 @@ frame, so that motion much smaller than 0.01 % of the diagonal is treated as noi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.errors import SourceError
@@ -35,47 +36,56 @@ _RIDGE_PER_FRAME = 1e-8
 
 
 @dataclass(frozen=True)
-class PointScore:
+class PointPrediction:
     """
-    How well one labelled point is explained.
+    How well one point is predicted.
 
-    Figures are NaN if either part of the recording has no label of this point; ``explained`` is
-    NaN if the trivial prediction is exact.
+    Figures are NaN without scored frames; ``explained`` is NaN if the trivial prediction is exact.
 
-    :param pck: share of scored frames within each of :data:`PCK_PERCENT`
-    :param spread_percent: root mean square distance from the point's mean position within an
-        episode, averaged over the episodes, in % of the diagonal
-    :param moves: whether the spread is at least 1 %
+    :param moves: whether its mean spread within episodes is at least 1 % of the diagonal
     """
 
     name: str
     error_percent: float
     trivial_percent: float
     explained: float
+    moves: bool
+
+
+@dataclass(frozen=True)
+class PointScore(PointPrediction):
+    """
+    How well one labelled point is explained.
+
+    :param pck: share of scored frames within each of :data:`PCK_PERCENT`
+    :param spread_percent: mean spread within episodes, % of the diagonal
+    """
+
     pck: tuple[float, ...]
     spread_percent: float
-    moves: bool
     fitted_frames: int
     scored_frames: int
 
 
+Point = TypeVar('Point', bound=PointPrediction)
+
+
 @dataclass(frozen=True)
-class RegressionScore:
+class PredictionScore(Generic[Point]):
     """
-    How well a recording is explained.
+    How well all points are predicted.
 
     The means are over the moving points that have been scored, NaN without any. ``mean_explained``
     is 1 - (mean error) / (mean trivial error) and not the mean of ``explained``, so that a point
     that hardly moves has little weight.
     """
 
-    points: tuple[PointScore, ...]
+    points: tuple[Point, ...]
     fitted_frames: int
     scored_frames: int
-    episodes: int
 
     @property
-    def counted(self) -> tuple[PointScore, ...]:
+    def counted(self) -> tuple[Point, ...]:
         """Return the points that the means are over."""
         return tuple(p for p in self.points if p.moves and np.isfinite(p.error_percent))
 
@@ -93,6 +103,13 @@ class RegressionScore:
     def mean_explained(self) -> float:
         """Return 1 - mean error / mean trivial error."""
         return explained_share(self.mean_error_percent, self.mean_trivial_percent)
+
+
+@dataclass(frozen=True)
+class RegressionScore(PredictionScore[PointScore]):
+    """How well the labels of a recording are explained."""
+
+    episodes: int
 
     @property
     def mean_pck(self) -> tuple[float, ...]:
@@ -187,35 +204,34 @@ def _score_point(
     error = trivial = float('nan')
     pck = (float('nan'),) * len(PCK_PERCENT)
     if fit.any() and score.any():
-        weights, intercept = fit_ridge(features[fit], target[fit])
-        away = distance_percent(features[score] @ weights + intercept, target[score])
-        error, pck = float(away.mean()), shares_within(away)
-        trivial = float(distance_percent(target[fit].mean(axis=0), target[score]).mean())
+        away, away_trivial = held_out_errors(features, target, fit, score)
+        error, trivial = float(away.mean()), float(away_trivial.mean())
+        pck = tuple(float((away <= limit).mean()) for limit in PCK_PERCENT)
     spread = mean_spread_percent(target[labelled], episode[labelled])
     return PointScore(
-        name=name,
-        error_percent=error,
-        trivial_percent=trivial,
-        explained=explained_share(error, trivial),
-        pck=pck,
-        spread_percent=spread,
-        moves=bool(spread >= MIN_SPREAD_PERCENT),
-        fitted_frames=int(fit.sum()),
-        scored_frames=int(score.sum()),
+        name, error, trivial, explained_share(error, trivial), bool(spread >= MIN_SPREAD_PERCENT),
+        pck, spread, int(fit.sum()), int(score.sum()),
+    )  # fmt: skip
+
+
+def held_out_errors(
+    features: np.ndarray, targets: np.ndarray, fit: np.ndarray, score: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return the errors of the regression, and of predicting the mean, in the scored frames.
+
+    :param features: (N, F)
+    :param targets: (N, ..., 2) in diagonals
+    :param fit: the fitted frames, indices or a mask
+    :return: (scored frames, ...) each, % of the diagonal
+    """
+    fitted, scored = targets[fit], targets[score]
+    weights, intercept = fit_ridge(features[fit], fitted.reshape(len(fitted), -1))
+    predicted = (features[score] @ weights + intercept).reshape(scored.shape)
+    error, trivial = (
+        100 * np.linalg.norm(scored - p, axis=-1) for p in (predicted, fitted.mean(axis=0))
     )
-
-
-def distance_percent(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the distances between positions (..., 2) in diagonals, % of the diagonal."""
-    distance: np.ndarray = 100 * np.linalg.norm(predicted - target, axis=-1)
-    return distance
-
-
-def shares_within(away_percent: np.ndarray) -> tuple[float, ...]:
-    """Return the share of distances within each of :data:`PCK_PERCENT`, NaN without any."""
-    if not len(away_percent):
-        return (float('nan'),) * len(PCK_PERCENT)
-    return tuple(float((away_percent <= limit).mean()) for limit in PCK_PERCENT)
+    return error, trivial
 
 
 def explained_share(error: float, trivial: float) -> float:

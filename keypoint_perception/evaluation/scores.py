@@ -17,11 +17,7 @@ from keypoint_perception.evaluation.regression import (
     RegressionScore,
     score_regression,
 )
-from keypoint_perception.evaluation.reliability import (
-    measure_reliability,
-    Reliability,
-    WITHIN_PERCENT,
-)
+from keypoint_perception.evaluation.reliability import measure_reliability, WITHIN_PERCENT
 from keypoint_perception.evaluation.tracking import score_tracking, TrackingScore
 import numpy as np
 
@@ -36,8 +32,7 @@ def score_labels(
     """
     Return all measures that need labels.
 
-    ``regressed_error_percent`` and ``explained`` are those of the forward regression;
-    ``backward`` is None if fewer than two frames have labels in common.
+    ``backward`` and ``reliability`` are None if fewer than two frames have labels in common.
 
     :param sequence: keypoints, sorted by stamp
     :param labels: (N, L, 2) px, NaN where not labelled
@@ -49,64 +44,67 @@ def score_labels(
         *found, label_names=label_names, keypoint_names=keypoint_names, diagonal_px=diagonal_px
     )
     tracking = score_tracking(*found, diagonal_px=diagonal_px)
-    reliability = None
-    if backward is not None:
-        moving = [k for k, point in enumerate(backward.points) if point.moves]
-        reliability = describe_reliability(
-            measure_reliability(backward.confidence[:, moving], backward.away_percent[:, moving])
-        )
+    identity = count_switches(*found, diagonal_px=diagonal_px)
     return {
         **describe_regression(regression),
-        'backward': None if backward is None else describe_backward(backward),
+        **(describe_backward(backward) if backward else {'backward': None, 'reliability': None}),
         'tracking': describe_tracking(tracking, keypoint_names, label_names),
-        'identity': describe_identity(
-            count_switches(*found, diagonal_px=diagonal_px), label_names
-        ),
-        'reliability': reliability,
+        'identity': describe_identity(identity, label_names),
     }
 
 
 def describe_regression(score: RegressionScore) -> dict[str, Any]:
     """Return the forward regression."""
+
+    def errors(
+        error: float, trivial: float, explained: float, pck: tuple[float, ...]
+    ) -> dict[str, Any]:
+        return {
+            'regressed_error_percent': error,
+            'trivial_error_percent': trivial,
+            'explained': explained,
+            'pck': {f'{limit:g}': share for limit, share in zip(PCK_PERCENT, pck, strict=True)},
+        }
+
+    means = score.mean_error_percent, score.mean_trivial_percent, score.mean_explained
     return {
-        'regressed_error_percent': score.mean_error_percent,
-        'trivial_error_percent': score.mean_trivial_percent,
-        'explained': score.mean_explained,
-        'pck': describe_pck(score.mean_pck),
+        **errors(*means, score.mean_pck),
         'labelled_frames': score.fitted_frames + score.scored_frames,
         'fitted_frames': score.fitted_frames,
         'scored_frames': score.scored_frames,
         'points': [
             {
-                'name': point.name,
-                'regressed_error_percent': point.error_percent,
-                'trivial_error_percent': point.trivial_percent,
-                'explained': point.explained,
-                'pck': describe_pck(point.pck),
-                'moves': point.moves,
-                'spread_percent': point.spread_percent,
-                'fitted_frames': point.fitted_frames,
-                'scored_frames': point.scored_frames,
+                'name': p.name,
+                **errors(p.error_percent, p.trivial_percent, p.explained, p.pck),
+                'moves': p.moves,
+                'spread_percent': p.spread_percent,
+                'fitted_frames': p.fitted_frames,
+                'scored_frames': p.scored_frames,
             }
-            for point in score.points
+            for p in score.points
         ],
     }
 
 
-def describe_pck(shares: tuple[float, ...]) -> dict[str, float]:
-    """Return PCK by threshold."""
-    return {f'{limit:g}': share for limit, share in zip(PCK_PERCENT, shares, strict=True)}
-
-
 def describe_backward(score: BackwardScore) -> dict[str, Any]:
-    """Return the backward regression."""
+    """Return the backward regression, and the reliability of the confidence by its errors."""
+    moving = [k for k, point in enumerate(score.points) if point.moves]
+    found = measure_reliability(score.confidence[:, moving], score.away_percent[:, moving])
     return {
-        'error_percent': score.mean_error_percent,
-        'explained': score.mean_explained,
-        'labels': list(score.used_labels),
-        'fitted_frames': score.fitted_frames,
-        'scored_frames': score.scored_frames,
-        'keypoints': [asdict(point) for point in score.points],
+        'backward': {
+            'error_percent': score.mean_error_percent,
+            'explained': score.mean_explained,
+            'labels': list(score.used_labels),
+            'fitted_frames': score.fitted_frames,
+            'scored_frames': score.scored_frames,
+            'keypoints': [asdict(point) for point in score.points],
+        },
+        'reliability': {
+            'within_percent': WITHIN_PERCENT,
+            'calibration_error': found.calibration_error,
+            'rank_correlation': found.rank_correlation,
+            'bins': [asdict(b) for b in found.bins],
+        },
     }
 
 
@@ -136,16 +134,6 @@ def describe_identity(score: IdentityScore, labels: tuple[str, ...]) -> dict[str
             {'name': name, 'switches': int(s), 'matched_frames': int(m), 'frames': int(p)}
             for name, s, m, p in zip(labels, *score, strict=True)
         ],
-    }
-
-
-def describe_reliability(reliability: Reliability) -> dict[str, Any]:
-    """Return the reliability of the confidence."""
-    return {
-        'within_percent': WITHIN_PERCENT,
-        'calibration_error': reliability.calibration_error,
-        'rank_correlation': reliability.rank_correlation,
-        'bins': [asdict(b) for b in reliability.bins],
     }
 
 
