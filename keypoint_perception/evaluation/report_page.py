@@ -6,6 +6,7 @@ Includes the sections of the training run if the model directory has one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
@@ -24,16 +25,8 @@ from keypoint_perception.evaluation.page import (
     tiles,
 )
 from keypoint_perception.evaluation.recording_measurements import RecordingMeasurements
-from keypoint_perception.evaluation.report_tables import (
-    backward_table,
-    label_free_table,
-    label_table,
-    landmark_table,
-    point_table,
-    Report,
-    tracking_table,
-)
-from keypoint_perception.evaluation.tables import number, ReportTable
+from keypoint_perception.evaluation.report_tables import evaluation_tables, LABEL_TITLE, Report
+from keypoint_perception.evaluation.tables import number
 from keypoint_perception.evaluation.training_page import read_run, run_parts
 import numpy as np
 
@@ -51,6 +44,8 @@ def report_page(values: Report, recording: RecordingMeasurements, model_dir: Pat
     names = tuple(values['model']['keypoints'])
     title = f'{model} on {name}'
     state = read_run(model_dir)
+    about = ('recording', 'model', 'engine', 'annotations', 'machine', 'durations_s', 'date')
+    context = {name: values[name] for name in about if name in values}
     parts = [
         f'<h1>{escape(title)}</h1>',
         _introduction(values),
@@ -72,10 +67,9 @@ def report_page(values: Report, recording: RecordingMeasurements, model_dir: Pat
             _confidence(recording, names),
             'One row per keypoint, time to the right; brighter is more confident.',
         ),
-        *_with_labels(values),
-        _table(label_free_table(values['label_free'])),
+        *_tables(values),
         *(run_parts(model_dir, state) if state else []),
-        section('Evaluation details', settings_table(_context(values), summary='Details')),
+        section('Evaluation details', settings_table(context, summary='Details')),
     ]
     return page(title, parts)
 
@@ -171,29 +165,13 @@ def _confidence(recording: RecordingMeasurements, names: tuple[str, ...]) -> str
     return f'<div class="heatmap"><ol>{listed}</ol>{heat}</div>'
 
 
-def _with_labels(report: Report) -> list[str]:
-    if 'points' not in report:
-        return []
-    reliability, backward = report['reliability'], report['backward']
-    return [
-        _table(point_table(report)),
-        _table(tracking_table(report['tracking'])),
-        _table(label_table(report)),
-        section(
-            'Confidence reliability',
-            reliability_charts(reliability['bins']) if reliability else '',
-            'The true error is the distance from the position predicted from the labels, on '
-            'frames that were not used for the fit.',
-        ),
-        _table(backward_table(backward)) if backward else '',
-        _table(landmark_table(report['landmarks'])) if report.get('landmarks') else '',
-    ]
-
-
-def _table(table: ReportTable) -> str:
-    return section(table.title, table.html(), table.explanation)
-
-
-def _context(values: Report) -> Report:
-    names = ('recording', 'model', 'engine', 'annotations', 'machine', 'durations_s', 'date')
-    return {name: values[name] for name in names if name in values}
+def _tables(report: Report) -> Iterator[str]:
+    for table in evaluation_tables(report):
+        yield section(table.title, table.html(), table.explanation)
+        if table.title == LABEL_TITLE and report['reliability']:
+            yield section(
+                'Confidence reliability',
+                reliability_charts(report['reliability']['bins']),
+                'The true error is the distance from the position predicted from the labels, on '
+                'frames that were not used for the fit.',
+            )

@@ -8,17 +8,25 @@ from typing import Any
 from keypoint_perception.evaluation.tables import number, ReportTable
 
 Report = dict[str, Any]
+LABEL_TITLE = 'Other measures with labels'
 
 
 def evaluation_tables(report: Report) -> Iterator[ReportTable]:
-    """Yield the tables of a whole report; those that need labels only where it has them."""
+    """Yield the tables of a report; those that need labels only where it has them."""
     if 'points' in report:
         yield point_table(report)
         yield tracking_table(report['tracking'])
         yield label_table(report)
+        if report['backward']:
+            yield backward_table(report['backward'])
         if report.get('landmarks'):
             yield landmark_table(report['landmarks'])
     yield label_free_table(report['label_free'])
+
+
+def _cells(values: Report, **formats: str) -> tuple[str, ...]:
+    """Return the figures of these names, formatted."""
+    return tuple(number(values[name], style) for name, style in formats.items())
 
 
 def point_table(report: Report) -> ReportTable:
@@ -42,8 +50,7 @@ def point_table(report: Report) -> ReportTable:
 def _point_row(name: str, point: Report, switches: int) -> tuple[str, ...]:
     return (
         name,
-        number(point['regressed_error_percent'], '.2f'),
-        number(point['trivial_error_percent'], '.2f'),
+        *_cells(point, regressed_error_percent='.2f', trivial_error_percent='.2f'),
         number(point['explained'], '.3f'),
         *(number(share, '.0%') for share in point['pck'].values()),
         str(switches),
@@ -70,63 +77,45 @@ def tracking_table(scores: list[Report]) -> ReportTable:
 def label_table(report: Report) -> ReportTable:
     """Return the other measures of a recording that need labels."""
     identity = report['identity']
+    switches, per_1000, matched = _cells(
+        identity, switches='d', switches_per_1000='.1f', matched_share='.0%'
+    )
     rows = [
-        ('identity switches', str(identity['switches'])),
-        (
-            'identity switches per 1000 matched labels',
-            number(identity['switches_per_1000'], '.1f'),
-        ),
-        (
-            f'labels matched within {identity["epsilon_percent"]:g} %',
-            number(identity['matched_share'], '.0%'),
-        ),
+        ('identity switches', switches),
+        ('identity switches per 1000 matched labels', per_1000),
+        (f'labels matched within {identity["epsilon_percent"]:g} %', matched),
     ]
     if backward := report['backward']:
-        rows += [
-            ('backward error (labels to keypoints), %', number(backward['error_percent'], '.2f')),
-            ('backward explained', number(backward['explained'], '.3f')),
-        ]
+        error, explained = _cells(backward, error_percent='.2f', explained='.3f')
+        rows.append(('backward error (labels to keypoints), %', error))
+        rows.append(('backward explained', explained))
     if reliability := report['reliability']:
-        calibration, rank = reliability['calibration_error'], reliability['rank_correlation']
-        rows += [
-            ('confidence: calibration error', number(calibration, '.2f')),
-            ('confidence: rank correlation with error', number(rank, '.2f')),
-        ]
-    return ReportTable('Other measures with labels', ('measure', 'value'), rows)
+        calibration, rank = _cells(reliability, calibration_error='.2f', rank_correlation='.2f')
+        rows.append(('confidence: calibration error', calibration))
+        rows.append(('confidence: rank correlation with error', rank))
+    return ReportTable(LABEL_TITLE, ('measure', 'value'), rows)
 
 
 def backward_table(score: Report) -> ReportTable:
     """Return how well the labels predict each keypoint."""
-    rows = [_backward_row(p['name'] + _static(p), p) for p in score['keypoints']]
+    formats = {'error_percent': '.2f', 'explained': '.3f'}
     return ReportTable(
         'Keypoints predicted from labels',
         ('keypoint', 'error', 'explained'),
-        rows,
-        _backward_row('mean (moving)', score),
+        [(p['name'] + _static(p), *_cells(p, **formats)) for p in score['keypoints']],
+        ('mean (moving)', *_cells(score, **formats)),
         'The regression in the other direction: a low value means that the keypoint follows '
         'nothing that is labelled, or jumps. Errors in % of the image diagonal.',
     )
 
 
-def _backward_row(name: str, score: Report) -> tuple[str, ...]:
-    return name, number(score['error_percent'], '.2f'), number(score['explained'], '.3f')
-
-
 def landmark_table(score: Report) -> ReportTable:
     """Return how far a model's landmarks are from the labels of the same names."""
-    rows = [
-        (
-            p['name'],
-            number(p['error_percent'], '.2f'),
-            number(p['within'], '.0%'),
-            str(p['frames']),
-        )
-        for p in score['points']
-    ]
+    formats = {'error_percent': '.2f', 'within': '.0%', 'frames': 'd'}
     return ReportTable(
         'Landmarks',
         ('landmark', 'error', 'within 5 %', 'frames'),
-        rows,
+        [(p['name'], *_cells(p, **formats)) for p in score['points']],
         explanation='On labelled frames that the landmarks were not fitted on. Errors in % of '
         'the image diagonal.',
     )
@@ -134,21 +123,12 @@ def landmark_table(score: Report) -> ReportTable:
 
 def landmark_fit_table(report: Report) -> ReportTable:
     """Return the cross-validation of each landmark after the fit."""
-    rows = [
-        (
-            p['name'],
-            str(p['frames']),
-            number(p['error_percent'], '.2f'),
-            number(p['trivial_percent'], '.2f'),
-            number(p['explained'], '.3f'),
-            number(p['within'], '.0%'),
-        )
-        for p in report['points']
-    ]
+    formats = {'frames': 'd', 'error_percent': '.2f', 'trivial_percent': '.2f'}
+    formats |= {'explained': '.3f', 'within': '.0%'}
     return ReportTable(
         'Landmarks, cross-validated',
         ('landmark', 'frames', 'error', 'trivial', 'explained', 'within 5 %'),
-        rows,
+        [(p['name'], *_cells(p, **formats)) for p in report['points']],
         explanation='Errors in % of the image diagonal.',
     )
 
@@ -156,14 +136,12 @@ def landmark_fit_table(report: Report) -> ReportTable:
 def label_free_table(measures: Report) -> ReportTable:
     """Return the measures that need no labels."""
     pairs = ', '.join(' = '.join(pair) for pair in measures['duplicate_pairs'])
+    jitter = f'jitter over {measures["still_pairs"]} pairs of still frames, %'
     rows = [
         ('equivariance error, %', number(measures['equivariance_error_percent'], '.2f')),
         ('background error, %', number(measures['background_error_percent'], '.2f')),
         ('illumination error, %', number(measures['light_error_percent'], '.2f')),
-        (
-            f'jitter over {measures["still_pairs"]} pairs of still frames, %',
-            number(measures['still_jitter_percent'], '.3f'),
-        ),
+        (jitter, number(measures['still_jitter_percent'], '.3f')),
         ('duplicate keypoints', pairs or 'none'),
         ('dead keypoints', ', '.join(measures['dead_keypoints']) or 'none'),
         ('static keypoints', ', '.join(measures['static_keypoints']) or 'none'),

@@ -46,8 +46,15 @@ def write_training_page(model_dir: Path) -> Path:
     path = model_dir / REPORT_NAME
     state = read_run(model_dir) or {}
     title = f'Keypoints learned in {model_dir.resolve().name}'
-    parts = [f'<h1>{escape(title)}</h1>', *run_head(state), last_overlay(model_dir)]
-    replace_file(path, page(title, [*parts, *run_parts(model_dir, state)]))
+    overlays = step_files(model_dir / OVERLAYS_NAME, '.png')
+    overlay = _image_file(overlays[-1], 'keypoints on frames of the recording') if overlays else ''
+    parts = [
+        f'<h1>{escape(title)}</h1>',
+        *_introduction(state),
+        section('Overlay on training frames', overlay),
+        *run_parts(model_dir, state),
+    ]
+    replace_file(path, page(title, parts))
     return path
 
 
@@ -58,8 +65,7 @@ def read_run(model_dir: Path) -> State | None:
     return state
 
 
-def run_head(state: State) -> list[str]:
-    """Return the introduction to a run."""
+def _introduction(state: State) -> list[str]:
     metrics = state.get('metrics', {})
     frames = sum(source.get('frames', 0) for source in state.get('sources', []))
     configured = state.get('config', {}).get('keypoints', '-')
@@ -74,13 +80,6 @@ def run_head(state: State) -> list[str]:
     complaint = metrics.get('complaint')
     warning = f'<p class="warning">{escape(complaint)}</p>' if complaint else ''
     return [f'<p class="soft">Objective: {objective}</p>', warning, tiles(figures)]
-
-
-def last_overlay(model_dir: Path) -> str:
-    """Return the run's last overlay."""
-    overlays = step_files(model_dir / OVERLAYS_NAME, '.png')
-    body = _image_file(overlays[-1], 'keypoints on frames of the recording') if overlays else ''
-    return section('Overlay on training frames', body)
 
 
 def run_parts(model_dir: Path, state: State) -> list[str]:
