@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 from keypoint_perception.atomic_files import PendingFile, replace_file
@@ -23,14 +22,14 @@ import numpy as np
 _TARGET_PX = 640
 _MAX_PX = 1920
 _SHEET_PX = 480
-_TRAIL_FRAMES = 12
+TRAIL_FRAMES = 12
 # Frames held back before the file is opened, to estimate the frame rate.
 _HELD_FRAMES = 24
 _RATES_HZ = (1.0, 120.0)
 _CODEC = 'mp4v'
 
 
-class OverlayVideo:
+class OverlayVideo(AbstractContextManager['OverlayVideo']):
     """
     An MP4 of a recording with its keypoints and their short trails, as a context manager.
 
@@ -51,7 +50,7 @@ class OverlayVideo:
         self.sheet_path = self.path.with_suffix('.png')
         self._threshold, self._skeleton = threshold, skeleton
         self._pending = PendingFile(self.path)
-        self._trail: deque[np.ndarray] = deque(maxlen=_TRAIL_FRAMES)
+        self._trail: deque[np.ndarray] = deque(maxlen=TRAIL_FRAMES)
         self._sheet = ContactSheet()
         self._held: list[np.ndarray] = []
         self._stamps_ns: list[int] = []
@@ -82,59 +81,39 @@ class OverlayVideo:
         )
         hw = image.shape[0], image.shape[1]
         self._trail.append(keypoints)
-        if self._size_hw is None:
-            height, width = _shrunk_hw(hw, _MAX_PX)
-            # The codec requires even sizes.
-            self._size_hw = height + height % 2, width + width % 2
+        self._size_hw = self._size_hw or even_hw(hw, _MAX_PX)
         self._sheet.add(image)
-        if hw != self._size_hw:
-            image = fit_image(image, Fit(hw, self._size_hw))
-        if self._writer is not None:
-            self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-            return
-        self._held.append(image)
-        self._stamps_ns.append(stamp_ns)
-        if len(self._held) == _HELD_FRAMES:
-            self._start()
-
-    def close(self) -> None:
-        """Finish the video; without frames no file is written."""
-        if self._held:
-            self._start()
+        self._held.append(
+            image if hw == self._size_hw else fit_image(image, Fit(hw, self._size_hw))
+        )
         if self._writer is None:
-            return
-        self._writer.release()
-        self._writer = None
-        self._pending.commit()
-        self._sheet.write(self.sheet_path)
-
-    def discard(self) -> None:
-        """Abandon the video and remove what was written."""
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
-        self._held = []
-        self._pending.discard()
-
-    def __enter__(self) -> OverlayVideo:
-        return self
+            self._stamps_ns.append(stamp_ns)
+        if self._writer is not None or len(self._held) == _HELD_FRAMES:
+            self._write_held()
 
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
-        if kind is None:
-            self.close()
+        """Finish the video, or abandon it on an error; without frames no file is written."""
+        if kind is None and self._held:
+            self._write_held()
+        if self._writer is not None:
+            self._writer.release()
+        if kind is None and self._writer is not None:
+            self._pending.commit()
+            self._sheet.write(self.sheet_path)
         else:
-            self.discard()
+            self._pending.discard()
 
-    def _start(self) -> None:
-        assert self._size_hw is not None
-        rate_hz = constant_rate_hz(self._stamps_ns)
-        self._writer = _open_writer(self._pending, rate_hz, self._size_hw)
+    def _write_held(self) -> None:
+        if self._writer is None:
+            assert self._size_hw is not None
+            rate_hz = constant_rate_hz(self._stamps_ns)
+            self._writer = _open_writer(self._pending, rate_hz, self._size_hw)
         for image in self._held:
             self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         self._held = []
 
 
-class OverlayVideos:
+class OverlayVideos(ExitStack):
     """
     One overlay video per camera, as a context manager.
 
@@ -148,11 +127,13 @@ class OverlayVideos:
     def __init__(
         self, path: Path | str, topics: Sequence[str] = (), *, skeleton: Sequence[Edge] = ()
     ) -> None:
+        super().__init__()
         path = Path(path)
         check_video_path(path)
         paths = {t: _camera_path(path, t) for t in topics} if len(topics) > 1 else {'': path}
-        self._open = ExitStack()
-        self._videos = {t: OverlayVideo(p, skeleton=skeleton) for t, p in paths.items()}
+        self._videos = {
+            t: self.enter_context(OverlayVideo(p, skeleton=skeleton)) for t, p in paths.items()
+        }
 
     def add(self, stamp_ns: int, topic: str, rgb: np.ndarray, keypoints: np.ndarray) -> None:
         """Draw and write the next frame of a camera; see :meth:`OverlayVideo.add`."""
@@ -163,19 +144,6 @@ class OverlayVideos:
     def paths(self) -> list[Path]:
         """Return the videos and contact sheets."""
         return [path for v in self._videos.values() for path in (v.path, v.sheet_path)]
-
-    def __enter__(self) -> OverlayVideos:
-        for video in self._videos.values():
-            self._open.enter_context(video)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.__exit__(kind, error, trace)
 
 
 class ContactSheet:
@@ -221,6 +189,12 @@ def _shrunk_hw(hw: tuple[int, int], max_px: int) -> tuple[int, int]:
     """Return a height and width whose longer side is at most ``max_px``."""
     scale = min(1.0, max_px / max(hw))
     return max(1, round(hw[0] * scale)), max(1, round(hw[1] * scale))
+
+
+def even_hw(hw: tuple[int, int], max_px: int) -> tuple[int, int]:
+    """Return the same, rounded up to even numbers as codecs require."""
+    height, width = _shrunk_hw(hw, max_px)
+    return height + height % 2, width + width % 2
 
 
 def check_video_path(path: Path) -> None:

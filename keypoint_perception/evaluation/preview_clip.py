@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import cv2
 from keypoint_perception.drawing import draw_keypoints, Edge
-from keypoint_perception.evaluation.overlay_video import constant_rate_hz
+from keypoint_perception.evaluation.overlay_video import constant_rate_hz, even_hw, TRAIL_FRAMES
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
 from keypoint_perception.sampling import evenly_spaced
@@ -26,7 +26,6 @@ _CODECS = (('vp09', '.mp4', 'video/mp4'), ('VP80', '.webm', 'video/webm'))
 _LONG_SIDE = 360
 _SCENES = 3
 _SCENE_FRAMES = 40
-_TRAIL_FRAMES = 12
 _STILLS = 6
 
 
@@ -50,7 +49,7 @@ class PreviewClip:
             starts = evenly_spaced(np.arange(total - _SCENE_FRAMES + 1), _SCENES)
             self._scenes = [range(int(s), int(s) + _SCENE_FRAMES) for s in starts]
         self._seen = 0
-        self._trail: deque[np.ndarray] = deque(maxlen=_TRAIL_FRAMES)
+        self._trail: deque[np.ndarray] = deque(maxlen=TRAIL_FRAMES)
         self._jpegs: list[np.ndarray] = []  # compressed, because all are held until the end
         self._stamps_ns: list[int] = []
         self._size_hw: tuple[int, int] | None = None
@@ -66,7 +65,16 @@ class PreviewClip:
             return
         if any(index == scene.start for scene in self._scenes):
             self._trail.clear()
-        image = self._draw(rgb, keypoints)
+        image = draw_keypoints(
+            rgb,
+            keypoints,
+            trails=list(self._trail),
+            skeleton=self._skeleton,
+            scale=max(1, round(_LONG_SIDE / max(rgb.shape[:2]))),
+        )
+        hw = image.shape[0], image.shape[1]
+        self._size_hw = self._size_hw or even_hw(hw, _LONG_SIDE)
+        image = fit_image(image, Fit(hw, self._size_hw))
         self._trail.append(keypoints)
         _, data = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         self._jpegs.append(data)
@@ -96,18 +104,6 @@ class PreviewClip:
         """Return a few evenly spaced frames, (H, W, 3) uint8 RGB each."""
         chosen = evenly_spaced(np.arange(len(self._jpegs)), _STILLS)
         return [cv2.cvtColor(_decode(self._jpegs[i]), cv2.COLOR_BGR2RGB) for i in chosen]
-
-    def _draw(self, rgb: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-        scale = max(1, round(_LONG_SIDE / max(rgb.shape[:2])))
-        drawn = draw_keypoints(
-            rgb, keypoints, trails=list(self._trail), skeleton=self._skeleton, scale=scale
-        )
-        height, width = drawn.shape[:2]
-        if self._size_hw is None:
-            half = min(1.0, _LONG_SIDE / max(height, width)) / 2
-            # The codecs require even sizes.
-            self._size_hw = 2 * max(1, round(height * half)), 2 * max(1, round(width * half))
-        return fit_image(drawn, Fit((height, width), self._size_hw))
 
 
 def _decode(jpeg: np.ndarray) -> np.ndarray:

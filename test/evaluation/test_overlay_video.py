@@ -113,9 +113,9 @@ def test_half_a_video_is_not_left_behind(tmp_path):
 def test_older_video_survives_a_failure(tmp_path):
     path = tmp_path / 'overlay.mp4'
     path.write_bytes(b'older')
-    video = OverlayVideo(path)
-    video.add(0, grey(), KEYPOINTS)
-    video.discard()
+    with pytest.raises(RuntimeError), OverlayVideo(path) as video:
+        video.add(0, grey(), KEYPOINTS)
+        raise RuntimeError
     assert path.read_bytes() == b'older'
 
 
