@@ -90,11 +90,7 @@ def backup_path(directory: Path) -> Path:
 
 
 def replace_file(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """
-    Write a file, text as UTF-8, in one step.
-
-    :param durable: as in :class:`PendingFile`
-    """
+    """Write a file, text as UTF-8, in one step; ``durable`` as in :class:`PendingFile`."""
     with PendingFile(path, durable=durable) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 

@@ -82,10 +82,9 @@ def onnx_file(model_dir: Path, manifest: Manifest, precision: str = 'fp32') -> P
 
 def write_manifest(model_dir: Path, manifest: Manifest, *, files: list[str]) -> Manifest:
     """
-    Write the manifest of a model directory, after its files.
+    Write the manifest of a model directory, after its files, and return it with their digests.
 
     :param files: paths below ``model_dir``
-    :return: the manifest with their digests
     """
     digests = {name: file_digest(model_dir / name) for name in sorted(files)}
     values = asdict(manifest) | {'files': digests}
@@ -163,39 +162,36 @@ def _parse_manifest(model_dir: Path) -> Manifest:
 def _from_values(path: Path, values: dict[str, Any]) -> Manifest:
     known = {f.name for f in fields(Manifest)}
     try:
-        manifest = Manifest(**{name: value for name, value in values.items() if name in known})
-        height, width = (int(n) for n in manifest.input_hw)
-        names = tuple(str(name) for name in manifest.keypoint_names)
-        landmarks = tuple(str(name) for name in manifest.landmark_names)
-        files = {str(name): str(digest) for name, digest in manifest.files.items()}
-        skeleton = tuple((int(i), int(j), float(weight)) for i, j, weight in manifest.skeleton)
-        precisions = {str(name): dict(facts) for name, facts in manifest.precisions.items()}
+        found = Manifest(**{name: value for name, value in values.items() if name in known})
+        height, width = map(int, found.input_hw)
+        manifest = replace(
+            found,
+            keypoint_names=tuple(map(str, found.keypoint_names)),
+            input_hw=(height, width),
+            sources=tuple(found.sources),
+            files={str(name): str(digest) for name, digest in found.files.items()},
+            landmark_names=tuple(map(str, found.landmark_names)),
+            skeleton=tuple((int(i), int(j), float(weight)) for i, j, weight in found.skeleton),
+            precisions={str(name): dict(facts) for name, facts in found.precisions.items()},
+        )
     except (TypeError, ValueError, AttributeError) as error:
         msg = f'{str(path)!r} is not a valid manifest ({error}); copy the model directory again.'
         raise ModelError(msg) from error
-    if not names or ONNX_NAME not in files:
+    if not manifest.keypoint_names or ONNX_NAME not in manifest.files:
         msg = f'{str(path)!r} lists no keypoints or no {ONNX_NAME}; export the model again.'
         raise ModelError(msg)
-    if any(not 0 <= i < j < len(names) for i, j, _ in skeleton):
+    if any(not 0 <= i < j < manifest.keypoint_count for i, j, _ in manifest.skeleton):
         msg = (
-            f'{str(path)!r} has a skeleton of unknown keypoints, {list(skeleton)}; export the '
-            'model again.'
+            f'{str(path)!r} has a skeleton of unknown keypoints, {list(manifest.skeleton)}; '
+            'export the model again.'
         )
         raise ModelError(msg)
-    outside = [name for name in files if Path(name).is_absolute() or '..' in Path(name).parts]
+    paths = map(Path, manifest.files)
+    outside = [str(path) for path in paths if path.is_absolute() or '..' in path.parts]
     if outside:
         msg = f'{str(path)!r} lists files outside the model: {", ".join(outside)}; do not use it.'
         raise ModelError(msg)
-    return replace(
-        manifest,
-        keypoint_names=names,
-        input_hw=(height, width),
-        files=files,
-        sources=tuple(manifest.sources),
-        landmark_names=landmarks,
-        skeleton=skeleton,
-        precisions=precisions,
-    )
+    return manifest
 
 
 def file_digest(path: Path) -> str:

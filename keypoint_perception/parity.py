@@ -51,7 +51,6 @@ class Parity:
 
     :param images: description of the images
     :param frames: number of images
-    :param points: number of points
     :param confident: number of points compared by position; distances are of these
     :param bias_px: largest component of their mean displacement; 0.01 px is a wrong formula
     :param worst_frame: index of the image with the largest distance
@@ -116,7 +115,6 @@ def check_parity(
     """
     shapes = [{n: points.shape for n, points in outputs.items()} for outputs in (found, expected)]
     broken = [n for n, points in found.items() if not np.isfinite(points).all()]
-    difference = ''
     if shapes[0] != shapes[1]:
         difference = f'outputs {shapes[0]} and {shapes[1]}'
     elif broken:

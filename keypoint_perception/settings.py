@@ -15,6 +15,7 @@ Making ``Limits`` checks its values. :func:`from_yaml` makes it of a file or a c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 import re
 from typing import Any, get_origin, get_type_hints, TypeVar
@@ -34,6 +35,7 @@ KINDS: dict[type, tuple[str, str]] = {
 NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
 Value = bool | int | float | str | tuple[str, ...]
 T = TypeVar('T')
+S = TypeVar('S', bound='Settings')
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,6 @@ class Setting:
     """
     One setting; see :func:`setting`.
 
-    :param name: as users know it
     :param kind: type of the values; ``object`` accepts all
     """
 
@@ -126,8 +127,7 @@ def setting(
 
     :param help: one sentence for users, with the unit and the meaning of special values
     :param name: as users know it, if that is not the name of the field
-    :param low: smallest accepted number
-    :param above: bound below all accepted numbers, instead of ``low``
+    :param low: smallest accepted number, or ``above``, an exclusive bound
     :param high: largest accepted number
     :param choices: the accepted texts
     :param names: accept distinct names alone
@@ -144,19 +144,12 @@ def setting(
 
 
 class Settings:
-    """
-    Base of dataclasses whose fields are settings, or groups of settings.
-
-    :raises ConfigError: if a value is not accepted
-    """
+    """Base of dataclasses whose fields are settings, or groups of settings."""
 
     def __post_init__(self) -> None:
         for name, member in _members(type(self)).items():
             if isinstance(member, Setting):
                 object.__setattr__(self, name, member.check(getattr(self, name)))
-
-
-S = TypeVar('S', bound=Settings)
 
 
 _MEMBERS: dict[type[Settings], dict[str, Setting | type[Settings]]] = {}
@@ -193,9 +186,8 @@ def settings_of(kind: type[Settings]) -> dict[str, Setting]:
 
 def from_parameters(kind: type[S], values: Mapping[str, object]) -> S:
     """
-    Return settings made of values by name; what is not given keeps its default.
+    Return settings made of values by name; other names are ignored, missing ones take defaults.
 
-    :param values: may hold further names, which are ignored
     :raises ConfigError: if a value is not accepted
     """
     given: dict[str, Any] = {}
@@ -226,10 +218,8 @@ def _as_meant(value: object, known: Setting) -> object:
     if known.kind is str and type(value) is int:
         return str(value)
     if known.kind is float and isinstance(value, str):
-        try:
+        with suppress(ValueError):  # refused as it is
             return float(value)
-        except ValueError:
-            pass  # refused as it is
     return value
 
 
@@ -249,11 +239,7 @@ def current_names(kind: type[Settings], values: object, where: str) -> dict[str,
 
 
 def refuse_unknown(values: object, known: Iterable[str], where: str) -> None:
-    """
-    Refuse names that are not known.
-
-    :raises ConfigError: if there are any, listing the known ones
-    """
+    """Raise ConfigError, which lists the known names, if there are any others."""
     names = sorted(known)
     unknown = sorted(str(name) for name in _mapping(values, where) if name not in names)
     if unknown:
