@@ -39,7 +39,14 @@ def open_compressed(data: Octets, format: str = '') -> EncodedImage:  # noqa: A0
     encoding = format.split(';')[0].strip()
     content = np.frombuffer(data, np.uint8)
     if 'compressedDepth' in format:
-        content = _depth_png(content, format)
+        # compressed_depth_image_transport puts twelve bytes of its own before the PNG
+        content = content[12:]
+        if not format.startswith('16UC1') or content[:8].tobytes() != PNG_SIGNATURE:
+            msg = (
+                f'A depth image is compressed as {format[:MOST_QUOTED]!r}; expected 16UC1 as PNG; '
+                'use the raw or the compressed topic instead.'
+            )
+            raise EncodingError(msg)
     return _open_decoded(decode(content, format, cv2.IMREAD_UNCHANGED), encoding)
 
 
@@ -53,7 +60,15 @@ def decode(content: np.ndarray, image_format: str, flags: int) -> np.ndarray:
     :raises EncodingError: if OpenCV cannot read the image
     """
     quoted = image_format[:MOST_QUOTED]
-    _check_jpeg(content)
+    height, width = jpeg_hw(content)
+    # A few wrong bits can make that size huge; libjpeg fills the missing part with grey, which
+    # takes minutes and gigabytes of memory.
+    if height * width > MOST_PIXELS_PER_BYTE * content.size:
+        msg = (
+            f'A compressed image of {content.size} bytes claims to have {width}x{height} pixels, '
+            'which do not fit into so few bytes; the message is broken, check its publisher.'
+        )
+        raise EncodingError(msg)
     try:
         image = cv2.imdecode(content, flags) if content.size else None
     except cv2.error as error:
@@ -68,22 +83,6 @@ def decode(content: np.ndarray, image_format: str, flags: int) -> np.ndarray:
     return image
 
 
-def _check_jpeg(content: np.ndarray) -> None:
-    """
-    Refuse a JPEG that is far too short for the size in its header.
-
-    A few wrong bits can make that size huge, and libjpeg fills the missing part with grey, which
-    takes minutes and gigabytes of memory.
-    """
-    height, width = jpeg_hw(content)
-    if height * width > MOST_PIXELS_PER_BYTE * content.size:
-        msg = (
-            f'A compressed image of {content.size} bytes claims to have {width}x{height} pixels, '
-            'which do not fit into so few bytes; the message is broken, check its publisher.'
-        )
-        raise EncodingError(msg)
-
-
 def jpeg_hw(content: np.ndarray) -> tuple[int, int]:
     """Return height and width in the frame header of a JPEG, (0, 0) if there is none."""
     at = len(JPEG_SIGNATURE)
@@ -96,17 +95,6 @@ def jpeg_hw(content: np.ndarray) -> tuple[int, int]:
             return height, width
         at += 2 + struct.unpack('>H', content[at + 2 : at + 4].tobytes())[0]
     return 0, 0
-
-
-def _depth_png(content: np.ndarray, image_format: str) -> np.ndarray:
-    # compressed_depth_image_transport puts twelve bytes of its own before the PNG
-    if not image_format.startswith('16UC1') or content[12:20].tobytes() != PNG_SIGNATURE:
-        msg = (
-            f'A depth image is compressed as {image_format[:MOST_QUOTED]!r}; expected 16UC1 as '
-            'PNG; use the raw or the compressed topic instead.'
-        )
-        raise EncodingError(msg)
-    return content[12:]
 
 
 def _open_decoded(image: np.ndarray, encoding: str) -> EncodedImage:

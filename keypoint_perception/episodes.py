@@ -42,15 +42,10 @@ def find_episodes(stamps_ns: np.ndarray, *streams: np.ndarray) -> np.ndarray:
     count = 0
     for key in np.unique(keys, axis=0):
         members = np.flatnonzero((keys == key).all(axis=1))
-        episodes[members] = count + np.cumsum(_starts(stamps_ns[members])) - 1
+        gaps = np.diff(stamps_ns[members])
+        usual = float(np.median(np.abs(gaps))) if gaps.size else 0.0
+        interrupted = gaps > max(LONGEST_GAP_S * 1e9, LONGEST_GAP_IN_FRAMES * usual)
+        reset = gaps < -LONGEST_STEP_BACK_IN_FRAMES * usual
+        episodes[members] = count + np.cumsum(np.concatenate([[False], interrupted | reset]))
         count = episodes[members[-1]] + 1
     return episodes
-
-
-def _starts(stamps_ns: np.ndarray) -> np.ndarray:
-    """Return which frames of one stream start an episode, (N,) bool."""
-    gaps = np.diff(stamps_ns)
-    usual = float(np.median(np.abs(gaps))) if gaps.size else 0.0
-    interrupted = gaps > max(LONGEST_GAP_S * 1e9, LONGEST_GAP_IN_FRAMES * usual)
-    reset = gaps < -LONGEST_STEP_BACK_IN_FRAMES * usual
-    return np.concatenate([[True], interrupted | reset])

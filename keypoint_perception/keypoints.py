@@ -35,12 +35,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Fit:
-    """
-    The letterboxing of images of one size into a network input.
-
-    :param image_hw: height and width of the image, px
-    :param network_hw: height and width of the network input, px
-    """
+    """The letterboxing of images of one size into a network input, sizes in px."""
 
     image_hw: tuple[int, int]
     network_hw: tuple[int, int]

@@ -51,10 +51,9 @@ class Landmarks:
 
     def apply(self, keypoints: np.ndarray) -> np.ndarray:
         """
-        Return the landmarks.
+        Return the landmarks of keypoints (N, K, 3), (N, L, 3) float32.
 
-        :param keypoints: u, v in network px and confidence, (N, K, 3)
-        :return: the same of the landmarks, (N, L, 3) float32
+        Both are u, v in network px and confidence.
         """
         uv = np.einsum('lakb,nkb->nla', self.weights, keypoints[..., :2]) + self.offset
         confidence = keypoints[..., 2] @ self.trust.T + self.trust_offset

@@ -28,8 +28,7 @@ class Manifest:
 
     :param keypoint_names: K names in the order of the network's output
     :param input_hw: height and width of the network input, px
-    :param objective: name of the training objective, informative only
-    :param network: name of the network's architecture, informative only
+    :param objective: name of the training objective, informative only like ``network``
     :param sources: training recordings: name, digest, topics, frames
     :param metrics: measurements at the end of training
     :param files: SHA-256 of every file by its path in the model directory

@@ -40,8 +40,7 @@ class CameraModel:
     :param k: focal lengths and principal point of the full raw image, (fx, fy, cx, cy) px
     :param p: the same of the full rectified image; those of ``k`` if CameraInfo has none
     :param r: rotation from the camera to the rectified camera, row by row
-    :param distortion: name of the distortion model
-    :param d: its coefficients
+    :param d: coefficients of the distortion model
     :param offset_uv: first column and row of the ROI in the full image, px
     :param binning_uv: full pixels per received pixel
     :param rectified: whether the received images are rectified and P alone describes them
@@ -97,11 +96,7 @@ class CameraModel:
         )
 
     def check_image(self, image_hw: tuple[int, int]) -> None:
-        """
-        Check that images have the size that the camera_info describes.
-
-        :raises CalibrationError: if they have not
-        """
+        """Raise CalibrationError unless the camera_info describes images of this size."""
         if tuple(image_hw) != self.image_hw:
             (height, width), (expected_height, expected_width) = image_hw, self.image_hw
             msg = (

@@ -75,11 +75,7 @@ def view_depth(image: ImageMessage) -> tuple[np.ndarray, float]:
 
 
 def check_registered(depth_hw: tuple[int, int], image_hw: tuple[int, int]) -> None:
-    """
-    Check that a depth image can be registered to a colour image, whatever its resolution.
-
-    :raises EncodingError: if their aspect ratios differ
-    """
+    """Raise EncodingError unless a depth and a colour image have the same aspect ratio."""
     (height, width), (image_height, image_width) = depth_hw, image_hw
     if abs(width * image_height - height * image_width) > max(image_height, image_width):
         msg = (

@@ -163,17 +163,11 @@ class PointFilter:
 
 
 class _Measurement(NamedTuple):
-    """
-    The points of an image.
+    """The points of an image, and the time since each was last measured."""
 
-    :param points: (N, D)
-    :param weight: (N, 1)
-    :param elapsed_s: since each point was last measured, (N, 1)
-    """
-
-    points: np.ndarray
-    weight: np.ndarray
-    elapsed_s: np.ndarray
+    points: np.ndarray  # (N, D)
+    weight: np.ndarray  # (N, 1)
+    elapsed_s: np.ndarray  # (N, 1)
     settings: FilterSettings
 
 
@@ -243,6 +237,4 @@ class _ConstantVelocity(_State):
         self._pp[rows] = pp - pp * pp / innovation_variance
 
 
-STATES: dict[str, type[_State]] = dict(
-    zip(FILTERS, (_State, _OneEuro, _ConstantVelocity), strict=True)
-)
+STATES = dict(zip(FILTERS, (_State, _OneEuro, _ConstantVelocity), strict=True))
