@@ -11,8 +11,8 @@ estimator -> node -> message. The rooms on that way, and what each may import:
                  settings (checked settings), cdr (serialised ROS messages), point_cloud
                  (keypoints as a message), episodes (where a recording is interrupted), parity
                  (differences between engines), atomic_files (files that appear when they are
-                 complete), seen_messages (messages that are logged once), sampling, sole_writer
-                 (one process at a time writes a directory)
+                 complete, directories with one writer), seen_messages (messages that are logged
+                 once), sampling
     frames/      bags, videos, folders -> stamped frames; the frame store; annotations
                  (imports root); salvage/ reads what is damaged
     model/       the one network, heatmaps, checkpoints, ONNX export (root)

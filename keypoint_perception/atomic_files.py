@@ -3,25 +3,28 @@ Files and directories that take their name only once they are complete.
 
 Each is written beside its destination, as ``.STEM.part.SUFFIX``, and then renamed: readers find
 the old content or the new, never a partial one. The suffix is kept because some libraries choose
-the format by it.
+the format by it. :func:`sole_writer` keeps other writers out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+import fcntl
 import os
 from pathlib import Path
 import shutil
 
+from keypoint_perception.errors import PerceptionError
+
 
 class PendingFile:
     """
-    A file that is being written; it replaces one of the same name.
+    A file that is being written, at ``part``; it replaces one of the same name.
 
     As a context manager it is committed at the end of the block, or removed if the block raises.
 
-    :param path: the destination
     :param durable: whether the committed file must survive a power failure
-    :param part: where to write
     """
 
     def __init__(self, path: Path, *, durable: bool = False) -> None:
@@ -93,6 +96,32 @@ def replace_file(path: Path, content: str | bytes, *, durable: bool = False) -> 
     """Write a file, text as UTF-8, in one step; ``durable`` as in :class:`PendingFile`."""
     with PendingFile(path, durable=durable) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def sole_writer(directory: Path) -> Iterator[None]:
+    """
+    Lock an existing directory against other processes that lock it in the same way.
+
+    The kernel releases the lock when the process ends, and nothing is left on disk.
+
+    :raises PerceptionError: if another process holds the lock
+    """
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            msg = (
+                f'{str(directory)!r} is being written by another process; wait until it has '
+                'finished, or specify another directory.'
+            )
+            raise PerceptionError(msg) from error
+        except OSError:
+            pass  # some network file systems have no locks; two writers are not detected there
+        yield
+    finally:
+        os.close(handle)
 
 
 def _sync(path: Path) -> None:

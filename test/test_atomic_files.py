@@ -5,7 +5,9 @@ from keypoint_perception.atomic_files import (
     PendingDirectory,
     PendingFile,
     replace_file,
+    sole_writer,
 )
+from keypoint_perception.errors import PerceptionError
 import pytest
 
 
@@ -99,3 +101,15 @@ def test_a_directory_can_be_replaced_after_a_kill(tmp_path):
         assert names(path) == ['old']
     assert names(tmp_path) == ['checkpoint']
     assert names(path) == ['new']
+
+
+def test_a_second_writer_is_refused_until_the_first_has_ended(tmp_path):
+    with sole_writer(tmp_path):
+        second = sole_writer(tmp_path)
+        with pytest.raises(PerceptionError, match='is being written by another process; wait'):
+            second.__enter__()
+        with sole_writer(tmp_path.parent):
+            pass
+    with sole_writer(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -133,9 +133,9 @@ def _update_model(model: Path, page: bytes) -> list[Path]:
     """Write the page into the model directory unless that is in use or read-only."""
     import logging
 
+    from keypoint_perception.atomic_files import sole_writer
     from keypoint_perception.manifest import update_file
     from keypoint_perception.model_directory import REPORT_NAME
-    from keypoint_perception.sole_writer import sole_writer
 
     try:
         with sole_writer(model):

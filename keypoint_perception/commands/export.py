@@ -49,7 +49,7 @@ def export(
     _check_choice('--precision', precision, PRECISIONS)
     _check_choice('--engine', engine, ENGINES)
     _check_applicable(precision, frames=frames, topic=topic, max_loss=max_loss, signed=signed)
-    from keypoint_perception.sole_writer import sole_writer
+    from keypoint_perception.atomic_files import sole_writer
 
     if clear_cache:
         _clear_cache()

@@ -43,6 +43,7 @@ def landmarks(
     threads: Threads = 0,
 ) -> None:
     """Fit landmarks, named by labels, to a few labelled frames and add them to the model."""
+    from keypoint_perception.atomic_files import sole_writer
     from keypoint_perception.evaluation.landmark_report import build_landmarks
     from keypoint_perception.evaluation.report_tables import landmark_fit_table
     from keypoint_perception.frames.annotations import read_annotations
@@ -50,7 +51,6 @@ def landmarks(
     from keypoint_perception.inference.estimator import Estimator
     from keypoint_perception.model.landmark_head import network_digest
     from keypoint_perception.model.onnx_export import export_model
-    from keypoint_perception.sole_writer import sole_writer
     from rich.console import Console
 
     labels = read_annotations(annotations)

@@ -68,6 +68,7 @@ def train(
     }
     recordings = {f'recording {i}': Path(name) for i, name in enumerate(source, start=1)}
     check_outputs({'--out': out}, recordings | {'the labels': annotations, '--init': init})
+    from keypoint_perception.atomic_files import sole_writer
     from keypoint_perception.commands.progress import progress_bars
     from keypoint_perception.evaluation.training_page import write_training_page
     from keypoint_perception.learning import training_loop as learning
@@ -76,7 +77,6 @@ def train(
     from keypoint_perception.learning.stopping import Budget
     from keypoint_perception.model.checkpoint import has_checkpoint
     from keypoint_perception.model.onnx_export import export_model
-    from keypoint_perception.sole_writer import sole_writer
 
     if has_checkpoint(out) and not resume:
         msg = (

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 import zlib
 
-from keypoint_perception.atomic_files import replace_file
+from keypoint_perception.atomic_files import replace_file, sole_writer
 from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.frame import EncodedFrame
 from keypoint_perception.frames.store_format import (
@@ -26,7 +26,6 @@ from keypoint_perception.frames.store_format import (
 )
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
-from keypoint_perception.sole_writer import sole_writer
 import numpy as np
 
 BLOCK_FRAMES = 512  # the most frames that are lost when the process is killed

@@ -2,7 +2,7 @@
 
 import json
 
-from keypoint_perception.sole_writer import sole_writer
+from keypoint_perception.atomic_files import sole_writer
 import numpy as np
 import pytest
 

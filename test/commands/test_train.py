@@ -9,11 +9,11 @@ import subprocess
 import sys
 
 import cv2
+from keypoint_perception.atomic_files import sole_writer
 from keypoint_perception.commands.program import main
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.inference.engine import load_engine
 from keypoint_perception.manifest import read_manifest
-from keypoint_perception.sole_writer import sole_writer
 import numpy as np
 import pytest
 

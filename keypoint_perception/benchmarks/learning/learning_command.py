@@ -62,12 +62,12 @@ def learning(
     ] = 15.0,
 ) -> None:
     """Train each variant on each recording with each seed; can be interrupted and resumed."""
+    from keypoint_perception.atomic_files import sole_writer
     from keypoint_perception.benchmarks.learning.benchmark_run import check_request, RunBudget
     from keypoint_perception.benchmarks.learning.learning_curve import check_target
     from keypoint_perception.benchmarks.learning.run_plan import plan_runs, read_recordings
     from keypoint_perception.benchmarks.learning.run_process import stoppable
     from keypoint_perception.learning.variants import variants_of
-    from keypoint_perception.sole_writer import sole_writer
 
     budget = RunBudget(steps, minutes)
     targets = tuple(target or ())

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 
+from keypoint_perception.atomic_files import sole_writer
 from keypoint_perception.cdr import IMAGE_TYPES, read_stamp_ns
 from keypoint_perception.errors import ConfigError, EncodingError
 from keypoint_perception.frames.bag_writer import BagWriter
@@ -29,7 +30,6 @@ from keypoint_perception.ros.recorder.topic_subscription import (
     TopicCounts,
     TopicSubscription,
 )
-from keypoint_perception.sole_writer import sole_writer
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.timer import Timer
