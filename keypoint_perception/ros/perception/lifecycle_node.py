@@ -22,7 +22,7 @@ from keypoint_perception.ros.perception.inference_worker import InferenceWorker,
 from keypoint_perception.ros.perception.live_parameters import LiveParameters, UNCONFIGURED
 from keypoint_perception.ros.perception.node_parameters import declare_parameters, NodeParameters
 from keypoint_perception.ros.perception.pipeline import Pipeline
-from keypoint_perception.ros.perception.services import Services
+from keypoint_perception.ros.perception.services import serve_enable, serve_recording, serve_reload
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -72,12 +72,10 @@ class PerceptionNode(LifecycleNode):
         self._enabled = True
         self._diagnostics = DiagnosticsPublisher(self)
         self._names = self.create_publisher(String, '~/names', NAMES_QOS)
-        self._service_server = Services(
-            self,
-            enable=self._enable,
-            reload=self._live.reload,
-            recorded_topics=lambda: [t for c in self._cameras for t in c.recorded_topics],
-            record_directory=lambda: self.parameters.record_directory,
+        serve_enable(self, self._enable)
+        serve_reload(self, self._live.reload)
+        self._recording = serve_recording(
+            self, lambda: self._cameras, lambda: self.parameters.record_directory
         )
         back = Duration(nanoseconds=-1)
         jumps = JumpThreshold(min_forward=None, min_backward=back, on_clock_change=True)
@@ -175,7 +173,7 @@ class PerceptionNode(LifecycleNode):
             self._log.warning(f'the engine is still busy after {timeout_s:.0f} s')
 
     def _unload(self) -> None:
-        self._service_server.stop_recording()
+        self._recording.stop()
         for camera in self._cameras:
             camera.close()
             self._state = UNCONFIGURED

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.ros.perception.camera import Camera
 from keypoint_perception.ros.recorder.recording_services import RecordingServices
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
@@ -16,64 +17,50 @@ if TYPE_CHECKING:
     from keypoint_perception.ros.recorder.recorder import Recorder
 
 
-class Services:
-    """
-    Serves requests and records the cameras' topics on demand.
+def serve_enable(node: LifecycleNode, enable: Callable[[bool], str]) -> None:
+    """Serve ``~/enable`` by a function that returns a message for the caller."""
 
-    :param enable: enables or disables the cameras; returns a message for the caller
-    :param reload: reloads the model, then calls back with success and a message
-    :param recorded_topics: returns the topics to record; none while the node is unconfigured
-    :param record_directory: returns the directory in which bags are created
-    """
-
-    def __init__(
-        self,
-        node: LifecycleNode,
-        *,
-        enable: Callable[[bool], str],
-        reload: Callable[[Callable[[bool, str], None]], None],
-        recorded_topics: Callable[[], list[str]],
-        record_directory: Callable[[], str],
-    ) -> None:
-        self._node = node
-        self._enable = enable
-        self._reload = reload
-        self._recorded_topics = recorded_topics
-        self._record_directory = record_directory
-        self._recording = RecordingServices(node, self._create_recorder, _describe)
-        node.create_service(SetBool, '~/enable', self._on_enable)
-        # Reentrant: awaiting the reload must not block other callbacks.
-        group = ReentrantCallbackGroup()
-        node.create_service(Trigger, '~/reload', self._on_reload, callback_group=group)
-
-    def stop_recording(self) -> None:
-        """Stop the current recording, if any."""
-        self._recording.stop()
-
-    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        response.success, response.message = True, self._enable(request.data)
+    def on_enable(request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        response.success, response.message = True, enable(request.data)
         return response
 
-    async def _on_reload(
-        self, request: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
+    node.create_service(SetBool, '~/enable', on_enable)
+
+
+def serve_reload(
+    node: LifecycleNode, reload: Callable[[Callable[[bool, str], None]], None]
+) -> None:
+    """Serve ``~/reload`` by a function that calls back with success and a message."""
+
+    async def on_reload(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         del request
         future = Future()
-        self._reload(lambda success, message: future.set_result((success, message)))
+        reload(lambda success, message: future.set_result((success, message)))
         response.success, response.message = await future
         return response
 
-    def _create_recorder(self) -> Recorder:
+    # Reentrant: awaiting the reload must not block other callbacks.
+    group = ReentrantCallbackGroup()
+    node.create_service(Trigger, '~/reload', on_reload, callback_group=group)
+
+
+def serve_recording(
+    node: LifecycleNode, cameras: Callable[[], Sequence[Camera]], directory: Callable[[], str]
+) -> RecordingServices:
+    """Serve the recording of the cameras' topics into new bags in a directory."""
+
+    def create() -> Recorder:
         from keypoint_perception.ros.recorder.recorder import dated_bag, Recorder
 
-        topics = self._recorded_topics()
+        topics = [topic for camera in cameras() for topic in camera.recorded_topics]
         if not topics:
             msg = 'The node is unconfigured and has no cameras; configure it first.'
             raise ConfigError(msg)
-        out = dated_bag(self._record_directory())
+        out = dated_bag(directory())
         out.parent.mkdir(parents=True, exist_ok=True)
-        return Recorder(self._node, topics=topics, out=out)
+        return Recorder(node, topics=topics, out=out)
 
+    def describe(recorder: Recorder) -> str:
+        return f'Recording {", ".join(recorder.summary().topics)} into {recorder.out}.'
 
-def _describe(recorder: Recorder) -> str:
-    return f'Recording {", ".join(recorder.summary().topics)} into {recorder.out}.'
+    return RecordingServices(node, create, describe)
