@@ -150,11 +150,12 @@ def recording_progress() -> Iterator[Callable[[RecordingSummary], None]]:
         rate = (summary.messages - last_messages) / max(now - last_s, 1e-9)
         last_s, last_messages = now, summary.messages
         minutes, seconds = divmod(int(summary.seconds), 60)
-        skipped = f'{summary.skipped} skipped  ' if summary.skipped else ''
+        total = summary.total
+        skipped = f'{total.skipped} skipped  ' if total.skipped else ''
         return (
             f'recording {minutes}:{seconds:02d}  {summary.messages} messages  {rate:.0f}/s  '
             f'{summary.size_bytes / 1e6:.1f} MB  {skipped}'
-            f'{summary.dropped} dropped  {summary.lost} lost  {summary.safe} safe'
+            f'{total.dropped} dropped  {total.lost} lost  {summary.safe} safe'
         )
 
     def print_sometimes(summary: RecordingSummary) -> None:

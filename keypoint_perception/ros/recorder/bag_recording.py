@@ -23,10 +23,7 @@ from keypoint_perception.frames.bag_writer import BagWriter
 from keypoint_perception.frames.mcap_file import RecordedTopic
 from keypoint_perception.ros.message_definitions import message_definition
 from keypoint_perception.ros.recorder.recorder_settings import BYTES_PER_MB, RecorderSettings
-from keypoint_perception.ros.recorder.recording_filters import (
-    MotionGate,
-    to_jpeg,
-)
+from keypoint_perception.ros.recorder.recording_filters import MotionGate, to_jpeg
 from keypoint_perception.ros.recorder.recording_queue import QueuedMessage, RecordingQueue
 from keypoint_perception.ros.recorder.topic_subscription import TopicCounts
 from keypoint_perception.seen_messages import SeenMessages
@@ -114,11 +111,8 @@ class BagRecording:
         for pending in self._gate.pending():
             pending.topic.counts.skipped += 1
         while item is not None:
-            counts = item.topic.counts
-            if reason.requested:
-                counts.skipped += 1
-            else:
-                counts.dropped += 1
+            item.topic.counts.skipped += reason.requested
+            item.topic.counts.dropped += not reason.requested
             item = self._queue.take(0)
 
     def _reached_limit(self, item: QueuedMessage | None) -> StopReason | None:
@@ -239,9 +233,9 @@ class BagRecording:
     def _abandon(self, error: OSError) -> StopReason:
         self._syncer.shutdown(wait=True)
         self._store_counts()
+        stale = ''
         try:
             self.bag.abandon()
-            stale = ''
         except OSError:
             stale = ' (the counts in its metadata.yaml are older)'
         text = (

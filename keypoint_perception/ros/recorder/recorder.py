@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 import importlib.util
 from pathlib import Path
@@ -46,7 +46,6 @@ class RecordingSummary:
     :param seconds: since its start
     :param messages: written
     :param safe: written messages that survive if the process is killed now
-    :param topics: counts by topic
     :param stop_reason: why it stopped by itself; empty if it continues or was stopped
     :param requested: whether the user wanted it to stop there, as after a duration
     """
@@ -61,26 +60,18 @@ class RecordingSummary:
     requested: bool = True
 
     @property
-    def dropped(self) -> int:
-        """Return how many messages were not written because the disk was too slow."""
-        return sum(counts.dropped for counts in self.topics.values())
-
-    @property
-    def lost(self) -> int:
-        """Return how many messages the middleware lost in transit."""
-        return sum(counts.lost for counts in self.topics.values())
-
-    @property
-    def skipped(self) -> int:
-        """Return how many messages were left out on purpose."""
-        return sum(counts.skipped for counts in self.topics.values())
+    def total(self) -> TopicCounts:
+        """Return the counts of all topics together."""
+        counts = [astuple(each) for each in self.topics.values()]
+        return TopicCounts(*map(sum, zip(*counts, strict=True)))
 
     def sentence(self) -> str:
         """Return the state in one line."""
+        total = self.total
         parts = [f'{self.messages} messages', f'{self.size_bytes / BYTES_PER_MB:.1f} MB']
-        parts += [f'{self.skipped} skipped'] if self.skipped else []
-        parts += [f'{self.dropped} dropped, as the disk was too slow'] if self.dropped else []
-        parts.append(f'{self.lost} lost in transit')
+        parts += [f'{total.skipped} skipped'] if total.skipped else []
+        parts += [f'{total.dropped} dropped, as the disk was too slow'] if total.dropped else []
+        parts.append(f'{total.lost} lost in transit')
         return f'{self.out}: {", ".join(parts)}'
 
 
@@ -164,11 +155,7 @@ class Recorder:
         self._timer = self._node.create_timer(GRAPH_POLL_S, self._poll_graph, clock=steady)
 
     def stop(self) -> RecordingSummary:
-        """
-        Write all received messages, close the bag and return the final state.
-
-        It may be called again, and after the recording has stopped by itself.
-        """
+        """Write all received messages and close the bag; may be called again, at any time."""
         try:
             self._stop_listening()
         finally:
@@ -242,10 +229,8 @@ class Recorder:
             return
         self._checked = time.monotonic()
         for topic in self._topics:
-            if topic.counts.received:
-                continue
-            reason = topic.silence_reason()
-            if self._warned.get(topic.name) != reason:
+            reason = '' if topic.counts.received else topic.silence_reason()
+            if reason and self._warned.get(topic.name) != reason:
                 self._warned[topic.name] = reason
                 self._log.warning(f'nothing to record: {reason}')
 

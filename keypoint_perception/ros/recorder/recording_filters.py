@@ -25,8 +25,6 @@ class RateLimit:
 
     An image is also kept if an image of the same stamp was kept on another topic, so that colour
     and depth remain paired.
-
-    :param hz: images a second per topic
     """
 
     def __init__(self, hz: float) -> None:
@@ -64,7 +62,7 @@ class MotionGate:
         self._threshold = threshold
         self._context_ns = context_ns
         self._references: dict[str, np.ndarray] = {}
-        self._before: deque[QueuedMessage] = deque()
+        self._before: list[QueuedMessage] = []
         self._moved_ns: int | None = None
 
     def admit(self, item: QueuedMessage) -> tuple[list[QueuedMessage], list[QueuedMessage]]:
@@ -73,24 +71,18 @@ class MotionGate:
 
         :raises EncodingError: if the image cannot be decoded; it is not admitted
         """
-        moves, passed = self._moves(item), []
+        moves, rejected = self._moves(item), []
         if self._jumped_back(item.log_ns):
-            passed = list(self._before)
-            self._before.clear()
-            self._moved_ns = None
+            rejected, self._before, self._moved_ns = self._before, [], None
         if moves:
             self._moved_ns = item.log_ns
-        since_ns = None if self._moved_ns is None else item.log_ns - self._moved_ns
-        self._before.append(item)
-        if since_ns is not None and since_ns <= self._context_ns:
-            kept = [i for i in self._before if item.log_ns - i.log_ns <= self._context_ns]
-            rejected = [i for i in self._before if item.log_ns - i.log_ns > self._context_ns]
-            self._before.clear()
-            return kept, passed + rejected
-        rejected = passed
-        while item.log_ns - self._before[0].log_ns > self._context_ns:
-            rejected.append(self._before.popleft())
-        return [], rejected
+        since_ns = item.log_ns - self._context_ns
+        rejected += [before for before in self._before if before.log_ns < since_ns]
+        self._before = [before for before in self._before if before.log_ns >= since_ns] + [item]
+        if self._moved_ns is None or self._moved_ns < since_ns:
+            return [], rejected
+        kept, self._before = self._before, []
+        return kept, rejected
 
     def _jumped_back(self, log_ns: int) -> bool:
         """Return whether the clock jumped back, as when a bag is played in a loop."""

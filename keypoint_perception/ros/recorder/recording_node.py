@@ -88,7 +88,7 @@ class RecorderNode(Node):
             status.message = summary.stop_reason or f'recording {summary.sentence()}'
             if not summary.requested:
                 status.level = DiagnosticStatus.ERROR
-            elif summary.dropped or summary.lost:
+            elif summary.total.dropped or summary.total.lost:
                 status.level = DiagnosticStatus.WARN
             values = {'safe': summary.safe, 'bytes': summary.size_bytes}
             for topic, counts in summary.topics.items():

@@ -11,13 +11,7 @@ if TYPE_CHECKING:
 
 
 class QueuedMessage(NamedTuple):
-    """
-    A received message that has not been written yet.
-
-    :param log_ns: time of reception
-    :param publish_ns: time of publication
-    :param data: serialised message
-    """
+    """A received message that has not been written yet: times of reception and publication."""
 
     topic: TopicSubscription
     log_ns: int
@@ -30,6 +24,7 @@ class RecordingQueue:
     Passes messages from the executor's thread to the writing thread.
 
     :param max_bytes: capacity; a single message may exceed it
+    :ivar closed: whether further messages are refused
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -37,12 +32,12 @@ class RecordingQueue:
         self._bytes = 0
         self._items: deque[QueuedMessage] = deque()
         self._changed = threading.Condition()
-        self._closed = False
+        self.closed = False
 
     def put(self, item: QueuedMessage) -> bool:
         """Add a message; return False if the queue is full or closed."""
         with self._changed:
-            if self._closed or (self._items and self._bytes + len(item.data) > self._max_bytes):
+            if self.closed or (self._items and self._bytes + len(item.data) > self._max_bytes):
                 return False
             self._items.append(item)
             self._bytes += len(item.data)
@@ -52,7 +47,7 @@ class RecordingQueue:
     def take(self, timeout_s: float) -> QueuedMessage | None:
         """Return the oldest message; None after the timeout, or if closed and empty."""
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._closed, timeout_s)
+            self._changed.wait_for(lambda: self._items or self.closed, timeout_s)
             if not self._items:
                 return None
             item = self._items.popleft()
@@ -63,15 +58,10 @@ class RecordingQueue:
     def exhausted(self) -> bool:
         """Return whether the queue is closed and empty."""
         with self._changed:
-            return self._closed and not self._items
-
-    @property
-    def closed(self) -> bool:
-        """Return whether the queue refuses further messages."""
-        return self._closed
+            return self.closed and not self._items
 
     def close(self) -> None:
         """Refuse further messages; queued ones can still be taken."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._changed.notify_all()

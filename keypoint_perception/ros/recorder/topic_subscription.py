@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 import logging
 from typing import Any
 
@@ -13,7 +14,7 @@ from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 # Messages that the middleware holds while this process is busy.
 DEPTH = 50
@@ -99,9 +100,8 @@ class TopicSubscription:
         except ConfigError as error:
             self._type_error = str(error)
             return
-        self.info = TopicInfo(
-            msgtype, _hash_text(same[0]), [qos_values(p.qos_profile) for p in same]
-        )
+        profiles = [qos_values(p.qos_profile) for p in same]
+        self.info = TopicInfo(msgtype, _hash_text(same[0]), profiles)
         self.close()
         self._subscription = self._subscribe(kind, profile)
         self._matched = matched
@@ -112,16 +112,13 @@ class TopicSubscription:
             self._receive(self, message, message_info)
 
         callback: Any = on_message  # rclpy's types omit callbacks that take the message info
-
-        def create(events: SubscriptionEventCallbacks) -> Any:
-            return self._node.create_subscription(
-                kind, self.name, callback, profile, raw=True, event_callbacks=events
-            )
-
+        create = partial(
+            self._node.create_subscription, kind, self.name, callback, profile, raw=True
+        )
         try:
-            return create(SubscriptionEventCallbacks(message_lost=self._on_lost))
+            return create(event_callbacks=SubscriptionEventCallbacks(message_lost=self._on_lost))
         except UnsupportedEventTypeError:
-            return create(SubscriptionEventCallbacks())
+            return create()
 
     def _on_lost(self, event: Any) -> None:
         self.counts.lost += event.total_count_change
@@ -151,14 +148,11 @@ class TopicSubscription:
         )
 
     def _topics_with_publishers(self) -> list[str]:
-        names = [name for name, _ in self._node.get_topic_names_and_types()]
+        names = {name for name, _ in self._node.get_topic_names_and_types()}
+        names -= {'/rosout', '/parameter_events', '/diagnostics'}
         own = self._node.get_fully_qualified_name() + '/'
-        hidden = {'/rosout', '/parameter_events', '/diagnostics'}
-        return sorted(
-            n
-            for n in names
-            if n not in hidden and not n.startswith(own) and self._node.count_publishers(n)
-        )
+        others = sorted(name for name in names if not name.startswith(own))
+        return [name for name in others if self._node.count_publishers(name)]
 
     def close(self) -> None:
         """Receive the messages that have already arrived, then unsubscribe."""
@@ -174,15 +168,10 @@ class TopicSubscription:
 
 
 def matched_qos(offered: list[QoSProfile]) -> QoSProfile:
-    """
-    Return the strictest profile that is compatible with all publishers.
-
-    :param offered: profile of each publisher, at least one
-    """
+    """Return the strictest profile that is compatible with all of at least one publisher."""
     reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in offered)
     latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in offered)
     return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
         depth=DEPTH,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,

@@ -83,7 +83,7 @@ def test_messages_are_kept_as_they_were_received(peer, record, make_image):
     publish(peer, recorder, info_publisher, infos)
     summary = recorder.stop()
     assert summary.messages == summary.safe == 5
-    assert (summary.dropped, summary.lost, summary.stop_reason) == (0, 0, '')
+    assert (summary.total.dropped, summary.total.lost, summary.stop_reason) == (0, 0, '')
     messages = read(recorder.out)
     assert [(topic, kind) for topic, kind, _ in messages] == [
         *[('/cam/image', 'sensor_msgs/msg/Image')] * 3,
@@ -280,7 +280,7 @@ def test_still_images_are_skipped(peer, record, make_image):
     seconds = [int.from_bytes(data[4:8], 'little') for *_, data in read(recorder.out)]
     assert seconds == [1, 4]
     assert summary.topics['/cam/image'].skipped == 3
-    assert summary.skipped == 3
+    assert summary.total.skipped == 3
 
 
 def test_the_image_rate_is_limited(peer, record, make_image):
