@@ -72,7 +72,6 @@ class CameraPublishers:
         return ' or '.join(publisher.topic_name for publisher in self._all)
 
     def have_subscribers(self) -> bool:
-        """Return whether any topic has a subscriber."""
         return any(publisher.get_subscription_count() for publisher in self._all)
 
     def publish(
@@ -104,7 +103,6 @@ class CameraPublishers:
             self._markers.publish(to_markers(to_header(header), *spheres, skeleton, threshold))
 
     def destroy(self) -> None:
-        """Destroy the publishers."""
         for publisher in self._all:
             self._node.destroy_lifecycle_publisher(publisher)
 

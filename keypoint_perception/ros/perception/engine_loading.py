@@ -76,15 +76,12 @@ class MonitoredEngine:
         self.last_ms = 0.0
 
     def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the engine itself."""
         return getattr(self._engine, name)
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Return the keypoints of a batch."""
         return self._monitor(self._engine.run, images)
 
     def run_with_landmarks(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the keypoints and the landmarks of a batch."""
         return self._monitor(self._engine.run_with_landmarks, images)
 
     def _monitor(self, call: Callable[[np.ndarray], Result], images: np.ndarray) -> Result:

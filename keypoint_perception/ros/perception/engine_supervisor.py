@@ -82,7 +82,6 @@ class EngineSupervisor:
 
     @property
     def gpu_memory(self) -> str:
-        """Return the engine's GPU memory, as text."""
         held = getattr(self.engine, 'gpu_memory_bytes', None)
         return 'not applicable' if held is None else f'{held / 2**20:.0f} MiB'
 

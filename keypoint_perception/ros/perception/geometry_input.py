@@ -61,7 +61,6 @@ class GeometryInput:
             self._camera_info = self._create(*self._calibration, qos)
 
     def close(self) -> None:
-        """Destroy the subscriptions."""
         self._node.destroy_subscription(self._camera_info)
         if self._depth is not None:
             self._node.destroy_subscription(self._depth)

@@ -140,7 +140,6 @@ class ImageInput:
         self._subscription = self._subscribe()
 
     def close(self) -> None:
-        """Destroy the subscription."""
         self._node.destroy_subscription(self._subscription)
 
     @property
@@ -166,7 +165,6 @@ class ImageInput:
         return self._incompatible_qos(qos_errors(checks[0][1]))
 
     def _suggest_topic(self) -> str:
-        """Return what to do about a topic without images."""
         own = self._node.get_fully_qualified_name() + '/'
         topics = [
             (name, types)

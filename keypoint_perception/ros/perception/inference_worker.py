@@ -138,7 +138,6 @@ class InferenceWorker:
 
     @property
     def alive(self) -> bool:
-        """Return whether the thread is still running."""
         return self._thread.is_alive()
 
     def stop(self, timeout_s: float) -> bool:

@@ -8,8 +8,8 @@ from typing import Any
 
 from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.inference.engine import Engine, load_engine
-from keypoint_perception.ros.log_forwarding import forward_logs
 from keypoint_perception.ros.messages import NAMES_QOS, to_names
+from keypoint_perception.ros.node_program import forward_logs
 from keypoint_perception.ros.perception.camera import Camera, QueuedImage
 from keypoint_perception.ros.perception.diagnostics import DiagnosticsPublisher, NodeCondition
 from keypoint_perception.ros.perception.engine_loading import (
@@ -88,7 +88,6 @@ class PerceptionNode(LifecycleNode):
 
     @property
     def parameters(self) -> NodeParameters:
-        """Return the current parameters."""
         return self._live.values
 
     def start(self) -> bool:

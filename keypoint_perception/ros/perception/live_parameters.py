@@ -75,7 +75,6 @@ class LiveParameters:
             read_manifest(spec.model_dir)
 
     def _apply(self, changed: list[Parameter]) -> None:
-        """Apply new values, which ROS has set."""
         if not any(parameter.name in PARAMETERS for parameter in changed):
             return
         before = self.values.engine_spec

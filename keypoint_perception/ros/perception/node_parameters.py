@@ -135,7 +135,6 @@ def declare_parameters(node: Node) -> frozenset[str]:
 
 
 def current_values(node: Node) -> dict[str, object]:
-    """Return the current values of the node's parameters by name."""
     return {name: node.get_parameter(name).value for name in PARAMETERS}
 
 

@@ -121,13 +121,11 @@ class NodeStatistics:
             self._counts['dropped'] += 1
 
     def count_lost(self, count: int) -> None:
-        """Count images that never arrived."""
         with self._lock:
             self._counts['lost'] += count
             self._add('lost', count)
 
     def count_published(self, times: StageTimes) -> None:
-        """Count a keypoint message."""
         with self._lock:
             self._counts['published'] += 1
             self._last_published_s = time.monotonic()
@@ -143,7 +141,6 @@ class NodeStatistics:
             return self._seen.is_new(message)
 
     def lost_share(self) -> float:
-        """Return the share of recent images that never arrived."""
         with self._lock:
             return self._lost_share(time.monotonic())
 
@@ -152,7 +149,6 @@ class NodeStatistics:
         return lost / max(1, lost + len(self._values('received', now)))
 
     def snapshot(self) -> StatisticsSnapshot:
-        """Return the current statistics."""
         with self._lock:
             now = time.monotonic()
             seconds = max(1.0, min(WINDOW_S, now - self._started_s))

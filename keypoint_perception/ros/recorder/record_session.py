@@ -15,7 +15,7 @@ from keypoint_perception.ros.installation import (
     find_ros,
     shipped_file,
 )
-from keypoint_perception.ros.node_program import leave_interrupts_to_ros
+from keypoint_perception.ros.node_program import leave_interrupts_to_ros, running_node
 from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
 
 if TYPE_CHECKING:
@@ -49,30 +49,20 @@ def record_topics(
         _use_shipped_profile()
     from keypoint_perception.ros.recorder.recorder import Recorder
     import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     leave_interrupts_to_ros()
     rclpy.init(args=['--ros-args', '--log-level', 'warn'])
-    try:
-        node = rclpy.create_node(NODE_NAME)
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
+    running = running_node(lambda: rclpy.create_node(NODE_NAME), lambda node: None)
+    with running as (node, executor):
         recorder = Recorder(node, topics=topics, out=out, settings=settings, log=log)
         try:
             recorder.start()
             node.create_timer(SHOW_S, lambda: show(recorder.summary()))
             while not recorder.finished.is_set():
                 executor.spin_once(timeout_sec=SPIN_S)
-        except ExternalShutdownException:
-            pass
-        except Exception:
-            if rclpy.ok():  # else a signal shut ROS down, which makes any call fail
-                raise
         finally:
-            summary = recorder.stop()
-    finally:
-        rclpy.try_shutdown()
-    return summary
+            recorder.stop()
+    return recorder.summary()
 
 
 def _use_shipped_profile() -> None:

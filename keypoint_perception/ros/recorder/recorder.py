@@ -166,7 +166,6 @@ class Recorder:
         return self.summary()
 
     def summary(self) -> RecordingSummary:
-        """Return the present state."""
         bag = None if self._recording is None else self._recording.bag
         return RecordingSummary(
             out=self.out,

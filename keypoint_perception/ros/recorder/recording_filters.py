@@ -33,7 +33,6 @@ class RateLimit:
         self._kept: deque[int] = deque(maxlen=STAMPS_REMEMBERED)
 
     def keeps(self, topic: str, stamp_ns: int) -> bool:
-        """Return whether to keep an image."""
         due = self._due_ns.get(topic, stamp_ns)
         early = due - stamp_ns
         if early > 2 * self._period_ns:  # the clock jumped back, as when a bag loops

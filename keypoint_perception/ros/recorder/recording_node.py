@@ -66,7 +66,6 @@ class RecorderNode(Node):
         return Recorder(self, topics=topics, out=out, settings=parameters.recording)
 
     def _values(self) -> dict[str, object]:
-        """Return the present values of the parameters."""
         names = settings_of(RecorderParameters)
         return {name: self.get_parameter(name).value for name in names}
 
@@ -80,7 +79,6 @@ class RecorderNode(Node):
         return SetParametersResult(successful=True)
 
     def _report(self) -> None:
-        """Publish the state of the recording."""
         status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id='recorder')
         status.level, status.message = DiagnosticStatus.OK, 'not recording'
         if self.recording.recorder is not None:

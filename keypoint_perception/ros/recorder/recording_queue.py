@@ -56,7 +56,6 @@ class RecordingQueue:
 
     @property
     def exhausted(self) -> bool:
-        """Return whether the queue is closed and empty."""
         with self._changed:
             return self.closed and not self._items
 

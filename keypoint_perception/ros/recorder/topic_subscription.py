@@ -79,7 +79,6 @@ class TopicSubscription:
 
     @property
     def listening(self) -> bool:
-        """Return whether the topic is subscribed to."""
         return self._subscription is not None
 
     def follow_publishers(self) -> None:
