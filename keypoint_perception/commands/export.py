@@ -16,11 +16,15 @@ ENGINES = ('onnxruntime', 'tensorrt')
 
 def export(
     model: Annotated[
-        Path | None, typer.Argument(help='Model directory, as `train` wrote it.')
+        Path | None, typer.Argument(help='Model directory, written by `train`.')
     ] = None,
     precision: Annotated[str, typer.Option(help='fp32, fp16 or int8.')] = 'fp32',
     engine: Annotated[
-        str, typer.Option(help='onnxruntime: the ONNX file; tensorrt: the engine for this GPU.')
+        str,
+        typer.Option(
+            help='What to write: onnxruntime, the ONNX file; tensorrt, an engine compiled for '
+            'this GPU.'
+        ),
     ] = 'onnxruntime',
     max_batch: Annotated[
         int, typer.Option(help='tensorrt: images per pass; the number of cameras of the node.')
@@ -35,7 +39,7 @@ def export(
         typer.Option(
             min=0.0,
             help='fp16, int8: largest median distance to the keypoints of fp32, px at network '
-            'size; by default 0.1 and 0.5.',
+            'size; default: 0.1 for fp16, 0.5 for int8.',
         ),
     ] = None,
     signed: Annotated[
@@ -52,11 +56,15 @@ def export(
     from keypoint_perception.atomic_files import sole_writer
 
     if clear_cache:
-        _clear_cache()
+        from keypoint_perception.inference.engine_cache import EngineCache
+
+        cache = EngineCache()
+        engines, size = cache.clear()
+        print(f'removed {engines} compiled engines, {size / 2**20:.1f} MiB, from {cache.path}')
         if model is None:
             return
     if model is None:
-        msg = 'No model is given; give the directory that `train --out` wrote.'
+        msg = 'No model was given; specify the directory that `train --out` wrote.'
         raise ConfigError(msg)
     if engine == 'tensorrt':
         _compile(model, precision, max_batch)
@@ -77,11 +85,6 @@ def _check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _check_applicable(precision: str, *, max_loss: float | None, **of_int8: object) -> None:
-    """
-    Check that all given options apply to the precision.
-
-    :raises ConfigError: if one does not
-    """
     for name, value in of_int8.items():
         if value and precision != 'int8':
             msg = f'--{name} requires --precision int8, got {precision}.'
@@ -103,11 +106,10 @@ def _export_fp32(model: Path) -> None:
 
 def _export_fp16(model: Path, max_loss: float | None) -> None:
     from keypoint_perception.model.checkpoint import load_checkpoint
-    from keypoint_perception.model.precisions import export_fp16, MAX_LOSS_PX
+    from keypoint_perception.model.precisions import export_fp16
 
     frames = load_checkpoint(model).frames.numpy()
-    limit = MAX_LOSS_PX['fp16'] if max_loss is None else max_loss
-    _print_loss(model, 'fp16', export_fp16(model, frames, max_loss_px=limit))
+    _print_loss(model, 'fp16', export_fp16(model, frames, max_loss_px=max_loss))
 
 
 def _export_int8(
@@ -115,11 +117,10 @@ def _export_int8(
 ) -> None:
     from keypoint_perception.commands.recorded_frames import calibration_frames
     from keypoint_perception.manifest import read_manifest
-    from keypoint_perception.model.precisions import export_int8, MAX_LOSS_PX
+    from keypoint_perception.model.precisions import export_int8
 
     frames, held_out = calibration_frames(model, read_manifest(model).input_hw, source, topic)
-    limit = MAX_LOSS_PX['int8'] if max_loss is None else max_loss
-    manifest = export_int8(model, frames, held_out, max_loss_px=limit, signed=signed)
+    manifest = export_int8(model, frames, held_out, max_loss_px=max_loss, signed=signed)
     _print_loss(model, 'int8', manifest)
 
 
@@ -133,12 +134,7 @@ def _print_loss(model: Path, precision: str, manifest: Manifest) -> None:
 
 
 def _compile(model: Path, precision: str, max_batch: int) -> None:
-    """
-    Build the engine that the node would build, and cache it.
-
-    :raises ModelError: if the model lacks the precision
-    :raises EngineError: if there is no TensorRT or no GPU, or the engine cannot be built or cached
-    """
+    """Build the engine that the node would build, and cache it."""
     from keypoint_perception.commands.progress import progress_bars
     from keypoint_perception.inference.tensorrt.tensorrt_engine import TensorRTEngine
     from keypoint_perception.manifest import read_manifest
@@ -167,11 +163,3 @@ def _compile(model: Path, precision: str, max_batch: int) -> None:
         f'from ONNX Runtime by at most {prepared.parity["largest_px"]:.4f} px on '
         f'{prepared.parity["frames"]} {prepared.parity["images"]}'
     )
-
-
-def _clear_cache() -> None:
-    from keypoint_perception.inference.engine_cache import EngineCache
-
-    cache = EngineCache()
-    engines, size = cache.clear()
-    print(f'removed {engines} compiled engines, {size / 2**20:.1f} MiB, from {cache.path}')

@@ -58,9 +58,7 @@ def save_checkpoint(model_dir: Path, checkpoint: Checkpoint) -> None:
         write_network(part / NETWORK_FILE, checkpoint.network)
         _save(checkpoint.tensors, part / TRAINING_FILE)
         _save({'frames': checkpoint.frames}, part / FRAMES_FILE)
-        names = (NETWORK_FILE, TRAINING_FILE, FRAMES_FILE)
-        digests = {name: file_digest(part / name) for name in names}
-        state = checkpoint.state | {'files': digests}
+        state = checkpoint.state | {'files': {p.name: file_digest(p) for p in part.iterdir()}}
         state['sha256'] = _digest(state)
         (part / STATE_FILE).write_text(json.dumps(state, indent=1))
 
@@ -81,8 +79,7 @@ def load_checkpoint(model_dir: Path) -> Checkpoint:
         place = place.rename(Path(model_dir) / CHECKPOINT_NAME)
     try:
         state = json.loads((place / STATE_FILE).read_text())
-        digest = state.pop('sha256')
-        unchanged = digest == _digest(state)
+        unchanged = state.pop('sha256') == _digest(state)
         digests = dict(state.pop('files'))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(_damaged(place, STATE_FILE, error)) from error
@@ -109,11 +106,7 @@ def load_network(model_dir: Path) -> Keypointer:
 
 
 def write_network(path: Path, network: Keypointer, metadata: dict[str, str] | None = None) -> None:
-    """
-    Write a network's weights, with its configuration in the file's header.
-
-    :param metadata: further entries of the header
-    """
+    """Write a network's weights, with its configuration and ``metadata`` in the header."""
     config = json.dumps(asdict(network.config))
     _save(network.state_dict(), path, {'config': config} | (metadata or {}))
 

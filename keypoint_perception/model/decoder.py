@@ -22,17 +22,14 @@ class MapDecoder(nn.Module):
 
     Its receptive field is larger than that of transport's refinement nets, because the content
     between keypoints depends on all of them.
+
+    :param stride: side of a cell of the maps, px of the image
+    :param width: channels at the maps' resolution
     """
 
     def __init__(
         self, in_channels: int, out_channels: int, *, stride: int, width: int, norm: str
     ) -> None:
-        """
-        Create the layers.
-
-        :param stride: side of a cell of the maps, px of the image
-        :param width: channels at the maps' resolution
-        """
         super().__init__()
         self.first = ConvBlock(in_channels, width, norm=norm)
         self.down = nn.ModuleList(

@@ -1,5 +1,5 @@
 """
-The feature nets of the objectives, with small receptive fields.
+Feature nets of the objectives, and refinement nets from transported features to images.
 
 A feature net that saw the whole image could encode all of it in the one cell that is transported,
 so the receptive field is about the size of a keypoint's Gaussian.
@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from keypoint_perception.model.layers import ConvBlock, SpaceToDepth
 from torch import nn, Tensor
+from torch.nn import functional
 
 
 class LocalFeatures(nn.Module):
-    """Features with a receptive field of 3 x 3 cells, (B, 3, H, W) -> (B, w, h, w)."""
+    """
+    Features with a receptive field of 3 x 3 cells, (B, 3, H, W) -> (B, w, h, w).
+
+    :param stride: side of a cell, px
+    """
 
     def __init__(self, width: int, norm: str, stride: int) -> None:
-        """
-        Create the layers.
-
-        :param stride: side of a cell, px
-        """
         super().__init__()
         self.stride = stride
         self.channels = width
@@ -30,7 +30,6 @@ class LocalFeatures(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the features of images in [-1, 1]."""
         features: Tensor = self.body(image)
         return features
 
@@ -56,6 +55,53 @@ class PaperFeatures(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the features of images in [-1, 1]."""
         features: Tensor = self.body(image)
         return features
+
+
+class Refiner(nn.Module):
+    """
+    From features to RGB in about [-1, 1] at full resolution, (B, c, h, w) -> (B, 3, H, W).
+
+    :ivar last: the output layer
+    """
+
+    def __init__(self, channels: int, norm: str, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.coarse = ConvBlock(channels, channels, norm=norm)
+        self.fine = nn.Conv2d(channels, 3 * stride**2, 1)
+
+    @property
+    def last(self) -> nn.Module:
+        return self.fine
+
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.pixel_shuffle(self.fine(self.coarse(features)), self.stride)
+
+
+class PaperRefiner(nn.Module):
+    """
+    The port's refinement net: at each scale two convolutions, then bilinear upsampling by two.
+
+    (B, 128, h, w) -> (B, 3, 4h, 4w). The port applies norm and ReLU to the RGB output, which
+    excludes negative colours; here the last convolution is linear, as in the authors' release.
+    """
+
+    def __init__(self, norm: str) -> None:
+        super().__init__()
+        self.coarse = nn.Sequential(ConvBlock(128, 128, norm=norm), ConvBlock(128, 64, norm=norm))
+        self.middle = nn.Sequential(ConvBlock(64, 64, norm=norm), ConvBlock(64, 32, norm=norm))
+        self.fine = nn.Sequential(ConvBlock(32, 32, norm=norm), nn.Conv2d(32, 3, 7, padding=3))
+
+    @property
+    def last(self) -> nn.Module:
+        return self.fine[-1]
+
+    def forward(self, features: Tensor) -> Tensor:
+        for layers in (self.coarse, self.middle):
+            features = functional.interpolate(
+                layers(features), scale_factor=2, mode='bilinear', align_corners=False
+            )
+        image: Tensor = self.fine(features)
+        return image

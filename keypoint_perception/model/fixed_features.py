@@ -67,17 +67,16 @@ class RandomPyramid(nn.Module):
 
 
 class Vgg16Features(nn.Module):
-    """The layers conv1_2, conv2_2, conv3_2, conv4_2 and conv5_2 of VGG-16, after their ReLU."""
+    """
+    The layers conv1_2, conv2_2, conv3_2, conv4_2 and conv5_2 of VGG-16, after their ReLU.
+
+    :param tensors: weight and bias of each convolution, as ``0.weight`` and ``0.bias``
+    """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
-        """
-        Store the weights.
-
-        :param tensors: weight and bias of each convolution, as ``0.weight`` and ``0.bias``
-        """
         super().__init__()
         for name, tensor in tensors.items():
             self.register_buffer(name.replace('.', '_'), tensor.float(), persistent=False)
@@ -127,24 +126,15 @@ def load_vgg16(path: Path | str) -> Vgg16Features:
         )
         raise ConfigError(msg) from error
     found = {name.removeprefix('features.'): tensor for name, tensor in found.items()}
-    return Vgg16Features(
-        {name: _checked(found, name, shape, path) for name, shape in _vgg16_shapes()}
-    )
-
-
-def _vgg16_shapes() -> list[tuple[str, tuple[int, ...]]]:
-    shapes = []
+    shapes: dict[str, tuple[int, ...]] = {}
     for index, before, after in (c for block in VGG16_CONVOLUTIONS for c in block):
-        shapes += [(f'{index}.weight', (after, before, 3, 3)), (f'{index}.bias', (after,))]
-    return shapes
-
-
-def _checked(found: dict[str, Tensor], name: str, shape: tuple[int, ...], path: Path) -> Tensor:
-    if name not in found or tuple(found[name].shape) != shape:
-        fault = f'has shape {tuple(found[name].shape)}' if name in found else 'is missing'
-        msg = (
-            f'{str(path)!r} does not hold VGG-16: features.{name} {fault}, expected {shape}; '
-            "give torchvision's vgg16 (not vgg16_bn) as safetensors."
-        )
-        raise ConfigError(msg)
-    return found[name]
+        shapes |= {f'{index}.weight': (after, before, 3, 3), f'{index}.bias': (after,)}
+    for name, shape in shapes.items():
+        if name not in found or tuple(found[name].shape) != shape:
+            fault = f'has shape {tuple(found[name].shape)}' if name in found else 'is missing'
+            msg = (
+                f'{str(path)!r} does not hold VGG-16: features.{name} {fault}, expected {shape}; '
+                "give torchvision's vgg16 (not vgg16_bn) as safetensors."
+            )
+            raise ConfigError(msg)
+    return Vgg16Features({name: found[name] for name in shapes})

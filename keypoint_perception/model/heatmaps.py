@@ -20,11 +20,16 @@ def softmax_2d(logits: Tensor) -> Tensor:
     return logits.flatten(2).softmax(dim=-1).view_as(logits)
 
 
-def _axes(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the x of the columns (w,) and the y of the rows (h,)."""
-    height, width = map_size(maps)
-    x = torch.arange(width, dtype=maps.dtype, device=maps.device)
-    return x, torch.arange(height, dtype=maps.dtype, device=maps.device)
+def _cells(like: Tensor, count: int) -> Tensor:
+    """Return the positions of the cells along an axis, with the type of another tensor."""
+    # int: in a trace a size is a tensor
+    return torch.arange(int(count), dtype=like.dtype, device=like.device)
+
+
+def _offsets(maps: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the columns and rows of maps relative to points, (B, K, w) and (B, K, h)."""
+    height, width = maps.shape[-2:]
+    return _cells(maps, width) - xy[..., 0:1], _cells(maps, height) - xy[..., 1:2]
 
 
 def expectation(maps: Tensor) -> Tensor:
@@ -36,8 +41,13 @@ def expectation(maps: Tensor) -> Tensor:
 
     The centre of [[0, 0], [0.5, 0.5]] is (0.5, 1).
     """
-    x, y = _axes(maps)
-    return torch.stack([(maps.sum(dim=-2) * x).sum(-1), (maps.sum(dim=-1) * y).sum(-1)], dim=-1)
+    return _means(maps.sum(dim=-2), maps.sum(dim=-1))
+
+
+def _means(along_x: Tensor, along_y: Tensor) -> Tensor:
+    """Return the means of distributions along the axes, (B, K, w), (B, K, h) -> (B, K, 2)."""
+    means = [(along * _cells(along, along.shape[-1])).sum(-1) for along in (along_x, along_y)]
+    return torch.stack(means, dim=-1)
 
 
 def variance(maps: Tensor, xy: Tensor) -> Tensor:
@@ -48,8 +58,7 @@ def variance(maps: Tensor, xy: Tensor) -> Tensor:
     :param xy: (B, K, 2) cells
     :return: (B, K) cells^2
     """
-    x, y = _axes(maps)
-    x, y = x - xy[..., 0:1], y - xy[..., 1:2]  # (B, K, w), (B, K, h)
+    x, y = _offsets(maps, xy)
     return (maps.sum(dim=-2) * x.square()).sum(-1) + (maps.sum(dim=-1) * y.square()).sum(-1)
 
 
@@ -80,8 +89,7 @@ def covariance(maps: Tensor, xy: Tensor) -> Tensor:
     :param xy: (B, K, 2) cells
     :return: [[xx, xy], [xy, yy]], (B, K, 2, 2) cells^2; its trace is :func:`variance`
     """
-    x, y = _axes(maps)
-    x, y = x - xy[..., 0:1], y - xy[..., 1:2]  # (B, K, w), (B, K, h)
+    x, y = _offsets(maps, xy)
     xx = (maps.sum(dim=-2) * x.square()).sum(-1)
     yy = (maps.sum(dim=-1) * y.square()).sum(-1)
     cross = ((maps * x[..., None, :]).sum(-1) * y).sum(-1)
@@ -95,10 +103,7 @@ def separable_expectation(logits: Tensor) -> Tensor:
     Logits are averaged over one axis, followed by a softmax along the other. Localising a peak
     takes much larger logits than with :func:`softmax_2d`.
     """
-    x, y = _axes(logits)
-    along_x = logits.mean(dim=-2).softmax(dim=-1)  # (B, K, w)
-    along_y = logits.mean(dim=-1).softmax(dim=-1)  # (B, K, h)
-    return torch.stack([(along_x * x).sum(-1), (along_y * y).sum(-1)], dim=-1)
+    return _means(logits.mean(dim=-2).softmax(dim=-1), logits.mean(dim=-1).softmax(dim=-1))
 
 
 def windowed_expectation(maps: Tensor, radius: int) -> tuple[Tensor, Tensor]:
@@ -113,19 +118,17 @@ def windowed_expectation(maps: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     :return: (B, K, 2) cells and (B, K) in [0, 1]
     """
     width = map_size(maps)[1]
-    x, y = _axes(maps)
     largest = maps.flatten(2).argmax(dim=-1, keepdim=True)  # (B, K, 1)
     peak_x = (largest % width).to(maps.dtype)
     # for non-negative numbers the same as floor, with four fewer operators in ONNX
     peak_y = torch.div(largest, width, rounding_mode='trunc').to(maps.dtype)
-    near_x = ((x - peak_x).abs() <= radius).to(maps.dtype)  # (B, K, w)
-    near_y = ((y - peak_y).abs() <= radius).to(maps.dtype)  # (B, K, h)
+    x, y = _offsets(maps, torch.cat([peak_x, peak_y], dim=-1))
+    near_x, near_y = (x.abs() <= radius).to(maps.dtype), (y.abs() <= radius).to(maps.dtype)
     window = maps * near_x[..., None, :] * near_y[..., :, None]
     along_x, along_y = window.sum(dim=-2), window.sum(dim=-1)
     mass = along_x.sum(dim=-1)
-    xy = torch.stack([(along_x * x).sum(-1), (along_y * y).sum(-1)], dim=-1)
     # no guard against 0, so that NaN stays NaN; rounding may bring the mass above one
-    return xy / mass[..., None], mass.clamp(max=1.0)
+    return _means(along_x, along_y) / mass[..., None], mass.clamp(max=1.0)
 
 
 def gaussian_maps(xy: Tensor, height: int, width: int, sigma: float) -> Tensor:
@@ -139,10 +142,8 @@ def gaussian_maps(xy: Tensor, height: int, width: int, sigma: float) -> Tensor:
     :param sigma: cells
     :return: (B, K, height, width) in [0, 1]
     """
-    x = torch.arange(width, dtype=xy.dtype, device=xy.device)
-    y = torch.arange(height, dtype=xy.dtype, device=xy.device)
-    along_x = torch.exp(-(((x - xy[..., 0:1]) / sigma) ** 2))  # (B, K, w)
-    along_y = torch.exp(-(((y - xy[..., 1:2]) / sigma) ** 2))  # (B, K, h)
+    along_x = torch.exp(-(((_cells(xy, width) - xy[..., 0:1]) / sigma) ** 2))  # (B, K, w)
+    along_y = torch.exp(-(((_cells(xy, height) - xy[..., 1:2]) / sigma) ** 2))  # (B, K, h)
     return along_y[..., :, None] * along_x[..., None, :]
 
 
@@ -169,8 +170,7 @@ def divergence(logits: Tensor, xy: Tensor, sigma: float) -> Tensor:
 
 def _normal(centre: Tensor, cells: int, sigma: float) -> Tensor:
     """Return a normalised Gaussian along one axis, (..., 1) cells -> (..., cells)."""
-    place = torch.arange(cells, dtype=centre.dtype, device=centre.device)
-    return (-((place - centre) ** 2) / (2 * sigma**2)).softmax(dim=-1)
+    return (-((_cells(centre, cells) - centre) ** 2) / (2 * sigma**2)).softmax(dim=-1)
 
 
 def overlap(maps: Tensor) -> Tensor:

@@ -29,11 +29,7 @@ MIN_CELLS = 2
 
 
 class Bottleneck(nn.Module):
-    """
-    Residual unit 1 x 1, 3 x 3, 1 x 1, norm and ReLU before each: (B, in, h, w) -> (B, out, h, w).
-
-    The 3 x 3 convolution has half the channels, which reduces its cost.
-    """
+    """Residual unit 1 x 1, 3 x 3, 1 x 1, norm and ReLU before each, half the width inside."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
         super().__init__()
@@ -65,12 +61,11 @@ class Hourglass(nn.Module):
         super().__init__()
         self.side = Bottleneck(channels, channels, norm)
         self.down = Bottleneck(channels, channels, norm)
-        deeper = poolings > 1
-        self.inner = (
-            Hourglass(channels, norm, poolings - 1)
-            if deeper
-            else Bottleneck(channels, channels, norm)
-        )
+        self.inner: nn.Module
+        if poolings > 1:
+            self.inner = Hourglass(channels, norm, poolings - 1)
+        else:
+            self.inner = Bottleneck(channels, channels, norm)
         self.up = Bottleneck(channels, channels, norm)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -127,9 +122,8 @@ class StackedHourglass(nn.Module):
         """Return the maps of each hourglass in order, each (B, K, H / 4, W / 4)."""
         features = self.stem(image)
         maps = []
-        for number, (hourglass, out, head) in enumerate(
-            zip(self.hourglasses, self.out, self.heads, strict=True)
-        ):
+        layers = zip(self.hourglasses, self.out, self.heads, strict=True)
+        for number, (hourglass, out, head) in enumerate(layers):
             decoded = out(hourglass(features))
             maps.append(head(decoded))
             if number < len(self.from_maps):

@@ -32,12 +32,8 @@ class LandmarkKeypointer(nn.Module):
         count, _, keypoints, _ = landmarks.weights.shape
         # rows u0, v0, u1, ..., the memory layout of the keypoints
         sums = landmarks.weights.transpose(2, 3, 0, 1).reshape(2 * keypoints, 2 * count)
-        for name, array in (
-            ('sums', sums),
-            ('offset', landmarks.offset.reshape(-1)),
-            ('trust', landmarks.trust.T),
-            ('trust_offset', landmarks.trust_offset),
-        ):
+        arrays = sums, landmarks.offset.reshape(-1), landmarks.trust.T, landmarks.trust_offset
+        for name, array in zip(('sums', 'offset', 'trust', 'trust_offset'), arrays, strict=True):
             self.register_buffer(name, torch.tensor(array.copy(), dtype=torch.float32))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,20 +51,13 @@ class LandmarkKeypointer(nn.Module):
 
 
 def fitted_landmarks(model_dir: Path) -> Landmarks | None:
-    """
-    Return the landmarks of a model directory if they were fitted to its current weights.
-
-    :raises ModelError: if their file cannot be used
-    """
+    """Return the landmarks of a model directory, None without or if fitted to other weights."""
     landmarks = read_landmarks(model_dir)
     if landmarks is None or landmarks.network_sha256 == network_digest(model_dir):
         return landmarks
-    log.warning(
-        'The landmarks %s of %r were fitted to other weights and are omitted; run `landmarks` '
-        'again.',
-        ', '.join(landmarks.names),
-        str(model_dir / LANDMARKS_NAME),
-    )
+    names, path = ', '.join(landmarks.names), str(model_dir / LANDMARKS_NAME)
+    fault = 'were fitted to other weights and are omitted; run `landmarks` again'
+    log.warning('The landmarks %s of %r %s.', names, path, fault)
     return None
 
 

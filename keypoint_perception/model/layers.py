@@ -11,7 +11,7 @@ NORMS = ('group', 'instance', 'batch')
 
 def make_norm(kind: str, channels: int) -> nn.Module:
     """
-    Return a normalisation layer.
+    Return a normalisation layer, with groups of 8 or more channels.
 
     The Transporter paper used batch norm; its authors' code describes layer and instance norm as
     much more stable, and these do not depend on the batch size, which is one on a robot.
@@ -19,18 +19,14 @@ def make_norm(kind: str, channels: int) -> nn.Module:
     :param kind: one of :data:`NORMS`
     """
     if kind == 'group':
-        return nn.GroupNorm(_groups(channels), channels)
+        groups = next(n for n in range(max(1, channels // 8), 0, -1) if channels % n == 0)
+        return nn.GroupNorm(groups, channels)
     if kind == 'instance':
         return nn.InstanceNorm2d(channels, affine=True)
     if kind == 'batch':
         return nn.BatchNorm2d(channels)
     msg = f'Norm {kind!r} is not known; known: {", ".join(NORMS)}.'
     raise ValueError(msg)
-
-
-def _groups(channels: int) -> int:
-    """Return the number of equal groups of 8 or more channels."""
-    return next(n for n in range(max(1, channels // 8), 0, -1) if channels % n == 0)
 
 
 class ConvBlock(nn.Sequential):

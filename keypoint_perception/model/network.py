@@ -14,7 +14,12 @@ from dataclasses import dataclass, replace
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.keypoints import cells_to_network
-from keypoint_perception.model.features import LocalFeatures, PaperFeatures
+from keypoint_perception.model.features import (
+    LocalFeatures,
+    PaperFeatures,
+    PaperRefiner,
+    Refiner,
+)
 from keypoint_perception.model.heatmaps import (
     expectation,
     separable_expectation,
@@ -23,7 +28,6 @@ from keypoint_perception.model.heatmaps import (
 )
 from keypoint_perception.model.hourglass import StackedHourglass
 from keypoint_perception.model.layers import ConvBlock, normalise, NORMS, SpaceToDepth, upsample
-from keypoint_perception.model.refiner import PaperRefiner, Refiner
 import torch
 from torch import nn, Tensor
 
@@ -56,12 +60,10 @@ class NetworkConfig:
     stacks: int = 2
 
     def __post_init__(self) -> None:
-        if self.network not in NETWORKS:
-            msg = f'network: {self.network!r} is not known; known: {", ".join(NETWORKS)}.'
-            raise ConfigError(msg)
-        if self.norm not in NORMS:
-            msg = f'norm: {self.norm!r} is not known; known: {", ".join(NORMS)}.'
-            raise ConfigError(msg)
+        for name, known in (('network', NETWORKS), ('norm', NORMS)):
+            if getattr(self, name) not in known:
+                msg = f'{name}: {getattr(self, name)!r} is not known; known: {", ".join(known)}.'
+                raise ConfigError(msg)
         for name in ('keypoints', 'width', 'window', 'stacks'):
             if getattr(self, name) < 1:
                 msg = f'{name}: must be at least 1, got {getattr(self, name)}.'
@@ -97,12 +99,11 @@ class Keypointer(nn.Module):
         self.config = config
         self.body: UNet | PaperKeypointNet | StackedHourglass
         if config.network == 'hourglass':
-            self.body = StackedHourglass(
-                config.keypoints, config.width, config.norm, config.stacks
-            )
+            layers = config.keypoints, config.width, config.norm, config.stacks
+            self.body = StackedHourglass(*layers)
         else:
             self.body = (UNet if config.network == 'default' else PaperKeypointNet)(config)
-        self.stride: int = map_stride(config.network)
+        self.stride = map_stride(config.network)
         self.register_buffer('calibration', torch.tensor([1.0, 0.0]))
 
     def logits(self, image: Tensor) -> Tensor:
@@ -111,14 +112,7 @@ class Keypointer(nn.Module):
         return logits.float()
 
     def stacks(self, image: Tensor) -> list[Tensor]:
-        """
-        Return the maps of every stack; the last are those of :meth:`logits`.
-
-        Networks other than hourglasses have one stack.
-
-        :param image: (B, 3, H, W) in [-1, 1]
-        :return: each (B, K, h, w) float32
-        """
+        """Return the maps of every stack, the only one or last of which are the logits."""
         if isinstance(self.body, StackedHourglass):
             return [maps.float() for maps in self.body.stacks(image)]
         return [self.logits(image)]
@@ -130,11 +124,7 @@ class Keypointer(nn.Module):
         return expectation(softmax_2d(logits))
 
     def select(self, kept: list[int]) -> Keypointer:
-        """
-        Return a copy of the network with some of the keypoints.
-
-        :param kept: their indices, in the new order
-        """
+        """Return a copy of the network with the given keypoints, in their order."""
         if kept == list(range(self.config.keypoints)):
             return copy.deepcopy(self)
         chosen = Keypointer(replace(self.config, keypoints=len(kept)))
@@ -205,11 +195,10 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the maps, (B, 3, H, W) -> (B, K, H / 8, W / 8)."""
-        level = self.stem(self.fold(image))
-        levels = [level]
+        levels = [self.stem(self.fold(image))]
         for down in self.down:
-            level = down(level)
-            levels.append(level)
+            levels.append(down(levels[-1]))
+        level = levels[-1]
         for side, up, skip in zip(self.side, self.up, reversed(levels[:-1]), strict=True):
             level = up(side(skip) + upsample(level, skip))
         maps: Tensor = self.head(level)
@@ -217,9 +206,7 @@ class UNet(nn.Module):
 
 
 class PaperKeypointNet(nn.Module):
-    """The paper's keypoint net: a second feature net and a 1 x 1 convolution to K maps."""
-
-    stride = PaperFeatures.stride
+    """A second paper's feature net and a 1 x 1 convolution, -> (B, K, H / 4, W / 4)."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -227,19 +214,14 @@ class PaperKeypointNet(nn.Module):
         self.head = nn.Conv2d(PaperFeatures.channels, config.keypoints, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the maps, (B, 3, H, W) -> (B, K, H / 4, W / 4)."""
         maps: Tensor = self.head(self.features(image))
         return maps
 
 
 def map_stride(network: str) -> int:
     """Return the side of a cell of the network's maps, px."""
-    strides = {
-        'default': UNet.stride,
-        'paper': PaperKeypointNet.stride,
-        'hourglass': StackedHourglass.stride,
-    }
-    return strides[network]
+    strides = {'paper': PaperFeatures.stride, 'hourglass': StackedHourglass.stride}
+    return strides.get(network, UNet.stride)
 
 
 def make_features(config: NetworkConfig) -> LocalFeatures | PaperFeatures:

@@ -35,10 +35,6 @@ import numpy as np
 import torch
 
 OPSET = 17
-# Parts of error messages.
-FRAMES = 'frames of the training recording'
-REMEDY = 'nothing was exported; report this with the versions that `doctor` prints'
-
 log = logging.getLogger('keypoint_perception')
 
 
@@ -55,16 +51,15 @@ def export_model(model_dir: Path, landmarks: Landmarks | None = None) -> Manifes
     new, landmarks = landmarks, landmarks or fitted_landmarks(model_dir)
     with PendingFile(model_dir / ONNX_NAME) as part:
         write_onnx(checkpoint.network, part, landmarks)
-        parity = compare_with_torch(checkpoint.network, part, checkpoint.frames.numpy())
-        if landmarks is not None:
-            _compare_landmarks(landmarks, part, checkpoint.frames.numpy())
+        parity = _compare(checkpoint, part, landmarks)
         kept = _kept_precisions(model_dir, file_digest(part))
     if new is not None:
         write_landmarks(model_dir, new)
-    manifest = replace(describe(checkpoint, parity, landmarks), precisions=kept)
+    manifest = replace(_describe(checkpoint, parity, landmarks), precisions=kept)
     files = [*_files(model_dir, landmarks), *map(onnx_name, kept)]
     manifest = write_manifest(model_dir, manifest, files=files)
-    _remove_outdated(model_dir, kept)
+    outdated = 'was exported from an earlier network'
+    _remove(model_dir, kept, outdated if new is None else 'does not contain the new landmarks')
     return manifest
 
 
@@ -97,49 +92,42 @@ def write_onnx(
         )
 
 
-def compare_with_torch(network: Keypointer, path: Path, frames: np.ndarray) -> Parity:
-    """
-    Compare ONNX Runtime with torch.
-
-    :param frames: (N, H, W, 3) uint8
-    :raises ModelError: if the network returns NaN
-    :raises EngineError: if they differ by more than the tolerance of fp32
-    """
+def _compare(checkpoint: Checkpoint, path: Path, landmarks: Landmarks | None) -> Parity:
+    """Compare the keypoints of ONNX Runtime with torch, and its landmarks with its keypoints."""
+    frames = checkpoint.frames.numpy()
     with torch.no_grad():
-        expected = network(torch.from_numpy(frames)).cpu().numpy()
+        expected = checkpoint.network(checkpoint.frames).cpu().numpy()
     if not np.isfinite(expected).all():
-        msg = 'The network gives NaN on its own training frames; train again at a lower rate.'
+        msg = (
+            'The network gives NaN on its own training frames; train again at a lower '
+            'learning_rate.'
+        )
         raise ModelError(msg)
-    return check_parity(
-        {'keypoints': run_onnx(path, frames)},
+    limit, images = TOLERANCES['fp32'], 'frames of the training recording'
+    remedy = 'nothing was exported; report this with the versions that `doctor` prints'
+    found = run_onnx(path, frames)
+    parity = check_parity(
+        {'keypoints': found},
         {'keypoints': expected},
-        TOLERANCES['fp32'],
+        limit,
         pair='ONNX Runtime and torch',
-        images=FRAMES,
-        remedy=REMEDY,
+        images=images,
+        remedy=remedy,
     )
+    if landmarks is not None:
+        check_parity(
+            {'landmarks': run_onnx(path, frames, 'landmarks')},
+            {'landmarks': landmarks.apply(found)},
+            limit,
+            pair='The landmarks of ONNX Runtime and those that were fitted',
+            images=images,
+            remedy=remedy,
+            min_confidence=0.0,
+        )
+    return parity
 
 
-def _compare_landmarks(landmarks: Landmarks, path: Path, frames: np.ndarray) -> None:
-    """
-    Compare ONNX Runtime's landmarks with those computed from its keypoints.
-
-    :raises EngineError: if they differ
-    """
-    check_parity(
-        {'landmarks': run_onnx(path, frames, 'landmarks')},
-        {'landmarks': landmarks.apply(run_onnx(path, frames))},
-        TOLERANCES['fp32'],
-        pair='The landmarks of ONNX Runtime and those that were fitted',
-        images=FRAMES,
-        remedy=REMEDY,
-        min_confidence=0.0,
-    )
-
-
-def describe(
-    checkpoint: Checkpoint, parity: Parity, landmarks: Landmarks | None = None
-) -> Manifest:
+def _describe(checkpoint: Checkpoint, parity: Parity, landmarks: Landmarks | None) -> Manifest:
     """Return the manifest of a checkpoint's model, without digests."""
     config, state = checkpoint.network.config, checkpoint.state
     labels = tuple(state.get('facts', {}).get('label_names', ()))
@@ -166,18 +154,14 @@ def _kept_precisions(model_dir: Path, onnx_sha256: str) -> dict[str, dict[str, A
     return {name: of for name, of in precisions.items() if of.get('made_from') == onnx_sha256}
 
 
-def _remove_outdated(model_dir: Path, kept: dict[str, dict[str, Any]]) -> None:
+def _remove(model_dir: Path, kept: dict[str, dict[str, Any]], reason: str) -> None:
     """Remove other precisions of an earlier ``keypointer.onnx``."""
     for precision in PRECISIONS:
         path = model_dir / onnx_name(precision)
         if path.name != ONNX_NAME and precision not in kept and path.is_file():
             path.unlink()
-            log.warning(
-                'removed %s, which was exported from an earlier network; run `export --precision '
-                '%s` again',
-                path,
-                precision,
-            )
+            again = f'export {model_dir} --precision {precision}'
+            log.warning('removed %s, which %s; run `%s` again', path, reason, again)
 
 
 def run_onnx(path: Path, frames: np.ndarray, output: str = 'keypoints') -> np.ndarray:

@@ -28,23 +28,24 @@ import numpy as np
 # Default limit of the median distance to fp32, px at network size.
 MAX_LOSS_PX = {'fp16': 0.1, 'int8': 0.5}
 
-# Writes a network file, given the network, its landmarks and the path.
-Write = Callable[[Keypointer, Landmarks | None, Path], None]
+# Writes a network file, given the network, the path and the landmarks.
+Write = Callable[[Keypointer, Path, Landmarks | None], None]
 
 
 def export_fp16(
-    model_dir: Path, frames: np.ndarray, *, max_loss_px: float = MAX_LOSS_PX['fp16']
+    model_dir: Path, frames: np.ndarray, *, max_loss_px: float | None = None
 ) -> Manifest:
     """
     Export weights and convolutions in half precision, norms and read-out in single.
 
     :param frames: to measure the loss on, (N, H, W, 3) uint8
+    :param max_loss_px: None: that of :data:`MAX_LOSS_PX`
     :raises ModelError: if the model does not match its manifest, or has no checkpoint
     :raises EngineError: if its keypoints differ too much from those of fp32
     """
 
-    def write(network: Keypointer, landmarks: Landmarks | None, part: Path) -> None:
-        write_onnx(network, part, landmarks, kind='fp16')
+    def write(network: Keypointer, path: Path, landmarks: Landmarks | None) -> None:
+        write_onnx(network, path, landmarks, kind='fp16')
 
     return _export(model_dir, 'fp16', write, frames, max_loss_px, {})
 
@@ -54,21 +55,19 @@ def export_int8(
     frames: np.ndarray,
     held_out: np.ndarray,
     *,
-    max_loss_px: float = MAX_LOSS_PX['int8'],
+    max_loss_px: float | None = None,
     signed: bool = False,
 ) -> Manifest:
     """
-    Export int8 convolutions; see :mod:`keypoint_perception.model.quantisation`.
+    Export int8 convolutions, as :func:`export_fp16`; see :mod:`.quantisation`.
 
     :param frames: recorded frames for calibration, (N, H, W, 3) uint8
     :param held_out: other frames, to measure the loss on
     :param signed: for TensorRT
-    :raises ModelError: if the model does not match its manifest, or has no checkpoint
-    :raises EngineError: if its keypoints differ too much from those of fp32
     """
 
-    def write(network: Keypointer, landmarks: Landmarks | None, part: Path) -> None:
-        write_quantised(network, part, frames, landmarks, signed=signed)
+    def write(network: Keypointer, path: Path, landmarks: Landmarks | None) -> None:
+        write_quantised(network, path, frames, landmarks, signed=signed)
 
     details = {'calibration_frames': len(frames), 'signed': signed}
     return _export(model_dir, 'int8', write, held_out, max_loss_px, details)
@@ -79,7 +78,7 @@ def _export(
     precision: str,
     write: Write,
     frames: np.ndarray,
-    max_loss_px: float,
+    max_loss_px: float | None,
     details: dict[str, Any],
 ) -> Manifest:
     model_dir = Path(model_dir)
@@ -87,14 +86,25 @@ def _export(
     network, landmarks = load_network(model_dir), fitted_landmarks(model_dir)
     name = onnx_name(precision)
     with PendingFile(model_dir / name) as part:
-        write(network, landmarks, part)
-        loss = _measure_loss(model_dir, precision, part, frames, max_loss_px)
+        write(network, part, landmarks)
+
+        def compare(output: str) -> Parity:
+            return check_parity(
+                {output: run_onnx(part, frames, output)},
+                {output: run_onnx(model_dir / ONNX_NAME, frames, output)},
+                Tolerance(MAX_LOSS_PX[precision] if max_loss_px is None else max_loss_px),
+                pair=f'The {output} in {precision} and in fp32',
+                images='recorded frames',
+                remedy='nothing was exported; use fp32, or allow more with --max-loss',
+                min_confidence=0.0,
+            )
+
+        parity = compare('keypoints')
+        names = ('frames', 'median_px', 'p95_px', 'largest_confidence')
+        loss = {name: getattr(parity, name) for name in names}
         if landmarks is not None:
-            of_landmarks = _compare(model_dir, precision, part, frames, max_loss_px, 'landmarks')
-            loss |= {
-                'landmarks_median_px': of_landmarks.median_px,
-                'landmarks_p95_px': of_landmarks.p95_px,
-            }
+            parity = compare('landmarks')
+            loss['landmarks_median_px'], loss['landmarks_p95_px'] = parity.median_px, parity.p95_px
         if name in manifest.files:
             # without the precision, so that the model loads while the file is replaced
             others = {p: of for p, of in manifest.precisions.items() if p != precision}
@@ -103,35 +113,3 @@ def _export(
     entry = {'made_from': manifest.files[ONNX_NAME]} | details | loss
     manifest = replace(manifest, precisions=manifest.precisions | {precision: entry})
     return write_manifest(model_dir, manifest, files=sorted({*manifest.files, name}))
-
-
-def _measure_loss(
-    model_dir: Path, precision: str, part: Path, frames: np.ndarray, max_loss_px: float
-) -> dict[str, Any]:
-    parity = _compare(model_dir, precision, part, frames, max_loss_px, 'keypoints')
-    names = ('frames', 'median_px', 'p95_px', 'largest_confidence')
-    return {name: getattr(parity, name) for name in names}
-
-
-def _compare(
-    model_dir: Path,
-    precision: str,
-    part: Path,
-    frames: np.ndarray,
-    max_loss_px: float,
-    output: str,
-) -> Parity:
-    """
-    Compare one output of a network file with fp32, in ONNX Runtime on the CPU.
-
-    :raises EngineError: if they differ too much
-    """
-    return check_parity(
-        {output: run_onnx(part, frames, output)},
-        {output: run_onnx(model_dir / ONNX_NAME, frames, output)},
-        Tolerance(median_px=max_loss_px),
-        pair=f'The {output} in {precision} and in fp32',
-        images='recorded frames',
-        remedy='nothing was exported; use fp32, or allow more with --max-loss',
-        min_confidence=0.0,
-    )

@@ -95,16 +95,12 @@ def _convolutions(graph: Any) -> list[str]:
 
     For 1 x 1 convolutions, quantising input and output costs as much as int8 gains.
     """
-    attributes = {
-        node.name: {attribute.name: attribute for attribute in node.attribute}
-        for node in graph.node
-        if node.op_type == 'Conv'
-    }
-    return [
-        name
-        for name, found in attributes.items()
-        if found['group'].i == 1 and list(found['kernel_shape'].ints) != [1, 1]
-    ]
+    names = []
+    for node in [node for node in graph.node if node.op_type == 'Conv']:
+        found = {attribute.name: attribute for attribute in node.attribute}
+        if found['group'].i == 1 and list(found['kernel_shape'].ints) != [1, 1]:
+            names.append(node.name)
+    return names
 
 
 def _first_input(graph: Any) -> str | None:
@@ -156,14 +152,11 @@ def _readers(graph: Any, name: str) -> list[Any]:
 
 def _calibration_reader(base: Any, frames: np.ndarray) -> Any:
     """Return an object of the library's class that provides frames one by one."""
+    inputs = ({'image': frame[None]} for frame in frames)
 
     class Reader(base):
-        def __init__(self) -> None:
-            self._frames: Iterator[np.ndarray] = iter(frames)
-
         def get_next(self) -> dict[str, np.ndarray] | None:
-            frame = next(self._frames, None)
-            return None if frame is None else {'image': frame[None]}
+            return next(inputs, None)
 
     return Reader()
 

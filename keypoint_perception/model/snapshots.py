@@ -19,11 +19,7 @@ from keypoint_perception.model_directory import SNAPSHOTS_NAME, step_files, step
 
 
 class WeightSnapshot(NamedTuple):
-    """
-    The network at a step of a run.
-
-    :param elapsed_s: training time until then
-    """
+    """The network at a step of a run; ``elapsed_s`` is the training time until then."""
 
     step: int
     elapsed_s: float
@@ -54,10 +50,8 @@ def find_snapshots(model_dir: Path) -> list[WeightSnapshot]:
             msg = f'Snapshot {str(path)!r} has no step or training time in its header; remove it.'
             raise ModelError(msg) from error
     if not found:
-        msg = (
-            f'{str(model_dir)!r} holds no snapshots; train with snapshot_every_s above 0 in '
-            '--config.'
-        )
+        remedy = 'train with snapshot_every_s above 0 in --config'
+        msg = f'{str(model_dir)!r} holds no snapshots; {remedy}.'
         raise ModelError(msg)
     return sorted(found)
 

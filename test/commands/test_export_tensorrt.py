@@ -82,7 +82,7 @@ def test_the_cache_is_cleared(model, cache, gpu, capsys):
 
 def test_without_a_model_it_asks_for_one(capsys):
     assert run('export') == 2
-    assert 'No model is given; give the directory' in capsys.readouterr().err
+    assert 'No model was given; specify the directory' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('max_batch', [0, 65])

@@ -133,7 +133,7 @@ def test_a_new_network_takes_what_was_made_from_the_old_one_away(exported, frame
     assert 'keypointer.fp16.onnx, which was exported from an earlier network' in caplog.text
 
 
-def test_named_points_are_measured_too(exported, frames):
+def test_named_points_are_measured_too(exported, frames, caplog):
     rng = np.random.default_rng(0)
     landmarks = Landmarks(
         names=('tip', 'base'),
@@ -147,6 +147,7 @@ def test_named_points_are_measured_too(exported, frames):
     precisions.export_fp16(exported, frames)
     # the network with names is another, of the same checkpoint
     assert onnx_export.export_model(exported, landmarks).precisions == {}
+    assert 'which does not contain the new landmarks; run `export ' in caplog.text
     facts = precisions.export_int8(exported, frames[:16], frames[16:]).precisions['int8']
     assert 0 < facts['landmarks_median_px'] < 0.5
     found = onnx_export.run_onnx(exported / 'keypointer.int8.onnx', frames[:2], 'landmarks')
@@ -155,7 +156,7 @@ def test_named_points_are_measured_too(exported, frames):
 
 def test_a_precision_that_is_not_there_is_named_with_a_way_to_get_it(exported):
     manifest = read_manifest(exported)
-    with pytest.raises(ModelError, match=r'not there in int8, it has fp32; run `export .* int8'):
+    with pytest.raises(ModelError, match=r'no int8 network, only fp32; run `export .* int8'):
         onnx_file(exported, manifest, 'int8')
-    with pytest.raises(ModelError, match="'int4' is not known; known: fp32, fp16, int8"):
+    with pytest.raises(ModelError, match="'int4' is unknown; known: fp32, fp16, int8"):
         onnx_file(exported, manifest, 'int4')
