@@ -47,11 +47,7 @@ class Engine(Protocol):
         """
 
     def run_with_landmarks(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """
-        Return the keypoints and landmarks of a batch, from one pass.
-
-        :return: both as in :meth:`run`, (N, K, 3) and (N, L, 3); L is 0 without landmarks
-        """
+        """Return keypoints and landmarks as :meth:`run`, (N, K, 3) and (N, L, 3), L may be 0."""
 
     def close(self) -> None:
         """Release the library's resources; the engine is unusable afterwards."""
@@ -59,7 +55,7 @@ class Engine(Protocol):
 
 class Candidate(NamedTuple):
     """
-    An engine that ``auto`` may choose.
+    An engine that ``auto`` may select.
 
     :param provider: execution provider of ONNX Runtime; empty for other engines
     :param reason: why it is available, as the end of a sentence
@@ -83,11 +79,11 @@ def load_engine(
     """
     Load a model directory into an engine.
 
-    ``auto`` takes the first of :func:`candidates` that loads, and logs the choice, its reason and
-    why the earlier ones failed.
+    ``auto`` selects the first of :func:`candidates` that loads, and logs the reason and why the
+    earlier ones failed.
 
     :param name: one of :data:`ENGINE_NAMES`
-    :param threads: CPU threads per inference; 0: chosen by the engine
+    :param threads: CPU threads per inference; 0: the engine's default
     :param precision: of the network file, as `export --precision` wrote it
     :param provider: execution provider of ONNX Runtime: auto, cpu, cuda or tensorrt
     :param max_batch: images per pass, which a compiled engine must know at build time
@@ -100,7 +96,7 @@ def load_engine(
         msg = f'Engine {name!r} is not known; known: {", ".join(ENGINE_NAMES)}.'
         raise EngineError(msg)
     if threads < 0:
-        msg = f'threads: must be 0 (chosen by the library) or more, got {threads}.'
+        msg = f"threads: must be 0 (the engine's default) or more, got {threads}."
         raise EngineError(msg)
     model_dir = Path(model_dir)
     manifest = read_manifest(model_dir)
@@ -146,7 +142,7 @@ def _load_first(found: list[Candidate], load: Callable[[str, str], Engine], what
                 raise
             log.warning('%s: auto skips %s, which cannot be used: %s', what, name, error)
         else:
-            log.info('%s: auto chose %s, because %s', what, name, candidate.reason)
+            log.info('%s: auto selected %s, because %s', what, name, candidate.reason)
             return engine
     raise AssertionError('there is always a candidate')
 

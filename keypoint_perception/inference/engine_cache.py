@@ -41,7 +41,7 @@ LOCK_TIMEOUT_S = 1800.0
 PLAN_SUFFIX, TIMING_SUFFIX = '.plan', '.timings'
 # Subfolder of ONNX Runtime's TensorRT provider.
 PROVIDER_CACHE = 'onnxruntime'
-# Version 0.1.0 also cached graphs that ONNX Runtime had optimised.
+# Earlier revisions also cached graphs that ONNX Runtime had optimised.
 CACHE_FILE = re.compile(
     rf'.+({PLAN_SUFFIX}|{TIMING_SUFFIX}|\.graph\.onnx)'
     rf'({SIDECAR}|{LOCK}|(?:{SIDECAR})?\.\d+{PART})?'
@@ -55,14 +55,11 @@ class EngineKey:
     """
     Everything that a compiled engine depends on.
 
-    :param onnx_sha256: of the network file
     :param tensorrt: version
     :param gpu: name
     :param capability: compute capability of the GPU, as 8.7
     :param multiprocessors: of the GPU; boards of the same name differ in it
     :param platform: operating system and processor
-    :param precision: of the network file
-    :param input_hw: px
     :param max_batch: images per pass, from 1 to this
     :param options: further options of the builder
     """
@@ -80,8 +77,7 @@ class EngineKey:
 
     def components(self) -> dict[str, Any]:
         """Return the parts of the key as they are after a round trip through JSON."""
-        components = asdict(self) | {'input_hw': list(self.input_hw)}
-        return components | {'build_version': BUILD_VERSION}
+        return asdict(self) | {'input_hw': [*self.input_hw], 'build_version': BUILD_VERSION}
 
     @property
     def name(self) -> str:
@@ -117,7 +113,6 @@ class EngineCache:
 
     @property
     def path(self) -> Path:
-        """Return the folder."""
         return self.folder.path
 
     def find(self, key: EngineKey) -> bytes | None:
@@ -129,11 +124,8 @@ class EngineCache:
             if file.metadata.get('key') != key.components():
                 raise TamperedFileError('its sidecar belongs to another engine')
         except TamperedFileError as error:
-            log.warning(
-                'The cached engine %s is not loaded and will be rebuilt: %s.',
-                self.path / key.name,
-                error,
-            )
+            path = self.path / key.name
+            log.warning('The cached engine %s is not loaded and will be rebuilt: %s.', path, error)
             return None
         self.folder.touch(key.name)
         return file.content
@@ -161,9 +153,8 @@ class EngineCache:
         self._write(key.timings_name, timings, {})
 
     def _write(self, name: str, content: bytes, metadata: dict[str, Any]) -> bool:
-        fault = self.folder.fault()
         try:
-            if fault:
+            if fault := self.folder.fault():
                 raise OSError(fault)
             self.folder.write(name, content, metadata)
             self._evict(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from keypoint_perception.encodings import Buffers, EncodedImage
@@ -44,7 +45,8 @@ class Estimator:
         self.keypoint_names = engine.keypoint_names
         self.landmark_names = engine.landmark_names
         self.skeleton = engine.skeleton
-        self._fits: dict[tuple[int, int], Fit] = {}
+        input_hw = engine.input_hw
+        self._fit = lru_cache(MAX_SIZES)(lambda image_hw: Fit(image_hw, input_hw))
         self._buffers = Buffers()
 
     def estimate(self, image: Image) -> np.ndarray:
@@ -70,22 +72,10 @@ class Estimator:
         if not images:
             return []
         fits, batch = self._stack(images)
-        keypoints, landmarks = self.engine.run_with_landmarks(batch)
-        return [
-            Estimate(*points)
-            for points in zip(
-                self._to_images(keypoints, self.keypoint_names, fits),
-                self._to_images(landmarks, self.landmark_names, fits),
-                strict=True,
-            )
-        ]
-
-    def _fit(self, image_hw: tuple[int, int]) -> Fit:
-        if image_hw not in self._fits:
-            if len(self._fits) >= MAX_SIZES:
-                self._fits.pop(next(iter(self._fits)))
-            self._fits[image_hw] = Fit(image_hw, self.input_hw)
-        return self._fits[image_hw]
+        answers = self.engine.run_with_landmarks(batch)
+        names = self.keypoint_names, self.landmark_names
+        moved = [self._to_images(a, n, fits) for a, n in zip(answers, names, strict=True)]
+        return [Estimate(*points) for points in zip(*moved, strict=True)]
 
     def _stack(self, images: Sequence[Image]) -> tuple[list[Fit], np.ndarray]:
         """Return the fit of each image, and the batch, (N, h, w, 3), in a reused buffer."""

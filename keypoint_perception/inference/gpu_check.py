@@ -39,13 +39,7 @@ PERCENTILES = (50, 95, 99)
 
 
 class CheckStep(NamedTuple):
-    """
-    The result of one step.
-
-    :param state: :data:`OK` or :data:`FAILED`
-    :param found: for people
-    :param facts: for programs
-    """
+    """The result of one step; ``found`` is for people, ``facts`` for programs."""
 
     name: str
     state: str
@@ -64,9 +58,8 @@ def check_gpu(check: GpuCheck) -> Iterator[CheckStep]:
         step = _attempt(name, take)
         ready = ready and step.state == OK
         yield step
-    if not ready:
-        return
-    for name, take in check.engines():
+    engines = check.engines() if ready else ()
+    for name, take in engines:
         step = _attempt(name, take)
         yield step
         if step.state != OK:
@@ -89,8 +82,6 @@ class GpuCheck:
     :param model: model directory; None: a small synthetic model
     :param folder: for the synthetic model and the engines; the user's cache is not used
     :param runs: passes to measure
-    :param find_cuda: opens CUDA
-    :param find_tensorrt: imports TensorRT
     """
 
     def __init__(

@@ -27,11 +27,9 @@ log = logging.getLogger('keypoint_perception')
 
 def check_available(name: str, available: list[str]) -> None:
     """
-    Check that a provider is available.
+    Check that a provider is among those that this ONNX Runtime was built with.
 
-    :param name: one of :data:`PROVIDERS`
-    :param available: providers that this ONNX Runtime was built with
-    :raises EngineError: if it is unknown or not available
+    :raises EngineError: if it is not, or unknown
     """
     if name not in PROVIDERS:
         msg = f'Provider {name!r} is not known; known: {", ".join(PROVIDER_NAMES)}.'
@@ -53,16 +51,11 @@ def provider_list(
     if name == 'cuda':
         return [(CUDA, {}), CPU]
     height, width = manifest.input_hw
-    shapes = {
-        bound: f'image:{count}x{height}x{width}x3'
+    options: dict[str, object] = {
+        f'trt_profile_{bound}_shapes': f'image:{count}x{height}x{width}x3'
         for bound, count in (('min', 1), ('opt', max_batch), ('max', max_batch))
     }
-    options: dict[str, object] = {
-        f'trt_profile_{bound}_shapes': text for bound, text in shapes.items()
-    } | {
-        'trt_fp16_enable': precision == 'fp16',
-        'trt_int8_enable': precision == 'int8',
-    }
+    options |= {f'trt_{name}_enable': precision == name for name in ('fp16', 'int8')}
     return [(TENSORRT, options | tensorrt_cache(onnx_sha256)), (CUDA, {}), CPU]
 
 
@@ -88,12 +81,8 @@ def tensorrt_cache(onnx_sha256: str) -> dict[str, object]:
                 fault,
             )
             return {}
-    return {
-        'trt_engine_cache_enable': True,
-        'trt_engine_cache_path': str(place),
-        'trt_timing_cache_enable': True,
-        'trt_timing_cache_path': str(place),
-    }
+    paths = {f'trt_{kind}_cache_path': str(place) for kind in ('engine', 'timing')}
+    return {'trt_engine_cache_enable': True, 'trt_timing_cache_enable': True, **paths}
 
 
 def check_provider(session: Any, name: str, model_dir: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,7 @@ MAX_THREADS = 4
 # Blocked channel layouts speed up fp32 convolutions; between int8 convolutions, the conversions
 # cost a tenth of the time.
 DISABLED_OPTIMIZERS = {'int8': ['NchwcTransformer']}
+TYPES = {'uint8': 'tensor(uint8)', 'float32': 'tensor(float)'}
 
 
 class OnnxRuntimeEngine:
@@ -32,6 +33,13 @@ class OnnxRuntimeEngine:
 
     Inputs and outputs are not bound: ONNX Runtime reads a contiguous array in place, and the
     output is a few hundred bytes; binding both was less than 2 % faster.
+
+    :param threads: per inference; 0: all CPUs of this process, at most :data:`MAX_THREADS`
+    :param precision: of the network file, as `export --precision` wrote it
+    :param provider: cpu, cuda or tensorrt
+    :param max_batch: images per pass, which the TensorRT provider must know
+    :raises ModelError: if the model lacks the precision, or does not match its manifest
+    :raises EngineError: if ONNX Runtime or the provider is missing, or fails
     """
 
     name = 'onnxruntime'
@@ -46,16 +54,6 @@ class OnnxRuntimeEngine:
         provider: str = 'cpu',
         max_batch: int = 1,
     ) -> None:
-        """
-        Load a model.
-
-        :param threads: per inference; 0: all CPUs of this process, at most :data:`MAX_THREADS`
-        :param precision: of the network file, as `export --precision` wrote it
-        :param provider: cpu, cuda or tensorrt
-        :param max_batch: images per pass, which the TensorRT provider must know
-        :raises ModelError: if the model lacks the precision, or does not match its manifest
-        :raises EngineError: if ONNX Runtime or the provider is missing, or fails
-        """
         self.input_hw = manifest.input_hw
         self.keypoint_names = manifest.keypoint_names
         self.landmark_names = manifest.landmark_names
@@ -74,36 +72,29 @@ class OnnxRuntimeEngine:
             f'onnxruntime {onnxruntime.__version__} on {PROVIDERS[provider]}, {precision}, '
             f'{threads} threads'
         )
-        self._check_input()
-        self._check_output()
+        points = {'keypoints': self.keypoint_names, 'landmarks': self.landmark_names}
+        outputs = {name: (len(names), 3) for name, names in points.items() if names}
+        self._check(self._session.get_inputs(), 'input', 'uint8', {'image': (*self.input_hw, 3)})
+        self._check(self._session.get_outputs(), 'output', 'float32', outputs)
 
-    def _check_input(self) -> None:
-        expected = f"'image' uint8 (N, {self.input_hw[0]}, {self.input_hw[1]}, 3)"
-        inputs = self._session.get_inputs()
-        good = len(inputs) == 1 and inputs[0].name == 'image' and inputs[0].type == 'tensor(uint8)'
-        if not good or not _fits(inputs[0].shape, (*self.input_hw, 3)):
-            raise self._mismatch('input', inputs, expected)
-
-    def _check_output(self) -> None:
-        counts = {'keypoints': len(self.keypoint_names)}
-        if self.landmark_names:
-            counts['landmarks'] = len(self.landmark_names)
-        outputs = self._session.get_outputs()
-        good = [found.name for found in outputs] == list(counts)
-        good = good and all(
-            found.type == 'tensor(float)' and _fits(found.shape, (counts[found.name], 3))
-            for found in outputs
-        )
-        if not good:
-            expected = ', '.join(f'{name!r} float32 (N, {n}, 3)' for name, n in counts.items())
-            raise self._mismatch('output', outputs, expected)
-
-    def _mismatch(self, side: str, found: list[Any], expected: str) -> ModelError:
+    def _check(
+        self, found: list[Any], side: str, dtype: str, shapes: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        """Compare inputs or outputs with the manifest."""
+        if [tensor.name for tensor in found] == list(shapes) and all(
+            tensor.type == TYPES[dtype] and _fits(tensor.shape, shapes[tensor.name])
+            for tensor in found
+        ):
+            return
         listed = ', '.join(f'{f.name!r} {f.type} {tuple(f.shape)}' for f in found) or 'nothing'
-        return ModelError(
+        expected = ', '.join(
+            f'{name!r} {dtype} (N, {", ".join(map(str, shape))})' for name, shape in shapes.items()
+        )
+        msg = (
             f'Model {self._model!r} has the {side} {listed}, but its manifest describes '
             f'{expected}; export the model again.'
         )
+        raise ModelError(msg)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the keypoints of a batch; see :class:`Engine`."""

@@ -7,12 +7,9 @@ that libraries that add in different orders agree. Its keypoints are meaningless
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-from keypoint_perception.inference.synthetic_model import IR_VERSION, OPSET, write_untrained
+from keypoint_perception.inference.synthetic_model import FLOAT, Node, write_untrained
 from keypoint_perception.manifest import Manifest
 import numpy as np
 
@@ -21,6 +18,25 @@ CHANNELS = 32
 GROUPS = 4
 # Scales the logits so that each map has one peak.
 SHARPNESS = 20.0
+
+NODES: list[Node] = [
+    ('Cast', 'image', 'float_image', {'to': FLOAT}),
+    ('Transpose', 'float_image', 'planes', {'perm': [0, 3, 1, 2]}),
+    ('Div', 'planes white', 'pixels', {}),
+    ('Conv', 'pixels fold', 'folded', {'strides': [STRIDE, STRIDE]}),
+    ('Reshape', 'folded groups', 'grouped', {}),
+    ('InstanceNormalization', 'grouped ones zeros', 'even', {'epsilon': 1e-5}),
+    ('Reshape', 'even maps', 'normed', {}),
+    ('Relu', 'normed', 'active', {}),
+    ('Conv', 'active mix', 'mixed', {'pads': [1, 1, 1, 1]}),
+    ('MaxPool', 'mixed', 'pooled', {'kernel_shape': [2, 2], 'strides': [2, 2]}),
+    ('Conv', 'pooled head', 'logits', {}),
+    ('Reshape', 'logits cells', 'flat', {}),
+    ('Softmax', 'flat', 'maps_', {'axis': -1}),
+    ('MatMul', 'maps_ places', 'uv', {}),
+    ('ReduceMax', 'maps_', 'peak', {'axes': [2], 'keepdims': 1}),
+    ('Concat', 'uv peak', 'keypoints', {'axis': -1}),
+]
 
 
 def write_synthetic_gpu_model(
@@ -34,23 +50,7 @@ def write_synthetic_gpu_model(
     """
     names = tuple(f'kp{k}' for k in range(keypoints))
     manifest = Manifest(names, input_hw, objective='none', network='synthetic GPU check')
-    return write_untrained(model_dir, lambda onnx: _network(onnx, keypoints, input_hw), manifest)
-
-
-def _network(onnx: ModuleType, keypoints: int, input_hw: tuple[int, int]) -> Any:
-    helper, types = onnx.helper, onnx.TensorProto
-    graph = helper.make_graph(
-        _nodes(helper.make_node, types),
-        'gpu_check',
-        [helper.make_tensor_value_info('image', types.UINT8, ['N', *input_hw, 3])],
-        [helper.make_tensor_value_info('keypoints', types.FLOAT, ['N', keypoints, 3])],
-        [
-            onnx.numpy_helper.from_array(array, name)
-            for name, array in _constants(keypoints, input_hw).items()
-        ],
-    )
-    opset = helper.make_opsetid('', OPSET)
-    return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+    return write_untrained(model_dir, manifest, NODES, _constants(keypoints, input_hw))
 
 
 def _constants(keypoints: int, input_hw: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -76,24 +76,3 @@ def _constants(keypoints: int, input_hw: tuple[int, int]) -> dict[str, np.ndarra
         'cells': np.array([0, keypoints, -1], np.int64),
         'places': cells.astype(np.float32),
     }
-
-
-def _nodes(node: Callable[..., Any], types: Any) -> list[Any]:
-    return [
-        node('Cast', ['image'], ['float_image'], to=types.FLOAT),
-        node('Transpose', ['float_image'], ['planes'], perm=[0, 3, 1, 2]),
-        node('Div', ['planes', 'white'], ['pixels']),
-        node('Conv', ['pixels', 'fold'], ['folded'], strides=[STRIDE, STRIDE]),
-        node('Reshape', ['folded', 'groups'], ['grouped']),
-        node('InstanceNormalization', ['grouped', 'ones', 'zeros'], ['even'], epsilon=1e-5),
-        node('Reshape', ['even', 'maps'], ['normed']),
-        node('Relu', ['normed'], ['active']),
-        node('Conv', ['active', 'mix'], ['mixed'], pads=[1, 1, 1, 1]),
-        node('MaxPool', ['mixed'], ['pooled'], kernel_shape=[2, 2], strides=[2, 2]),
-        node('Conv', ['pooled', 'head'], ['logits']),
-        node('Reshape', ['logits', 'cells'], ['flat']),
-        node('Softmax', ['flat'], ['maps_'], axis=-1),
-        node('MatMul', ['maps_', 'places'], ['uv']),
-        node('ReduceMax', ['maps_'], ['peak'], axes=[2], keepdims=1),
-        node('Concat', ['uv', 'peak'], ['keypoints'], axis=-1),
-    ]

@@ -7,9 +7,7 @@ confidence. Its landmarks, if any, are its first keypoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from keypoint_perception.errors import EngineError
@@ -20,7 +18,29 @@ import numpy as np
 # Of ONNX Runtime 1.17, the oldest version supported.
 IR_VERSION = 9
 OPSET = 17
+FLOAT = 1  # onnx.TensorProto.FLOAT
 SIDE = 512
+
+# Operator, inputs separated by spaces, output, attributes.
+Node = tuple[str, str, str, dict[str, Any]]
+
+BRIGHTEST_PIXEL: list[Node] = [
+    ('Cast', 'image', 'float_image', {'to': FLOAT}),
+    ('ReduceSum', 'float_image colours', 'grey', {'keepdims': 0}),
+    ('Reshape', 'grey pixels', 'flat', {}),
+    ('ArgMax', 'flat', 'index', {'axis': 1, 'keepdims': 1}),
+    ('Mod', 'index columns', 'column', {}),
+    ('Div', 'index columns', 'row', {}),
+    ('Cast', 'column', 'u', {'to': FLOAT}),
+    ('Cast', 'row', 'v', {'to': FLOAT}),
+    ('ReduceMax', 'flat', 'peak', {'axes': [1], 'keepdims': 1}),
+    ('Div', 'peak white', 'brightness', {}),
+]
+KEYPOINTS: list[Node] = [
+    ('Concat', 'u v confidence', 'point', {'axis': 1}),
+    ('Unsqueeze', 'point one', 'points', {}),
+    ('Add', 'points offsets', 'keypoints', {}),
+]
 
 
 def write_synthetic_model(
@@ -54,92 +74,65 @@ def write_synthetic_model(
         landmark_names=tuple(landmark_names),
         skeleton=tuple(skeleton),
     )
-
-    def make(onnx: ModuleType) -> Any:
-        return _brightest_pixel(onnx, input_hw, offsets, len(landmark_names), products)
-
-    return write_untrained(model_dir, make, manifest)
-
-
-def write_untrained(
-    model_dir: Path, make: Callable[[ModuleType], Any], manifest: Manifest
-) -> Manifest:
-    """
-    Write a model directory with a network that ``make`` creates with the package ``onnx``.
-
-    :raises EngineError: if it is not installed
-    """
-    try:
-        import onnx
-    except ImportError as error:
-        msg = (
-            f'The package onnx, which writes a synthetic model, is not installed ({error}); '
-            'install it with `pip install onnx`, or give a model directory.'
-        )
-        raise EngineError(msg) from error
-    model_dir = Path(model_dir)
-    model_dir.mkdir(parents=True, exist_ok=True)
-    onnx.save(make(onnx), str(model_dir / ONNX_NAME))
-    return write_manifest(model_dir, manifest, files=[ONNX_NAME])
-
-
-def _brightest_pixel(
-    onnx: ModuleType, input_hw: tuple[int, int], offsets: np.ndarray, landmarks: int, products: int
-) -> Any:
-    node, types = onnx.helper.make_node, onnx.TensorProto
-    constants = {
+    constants: dict[str, np.ndarray] = {
         'colours': np.array([3], np.int64),
         'pixels': np.array([0, -1], np.int64),
         'columns': np.array(input_hw[1], np.int64),
         'one': np.array([1], np.int64),
         'white': np.array(3 * 255, np.float32),
         'offsets': offsets,
-        'first': np.arange(landmarks),
     }
-    nodes = [
-        node('Cast', ['image'], ['float_image'], to=types.FLOAT),
-        node('ReduceSum', ['float_image', 'colours'], ['grey'], keepdims=0),
-        node('Reshape', ['grey', 'pixels'], ['flat']),
-        node('ArgMax', ['flat'], ['index'], axis=1, keepdims=1),
-        node('Mod', ['index', 'columns'], ['column']),
-        node('Div', ['index', 'columns'], ['row']),
-        node('Cast', ['column'], ['u'], to=types.FLOAT),
-        node('Cast', ['row'], ['v'], to=types.FLOAT),
-        node('ReduceMax', ['flat'], ['peak'], axes=[1], keepdims=1),
-        node('Div', ['peak', 'white'], ['brightness']),
-        *_multiply(node, products),
-        node('Concat', ['u', 'v', 'confidence'], ['point'], axis=1),
-        node('Unsqueeze', ['point', 'one'], ['points']),
-        node('Add', ['points', 'offsets'], ['keypoints']),
-    ]
-    value = onnx.helper.make_tensor_value_info
-    outputs = [value('keypoints', types.FLOAT, ['N', offsets.shape[1], 3])]
-    if landmarks:
-        nodes.append(node('Gather', ['keypoints', 'first'], ['landmarks'], axis=1))
-        outputs.append(value('landmarks', types.FLOAT, ['N', landmarks, 3]))
-    else:
-        del constants['first']
+    nodes = [*BRIGHTEST_PIXEL, *_multiply(products), *KEYPOINTS]
+    if landmark_names:
+        nodes.append(('Gather', 'keypoints first', 'landmarks', {'axis': 1}))
+        constants['first'] = np.arange(len(landmark_names))
     if products:
         constants['unit'] = np.eye(SIDE, dtype=np.float32)
-    graph = onnx.helper.make_graph(
-        nodes,
-        'brightest_pixel',
-        [value('image', types.UINT8, ['N', *input_hw, 3])],
-        outputs,
-        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    opset = onnx.helper.make_opsetid('', OPSET)
-    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+    return write_untrained(model_dir, manifest, nodes, constants)
 
 
-def _multiply(node: Callable[..., Any], products: int) -> list[Any]:
+def _multiply(products: int) -> list[Node]:
     """Return slow nodes that set the confidence to the brightness."""
     if not products:
-        return [node('Identity', ['brightness'], ['confidence'])]
+        return [('Identity', 'brightness', 'confidence', {})]
     return [
-        node('Unsqueeze', ['brightness', 'one'], ['number']),
-        node('Mul', ['number', 'unit'], ['product0']),
-        *(node('MatMul', [f'product{i}', 'unit'], [f'product{i + 1}']) for i in range(products)),
-        node('ReduceMax', [f'product{products}'], ['largest'], axes=[2], keepdims=0),
-        node('ReduceMax', ['largest'], ['confidence'], axes=[1], keepdims=1),
+        ('Unsqueeze', 'brightness one', 'number', {}),
+        ('Mul', 'number unit', 'product0', {}),
+        *(('MatMul', f'product{i} unit', f'product{i + 1}', {}) for i in range(products)),
+        ('ReduceMax', f'product{products}', 'largest', {'axes': [2], 'keepdims': 0}),
+        ('ReduceMax', 'largest', 'confidence', {'axes': [1], 'keepdims': 1}),
     ]
+
+
+def write_untrained(
+    model_dir: Path, manifest: Manifest, nodes: list[Node], constants: dict[str, np.ndarray]
+) -> Manifest:
+    """
+    Write a model directory with a network of the given nodes and constants.
+
+    :raises EngineError: if the package ``onnx`` is not installed
+    """
+    try:
+        import onnx
+        from onnx import helper
+    except ImportError as error:
+        msg = (
+            f'The package onnx, which writes a synthetic model, is not installed ({error}); '
+            'install it with `pip install onnx`, or give a model directory.'
+        )
+        raise EngineError(msg) from error
+    value, types = helper.make_tensor_value_info, onnx.TensorProto
+    points = {'keypoints': manifest.keypoint_names, 'landmarks': manifest.landmark_names}
+    graph = helper.make_graph(
+        [helper.make_node(kind, reads.split(), [out], **more) for kind, reads, out, more in nodes],
+        'synthetic',
+        [value('image', types.UINT8, ['N', *manifest.input_hw, 3])],
+        [value(n, types.FLOAT, ['N', len(names), 3]) for n, names in points.items() if names],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opset = helper.make_opsetid('', OPSET)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+    model_dir = Path(model_dir)
+    model_dir.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, str(model_dir / ONNX_NAME))
+    return write_manifest(model_dir, manifest, files=[ONNX_NAME])

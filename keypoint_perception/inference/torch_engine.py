@@ -15,6 +15,8 @@ class TorchEngine:
     The checkpoint's network as it was trained, on the CPU.
 
     The number of threads is torch's own and applies to the whole process.
+
+    :param snapshot: file with weights of an earlier step, to load instead of the checkpoint
     """
 
     name = 'torch'
@@ -27,11 +29,6 @@ class TorchEngine:
         threads: int = 0,
         snapshot: Path | None = None,
     ) -> None:
-        """
-        Load a model.
-
-        :param snapshot: file with weights of an earlier step, to load instead of the checkpoint
-        """
         try:
             import torch
         except ImportError as error:
@@ -70,7 +67,7 @@ class TorchEngine:
                 batch = self._torch.from_numpy(np.ascontiguousarray(images))
                 keypoints: np.ndarray = self._network(batch).numpy()
         except RuntimeError as error:
-            msg = f'PyTorch failed: {error}.'
+            msg = f'PyTorch failed: {error}; load the model again, or choose engine onnxruntime.'
             raise EngineError(msg) from error
         return keypoints
 

@@ -37,11 +37,7 @@ class LockTimeoutError(Exception):
 
 
 class TrustedFile(NamedTuple):
-    """
-    A file that is unchanged since it was written.
-
-    :param metadata: other entries of the sidecar
-    """
+    """A file that is unchanged since it was written, and the other entries of its sidecar."""
 
     content: bytes
     metadata: dict[str, Any]
@@ -49,20 +45,12 @@ class TrustedFile(NamedTuple):
 
 @dataclass(frozen=True)
 class TrustedFolder:
-    """
-    A folder that only its user can write.
-
-    :param path: need not exist
-    """
+    """A folder that only its user can write; it need not exist."""
 
     path: Path
 
     def create(self) -> None:
-        """
-        Create the folder with mode 0700 if it does not exist.
-
-        :raises OSError: if it cannot be created
-        """
+        """Create the folder with mode 0700 if it does not exist."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             self.path.mkdir(mode=0o700)
@@ -85,8 +73,7 @@ class TrustedFolder:
         """
         try:
             with self._opened() as handle:
-                fault = _fault_of(os.fstat(handle))
-                if fault:
+                if fault := _fault_of(os.fstat(handle)):
                     raise TamperedFileError(f'its folder is not safe: {fault}')
                 content, sidecar = _read_own(handle, name), _read_own(handle, name + SIDECAR)
         except FileNotFoundError:
@@ -100,11 +87,7 @@ class TrustedFolder:
         return TrustedFile(content, _check_sidecar(content, sidecar))
 
     def write(self, name: str, content: bytes, metadata: dict[str, Any]) -> None:
-        """
-        Write a file atomically, then its sidecar.
-
-        :raises OSError: if they cannot be written
-        """
+        """Write a file atomically, then its sidecar."""
         self.create()
         digest = hashlib.sha256(content).hexdigest()
         sidecar = json.dumps(metadata | {'sha256': digest, 'bytes': len(content)}, indent=1)
@@ -138,11 +121,7 @@ class TrustedFolder:
 
     @contextmanager
     def lock(
-        self,
-        name: str,
-        *,
-        timeout_s: float,
-        waiting: Callable[[str, float], None] = lambda holder, seconds: None,
+        self, name: str, *, timeout_s: float, waiting: Callable[[str, float], None]
     ) -> Iterator[None]:
         """
         Hold an exclusive lock between processes, which the kernel releases if the holder ends.
@@ -198,8 +177,7 @@ def _read_own(folder: int, name: str) -> bytes | None:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise TamperedFileError(f'{name} is no regular file')
-        fault = _fault_of(status)
-        if fault:
+        if fault := _fault_of(status):
             raise TamperedFileError(f'{name}: {fault}')
         return stream.read()
 
@@ -212,9 +190,8 @@ def _check_sidecar(content: bytes, sidecar: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise TamperedFileError('its sidecar cannot be read') from error
     if size != len(content):
-        raise TamperedFileError(
-            f'it has {len(content)} bytes, and {size} according to its sidecar'
-        )
+        reason = f'it has {len(content)} bytes, and {size} according to its sidecar'
+        raise TamperedFileError(reason)
     if sha256 != hashlib.sha256(content).hexdigest():
         raise TamperedFileError('its SHA-256 is not the one in its sidecar')
     return metadata
@@ -244,7 +221,7 @@ def _acquire(handle: int, timeout_s: float, waiting: Callable[[str, float], None
     started = time.monotonic()
     while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             waited = time.monotonic() - started
             holder = os.pread(handle, 32, 0).decode(errors='replace')
@@ -253,6 +230,4 @@ def _acquire(handle: int, timeout_s: float, waiting: Callable[[str, float], None
             waiting(holder, waited)
             time.sleep(POLL_S)
         except OSError:
-            return  # some network file systems have no locks
-        else:
-            return
+            return None  # some network file systems have no locks

@@ -69,7 +69,7 @@ def test_cuda_is_taken_where_it_is_reached(model, monkeypatch, built_with_cuda, 
         engine = load_engine(model)
     assert asked == [[CUDA, CPU]]
     assert f'on {CUDA}, fp32' in engine.description
-    assert 'auto chose onnxruntime on cuda, because ONNX Runtime was built with' in caplog.text
+    assert 'auto selected onnxruntime on cuda, because ONNX Runtime was built with' in caplog.text
 
 
 def test_auto_says_why_it_went_on_to_the_cpu(model, monkeypatch, built_with_cuda, caplog):
@@ -80,7 +80,7 @@ def test_auto_says_why_it_went_on_to_the_cpu(model, monkeypatch, built_with_cuda
     assert (
         'auto skips onnxruntime on cuda, which cannot be used: ONNX Runtime was set' in caplog.text
     )
-    assert 'auto chose onnxruntime on cpu, because no GPU could be used' in caplog.text
+    assert 'auto selected onnxruntime on cpu, because no GPU could be used' in caplog.text
 
 
 def test_what_was_asked_for_is_never_replaced(model, monkeypatch, built_with_cuda):

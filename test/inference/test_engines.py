@@ -61,7 +61,7 @@ def test_threads_are_those_that_the_process_may_use(model):
 def test_auto_says_what_it_chose_and_why(model, caplog):
     with caplog.at_level(logging.INFO, logger='keypoint_perception'):
         assert load_engine(model).name == 'onnxruntime'
-    assert 'engine: auto chose onnxruntime on cpu, because tensorrt is not' in caplog.text
+    assert 'engine: auto selected onnxruntime on cpu, because tensorrt is not' in caplog.text
 
 
 def test_unknown_engine_is_refused_with_the_known_ones(model):

@@ -139,7 +139,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from keypoint_perception.inference.trusted_cache import TrustedFolder
-with TrustedFolder(Path(sys.argv[1])).lock('a.plan', timeout_s=0):
+with TrustedFolder(Path(sys.argv[1])).lock('a.plan', timeout_s=0, waiting=print):
     print('held', flush=True)
     sys.stdin.read()
 """
@@ -178,7 +178,7 @@ def test_another_process_is_waited_for(folder, holder):
 def test_a_lock_is_not_waited_for_for_ever(folder, holder):
     with (
         pytest.raises(LockTimeoutError, match=str(holder.pid)),
-        folder.lock('a.plan', timeout_s=0.0),
+        folder.lock('a.plan', timeout_s=0.0, waiting=print),
     ):
         pytest.fail('two hold the lock')
 
@@ -186,5 +186,5 @@ def test_a_lock_is_not_waited_for_for_ever(folder, holder):
 def test_the_lock_of_a_killed_process_is_free(folder, holder):
     holder.kill()
     holder.wait()
-    with folder.lock('a.plan', timeout_s=0.0):
+    with folder.lock('a.plan', timeout_s=0.0, waiting=print):
         assert json.loads((folder.path / 'a.plan.lock').read_text()) == os.getpid()

@@ -31,11 +31,7 @@ from keypoint_perception.inference.tensorrt.device import (
     PlanRefusedError,
     TensorRTDevice,
 )
-from keypoint_perception.inference.tensorrt.engine_parity import (
-    compare_engine,
-    parity_images,
-    Run,
-)
+from keypoint_perception.inference.tensorrt.engine_parity import compare_engine, parity_images, Run
 from keypoint_perception.manifest import Manifest, onnx_file
 from keypoint_perception.seen_messages import SeenMessages
 
@@ -106,14 +102,13 @@ class BuildRequest:
 
         :raises ModelError: if they differ
         """
-        height, width = self.manifest.input_hw
-        counts = {'keypoints': len(self.manifest.keypoint_names)}
-        if self.manifest.landmark_names:
-            counts['landmarks'] = len(self.manifest.landmark_names)
+        of = self.manifest
         expected: dict[str, tuple[bool, str, tuple[int, ...]]] = {
-            'image': (True, 'uint8', (-1, height, width, 3)),
-            **{name: (False, 'float32', (-1, count, 3)) for name, count in counts.items()},
+            'image': (True, 'uint8', (-1, *of.input_hw, 3))
         }
+        for name, names in (('keypoints', of.keypoint_names), ('landmarks', of.landmark_names)):
+            if names:
+                expected[name] = (False, 'float32', (-1, len(names), 3))
         found = {t.name: (t.is_input, t.dtype, t.shape) for t in plan.tensors}
         if found != expected:
             lists = [
@@ -215,13 +210,8 @@ def _build(
         batches.close()
         raise
     progress(1, 1, 'comparing with ONNX Runtime')
-    metadata = {
-        'seconds': round(seconds, 1),
-        'parity': parity,
-        'package': __version__,
-        'cuda': device.cuda.library,
-    }
-    stored = cache.store(key, plan, metadata)
+    facts = {'package': __version__, 'cuda': device.cuda.library}
+    stored = cache.store(key, plan, {'seconds': round(seconds, 1), 'parity': parity} | facts)
     if stored:
         cache.store_timings(key, timings)
     path = cache.path / key.name if stored else None
@@ -230,12 +220,7 @@ def _build(
 
 
 def _load(request: BuildRequest, device: TensorRTDevice, plan: bytes) -> Batches:
-    """
-    Load an engine, check that it fits the model, and warm it up.
-
-    :raises PlanRefusedError: if TensorRT rejects it
-    :raises ModelError: if it does not match the manifest
-    """
+    """Load an engine, check that it fits the model, and warm it up."""
     loaded = device.load(plan, request.options.max_batch)
     try:
         request.check_tensors(loaded)
@@ -248,11 +233,7 @@ def _load(request: BuildRequest, device: TensorRTDevice, plan: bytes) -> Batches
 
 
 def _compare(request: BuildRequest, batches: Batches, reference: Reference) -> dict[str, Any]:
-    """
-    Compare an engine with ONNX Runtime on the same network file.
-
-    :raises EngineError: if they differ
-    """
+    """Compare an engine with ONNX Runtime on the same network file."""
     images, described = parity_images(request.model_dir, request.manifest)
     if not described.startswith('frames'):
         log.warning('the engine is compared with ONNX Runtime on %s', described)

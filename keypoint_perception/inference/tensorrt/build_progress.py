@@ -36,8 +36,8 @@ class BuildProgress:
     :param report: called when progress or the phase has changed
     """
 
-    def __init__(self, report: Progress | None = None) -> None:
-        self._report = report or (lambda done, total, phase: True)
+    def __init__(self, report: Progress) -> None:
+        self._report = report
         self._lock = threading.Lock()
         self._phases: dict[str, _Phase] = {}
         self._reported: tuple[str, int] = ('', 0)
@@ -55,7 +55,6 @@ class BuildProgress:
 
     @property
     def stopped(self) -> bool:
-        """Return whether the build is to stop."""
         return self._stopped.is_set()
 
     def phase_start(self, name: str, parent: str | None, steps: int) -> None:
@@ -69,8 +68,7 @@ class BuildProgress:
     def step_complete(self, name: str, step: int) -> bool:
         """Complete a step, counted from 0; return whether the builder may continue."""
         with self._lock:
-            phase = self._phases.get(name)
-            if phase is not None:
+            if phase := self._phases.get(name):
                 phase.done = min(phase.steps, max(phase.done, int(step) + 1))
         self._update(name)
         return not self.stopped
@@ -78,8 +76,7 @@ class BuildProgress:
     def phase_finish(self, name: str) -> None:
         """Finish a phase, even if some of its steps are incomplete."""
         with self._lock:
-            phase = self._phases.get(name)
-            if phase is not None:
+            if phase := self._phases.get(name):
                 phase.done = phase.steps
         self._update(name)
         with self._lock:
@@ -124,30 +121,18 @@ class LoggedProgress:
     Logs progress at most every few seconds, and forwards it.
 
     :param what: description of the work, for the log
-    :param report: receives every call
     """
 
     def __init__(
-        self,
-        what: str,
-        report: Progress | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        self, what: str, report: Progress, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._what = what
-        self._report = report
-        self._clock = clock
+        self._what, self._report, self._clock = what, report, clock
         self._started = self._logged = clock()
 
     def __call__(self, done: int, total: int, phase: str) -> bool | None:
         """Report progress."""
         now = self._clock()
         if now - self._logged >= LOG_EVERY_S:
-            self._logged = now
-            log.info(
-                '%s: %s %.0f %%, %.0f s so far',
-                self._what,
-                phase,
-                100 * done / total,
-                now - self._started,
-            )
-        return None if self._report is None else self._report(done, total, phase)
+            self._logged, share, elapsed_s = now, 100 * done / total, now - self._started
+            log.info('%s: %s %.0f %%, %.0f s so far', self._what, phase, share, elapsed_s)
+        return self._report(done, total, phase)

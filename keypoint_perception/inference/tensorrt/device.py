@@ -99,9 +99,8 @@ class TensorRTDevice:
         except TypeError as error:
             raise self._failure('TensorRT cannot start its builder') from error
         # the flag is ignored in TensorRT 11, where all networks are strongly typed
-        network = builder.create_network(
-            1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-        )
+        flag = trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+        network = builder.create_network(1 << int(flag))
         parser = trt.OnnxParser(network, self._logger)
         if not parser.parse(onnx):
             reasons = '; '.join(parser.get_error(i).desc() for i in range(parser.num_errors))
@@ -197,13 +196,8 @@ class LoadedPlan:
             self._buffers[tensor.name] = cuda.buffer(shape, np.dtype(tensor.dtype))
         self._inputs = [self._buffers[tensor.name] for tensor in self.tensors if tensor.is_input]
         self._outputs = {t.name: self._buffers[t.name] for t in self.tensors if not t.is_input}
+        self.images: np.ndarray = self._inputs[0].host
         self.outputs = {name: buffer.host for name, buffer in self._outputs.items()}
-
-    @property
-    def images(self) -> np.ndarray:
-        """Return the host's side of the only input."""
-        host: np.ndarray = self._inputs[0].host
-        return host
 
     def _describe(self, index: int) -> Tensor:
         name = self._engine.get_tensor_name(index)
@@ -243,13 +237,9 @@ class LoadedPlan:
             buffer.upload(count)
 
     def enqueue(self, context: Any) -> None:
-        """
-        Enqueue one pass of the network.
-
-        :raises EngineError: if TensorRT rejects it
-        """
+        """Enqueue one pass of the network."""
         if not context.execute_async_v3(self._cuda.stream):
-            msg = 'TensorRT could not start the network.'
+            msg = 'TensorRT could not start the network; check `nvidia-smi` and load it again.'
             raise EngineError(msg)
 
     def capture(self, context: Any) -> Graph:

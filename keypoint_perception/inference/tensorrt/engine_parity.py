@@ -80,17 +80,14 @@ def random_images(input_hw: tuple[int, int], count: int = RANDOM_FRAMES) -> np.n
             bump = np.exp(-((rows - v) ** 2 + (columns - u) ** 2) / size**2)
             image += bump * random.uniform(-1, 1, 3)
     low, high = images.min(axis=(1, 2, 3), keepdims=True), images.max((1, 2, 3), keepdims=True)
-    scaled: np.ndarray = np.rint(255 * (images - low) / np.maximum(high - low, 1e-9)).astype(
-        np.uint8
-    )
-    return scaled
+    scaled: np.ndarray = np.rint(255 * (images - low) / np.maximum(high - low, 1e-9))
+    return scaled.astype(np.uint8)
 
 
 def onnxruntime_outputs(path: Path) -> Run:
     """
-    Return a function that runs a network in ONNX Runtime, on the CPU.
+    Return a function that runs a network file in ONNX Runtime, on the CPU.
 
-    :param path: network file
     :raises EngineError: if ONNX Runtime is not installed, or cannot load it
     """
     try:
@@ -115,11 +112,7 @@ def onnxruntime_outputs(path: Path) -> Run:
         )
         raise EngineError(msg) from error
     names = [output.name for output in session.get_outputs()]
-
-    def run(images: np.ndarray) -> Outputs:
-        return dict(zip(names, session.run(names, {'image': images}), strict=True))
-
-    return run
+    return lambda images: dict(zip(names, session.run(names, {'image': images}), strict=True))
 
 
 def compare_engine(

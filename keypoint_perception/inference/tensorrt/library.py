@@ -55,11 +55,7 @@ def import_tensorrt() -> ModuleType:
 
 
 def make_logger(trt: ModuleType) -> Any:
-    """
-    Return a logger that collects errors in ``errors``.
-
-    They become part of the exception's message and are not logged a second time.
-    """
+    """Return a logger that collects errors, which become part of an exception's message."""
 
     class Logger(trt.ILogger):  # type: ignore[name-defined]
         def __init__(self) -> None:

@@ -25,8 +25,15 @@ class TensorRTEngine:
     It comes from the cache of compiled engines, or is built first, which takes minutes; see
     :mod:`keypoint_perception.inference.tensorrt.build`. Calls of several threads are serialised.
 
+    :param precision: of the network file, as `export --precision` wrote it
+    :param max_batch: images per pass; larger batches are split
+    :param progress: receives completed steps, total steps and the phase of a build
+    :param cache_dir: folder of compiled engines; None: :func:`.engine_cache.cache_folder`
+    :param open_device: opens the GPU; tests replace it
     :ivar prepared: the loaded engine and its origin
     :ivar gpu_memory_bytes: GPU memory that loading the engine took
+    :raises ModelError: if the model lacks the precision
+    :raises EngineError: if there is no TensorRT or no GPU, or the engine cannot be built
     """
 
     name = 'tensorrt'
@@ -42,21 +49,8 @@ class TensorRTEngine:
         cache_dir: Path | None = None,
         open_device: Callable[[], TensorRTDevice] = TensorRTDevice,
     ) -> None:
-        """
-        Load or build the engine.
-
-        :param precision: of the network file, as `export --precision` wrote it
-        :param max_batch: images per pass; larger batches are split
-        :param progress: receives completed steps, total steps and the phase of a build
-        :param cache_dir: folder of compiled engines; None:
-            :func:`keypoint_perception.inference.engine_cache.cache_folder`
-        :param open_device: opens the GPU; tests replace it
-        :raises ModelError: if the model lacks the precision
-        :raises EngineError: if there is no TensorRT or no GPU, or the engine cannot be built
-        """
-        request = BuildRequest(
-            Path(model_dir), manifest, precision, BuildOptions(max_batch=max_batch)
-        )
+        options = BuildOptions(max_batch=max_batch)
+        request = BuildRequest(Path(model_dir), manifest, precision, options)
         self.input_hw = manifest.input_hw
         self.keypoint_names = manifest.keypoint_names
         self.landmark_names = manifest.landmark_names
