@@ -32,10 +32,8 @@ def run(arguments: list[str]) -> int:
     from keypoint_perception.ros.recorder.recording_node import RecorderNode
 
     start_ros(arguments, program='recorder_node')
-    with running_node(lambda: RecorderNode(NODE_NAME), lambda node: node.recording.stop()) as (
-        node,
-        executor,
-    ):
+    running = running_node(lambda: RecorderNode(NODE_NAME), lambda node: node.recording.stop())
+    with running as (node, executor):
         if node.autostart:
             node.recording.start()
         while not node.ended:

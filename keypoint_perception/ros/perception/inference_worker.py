@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 import threading
 import time
 from typing import Generic, NamedTuple, TYPE_CHECKING, TypeVar
@@ -113,9 +114,7 @@ class InferenceWorker:
         self._predecessor = predecessor
         self._stopped = threading.Event()
         self._successor_may_start = threading.Event()
-        self._lock = threading.Lock()
-        self._exited = False
-        self._on_exit: Callable[[], None] | None = None
+        self._exited: Future[None] = Future()
         # A daemon thread, so that a hanging engine cannot keep the process alive.
         self._thread = threading.Thread(target=self._run, name='inference', daemon=True)
         self._thread.start()
@@ -131,10 +130,7 @@ class InferenceWorker:
                 self._pipeline.process(images)
         finally:
             self._successor_may_start.set()
-            with self._lock:
-                self._exited = True
-            if self._on_exit is not None:
-                self._on_exit()
+            self._exited.set_result(None)
 
     @property
     def alive(self) -> bool:
@@ -153,12 +149,7 @@ class InferenceWorker:
 
         :param on_exit: called in the thread when it exits, or at once if it has exited
         """
-        with self._lock:
-            exited = self._exited
-            if not exited:
-                self._on_exit = on_exit
-        if exited:
-            on_exit()
+        self._exited.add_done_callback(lambda _: on_exit())
         self.stop(0.0)
 
     def abandon(self) -> None:
