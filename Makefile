@@ -25,6 +25,8 @@ ANNOTATIONS ?=
 MINUTES ?= 4
 OUT ?= out/demo
 SEED ?= 0
+# Processes that share the tests, a file at a time; each has a ROS domain of its own.
+TEST_PROCESSES ?= 2
 
 # The wheels make .venv/ a ROS prefix. A ROS installation sourced in this shell is ignored, because its
 # libraries are built for another Python.
@@ -52,7 +54,7 @@ test: $(READY)
 	@echo '== colcon test'
 	@code=0; \
 	$(BIN)/colcon test --event-handlers console_direct+ --return-code-on-test-failure \
-		--pytest-args -v --timeout=300 --durations=10 || code=1; \
+		--pytest-args -v --timeout=300 --durations=10 -n $(TEST_PROCESSES) --dist loadfile || code=1; \
 	echo '== colcon test-result'; \
 	$(BIN)/colcon test-result --verbose || code=1; \
 	test -f build/keypoint_perception/pytest.xml || { echo 'no test ran'; code=1; }; \

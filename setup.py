@@ -65,6 +65,7 @@ DEV = [
     'empy<4',
     'mypy',
     'pytest-timeout',
+    'pytest-xdist',
     'ruff',
     'setuptools<80',
     'types-PyYAML',
