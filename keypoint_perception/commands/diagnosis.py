@@ -8,7 +8,7 @@ itself needs only the base installation.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib import metadata, util
+from importlib import util
 import json
 import os
 from pathlib import Path
@@ -27,12 +27,7 @@ Answer = dict[str, Any]
 
 
 class Finding(NamedTuple):
-    """
-    The result of one check.
-
-    :param state: ``ok``, ``missing`` (of an extra), ``warning`` or ``broken``
-    :param remedy: what to do about it, if anything
-    """
+    """The result of one check: ``ok``, ``missing`` (an extra), ``warning`` or ``broken``."""
 
     part: str
     name: str
@@ -46,8 +41,6 @@ class Library(NamedTuple):
     A library and how to check it.
 
     :param part: the part of the package that needs it
-    :param module: import name
-    :param distribution: package name
     :param probe: expression that a subprocess evaluates after the import, as ``m``; empty: do not
         import it, only look up its version
     """
@@ -60,7 +53,6 @@ class Library(NamedTuple):
 
     @property
     def how_to_get(self) -> str:
-        """Return the remedy, by default the installation with pip."""
         return self.remedy or f'`pip install {self.distribution}`'
 
 
@@ -78,6 +70,7 @@ TORCH_PROBE = (
 ONNXRUNTIME_PROBE = "{'version': m.__version__, 'device': ', '.join(m.get_available_providers())}"
 VERSION_PROBE = "{'version': m.__version__}"
 IMPORT_PROBE = '{}'
+PROBE = 'import json, {0.module} as m; print(json.dumps({0.probe}))'
 
 LIBRARIES = (
     Library('base', 'numpy', 'numpy', VERSION_PROBE),
@@ -119,9 +112,9 @@ def diagnose() -> Iterator[Finding]:
 def python_version() -> Finding:
     """Check the version of Python."""
     found = f'{platform.python_version()} at {sys.executable}'
-    if sys.version_info[:2] >= OLDEST_PYTHON:
-        return Finding('base', 'python', OK, found)
-    return Finding('base', 'python', BROKEN, found, 'install Python 3.10 or newer')
+    old = sys.version_info[:2] < OLDEST_PYTHON
+    result = (BROKEN, found, 'install Python 3.10 or newer') if old else (OK, found)
+    return Finding('base', 'python', *result)
 
 
 def is_installed(module: str) -> bool:
@@ -140,13 +133,7 @@ def probe(libraries: Sequence[Library]) -> dict[str, Answer]:
     """
     running = {
         lib.module: subprocess.Popen(
-            [
-                sys.executable,
-                '-W',
-                'ignore',
-                '-c',
-                f'import json, {lib.module} as m; print(json.dumps({lib.probe}))',
-            ],
+            (sys.executable, '-W', 'ignore', '-c', PROBE.format(lib)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -172,42 +159,40 @@ def _answer(process: subprocess.Popen[str]) -> Answer:
 
 def library_state(library: Library, answers: dict[str, Answer]) -> Finding:
     """Check a library; a missing one is broken only if it belongs to the base installation."""
-    if not is_installed(library.module):
-        state = BROKEN if library.part == 'base' else MISSING
-        return Finding(library.part, library.module, state, 'not installed', library.how_to_get)
-    answer = answers.get(library.module, {})
+    from importlib import metadata  # slow to import
+
+    part, module, remedy = library.part, library.module, library.how_to_get
+    if not is_installed(module):
+        state = BROKEN if part == 'base' else MISSING
+        return Finding(part, module, state, 'not installed', remedy)
+    answer = answers.get(module, {})
     if 'error' in answer:
-        remedy = f'reinstall it: {library.how_to_get}'
-        return Finding(library.part, library.module, BROKEN, answer['error'], remedy)
+        return Finding(part, module, BROKEN, answer['error'], f'reinstall it: {remedy}')
     try:
         version = answer.get('version') or metadata.version(library.distribution)
     except metadata.PackageNotFoundError:
         version = 'installed'
-    return Finding(library.part, library.module, OK, version)
+    return Finding(part, module, OK, version)
 
 
 def engine_cache() -> Finding:
     """Check the cache of compiled engines."""
     from keypoint_perception.errors import EngineError
-    from keypoint_perception.inference.engine_cache import (
-        CACHE_VARIABLE,
-        EngineCache,
-        PLAN_SUFFIX,
-    )
+    from keypoint_perception.inference import engine_cache
 
     try:
-        cache = EngineCache()
+        cache = engine_cache.EngineCache()
     except EngineError as error:
         return Finding('engine', 'engine cache', WARNING, str(error))
-    fault = cache.folder.fault()
+    path, fault = cache.path, cache.folder.fault()
     if fault:
-        found = f'{cache.path} is not used: {fault}'
-        remedy = f'`chmod 700 {cache.path}`, or set {CACHE_VARIABLE} to a folder of your own'
-        return Finding('engine', 'engine cache', WARNING, found, remedy)
+        variable = engine_cache.CACHE_VARIABLE
+        remedy = f'`chmod 700 {path}`, or set {variable} to a folder of your own'
+        return Finding('engine', 'engine cache', WARNING, f'{path} is not used: {fault}', remedy)
     sizes = cache.folder.sizes()
-    engines = sum(name.endswith(PLAN_SUFFIX) for name in sizes)
+    engines = sum(name.endswith(engine_cache.PLAN_SUFFIX) for name in sizes)
     mebibytes = sum(size for size, _ in sizes.values()) / 2**20
-    found = f'{engines} compiled, {mebibytes:.1f} MiB in {cache.path}'
+    found = f'{engines} compiled, {mebibytes:.1f} MiB in {path}'
     return Finding('engine', 'engine cache', OK, found)
 
 

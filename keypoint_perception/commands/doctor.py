@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, TYPE_CHECKING
+from typing import Annotated
 
+from keypoint_perception.commands import diagnosis
+from keypoint_perception.commands.diagnosis import BROKEN, Finding, MISSING, OK
 from keypoint_perception.errors import ModelError, PerceptionError
 import typer
-
-if TYPE_CHECKING:
-    from keypoint_perception.commands.diagnosis import Finding
 
 STYLES = {'ok': 'green', 'missing': 'yellow', 'warning': 'yellow', 'broken': 'red'}
 
@@ -21,10 +20,7 @@ def doctor(
         bool, typer.Option('--json', help='Print JSON instead of a table.')
     ] = False,
     gpu: Annotated[
-        bool,
-        typer.Option(
-            '--gpu', help='Build, compare and time an engine on the GPU, for a bug report.'
-        ),
+        bool, typer.Option('--gpu', help='Build, check and time a GPU engine, for a bug report.')
     ] = False,
     max_batch: Annotated[int, typer.Option(help='Maximum batch size for --gpu.')] = 2,
 ) -> None:
@@ -34,9 +30,7 @@ def doctor(
 
         gpu_report(model, max_batch=max_batch, as_json=as_json)
         return
-    from keypoint_perception.commands.diagnosis import BROKEN, diagnose
-
-    findings = [*diagnose(), engine_choice()]
+    findings = [*diagnosis.diagnose(), engine_choice()]
     if model is not None:
         findings.append(model_state(model))
     broken = [finding for finding in findings if finding.state == BROKEN]
@@ -53,21 +47,18 @@ def doctor(
 
 def engine_choice() -> Finding:
     """Return the engine that ``auto`` selects, and the reason."""
-    from keypoint_perception.commands.diagnosis import Finding, is_installed, MISSING, OK
     from keypoint_perception.inference.engine import candidates
 
     name, _, reason = candidates()[0]
     found = f'auto selects {name}, because {reason}'
-    if is_installed(name):
+    if diagnosis.is_installed(name):
         return Finding('will be used', 'engine', OK, found)
-    return Finding(
-        'will be used', 'engine', MISSING, f'{found}; not installed', f'`pip install {name}`'
-    )
+    found, remedy = f'{found}; not installed', f'`pip install {name}`'
+    return Finding('will be used', 'engine', MISSING, found, remedy)
 
 
 def model_state(model: Path) -> Finding:
     """Check that a model directory is intact."""
-    from keypoint_perception.commands.diagnosis import BROKEN, Finding, OK
     from keypoint_perception.manifest import read_manifest
 
     try:

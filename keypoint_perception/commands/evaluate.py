@@ -16,7 +16,7 @@ from keypoint_perception.commands.options import (
     Topic,
     Video,
 )
-from keypoint_perception.commands.outputs import check_file, check_outputs
+from keypoint_perception.commands.outputs import check_file, check_outputs, print_run
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.errors import PerceptionError, SourceError
 import typer
@@ -50,11 +50,13 @@ def evaluate(
     from keypoint_perception.atomic_files import replace_file
     from keypoint_perception.evaluation import report
     from keypoint_perception.evaluation.report_page import report_page
+    from keypoint_perception.evaluation.report_tables import evaluation_tables
     from keypoint_perception.frames.annotations import read_annotations
     from keypoint_perception.inference.engine import load_engine
     from keypoint_perception.inference.estimator import Estimator
     from keypoint_perception.manifest import read_manifest
     import numpy as np
+    from rich.console import Console
 
     labels = None if annotations is None else (annotations, read_annotations(annotations))
     manifest = read_manifest(model)
@@ -75,13 +77,19 @@ def evaluate(
         lambda images: np.stack(estimator.estimate_batch(images)), estimator.keypoint_names
     )
     durations = {'detection': detected - started, 'measures': time.perf_counter() - detected}
-    values |= {'durations_s': durations, 'machine': report.describe_machine()}
-    values['date'] = report.now()
+    machine = report.describe_machine()
+    values |= {'durations_s': durations, 'machine': machine, 'date': report.now()}
     report.write_json(out, values)
     page = report_page(values, recording, model).encode()
     replace_file(page_path, page)
-    written = [out, page_path, *_update_model(model, page)]
-    _show(values, [*written, *([video, video.with_suffix('.png')] if video else [])])
+    written = [out, page_path, _update_model(model, page), video]
+    if video is not None:
+        written.append(video.with_suffix('.png'))
+    console = Console()
+    for table in evaluation_tables(values):
+        console.print(table.terminal(), '')
+    engine = '{name} ({description})'.format(**values['engine'])
+    print_run(engine, len(recording.sequence), durations['detection'], written)
 
 
 def _detect(
@@ -129,7 +137,7 @@ def _score(
     return scores
 
 
-def _update_model(model: Path, page: bytes) -> list[Path]:
+def _update_model(model: Path, page: bytes) -> Path | None:
     """Write the page into the model directory unless that is in use or read-only."""
     import logging
 
@@ -143,19 +151,5 @@ def _update_model(model: Path, page: bytes) -> list[Path]:
     except (PerceptionError, OSError) as error:
         log = logging.getLogger('keypoint_perception')
         log.warning('%s of %r is not updated (%s).', REPORT_NAME, str(model), error)
-        return []
-    return [model / REPORT_NAME]
-
-
-def _show(values: dict[str, Any], paths: list[Path]) -> None:
-    from keypoint_perception.evaluation.report_tables import evaluation_tables
-    from rich.console import Console
-
-    console = Console()
-    for table in evaluation_tables(values):
-        console.print(table.terminal(), '')
-    print('engine: {name} ({description})'.format(**values['engine']))
-    frames, seconds = values['recording']['frames'], values['durations_s']['detection']
-    print(f'{frames} frames in {seconds:.1f} s, {frames / seconds:.0f} per s; wrote')
-    for path in paths:
-        print(f'  {path}')
+        return None
+    return model / REPORT_NAME

@@ -22,24 +22,13 @@ from keypoint_perception.errors import PerceptionError
 from keypoint_perception.evaluation.tables import markdown_table
 
 PACKAGES = (
-    'numpy',
-    'onnx',
-    'onnxruntime',
-    'onnxruntime-gpu',
-    'tensorrt',
-    'tensorrt-cu12-bindings',
-    'tensorrt-cu13-bindings',
-    'cuda-python',
-    'cuda-bindings',
-    'torch',
+    *('numpy', 'onnx', 'onnxruntime', 'onnxruntime-gpu', 'cuda-python', 'cuda-bindings', 'torch'),
+    *('tensorrt', 'tensorrt-cu12-bindings', 'tensorrt-cu13-bindings'),
 )
 DRIVER = Path('/proc/driver/nvidia/version')
 JETSON = Path('/etc/nv_tegra_release')
-SMI = (
-    'nvidia-smi',
-    '--query-gpu=name,driver_version,memory.total,compute_cap',
-    '--format=csv,noheader',
-)
+SMI_QUERY = '--query-gpu=name,driver_version,memory.total,compute_cap'
+SMI = ('nvidia-smi', SMI_QUERY, '--format=csv,noheader')
 SMI_TIMEOUT_S = 20
 # Longer than builds for several precisions on a small Jetson.
 CHECK_TIMEOUT_S = 3600
@@ -57,14 +46,13 @@ def gpu_report(model: Path | None, *, max_batch: int, as_json: bool) -> None:
     """
     machine = [*software(), *hardware()]
     steps = run_check(model, max_batch)
+    reason = fault(steps)
     if as_json:
-        found = {'machine': dict(machine), 'steps': steps}
-        print(json.dumps(found | {'ok': bool(steps) and fault(steps) == ''}, indent=2))
+        print(json.dumps({'machine': dict(machine), 'steps': steps, 'ok': not reason}, indent=2))
     else:
         rows = [*machine, *((s['name'], f'{s["state"]}: {s["found"]}') for s in steps)]
         print('### `doctor --gpu`\n')
         print(markdown_table(('', ''), rows, align=False))
-    reason = fault(steps)
     if reason:
         raise PerceptionError(reason)
 
@@ -72,7 +60,11 @@ def gpu_report(model: Path | None, *, max_batch: int, as_json: bool) -> None:
 def software() -> Iterator[Row]:
     """Yield the versions of the relevant software."""
     yield 'keypoint_perception', __version__
-    yield 'system', f'{system_name()}, {platform.platform()}'
+    try:
+        system = platform.freedesktop_os_release()['PRETTY_NAME']
+    except OSError:
+        system = platform.system()
+    yield 'system', f'{system}, {platform.platform()}'
     yield 'python', platform.python_version()
     for package in PACKAGES:
         try:
@@ -93,14 +85,6 @@ def hardware() -> Iterator[Row]:
         yield 'CUDA_VISIBLE_DEVICES', repr(visible)
 
 
-def system_name() -> str:
-    """Return the name of the distribution."""
-    try:
-        return platform.freedesktop_os_release()['PRETTY_NAME']
-    except OSError:
-        return platform.system()
-
-
 def query_smi() -> str:
     """Return name, driver, memory and compute capability of each GPU, or the reason for none."""
     try:
@@ -118,11 +102,7 @@ def query_smi() -> str:
 
 
 def run_check(model: Path | None, max_batch: int, command: tuple[str, ...] = CHECK) -> list[Step]:
-    """
-    Run the check in a subprocess; its log goes to stderr.
-
-    :return: its steps; after a crash or timeout, with a failed step that describes it
-    """
+    """Return the steps of the check; a crash or timeout is a failed step."""
     arguments = ['-' if model is None else str(model), str(max_batch)]
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
     try:
@@ -132,20 +112,16 @@ def run_check(model: Path | None, max_batch: int, command: tuple[str, ...] = CHE
         output, _ = process.communicate()
         ended = f'not finished within {CHECK_TIMEOUT_S} s'
     else:
-        ended = describe_exit(process.returncode)
+        code = process.returncode
+        ended = '' if code in (0, 2) else f'exited with status {code}'
+        if code < 0:
+            ended = f'killed by {signal.Signals(-code).name}, a sign of a broken library'
     steps = [json.loads(line) for line in output.splitlines() if line.startswith('{')]
     if ended:
         last = steps[-1]['name'] if steps else 'none'
         found = f'{ended}, after step: {last}'
         steps.append({'name': 'check', 'state': 'failed', 'found': found, 'facts': {}})
     return steps
-
-
-def describe_exit(code: int) -> str:
-    """Describe an abnormal exit, empty for the exit codes of the check itself."""
-    if code < 0:
-        return f'killed by {signal.Signals(-code).name}, a sign of a broken library'
-    return '' if code in (0, 2) else f'exited with status {code}'
 
 
 def fault(steps: list[Step]) -> str:

@@ -58,13 +58,9 @@ def landmarks(
         loaded = load_engine(model, engine, threads=threads)
         digest = network_digest(model)
         sequence, uv = _labelled_frames(source, topic, Estimator(loaded), labels, annotations)
+        names, hw = labels.names, loaded.input_hw
         fitted = build_landmarks(
-            sequence,
-            uv,
-            names=labels.names,
-            network_hw=loaded.input_hw,
-            path=annotations,
-            frames=frames,
+            sequence, uv, names=names, network_hw=hw, path=annotations, frames=frames
         )
         export_model(model, replace(fitted, network_sha256=digest))
     Console().print(landmark_fit_table(fitted.report).terminal())

@@ -1,17 +1,19 @@
-"""Checks of output paths, before any work is done."""
+"""Checks of output paths, before any work is done, and what is printed about a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from keypoint_perception.errors import ConfigError
+
+Paths = Mapping[str, Path | None]
 
 # Files that may be written into a recording's directory, because readers ignore them.
 IGNORED_SUFFIXES = ('.csv', '.json')
 
 
-def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
+def check_outputs(outputs: Paths, inputs: Paths) -> None:
     """
     Reject outputs that would overwrite an input or another output.
 
@@ -37,15 +39,19 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path 
         seen[resolved] = option
 
 
-def check_file(option: str, path: Path) -> None:
-    """
-    Reject a directory as the path of an output file.
-
-    :raises ConfigError: with the name of the option
-    """
-    if path.is_dir():
+def check_file(option: str, path: Path | None) -> None:
+    """Raise ConfigError if the path of an output file is a directory."""
+    if path is not None and path.is_dir():
         msg = f'{option} {str(path)!r} is a directory; specify a file.'
         raise ConfigError(msg)
+
+
+def print_run(engine: str, frames: int, seconds: float, paths: Iterable[Path | None]) -> None:
+    """Print how fast a recording was processed, and the files that were written."""
+    print(f'engine: {engine}')
+    print(f'{frames} frames in {seconds:.1f} s, {frames / seconds:.0f} per s; wrote')
+    for path in filter(None, paths):
+        print(f'  {path}')
 
 
 def _overwrites(output: Path, source: Path) -> bool:

@@ -53,11 +53,7 @@ app = typer.Typer(
 
 
 def spell_out_optional(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """
-    Replace ``X | None`` by ``Optional[X]`` in the annotations of a verb.
-
-    Typer 0.9 of Ubuntu 24.04 does not support the former.
-    """
+    """Replace ``X | None`` by ``Optional[X]``, as Typer 0.9 of Ubuntu 24.04 requires."""
     hints = get_type_hints(verb, include_extras=True)
     for name, hint in hints.items():
         kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
@@ -82,11 +78,7 @@ app.add_typer(benchmark, name='benchmark')
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """
-    Run one verb and exit: 0 on success, 2 with one sentence for an error that the user can fix.
-
-    :param arguments: command line without the program name; default: ``sys.argv``
-    """
+    """Run one verb and exit: 0, or 2 with one sentence for an error that the user can fix."""
     arguments = sys.argv[1:] if arguments is None else arguments
     show_log()
     try:
@@ -121,7 +113,6 @@ class StderrHandler(logging.Handler):
     """Writes to the current stderr, which progress bars redirect."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one message."""
         level = '' if record.levelno < logging.WARNING else f'{record.levelname.lower()}: '
         print(f'{level}{record.getMessage()}', file=sys.stderr)
 

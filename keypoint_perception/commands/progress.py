@@ -20,11 +20,7 @@ PRINT_INTERVAL_S = 5.0  # without a terminal
 def show_progress(
     items: Iterable[Item], title: str, *, total: int | None = None
 ) -> Iterator[Item]:
-    """
-    Yield ``items`` under a progress bar with count, rate and remaining time.
-
-    :param total: number of items, None if unknown
-    """
+    """Yield ``items`` under a progress bar with count, rate and remaining time."""
     with progress_bars() as bars:
         bars.show(title, 0, total, '')
         for done, item in enumerate(items, start=1):
@@ -34,30 +30,14 @@ def show_progress(
 
 @contextmanager
 def progress_bars(*, quiet: bool = False) -> Iterator[Bars]:
-    """
-    Show progress bars from the first update on.
-
-    :param quiet: show nothing
-    """
+    """Show progress bars from the first update on, or with ``quiet`` none."""
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn('{task.fields[text]}'),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
+    title, text = rich.TextColumn('{task.description}'), rich.TextColumn('{task.fields[text]}')
+    done, times = rich.TaskProgressColumn(), (rich.TimeElapsedColumn(), rich.TimeRemainingColumn())
+    columns = (title, rich.BarColumn(), done, text, *times)
+    progress = rich.Progress(*columns, console=Console(stderr=True), disable=quiet)
     try:
         yield Bars(progress)
     finally:
@@ -73,7 +53,6 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def show(self, title: str, done: float, total: float | None, text: str) -> None:
-        """Update a bar."""
         if title not in self._tasks:
             self._progress.start()
             self._tasks[title] = self._progress.add_task(title, total=total, text=text)
@@ -111,16 +90,13 @@ class RunsProgress:
 
     def __init__(self, bars: Bars, count: int) -> None:
         self._bars = bars
-        self._done, self._count = 0, count
-        self._title = ''
+        self._done, self._count, self._title = 0, count, ''
 
     def begin(self, title: str) -> None:
-        """Start a run."""
         self._title = title
         self.share(0.0)
 
     def share(self, share: float) -> None:
-        """Show how much of the current run is done."""
         self._bars.show('run', share, 1.0, self._title)
         self._bars.show('runs', self._done + share, self._count, _count(self._done, self._count))
 

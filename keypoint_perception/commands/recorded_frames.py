@@ -36,8 +36,7 @@ def calibration_frames(
         raise SourceError(msg)
     end = round(CALIBRATION_SHARE * len(images))
     first = evenly_spaced(images[:end], CALIBRATION_FRAMES)
-    rest = evenly_spaced(images[end:], HELD_OUT_FRAMES)
-    return np.asarray(first), np.asarray(rest)
+    return np.asarray(first), np.asarray(evenly_spaced(images[end:], HELD_OUT_FRAMES))
 
 
 def _stored(model: Path, input_hw: tuple[int, int]) -> np.ndarray:

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
+from keypoint_perception.commands.options import Topics
 from keypoint_perception.commands.outputs import check_outputs
 from keypoint_perception.errors import ConfigError, TrainingError
 from keypoint_perception.model_directory import (
@@ -23,14 +24,10 @@ def train(
         list[str], typer.Argument(help='Bags, videos, image folders or frame stores.')
     ],
     out: Annotated[Path, typer.Option(help='Model directory to write.')],
-    topic: Annotated[
-        list[str] | None, typer.Option(help='Image topic; repeat it for several cameras.')
-    ] = None,
+    topic: Topics = None,
     objective: Annotated[str | None, typer.Option(help='Training objective.')] = None,
     keypoints: Annotated[int | None, typer.Option(help='Number of keypoints, K.')] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help='Optimiser steps of the whole run.')
-    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help='Total optimiser steps.')] = None,
     size: Annotated[
         int | None, typer.Option(help='Long side of the network input, px; a multiple of 8.')
     ] = None,
@@ -84,23 +81,17 @@ def train(
             'another --out.'
         )
         raise TrainingError(msg)
-    settings = settings_of_run(
-        out, config, stated, resume=resume, defaults=settings_of_store(source)
-    )
+    defaults = settings_of_store(source)
+    settings = settings_of_run(out, config, stated, resume=resume, defaults=defaults)
     limit = step_limit(settings, out, minutes=minutes, resume=resume)
     _make_directory(out)
     fabric = learning.make_fabric(settings)
     # only the first process writes
     with sole_writer(out) if fabric.is_global_zero else nullcontext():
         with progress_bars(quiet=not fabric.is_global_zero) as bars:
+            show, size = bars.counter('extracting frames'), settings.size
             store = prepare_frames(
-                fabric,
-                source,
-                topic or [],
-                out,
-                size=settings.size,
-                resume=resume,
-                progress=bars.counter('extracting frames'),
+                fabric, source, topic or [], out, size=size, resume=resume, progress=show
             )
             budget = Budget(steps=limit, minutes=minutes)
             outcome = learning.train(
@@ -113,11 +104,11 @@ def train(
     print(f'stopped at step {outcome.step}: {outcome.reason}')
     if outcome.complaint:
         print(f'warning: {outcome.complaint}')
-    speed = outcome.metrics['pairs_per_s']
+    pairs_per_s, memory_mb = (outcome.metrics[key] for key in ('pairs_per_s', 'peak_memory_mb'))
+    speed = f' at {pairs_per_s:.0f} pairs/s' if pairs_per_s else ''
     print(
-        f'{manifest.keypoint_count} keypoints learned from {len(store)} frames'
-        + (f' at {speed:.0f} pairs/s' if speed else '')
-        + f', {outcome.metrics["peak_memory_mb"]} MB peak memory; wrote'
+        f'{manifest.keypoint_count} keypoints learned from {len(store)} frames{speed}, '
+        f'{memory_mb} MB peak memory; wrote'
     )
     for name in (ONNX_NAME, MANIFEST_NAME, REPORT_NAME, OVERLAYS_NAME, TENSORBOARD_NAME):
         print(f'  {out / name}')

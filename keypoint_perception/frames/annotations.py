@@ -233,15 +233,11 @@ def _check_found(
             "of the images' headers."
         )
         raise SourceError(msg)
-    log.warning(
+    text = (
         'Annotations %r: skipped %d of %d labelled stamps, which match no frame; the first is '
-        'stamp_ns %d, %d ns from the nearest image.',
-        str(path),
-        int((~found).sum()),
-        found.size,
-        stamp,
-        nearest_ns,
+        'stamp_ns %d, %d ns from the nearest image.'
     )
+    log.warning(text, str(path), (~found).sum(), found.size, stamp, nearest_ns)
 
 
 def _check_inside(

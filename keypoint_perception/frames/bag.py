@@ -73,14 +73,9 @@ class Bag:
         announced = self.count(topics)
         # damage that turns records into others goes unnoticed by all readers
         if announced is not None and given < announced and not reported:
-            log.warning(
-                '%r announces %d images on %s but has only %d: %d are lost.',
-                self.name,
-                announced,
-                ', '.join(topics),
-                given,
-                announced - given,
-            )
+            text = '%r announces %d images on %s but has only %d: %d are lost.'
+            names, lost = ', '.join(topics), announced - given
+            log.warning(text, self.name, announced, names, given, lost)
 
     def _name_of(self, path: Path) -> str:
         return self.name if self.name.endswith(path.name) else str(Path(self.name) / path.name)

@@ -53,11 +53,8 @@ class Folder:
         stamps_ns = self.stamps_ns
         if stamps_ns is None:
             stamps_ns = [index * 10**9 // ASSUMED_HZ for index in range(len(self.paths))]
-            log.warning(
-                'The names of the images in %r are not stamps in ns: %d Hz is assumed.',
-                self.name,
-                ASSUMED_HZ,
-            )
+            text = 'The names of the images in %r are not stamps in ns: %d Hz is assumed.'
+            log.warning(text, self.name, ASSUMED_HZ)
         for stamp_ns, path in zip(stamps_ns, self.paths, strict=True):
             yield EncodedFrame(stamp_ns, '', partial(_read, path))
 

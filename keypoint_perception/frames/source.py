@@ -17,7 +17,7 @@ from keypoint_perception.frames.bag import Bag, FILE_SUFFIXES, is_bag
 from keypoint_perception.frames.decoding import FrameDecoder
 from keypoint_perception.frames.folder import Folder
 from keypoint_perception.frames.frame import EncodedFrame, Frame, Topic, total_count
-from keypoint_perception.frames.frame_store import StoreSource
+from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.frames.store_format import is_store
 from keypoint_perception.frames.video import Video, VIDEO_SUFFIXES
 
@@ -53,7 +53,7 @@ def open_recording(source: Source) -> FrameSource:
             )
             raise SourceError(msg)
         if is_store(path):
-            return StoreSource(path, name)
+            return FrameStore.open(name)
         if is_bag(path):
             return Bag(path, name)
         if path.is_dir():

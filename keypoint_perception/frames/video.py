@@ -60,12 +60,8 @@ class Video:
                 yield EncodedFrame(stamp_ns, '', lambda: _retrieve(capture))
                 index, last_ns = index + 1, stamp_ns
         if index < 0.9 * self.announced:
-            log.warning(
-                'Video %r ends after %d of the %d frames it announces: the rest is lost.',
-                self.name,
-                index,
-                self.announced,
-            )
+            text = 'Video %r ends after %d of the %d frames it announces: the rest is lost.'
+            log.warning(text, self.name, index, self.announced)
 
     @contextmanager
     def _capture(self) -> Iterator[cv2.VideoCapture]:

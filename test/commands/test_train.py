@@ -141,7 +141,7 @@ def test_labels_are_learned_by_name_from_a_models_weights(
     code, stdout, stderr = run(capsys, *command)
     assert code == 0, stderr
     assert '2 keypoints learned from 40 frames' in stdout
-    assert f'Starting from {begun}: ' in stderr
+    assert f'copied from {begun}; ' in stderr
     assert 'begun anew: body.head.weight 3x8x1x1 -> 2x8x1x1' in stderr
     manifest = read_manifest(out)
     assert manifest.keypoint_names == ('corner', 'middle')
@@ -228,7 +228,7 @@ def test_frames_of_a_failed_run_are_not_mixed_in(capsys, recording, quick, tmp_p
     assert train(capsys, still, out, quick, '--steps', '2')[0] == 2
     code, _, stderr = train(capsys, recording, out, quick, '--steps', '2')
     assert code == 2
-    assert f'holds the frames of {still}, not those asked for; name the same' in sentence(stderr)
+    assert f'holds the frames of {still}, not the requested ones; give' in sentence(stderr)
     assert [s['name'] for s in FrameStore.open(out / 'frames').sources] == [str(still)]
 
 
@@ -242,7 +242,7 @@ def test_a_run_goes_on_with_its_own_frames_only(capsys, recording, quick, tmp_pa
     for sources in ([other], [recording, other]):
         code, _, stderr = run(capsys, *resume, *sources)
         assert code == 2
-        assert f'holds the frames of {recording}, not those asked for' in sentence(stderr)
+        assert f'holds the frames of {recording}, not the requested ones' in sentence(stderr)
     code, _, stderr = run(capsys, *resume, store)
     assert code == 2
     assert f'was begun on other frames, those of {recording} (40 frames)' in sentence(stderr)
