@@ -8,7 +8,7 @@ foreground is composited onto the background of another episode.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 from keypoint_perception.episodes import find_episodes
@@ -28,12 +28,10 @@ FOREGROUND_DIFFERENCE, MARGIN = 12, 0.04
 MAX_FOREGROUND_SHARE = 0.5
 
 
-@dataclass(frozen=True)
-class BackgroundError:
+class BackgroundError(NamedTuple):
     """
-    Displacement of keypoints when only the background changes.
+    Mean displacement when only the background changes, % of the diagonal; NaN without pairs.
 
-    :param percent: mean over all pairs, % of the diagonal; NaN without pairs
     :param pairs: number of keypoints compared: those on the foreground
     """
 
@@ -78,7 +76,9 @@ def background_error(
             continue
         composite = np.where(mask[..., None], images[i], medians[others[episodes[i]]])
         own, other = np.asarray(detect([images[i], composite]))[..., :2]
-        distance = np.linalg.norm(other - own, axis=-1)[_on_mask(own, mask)]
+        limit = np.array([mask.shape[1], mask.shape[0]]) - 1
+        column, row = np.clip(np.rint(own), 0, limit).astype(int).T
+        distance = np.linalg.norm(other - own, axis=-1)[mask[row, column]]
         errors += list(100 * distance / diagonal_px(*mask.shape))
     return BackgroundError(float(np.mean(errors)) if errors else float('nan'), len(errors))
 
@@ -99,10 +99,3 @@ def _foreground(image: np.ndarray, background: np.ndarray) -> np.ndarray:
     mask = (cv2.blur(difference, (3, 3)) > FOREGROUND_DIFFERENCE).astype(np.uint8)
     reach = 2 * max(1, round(MARGIN * max(mask.shape))) + 1
     return cv2.dilate(mask, np.ones((reach, reach), np.uint8)).astype(bool)
-
-
-def _on_mask(uv: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    limit = np.array([mask.shape[1], mask.shape[0]]) - 1
-    column, row = np.clip(np.rint(uv), 0, limit).astype(int).T
-    hit: np.ndarray = mask[row, column]
-    return hit

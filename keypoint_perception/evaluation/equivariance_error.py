@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 from keypoint_perception.keypoints import diagonal_px
@@ -12,8 +12,7 @@ import numpy as np
 Detector = Callable[[list[np.ndarray]], np.ndarray]
 
 
-@dataclass(frozen=True)
-class WarpRange:
+class WarpRange(NamedTuple):
     """
     Similarity warps about the image centre; each parameter is drawn uniformly from [-x, x].
 
@@ -26,14 +25,12 @@ class WarpRange:
     shift: float = 0.05
 
 
-@dataclass(frozen=True)
-class EquivarianceError:
+class EquivarianceError(NamedTuple):
     """
-    Distance between keypoints of a warped image and warped keypoints.
+    Distance between keypoints of warped images and warped keypoints, % of the diagonal.
 
-    :param percent: mean over all pairs, % of the diagonal; NaN without pairs
+    :param percent: mean over all pairs, NaN without
     :param by_keypoint: the same for each keypoint, (K,)
-    :param pairs: number of keypoints compared
     """
 
     percent: float
@@ -46,7 +43,7 @@ def equivariance_error(
     images: Sequence[np.ndarray],
     *,
     warps: int = 2,
-    within: WarpRange | None = None,
+    within: WarpRange = WarpRange(),
     seed: int = 0,
 ) -> EquivarianceError:
     """
@@ -58,10 +55,8 @@ def equivariance_error(
     :param detect: list of B RGB images -> (B, K, 3) u, v in px and confidence
     :param images: (H, W, 3) uint8 each
     :param warps: random warps per image
-    :param within: range of the warps; default: ``WarpRange()``
     """
     generator = np.random.default_rng(seed)
-    within = within or WarpRange()
     errors = []  # (K,) each, NaN where ignored
     for image in images:
         matrices = [draw_warp(image.shape[:2], within, generator) for _ in range(warps)]
@@ -69,9 +64,15 @@ def equivariance_error(
         for matrix, again in zip(matrices, found[1:], strict=True):
             expected = warp_positions(found[0], matrix)
             distance = np.linalg.norm(expected - again, axis=-1)
-            distance[~_inside(expected, image.shape)] = np.nan
+            limit = np.array([image.shape[1], image.shape[0]]) - 0.5
+            distance[((expected < -0.5) | (expected > limit)).any(axis=-1)] = np.nan
             errors.append(100 * distance / diagonal_px(*image.shape[:2]))
-    return _summarise(np.array(errors))
+    if not errors:
+        return EquivarianceError(float('nan'), np.zeros(0), 0)
+    counts, sums = np.isfinite(errors).sum(axis=0), np.nansum(errors, axis=0)
+    by_keypoint = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    pairs = int(counts.sum())
+    return EquivarianceError(float(sums.sum() / pairs) if pairs else np.nan, by_keypoint, pairs)
 
 
 def draw_warp(
@@ -100,19 +101,3 @@ def warp_positions(uv: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return positions (..., 2) moved by a warp (2, 3)."""
     moved: np.ndarray = uv @ matrix[:, :2].T + matrix[:, 2]
     return moved
-
-
-def _inside(uv: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    limit = np.array([shape[1], shape[0]]) - 0.5
-    return np.asarray(((uv >= -0.5) & (uv <= limit)).all(axis=-1))
-
-
-def _summarise(errors: np.ndarray) -> EquivarianceError:
-    """Average errors (image pairs, K), ignoring NaN."""
-    if not errors.size:
-        return EquivarianceError(float('nan'), np.zeros(0), 0)
-    counts = np.isfinite(errors).sum(axis=0)
-    sums = np.nansum(errors, axis=0)
-    by_keypoint = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    pairs = int(counts.sum())
-    return EquivarianceError(float(sums.sum() / pairs) if pairs else np.nan, by_keypoint, pairs)

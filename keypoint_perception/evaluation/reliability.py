@@ -10,7 +10,6 @@ Hauskrecht 2015, https://doi.org/10.1609/aaai.v29i1.9602).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,16 +18,12 @@ BINS = 10
 WITHIN_PERCENT = 5.0
 
 
-@dataclass(frozen=True)
-class ReliabilityBin:
+class ReliabilityBin(NamedTuple):
     """
-    Points of similar confidence.
+    Points of similar confidence: means over all frames.
 
     :param low: lower edge of the bin, which is 0.1 wide
-    :param confidence: mean confidence
-    :param error_percent: mean distance from the true position, % of the diagonal
     :param within: share within 5 % of the diagonal
-    :param count: points, summed over frames
     """
 
     low: float
@@ -44,7 +39,7 @@ class Reliability(NamedTuple):
 
     :param bins: the bins with at least one point, in order of confidence
     :param calibration_error: mean over all points of |share within 5 % - confidence| of their bin
-    :param rank_correlation: Spearman's, between confidence and error; -1 is best, 0 is useless
+    :param rank_correlation: Spearman's, between confidence and error; -1 is best
     """
 
     bins: tuple[ReliabilityBin, ...]
@@ -63,18 +58,15 @@ def measure_reliability(confidence: np.ndarray, away_percent: np.ndarray) -> Rel
     good = np.isfinite(confidence) & np.isfinite(away)
     confidence, away = confidence[good], away[good]
     bin_index = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
-    bins = tuple(
-        _bin(number / BINS, confidence[bin_index == number], away[bin_index == number])
-        for number in np.unique(bin_index)
-    )
+    bins = []
+    for index in np.unique(bin_index):
+        own, errors = confidence[bin_index == index], away[bin_index == index]
+        within = float((errors <= WITHIN_PERCENT).mean())
+        means = float(own.mean()), float(errors.mean())
+        bins.append(ReliabilityBin(index / BINS, *means, within, len(own)))
     gap = sum(b.count * abs(b.within - b.confidence) for b in bins)
     calibration = gap / len(away) if len(away) else float('nan')
-    return Reliability(bins, calibration, _rank_correlation(confidence, away))
-
-
-def _bin(low: float, confidence: np.ndarray, away: np.ndarray) -> ReliabilityBin:
-    within = float((away <= WITHIN_PERCENT).mean())
-    return ReliabilityBin(low, float(confidence.mean()), float(away.mean()), within, len(away))
+    return Reliability(tuple(bins), calibration, _rank_correlation(confidence, away))
 
 
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
