@@ -19,11 +19,7 @@ from typing import NamedTuple
 
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.assignment import assign
-from keypoint_perception.evaluation.point_motion import (
-    in_diagonals,
-    MIN_SPREAD_PERCENT,
-    spread_percent,
-)
+from keypoint_perception.evaluation.point_motion import does_move, in_diagonals
 import numpy as np
 
 EPSILON_PERCENT = 5.0
@@ -95,8 +91,7 @@ def _update_matches(close: np.ndarray, distance: np.ndarray, match: np.ndarray) 
     :param match: of the previous frame, (l,)
     """
     labels = np.arange(len(match))
-    kept = (match >= 0) & close[match, labels]
-    match = np.where(kept, match, -1)
+    match = np.where((match >= 0) & close[match, labels], match, -1)
     free = np.setdiff1d(np.arange(len(close)), match)
     unmatched = labels[(match < 0) & close[free].any(axis=0)]
     if len(unmatched):
@@ -111,8 +106,5 @@ def _update_matches(close: np.ndarray, distance: np.ndarray, match: np.ndarray) 
 def _moves(points: np.ndarray) -> np.ndarray:
     """Return which points (frames, P, 2) move where they are present, (P,)."""
     present = np.isfinite(points).all(axis=-1)  # (frames, P)
-    moves = [
-        seen.any() and spread_percent(points[seen, p]) >= MIN_SPREAD_PERCENT
-        for p, seen in enumerate(present.T)
-    ]
+    moves = [seen.any() and does_move(points[seen, p]) for p, seen in enumerate(present.T)]
     return np.array(moves, bool)

@@ -31,6 +31,11 @@ def spread_percent(positions: np.ndarray) -> np.ndarray:
     return spread
 
 
+def does_move(positions: np.ndarray) -> np.ndarray:
+    """Return whether points (N, ..., 2) move; False where a position is missing."""
+    return np.asarray(spread_percent(positions) >= MIN_SPREAD_PERCENT)
+
+
 def mean_spread_percent(positions: np.ndarray, episode: np.ndarray) -> float:
     """
     Return the mean spread of a point within episodes that have two positions or more.

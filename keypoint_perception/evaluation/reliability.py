@@ -10,6 +10,7 @@ Hauskrecht 2015, https://doi.org/10.1609/aaai.v29i1.9602).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,8 @@ BINS = 10
 WITHIN_PERCENT = 5.0
 
 
-class ReliabilityBin(NamedTuple):
+@dataclass(frozen=True)
+class ReliabilityBin:
     """
     Points of similar confidence: means over all frames.
 
@@ -82,5 +84,4 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     """Return the ranks; equal values share their mean rank."""
     _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    ranks: np.ndarray = (last - (counts - 1) / 2)[index]
-    return ranks
+    return np.asarray((last - (counts - 1) / 2)[index])

@@ -103,7 +103,7 @@ def describe_backward(score: BackwardScore) -> dict[str, Any]:
             'within_percent': WITHIN_PERCENT,
             'calibration_error': found.calibration_error,
             'rank_correlation': found.rank_correlation,
-            'bins': [b._asdict() for b in found.bins],
+            'bins': [asdict(b) for b in found.bins],
         },
     }
 

@@ -21,11 +21,7 @@ from typing import NamedTuple
 
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.assignment import assign
-from keypoint_perception.evaluation.point_motion import (
-    in_diagonals,
-    MIN_SPREAD_PERCENT,
-    spread_percent,
-)
+from keypoint_perception.evaluation.point_motion import does_move, in_diagonals
 import numpy as np
 
 CLIP_LENGTHS = (10, 50, 100, 200)
@@ -85,9 +81,7 @@ def score_tracking(
     labelled = in_diagonals(labels, diagonal_px)
     scores = []
     for frames in clip_lengths:
-        clips = [
-            _match_clip(learned[clip], labelled[clip]) for clip in cut_clips(stamps_ns, frames)
-        ]
+        clips = [_match_clip(learned[c], labelled[c]) for c in cut_clips(stamps_ns, frames)]
         for epsilon in EPSILONS_PERCENT:
             scores.append(_score_clips(frames, epsilon, clips, learned, labelled))
     return scores
@@ -99,10 +93,8 @@ def cut_clips(stamps_ns: np.ndarray, frames: int) -> list[slice]:
     clips = []
     for number in np.unique(episodes):
         first, count = int(np.argmax(episodes == number)), int((episodes == number).sum())
-        clips += [
-            slice(start, start + frames)
-            for start in range(first, first + count - frames + 1, frames)
-        ]
+        starts = range(first, first + count - frames + 1, frames)
+        clips += [slice(start, start + frames) for start in starts]
     return clips
 
 
@@ -132,10 +124,7 @@ def _score_clips(
 
 def _match_clip(learned: np.ndarray, labelled: np.ndarray) -> ClipMatches:
     """Assign the moving points of a clip, (frames, K, 2) and (frames, L, 2) in diagonals."""
-    moving = (
-        spread_percent(learned) >= MIN_SPREAD_PERCENT,
-        spread_percent(labelled) >= MIN_SPREAD_PERCENT,
-    )
+    moving = does_move(learned), does_move(labelled)
     rows, columns = (np.flatnonzero(m) for m in moving)
     if not (len(rows) and len(columns)):
         return ClipMatches(moving, np.zeros((0, 2), int), np.zeros(0))
