@@ -36,10 +36,8 @@ GAMMAS = (0.0, 1.0, 2.0)
 MATRIX_SCALES = (0.0, 0.1, 0.3, 1.0)  # values of ``a``
 RIDGES = 10.0 ** np.arange(-5, 1.1, 0.5)
 EVIDENCE_POWERS = (1.0, 0.3, 0.1, 0.03)
-# Floor on the standard deviation of y - p_k, diagonals.
-_MIN_DEVIATION = 0.01
-# Assumed least label noise, diagonals.
-_MIN_NOISE = 1e-4
+# Floors on the standard deviation of y - p_k and on the label noise, diagonals.
+_MIN_DEVIATION, _MIN_NOISE = 0.01, 1e-4
 
 FOLDS = 10
 # Frames closer in time are correlated.
@@ -52,12 +50,7 @@ WITHIN_PERCENT = 5.0
 
 
 class LinearMap(NamedTuple):
-    """
-    y = offset + sum_k weights[:, k] p_k.
-
-    :param weights: (2, K, 2)
-    :param offset: (2,)
-    """
+    """y = offset + sum_k weights[:, k] p_k, of shapes (2,) and (2, K, 2)."""
 
     weights: np.ndarray
     offset: np.ndarray
@@ -71,14 +64,13 @@ class LinearMap(NamedTuple):
 @dataclass(frozen=True)
 class LandmarkScore:
     """
-    The cross-validation of a landmark.
+    The cross-validation of a landmark; distances in % of the diagonal.
 
     :param frames: frames with this label
-    :param error_percent: mean distance, % of the diagonal
-    :param trivial_percent: the same if the mean label of the other blocks is always predicted
+    :param trivial_percent: error if the mean label of the other blocks is always predicted
     :param explained: 1 - error / trivial
-    :param within: share of frames within 5 % of the diagonal
-    :param spread_percent: spread of the labels, % of the diagonal
+    :param within: share of frames within 5 %
+    :param spread_percent: spread of the labels
     """
 
     name: str
@@ -142,11 +134,10 @@ def fit_maps(
     points: np.ndarray, target: np.ndarray, powers: tuple[float, ...] = (1.0,)
 ) -> list[LinearMap]:
     """
-    Return the evidence-weighted mean of the maps to a landmark.
+    Return the evidence-weighted mean of the maps to a landmark, for each power of the evidence.
 
     :param points: keypoints, (n, K, 2) in diagonals
     :param target: (n, 2) in diagonals
-    :param powers: powers of the evidence; one map is returned for each
     """
     mean, target_mean = points.mean(axis=0), target.mean(axis=0)
     fits = list(_ridge_fits(points - mean, target - target_mean))
@@ -164,12 +155,7 @@ def fit_maps(
 def _ridge_fits(
     points: np.ndarray, target: np.ndarray
 ) -> Iterator[tuple[float, float, np.ndarray]]:
-    """
-    Yield the fit for every combination of hyperparameters.
-
-    :return: the two terms of the negative log evidence, misfit and complexity, and the weights,
-        (2, K, 2)
-    """
+    """Yield misfit and complexity (negative log evidence) and weights of each combination."""
     count, keypoints, _ = points.shape
     y, dof = target.reshape(-1), 2 * (count - 1)
     design, z = _design(points), y
@@ -209,7 +195,7 @@ def _design(points: np.ndarray) -> np.ndarray:
 def _cross_validate(
     name: str, stamps_ns: np.ndarray, points: np.ndarray, target: np.ndarray
 ) -> tuple[float, LandmarkScore]:
-    """Return the best power of the evidence, and the score with it."""
+    """Return the best power of the evidence, and its score."""
     powers = EVIDENCE_POWERS if are_correlated(stamps_ns) else (1.0,)
     predicted = np.empty((len(powers), *target.shape))
     trivial = np.empty_like(target)
@@ -222,14 +208,10 @@ def _cross_validate(
     best = int(away.mean(axis=1).argmin())
     error = float(away[best].mean())
     trivial_error = 100 * float(np.linalg.norm(trivial - target, axis=-1).mean())
+    explained = explained_share(error, trivial_error)
+    within, spread = float((away[best] <= WITHIN_PERCENT).mean()), float(spread_percent(target))
     return powers[best], LandmarkScore(
-        name,
-        len(target),
-        error,
-        trivial_error,
-        explained_share(error, trivial_error),
-        float((away[best] <= WITHIN_PERCENT).mean()),
-        float(spread_percent(target)),
+        name, len(target), error, trivial_error, explained, within, spread
     )
 
 

@@ -41,9 +41,9 @@ def build_landmarks(
     Names with too few labels are omitted with a warning; those that the keypoints do not predict
     are kept with a warning and a low confidence.
 
-    :param sequence: keypoints of the frames, sorted by stamp
+    :param sequence: sorted by stamp
     :param labels: (N, L, 2) px of the images, NaN where not labelled
-    :param path: the annotation file, for messages
+    :param path: the annotation file
     :param frames: fit on this many evenly spaced labelled frames, score the others; None: all
     :raises SourceError: if no name has enough labels, or none can be predicted
     """
@@ -148,20 +148,14 @@ def _check_counts(
         raise SourceError(msg)
     for name, count in zip(names, counts, strict=True):
         if count < MIN_FRAMES:
-            log.warning(
-                'Landmark %r is omitted: it is labelled in %d frames; label at least %d.',
-                name,
-                count,
-                MIN_FRAMES,
-            )
+            text = 'Landmark %r is omitted: it is labelled in %d frames; label at least %d.'
+            log.warning(text, name, count, MIN_FRAMES)
         elif count < RECOMMENDED_FRAMES:
-            log.warning(
+            text = (
                 'Landmark %r is labelled in only %d frames, so its scores are rough; %d or more '
-                'would improve it.',
-                name,
-                count,
-                RECOMMENDED_FRAMES,
+                'would improve it.'
             )
+            log.warning(text, name, count, RECOMMENDED_FRAMES)
 
 
 def _check_predictable(scores: list[LandmarkScore], path: Path | str) -> None:
@@ -175,13 +169,11 @@ def _check_predictable(scores: list[LandmarkScore], path: Path | str) -> None:
         raise SourceError(msg)
     for score in scores:
         if not score.is_predictable:
-            log.warning(
+            text = (
                 'The keypoints do not predict landmark %r: explained motion in held-out frames is '
-                '%.2f, expected at least %.2f; do not rely on it, its confidence is low.',
-                score.name,
-                score.explained,
-                MIN_EXPLAINED,
+                '%.2f, expected at least %.2f; do not rely on it, its confidence is low.'
             )
+            log.warning(text, score.name, score.explained, MIN_EXPLAINED)
 
 
 def _mean(values: np.ndarray) -> float:
