@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from keypoint_perception.keypoints import diagonal_px
-from keypoint_perception.learning.data.scenes import centred, scene_of
+from keypoint_perception.learning.data.scenes import spread
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor
@@ -43,35 +42,28 @@ class CollapseCheck:
             )
         if self.moving == 0:
             return (
-                f'None of the {self.keypoints} keypoints moves from frame to frame: all are dead; '
-                'train longer, or try another --seed, a larger sigma or a longer max_gap_s.'
+                f'None of the {self.keypoints} keypoints moves from frame to frame: none follows '
+                'anything; train longer, or try another --seed, a larger sigma or a longer '
+                'max_gap_s.'
             )
         return None
 
-    def values(self) -> dict[str, Any]:
-        """Return the measurements for a manifest."""
-        return asdict(self)
-
 
 @torch.no_grad()
-def check_collapse(
-    network: Keypointer, frames: Tensor, scene: Tensor | None = None
-) -> CollapseCheck:
+def check_collapse(network: Keypointer, frames: Tensor, scene: Tensor) -> CollapseCheck:
     """
     Check the keypoints of a network.
 
     :param frames: spread over the recording, (N, H, W, 3) uint8
-    :param scene: scene of each frame, (N,) int; None if there is only one
+    :param scene: scene of each frame, (N,) int
     """
     found = network(frames).float().cpu()  # (N, K, 3)
     uv = found[..., :2]
     diagonal = diagonal_px(*frames.shape[1:3])
     extent = torch.cdist(uv, uv).flatten(1).amax(dim=1).median()
-    offsets = centred(uv, scene_of(frames, scene))
-    spread = offsets.square().sum(-1).mean(dim=0).sqrt()
     return CollapseCheck(
         extent=float(extent) / diagonal,
-        moving=int((spread > LEAST_SPREAD * diagonal).sum()),
+        moving=int((spread(uv, scene) > LEAST_SPREAD * diagonal).sum()),
         confidence=float(found[..., 2].mean()),
         keypoints=uv.shape[1],
     )

@@ -25,13 +25,7 @@ from torch import nn, Tensor
 
 @dataclass(frozen=True)
 class ObjectiveSpec:
-    """
-    One objective of a run.
-
-    :param weight: common factor of all its terms
-    :param settings: an instance of its ``Config``
-    :param weights: weight of each term
-    """
+    """One objective of a run: ``weight`` multiplies all its terms, ``weights`` each of them."""
 
     name: str
     weight: float
@@ -45,9 +39,7 @@ def read_parts(
     """
     Return the objectives of a configuration.
 
-    :param objective: a name, names joined by ``+``, or a list of names and mappings
-    :param settings: ``objective_settings``, for a single objective
-    :param weights: ``weights``, for a single objective
+    :param settings: ``objective_settings``, for a single objective, like ``weights``
     :raises ConfigError: if a name is unknown or a value is not accepted
     """
     entries = split_objective(objective)
@@ -62,7 +54,7 @@ def read_parts(
     parts = tuple(_read_part(entry) for entry in entries)
     names = [part.name for part in parts]
     if len(set(names)) < len(names):
-        msg = f'objective: lists one twice, {", ".join(names)}; list each once.'
+        msg = f'objective: lists the same name twice ({", ".join(names)}); list each once.'
         raise ConfigError(msg)
     return parts
 
@@ -83,8 +75,7 @@ def split_objective(objective: str | list[Any]) -> list[dict[str, Any]]:
 
 def _read_part(entry: dict[str, Any]) -> ObjectiveSpec:
     refuse_unknown(entry, ('name', 'weight', 'settings', 'weights'), 'an entry of objective')
-    known = Setting('objective', str, choices=tuple(OBJECTIVES))
-    name: str = known.check(entry.get('name'))
+    name: str = Setting('objective', str, choices=tuple(OBJECTIVES)).check(entry.get('name'))
     kind: Any = OBJECTIVES[name]
     own = entry.get('weights', {})
     refuse_unknown(own, kind.weights, f'weights of {name}')
@@ -116,11 +107,9 @@ def needs(parts: tuple[ObjectiveSpec, ...]) -> tuple[str, ...]:
     """
     found: set[str] = set()
     for part in parts:
-        named = getattr(OBJECTIVES[part.name], 'needs', ())
-        terms = named if isinstance(named, dict) else dict.fromkeys(named)
-        found |= {
-            name for name, term in terms.items() if term is None or part.weights.get(term, 1.0)
-        }
+        extras = getattr(OBJECTIVES[part.name], 'needs', ())
+        terms = extras if isinstance(extras, dict) else dict.fromkeys(extras)
+        found |= {n for n, term in terms.items() if term is None or part.weights.get(term, 1.0)}
     return tuple(sorted(found))
 
 
@@ -145,15 +134,12 @@ class CompositeObjective(nn.Module):
     ) -> None:
         super().__init__()
         self._parts = parts
-        self.objectives = nn.ModuleDict(
-            {
-                part.name: OBJECTIVES[part.name](part.settings, network, statistics)
-                for part in parts
-            }
-        )
-        for part in parts:  # so that an objective can skip terms without weight
-            objective: Any = self.objectives[part.name]
+        self.objectives = nn.ModuleDict()
+        for part in parts:
+            objective: Any = OBJECTIVES[part.name](part.settings, network, statistics)
+            # so that an objective can skip terms without weight
             objective.used = {term for term, weight in part.weights.items() if weight > 0}
+            self.objectives[part.name] = objective
 
     @property
     def one_way(self) -> bool:
@@ -175,10 +161,11 @@ class CompositeObjective(nn.Module):
 
     def skeleton(self) -> list[tuple[int, int, float]]:
         """Return the learned edges between keypoints, of the first objective that has any."""
-        found: list[list[tuple[int, int, float]]] = [
-            getattr(kind, 'skeleton', list)() for kind in self.objectives.values()
-        ]
-        return next((edges for edges in found if edges), [])
+        for objective in self.objectives.values():
+            edges: list[tuple[int, int, float]] = getattr(objective, 'skeleton', list)()
+            if edges:
+                return edges
+        return []
 
 
 def _term(parts: tuple[ObjectiveSpec, ...], part: ObjectiveSpec, term: str) -> str:

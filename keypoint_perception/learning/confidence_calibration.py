@@ -1,12 +1,12 @@
 """
-Calibrate the confidence, so that it is the share of correct keypoints.
+Calibrate the confidence to the probability that a keypoint is right.
 
 The mass of a heatmap around its peak is close to one for almost every keypoint of a trained
-network, correct or not. Correct and incorrect detections can be generated without labels. A
-keypoint is correct if its detections in a frame and in a slightly rotated, scaled and shifted copy
-agree. It is incorrect, wherever it is detected, if its surroundings are painted over with the
-background. For keypoints on the foreground, only the foreground is warped: a static camera never
-shows a rotated background, and a network's output on one means nothing. Platt's logistic curve
+network, right or not. Right and wrong detections can be generated without labels. A keypoint is
+right if its detections in a frame and in a slightly rotated, scaled and shifted copy agree. It is
+wrong, wherever it is detected, if its surroundings are painted over with the background. For
+keypoints on the foreground, only the foreground is warped: a static camera never shows a rotated
+background, on which the network's output is meaningless. Platt's logistic curve
 (Platt 1999), fitted to these samples, maps the mass to the share of correct keypoints; it is part
 of the network, and hence of the exported graph.
 """
@@ -17,10 +17,10 @@ import logging
 
 from keypoint_perception.keypoints import diagonal_px
 from keypoint_perception.learning.data.foreground import foreground_mask
-from keypoint_perception.learning.data.scenes import medians, scene_of
+from keypoint_perception.learning.data.scenes import medians
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.motion_losses import warp_foreground
-from keypoint_perception.model.layers import normalise
+from keypoint_perception.model.layers import map_size, normalise
 from keypoint_perception.model.network import Keypointer, log_odds
 import torch
 from torch import Tensor
@@ -39,19 +39,17 @@ RADIUS, LEAST_CHANGE, OCCLUDED_SHARE = 0.1, 8.0, 0.25
 
 
 @torch.no_grad()
-def calibrate(
-    network: Keypointer, frames: Tensor, *, scene: Tensor | None = None, seed: int = 0
-) -> float | None:
+def calibrate(network: Keypointer, frames: Tensor, scene: Tensor, seed: int = 0) -> float | None:
     """
     Calibrate the confidence of a network on frames of its recording.
 
     :param frames: spread over the recording, (N, H, W, 3) uint8
-    :param scene: scene of each frame, (N,) int; None if there is only one
+    :param scene: scene of each frame, (N,) int
     :return: the share of correct keypoints, or None if there are too few samples
     """
     network.calibration.copy_(torch.tensor([1.0, 0.0]))
     found = network(frames).float()[..., :2]  # (N, K, 2)
-    background = medians(frames, scene_of(frames, scene))
+    background = medians(frames, scene)
     logits, correct = warped_samples(network, frames, background, found, seed)
     if len(correct) < LEAST_SAMPLES:
         return None
@@ -109,9 +107,8 @@ def warped_samples(
     :param found: keypoints of the unwarped frames, (N, K, 2) px
     """
     generator = torch.Generator().manual_seed(seed)
-    height, width = frames.shape[1:3]
-    hw = (height, width)
     images, still = normalise(frames), normalise(background)
+    hw = map_size(images)
     on_foreground = _values_at(foreground_mask(images, still)[:, 0] > 0.5, found)  # (N, K)
     logits, correct = [], []
     for _ in range(ROUNDS):

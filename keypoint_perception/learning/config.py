@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.frames.annotations import read_annotations
 from keypoint_perception.learning.composite_objective import (
     needs,
     ObjectiveSpec,
     read_parts,
     total_weights,
 )
-from keypoint_perception.learning.derived_defaults import derived_defaults
+from keypoint_perception.model.checkpoint import load_network
 from keypoint_perception.model.layers import NORMS
 from keypoint_perception.model.network import NetworkConfig, NETWORKS
 from keypoint_perception.settings import current_names, from_yaml, setting, Settings, table
@@ -30,6 +31,8 @@ USUAL_STEPS = 6000
 MIN_LEARNED_KEYPOINTS = 20
 PRECISIONS = ('auto', '32', 'bf16', '16')
 DAY_S = 86_400.0
+# Settings that the network shares, besides its keypoints and input size.
+NETWORK_SETTINGS = ('network', 'width', 'norm', 'window', 'stacks')
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,9 @@ class TrainConfig(Settings):
         low=0,
         high=256,
         alias='spare',
-        help='Keypoints learned beyond K, of which the best K are kept. If the default objective '
-        f'is trained with K alone, at least {MIN_LEARNED_KEYPOINTS} are learned in total.',
+        help='Keypoints learned beyond K, of which the best K are kept. If you set `keypoints` '
+        'but not `extra_keypoints`, the default objective learns at least '
+        f'{MIN_LEARNED_KEYPOINTS} in total.',
     )
     size: int = setting(
         128, low=32, high=1024, help='Long side of the network input, px; a multiple of 8.'
@@ -106,8 +110,8 @@ class TrainConfig(Settings):
     )
     prune: bool = setting(
         False,
-        help='Remove keypoints that never move, duplicate another or can be predicted from the '
-        'rest when the run ends; by default only if `keypoints` is not given.',
+        help='At the end of the run, remove keypoints that never move, duplicate another or can '
+        'be predicted from the rest; by default only if `keypoints` is not set.',
     )
     min_gap_s: float = setting(
         0.2, low=0.0, high=3600.0, help='Shortest time between the frames of a pair, s.'
@@ -119,7 +123,11 @@ class TrainConfig(Settings):
     init: str = setting('', help='Model directory to take the initial weights from.')
     seed: int = setting(0, low=0, high=2**31 - 1, help='Seed of weights and pairs.')
     seeds: int = setting(
-        1, low=1, high=64, help='Runs to start, from `seed` on; the best one is continued.'
+        1,
+        low=1,
+        high=64,
+        help='Number of runs to start, with consecutive seeds from `seed`; only the best is '
+        'continued.',
     )
     precision: str = setting('auto', choices=PRECISIONS, help='Floating-point precision.')
     threads: int = setting(
@@ -141,7 +149,10 @@ class TrainConfig(Settings):
         super().__post_init__()
         if self.size % 8:
             # the network halves its input three times
-            msg = f'size: must be a multiple of 8, got {self.size}.'
+            low = self.size // 8 * 8
+            msg = (
+                f'size: must be a multiple of 8, got {self.size}; for example {low} or {low + 8}.'
+            )
             raise ConfigError(msg)
         if self.min_gap_s > self.max_gap_s:
             msg = (
@@ -149,10 +160,10 @@ class TrainConfig(Settings):
                 f'{self.max_gap_s:g}.'
             )
             raise ConfigError(msg)
-        learns_from_labels = 'labels' in needs(self.parts)
+        learns_from_labels = 'labels' in needs(self.parts)  # and every part is checked
         if self.annotations and not learns_from_labels:
             msg = (
-                f'annotations: {self.title} does not learn from labels; leave them out, or choose '
+                f'annotations: {self.title} does not learn from labels; omit them, or choose '
                 'the objective supervised.'
             )
             raise ConfigError(msg)
@@ -172,11 +183,7 @@ class TrainConfig(Settings):
         return total_weights(self.parts)
 
     def annotation_file(self) -> Path:
-        """
-        Return the file of labels to learn from.
-
-        :raises ConfigError: if none is given
-        """
+        """Return the file of labels to learn from; raise ConfigError if none is given."""
         if not self.annotations:
             msg = (
                 f'annotations: {self.title} learns from labels, but no file is given; add '
@@ -199,7 +206,7 @@ def read_config(
     """
     from_file = {} if path is None else read_yaml(Path(path))
     if path is not None:
-        try:  # alone, so that errors of the file are told apart from those of the command line
+        try:  # alone, to tell errors of the file from those of the command line
             from_yaml(TrainConfig, from_file, 'the file')
         except ConfigError as error:
             msg = f'{path}: {error}'
@@ -208,20 +215,32 @@ def read_config(
     stated = from_file | current_names(TrainConfig, stated, 'the configuration')
     values = derived_defaults(stated) | (defaults or {}) | stated
     values.setdefault('prune', 'keypoints' not in values)
-    values.setdefault('extra_keypoints', _derived_extra_keypoints(values))
+    # a paper's objective is trained as published, a given model as it is
+    plain = values.get('objective', 'default') == 'default' and not values.get('init')
+    if plain and not values['prune'] and isinstance(values.get('keypoints'), int):
+        extra = max(0, MIN_LEARNED_KEYPOINTS - values['keypoints'])
+        values.setdefault('extra_keypoints', extra)
     config = from_yaml(TrainConfig, values, 'the configuration')
     if 'labels' in needs(config.parts):
         config.annotation_file()
     return config
 
 
-def _derived_extra_keypoints(values: dict[str, Any]) -> int:
-    # a paper's objective is trained as published, a given model as it is
-    plain = values.get('objective', 'default') == 'default' and not values.get('init')
-    keypoints = values.get('keypoints')
-    if not plain or values['prune'] or not isinstance(keypoints, int):
-        return 0
-    return max(0, MIN_LEARNED_KEYPOINTS - keypoints)
+def derived_defaults(stated: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return defaults derived from the initial model and the annotations that are stated.
+
+    :raises ModelError: if the initial model cannot be read
+    :raises SourceError: if the annotations cannot be read
+    """
+    derived: dict[str, Any] = {}
+    if stated.get('init'):
+        network = load_network(Path(str(stated['init']))).config
+        derived = {name: getattr(network, name) for name in (*NETWORK_SETTINGS, 'keypoints')}
+        derived['size'] = max(network.input_hw)
+    if stated.get('annotations'):
+        derived['keypoints'] = len(read_annotations(Path(str(stated['annotations']))).names)
+    return derived
 
 
 def to_values(config: TrainConfig) -> dict[str, Any]:

@@ -22,8 +22,7 @@ def separation(points: Tensor, width: float) -> Tensor:
     The mean over all pairs of exp(-d^2 / (2 width^2)): 1 if all keypoints coincide, 0 if all are
     far apart (Zhang et al. 2018, equation 4, and BKinD 2022 sum it over the pairs).
 
-    :param points: in any unit
-    :param width: in the same unit
+    :param width: in the unit of the points
     """
     count = points.shape[1]
     if count < 2:
@@ -41,8 +40,6 @@ def concentration(maps: Tensor, points: Tensor, half_side: float) -> Tensor:
     The mean over the keypoints of the variance, x and y summed, in half image sides squared.
 
     :param maps: non-negative, each summing to one
-    :param points: cells
-    :param half_side: cells
     """
     return variance(maps, points).mean(dim=-1) / half_side**2
 
@@ -57,8 +54,7 @@ def equivariance(
     the warped image. It is measured in the unwarped image, where an enlarging warp does not
     increase it. Both detections get a gradient; detach one to use it as a fixed target.
 
-    :param points: keypoints of the images, (B, K, 2) cells
-    :param warped: keypoints of the warped images, (B, K, 2) cells
+    :param points: keypoints of the images, (B, K, 2) cells; ``warped``: of the warped images
     :param hw: height and width of the maps, cells
     :return: (B,), and (B, K) bool
     """
@@ -81,14 +77,10 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def refuse_separable_reading(network: NetworkConfig, objective: str) -> None:
-    """
-    Refuse a network whose points are not read from the maps that an objective trains.
-
-    :raises ConfigError: if it is that of the Transporter paper, which reads each axis separately
-    """
+    """Refuse the network of the Transporter paper, whose points are not read from 2-D maps."""
     if network.network == 'paper':
         msg = (
-            f'network: {objective} trains maps over both axes, but the network "paper" reads '
-            'each axis separately; choose another network, such as default.'
+            f"network: {objective} needs 2-D heatmaps, but network 'paper' reads each axis "
+            'separately; choose another network, such as default.'
         )
         raise ConfigError(msg)

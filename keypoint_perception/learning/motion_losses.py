@@ -16,36 +16,30 @@ from __future__ import annotations
 
 from keypoint_perception.learning.data.foreground import foreground_mask
 from keypoint_perception.learning.data.warps import Warp
-from keypoint_perception.learning.pair_batch import map_hw
 from keypoint_perception.model.heatmaps import divergence
+from keypoint_perception.model.layers import map_size
 import torch
 from torch import Tensor
 
-# Largest squared error of a keypoint, half image sides squared: beyond it the object is lost, and
-# the distance means nothing.
+# Errors beyond this are clamped, half image sides squared: the object is lost, and the distance
+# means nothing.
 MOST_ERROR = 0.25
 # Motion below a tenth of a cell need not be followed exactly, cells squared.
 LEAST_MOTION = 0.02
 
 
 def warp_foreground(
-    images: Tensor,
-    background: Tensor,
-    warp: Warp,
-    *,
-    onto: Tensor | None = None,
+    images: Tensor, background: Tensor, warp: Warp, *, onto: Tensor | None = None
 ) -> Tensor:
     """
     Return the images with their foreground warped, in front of an unwarped background.
 
-    :param images: in [-1, 1], (n, 3, H, W)
-    :param background: of the images, in [-1, 1], (n, 3, H, W)
+    :param images: in [-1, 1], (n, 3, H, W), like their backgrounds
     :param onto: backgrounds to paste the foreground on, ``background`` by default
     """
-    if onto is None:
-        onto = background
+    onto = background if onto is None else onto
     moved = warp.images(torch.cat([images, foreground_mask(images, background)], dim=1))
-    mask = moved[:, 3:] * warp.seen(map_hw(images))
+    mask = moved[:, 3:] * warp.seen(map_size(images))
     return onto + mask * (moved[:, :3] - onto)
 
 
@@ -56,8 +50,7 @@ def warp_error(points: Tensor, warped: Tensor, warp: Warp, hw: tuple[int, int]) 
     It is zero for keypoints that are not visible in the warped image, and at most
     :data:`MOST_ERROR`: early in a run most keypoints are lost and would dominate the gradient.
 
-    :param points: keypoints of the images, (n, K, 2) cells
-    :param warped: keypoints of the warped images, (n, K, 2) cells
+    :param points: keypoints of the images, (n, K, 2) cells; ``warped``: of the warped images
     :param hw: height and width of the maps, cells
     """
     square = (warp.back(warped, hw) - points).float().square().sum(dim=-1) / (max(hw) / 2) ** 2
@@ -71,11 +64,11 @@ def map_divergence(points: Tensor, logits: Tensor, warp: Warp, width: float) -> 
     The keypoints are taken to be correct. The divergence is zero for keypoints that are not
     visible in the warped image.
 
-    :param points: keypoints of the images, (n, K, 2) cells
+    :param points: keypoints of the unwarped images, (n, K, 2) cells
     :param logits: maps of the warped images before the softmax, (n, K, h, w)
     :param width: standard deviation of the bump, cells
     """
-    hw = map_hw(logits)
+    hw = map_size(logits)
     with torch.no_grad():
         expected = warp.points(points, hw)
         visible = warp.inside(points, hw)
@@ -103,3 +96,26 @@ def flow_error(maps: Tensor, moved: Tensor, flow: Tensor) -> Tensor:
     square = (moved - expected).square().sum(dim=-1) / (motion + LEAST_MOTION)[:, None]
     error = 2 * ((1 + square).sqrt() - 1)
     return error * known_share.detach()
+
+
+def background_share(on_foreground: Tensor, foreground: Tensor) -> Tensor:
+    """
+    Return the mean share of the maps that lies on the background, (B,) in [0, 1].
+
+    It is zero for frames without foreground.
+
+    :param on_foreground: share of each map that lies on the foreground, (B, K)
+    :param foreground: (B, h, w)
+    """
+    amount = foreground.sum(dim=(1, 2))
+    return (1 - on_foreground.mean(dim=1)) * amount / (amount + 1)
+
+
+def uncovered_share(covered: Tensor, foreground: Tensor) -> Tensor:
+    """
+    Return the share of the foreground (B, h, w) that no bump covers, (B,) in [0, 1].
+
+    :param covered: union of the bumps, (B, 1, h, w)
+    """
+    amount = foreground.sum(dim=(1, 2))
+    return (foreground * (1 - covered[:, 0])).sum(dim=(1, 2)) / (amount + 1)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from keypoint_perception.model.heatmaps import softmax_2d
+from keypoint_perception.model.heatmaps import gaussian_maps, softmax_2d
+from keypoint_perception.model.layers import map_size
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor
@@ -35,10 +36,10 @@ class PairBatch:
     """
     A batch of pairs. The first B of 2B entries belong to the first frames.
 
-    :ivar network: the network that is trained
-    :ivar image0: first frames in [-1, 1], (B, 3, H, W)
-    :ivar image1: second frames in [-1, 1], (B, 3, H, W)
+    :ivar image0: first frames in [-1, 1], (B, 3, H, W); ``image1`` are the second frames
     :ivar extra: the batch extras in the ``needs`` of the objectives, by name
+    :param one_way: whether no gradient flows through the network's output on the first frames,
+        which saves half of its backward pass
     """
 
     def __init__(
@@ -50,12 +51,6 @@ class PairBatch:
         *,
         one_way: bool = False,
     ) -> None:
-        """
-        Make a batch of pairs; nothing is computed yet.
-
-        :param one_way: whether no gradient flows through the network's output on the first
-            frames, which saves half of its backward pass
-        """
         self.network, self.image0, self.image1 = network, image0, image1
         self.extra = extra or {}
         self._one_way = one_way
@@ -90,6 +85,10 @@ class PairBatch:
         """The keypoints, differentiable, (2B, K, 2) cells."""
         return self.network.points(self.logits)
 
+    def bumps(self, sigma: float) -> Tensor:
+        """Return bumps of a width in half image sides at the keypoints, (2B, K, h, w)."""
+        return gaussian_maps(self.points, *self.hw, sigma * self.half_side)
+
     @property
     def half_side(self) -> float:
         """Half the longer side of a map, cells, the unit of widths and distances."""
@@ -98,12 +97,7 @@ class PairBatch:
     @property
     def hw(self) -> tuple[int, int]:
         """Height and width of the maps, cells."""
-        return map_hw(self.logits)
-
-
-def map_hw(maps: Tensor) -> tuple[int, int]:
-    """Return height and width of maps or images, (..., h, w)."""
-    return maps.shape[-2], maps.shape[-1]
+        return map_size(self.logits)
 
 
 def pair_mean(values: Tensor) -> Tensor:

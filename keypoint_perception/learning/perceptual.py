@@ -2,8 +2,8 @@
 Similarity of two images in the layers of a fixed network.
 
 Johnson, Alahi, Fei-Fei: Perceptual losses for real-time style transfer and super-resolution, 2016,
-https://arxiv.org/abs/1603.08155. With the layers f_l of the network, the rebuilt frame y, the
-original frame x and the other frame x' of the pair::
+https://arxiv.org/abs/1603.08155. With the layers f_l of the network, the reconstructed frame y,
+the original frame x and the other frame x' of the pair::
 
     perceptual = mean_l  w |f_l(y) - f_l(x)|^2 / running mean of |f_l(x') - f_l(x)|^2
 
@@ -26,17 +26,16 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-COMPARISONS = ('pixels', 'random', 'vgg16')
 DECAY = 0.99
 
 
 @dataclass(frozen=True)
 class ComparisonConfig(Settings):
-    """Settings of objectives that compare a rebuilt frame with the original."""
+    """Settings of objectives that compare a reconstructed frame with the original."""
 
     compare: str = setting(
         'random',
-        choices=COMPARISONS,
+        choices=('pixels', 'random', 'vgg16'),
         help='Where frames are compared: in pixels alone, or also in the layers of random filters '
         'or of VGG-16.',
     )
@@ -46,24 +45,23 @@ class ComparisonConfig(Settings):
         super().__post_init__()
         if (self.compare == 'vgg16') != bool(self.vgg16):
             msg = (
-                f'compare: {self.compare!r} with vgg16: {self.vgg16!r}; to compare in the layers '
-                'of VGG-16 give compare: vgg16 and vgg16: FILE.safetensors, else neither.'
+                f'compare: got {self.compare!r} with vgg16: {self.vgg16!r}; compare: vgg16 '
+                'requires vgg16: FILE.safetensors; for other values of compare, omit vgg16.'
             )
             raise ConfigError(msg)
 
 
 class PerceptualError(nn.Module):
-    """The error in the layers of a fixed network; the checkpoint holds its running means."""
+    """
+    The error in the layers of a fixed network; the checkpoint holds its running means.
+
+    :param net: images in [-1, 1] -> list of layers, each (B, c, h, w)
+    """
 
     total: Tensor
     steps: Tensor
 
     def __init__(self, net: nn.Module) -> None:
-        """
-        Use a network.
-
-        :param net: images in [-1, 1] -> list of layers, each (B, c, h, w)
-        """
         super().__init__()
         self.net = net
         with torch.no_grad():
@@ -71,11 +69,11 @@ class PerceptualError(nn.Module):
         self.register_buffer('total', torch.zeros(count))
         self.register_buffer('steps', torch.zeros(()))
 
-    def forward(self, rebuilt: Tensor, images: Tensor, weight: Tensor) -> Tensor:
+    def forward(self, reconstructed: Tensor, images: Tensor, weight: Tensor) -> Tensor:
         """
-        Return the error of each rebuilt frame, (N,) float32.
+        Return the error of each reconstructed frame, (N,) float32.
 
-        :param rebuilt: the second frames, or the second and then the first, (N, 3, H, W)
+        :param reconstructed: the second frames, or the second and then the first, (N, 3, H, W)
         :param images: the first frames and then the second, (2B, 3, H, W) in [-1, 1]
         :param weight: of each pixel, (N, 1, H, W)
         """
@@ -83,7 +81,7 @@ class PerceptualError(nn.Module):
             known = [swap(layer.float()) for layer in self.net(images)]
             change = self._running([(layer - swap(layer)).square().mean() for layer in known])
         errors = []
-        for layer, wanted, unit in zip(self.net(rebuilt), known, change, strict=True):
+        for layer, wanted, unit in zip(self.net(reconstructed), known, change, strict=True):
             error = (layer.float() - wanted[: len(layer)]).square().mean(dim=1, keepdim=True)
             counts = functional.adaptive_avg_pool2d(weight, error.shape[-2:])
             errors.append((counts * error).mean(dim=(1, 2, 3)) / unit)
@@ -106,5 +104,4 @@ def make_comparison(config: ComparisonConfig) -> PerceptualError | None:
     """
     if config.compare == 'pixels':
         return None
-    vgg16 = config.compare == 'vgg16'
-    return PerceptualError(load_vgg16(config.vgg16) if vgg16 else RandomPyramid())
+    return PerceptualError(load_vgg16(config.vgg16) if config.vgg16 else RandomPyramid())

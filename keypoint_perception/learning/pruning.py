@@ -2,16 +2,16 @@
 Select the keypoints that are exported.
 
 More keypoints may be learned than a scene has room for, or than were requested. At the end of a
-run, keypoints are pruned that never move, lie where nothing moves, or duplicate another one; the
+run, keypoints that never move, lie where nothing moves, or duplicate another one are pruned; the
 limits are slightly stricter than those of evaluation, which uses other frames. Of the others,
-those are kept from which the motion of the rest can be predicted best: the requested number, or
-until all the rest can be predicted. No labels are needed.
+those that best predict the motion of the rest are kept: the requested number, or until all the
+rest can be predicted. No labels are needed.
 """
 
 from __future__ import annotations
 
 from keypoint_perception.keypoints import diagonal_px
-from keypoint_perception.learning.data.scenes import centred, members, scene_of
+from keypoint_perception.learning.data.scenes import centred, members, spread
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor
@@ -32,16 +32,15 @@ CHUNK = 128
 
 @torch.no_grad()
 def choose_keypoints(
-    network: Keypointer, frames: Tensor, count: int | None = None, *, scene: Tensor | None = None
+    network: Keypointer, frames: Tensor, scene: Tensor, count: int | None = None
 ) -> list[int]:
     """
     Return the useful keypoints, in their order; all of them if none is.
 
     :param frames: spread over the recording, (N, H, W, 3) uint8
+    :param scene: scene of each frame, (N,) int
     :param count: how many to return; None = those from which the rest can be predicted
-    :param scene: scene of each frame, (N,) int; None if there is only one
     """
-    scene = scene_of(frames, scene)
     found = torch.cat([network(some).float().cpu() for some in frames.split(CHUNK)])  # (N, K, 3)
     kept = useful_keypoints(found, frames, scene)
     ranked, errors = rank_by_explained_motion(centred(found[:, kept, :2], scene))
@@ -53,18 +52,17 @@ def choose_keypoints(
     return sorted(([kept[i] for i in ranked] + others)[:count])
 
 
-def useful_keypoints(found: Tensor, frames: Tensor, scene: Tensor | None = None) -> list[int]:
+def useful_keypoints(found: Tensor, frames: Tensor, scene: Tensor) -> list[int]:
     """
-    Return the keypoints that move and duplicate no more confident one.
+    Return the keypoints that move and are not duplicates of a more confident one.
 
     :param found: u, v in px and confidence, (N, K, 3)
     :param frames: (N, H, W, 3) uint8
-    :param scene: scene of each frame, (N,) int; None if there is only one
+    :param scene: scene of each frame, (N,) int
     """
-    scene = scene_of(frames, scene)
     uv, diagonal = found[..., :2], diagonal_px(*frames.shape[1:3])
     static = static_share(uv, frames.cpu(), scene)
-    useful = moving(centred(uv, scene), diagonal) & (static < OFTEN)
+    useful = (spread(uv, scene) > LEAST_SPREAD * diagonal) & (static < OFTEN)
     kept: list[int] = []
     for k in found[..., 2].mean(dim=0).argsort(descending=True).tolist():
         near = (uv[:, kept] - uv[:, k : k + 1]).norm(dim=-1) < DUPLICATE * diagonal  # (N, kept)
@@ -81,12 +79,11 @@ def rank_by_explained_motion(uv: Tensor) -> tuple[list[int], list[float]]:
     unexplained: greedy column selection, as in a pivoted QR decomposition.
 
     :param uv: (N, K, 2) px
-    :return: the order, and after each keypoint the root mean square error of the one that is
-        predicted worst, px, which never increases
+    :return: the order, and after each keypoint the root mean square error of the worst-predicted
+        keypoint, px, which never increases
     """
     residual = (uv - uv.mean(dim=0)).double()
-    order: list[int] = []
-    worst: list[float] = []
+    order, worst = list[int](), list[float]()
     while len(order) < uv.shape[1]:
         gains = [-1.0 if k in order else _explained_by(residual, k)[1] for k in range(uv.shape[1])]
         order.append(max(range(len(gains)), key=gains.__getitem__))
@@ -97,30 +94,14 @@ def rank_by_explained_motion(uv: Tensor) -> tuple[list[int], list[float]]:
 
 
 def _explained_by(residual: Tensor, k: int) -> tuple[Tensor, float]:
-    """
-    Return a basis of a keypoint's residual motion, (N, 2), and how much of all motion it explains.
-
-    :param residual: unexplained motion, (N, K, 2) px
-    """
+    """Return a basis of a keypoint's residual motion, (N, 2), and how much of all it explains."""
     basis, values, _ = torch.linalg.svd(residual[:, k], full_matrices=False)
     basis = basis * (values > 1e-6 * len(residual))  # a direction without motion spans nothing
     return basis, float(torch.einsum('nb,nkc->bkc', basis, residual).square().sum())
 
 
-def moving(offsets: Tensor, diagonal: float) -> Tensor:
-    """Return which keypoints move, given offsets from their mean, (N, K, 2) px -> (K,) bool."""
-    spread = offsets.square().sum(dim=-1).mean(dim=0).sqrt()
-    return spread > LEAST_SPREAD * diagonal
-
-
 def static_share(uv: Tensor, frames: Tensor, scene: Tensor) -> Tensor:
-    """
-    Return the share of the frames in which each keypoint lies where nothing moves, (K,).
-
-    :param uv: (N, K, 2) px
-    :param frames: (N, H, W, 3) uint8
-    :param scene: scene of each frame, (N,) int
-    """
+    """Return the share of frames in which each keypoint (N, K, 2) lies on static pixels, (K,)."""
     height, width = frames.shape[1:3]
     column = uv[..., 0].round().long().clamp(0, width - 1)
     row = uv[..., 1].round().long().clamp(0, height - 1)

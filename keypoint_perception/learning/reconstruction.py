@@ -1,5 +1,5 @@
 """
-The reconstruction error of objectives that rebuild one frame from another.
+The reconstruction error of objectives that reconstruct one frame from another.
 
 It is divided by ``change``, the mean squared difference between the frames of a pair: 1 means no
 better than predicting the source. Learning rate, gradient clipping and the weights of other terms
@@ -23,7 +23,7 @@ NOISE = 0.05
 
 @dataclass(frozen=True)
 class BumpConfig(Settings):
-    """Settings of objectives that rebuild frames from bumps at the keypoints."""
+    """Settings of objectives that reconstruct frames from bumps at the keypoints."""
 
     sigma: float = setting(
         0.1, above=0, high=1, help='Width of a bump, half image sides (the longer one).'
@@ -38,9 +38,9 @@ class BumpConfig(Settings):
 
 @dataclass(frozen=True)
 class ReconstructionConfig(BumpConfig):
-    """Settings of objectives that rebuild one frame of a pair from the other."""
+    """Settings of objectives that reconstruct one frame of a pair from the other."""
 
-    both_ways: bool = setting(True, help='Rebuild each frame of a pair from the other.')
+    both_ways: bool = setting(True, help='Reconstruct each frame of a pair from the other.')
 
 
 def motion_weight(image0: Tensor, image1: Tensor, still_weight: float) -> Tensor:
@@ -50,8 +50,7 @@ def motion_weight(image0: Tensor, image1: Tensor, still_weight: float) -> Tensor
     w = w0 + (1 - w0) d / (d + noise), with d the blurred difference of the frames. Most of an
     image is static, and its details would dominate the gradient.
 
-    :param image0: in [-1, 1], (B, 3, H, W)
-    :param image1: in [-1, 1], (B, 3, H, W)
+    :param image0: in [-1, 1], (B, 3, H, W), like ``image1``
     :param still_weight: w0, the weight where they do not differ
     """
     difference = (image0 - image1).abs().mean(dim=1, keepdim=True)
@@ -59,16 +58,14 @@ def motion_weight(image0: Tensor, image1: Tensor, still_weight: float) -> Tensor
     return still_weight + (1 - still_weight) * difference / (difference + NOISE)
 
 
-def pixel_error(rebuilt: Tensor, image: Tensor, weight: Tensor, change: float) -> Tensor:
+def pixel_error(reconstructed: Tensor, image: Tensor, weight: Tensor, change: float) -> Tensor:
     """
     Return the weighted mean squared error in units of the recording's change, (B,).
 
-    :param rebuilt: (B, 3, H, W)
     :param image: the original, (B, 3, H, W)
     :param weight: of :func:`motion_weight`, (B, 1, H, W)
-    :param change: mean squared difference of two frames of the recording
     """
-    error = (rebuilt.float() - image).square()
+    error = (reconstructed.float() - image).square()
     return (weight * error).mean(dim=(1, 2, 3)) / change
 
 
@@ -77,13 +74,13 @@ def explained_motion(pixel: Tensor) -> Tensor:
     Return how much of the motion the keypoints explain, max(0, 1 - 2 sg pixel), (B,) in [0, 1].
 
     Terms that regularise the keypoints are multiplied by it: from the start, they would freeze
-    keypoints before those have found what moves. An error of one half needs no keypoints: it
-    suffices to erase everything that may move.
+    keypoints before those have found what moves. An error of one half is reached without any
+    keypoint, by erasing everything that may move.
     """
     return (1 - 2 * pixel.detach()).clamp(min=0)
 
 
 def swap(both: Tensor) -> Tensor:
-    """Return the second half of a batch first, (2B, ...)."""
+    """Swap the halves of the first and second frames, (2B, ...)."""
     first, second = both.chunk(2)
     return torch.cat([second, first])

@@ -29,9 +29,7 @@ def settings_of_run(
     defaults: dict[str, Any] | None = None,
 ) -> TrainConfig:
     """
-    Return the settings of a run.
-
-    A resumed run keeps its settings; only the number of steps may change.
+    Return the settings of a run; a resumed run keeps its own but for the number of steps.
 
     :param path: YAML file, or None
     :param stated: values of the command line by name; None means not stated
@@ -41,16 +39,14 @@ def settings_of_run(
     """
     if not resume:
         return read_config(path, stated, defaults)
-    begun = from_values(load_checkpoint(out).state['config'])
+    before = to_values(from_values(load_checkpoint(out).state['config']))
     wanted = {name: value for name, value in stated.items() if value is not None}
     if path is not None:
-        named = {**read_yaml(path), **wanted}
         checked = to_values(read_config(path, stated))
-        wanted = {name: checked[name] for name in named}
-    before = to_values(begun)
+        wanted = {name: checked[name] for name in {**read_yaml(path), **wanted}}
     changed = [name for name, value in wanted.items() if value != before[name]]
     # a run with several seeds continues the best one and records its seed
-    free = CHANGEABLE if begun.seeds == 1 else (*CHANGEABLE, 'seed')
+    free = CHANGEABLE if before['seeds'] == 1 else (*CHANGEABLE, 'seed')
     refused = [name for name in changed if name not in free]
     if refused:
         differences = ', '.join(f'{n} {before[n]!r} -> {wanted[n]!r}' for n in refused)

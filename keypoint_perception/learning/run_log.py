@@ -1,5 +1,5 @@
 """
-The files to follow a run by: its history and images of its keypoints.
+Files that show the progress of a run.
 
 ``history.csv`` has one row per interval, ``tensorboard/`` the same values, and ``overlays/`` the
 keypoints of the averaged network on frames of the recording.
@@ -58,20 +58,13 @@ class RunLog:
     def write_overlay(
         self, step: int, network: Keypointer, frames: Tensor, skeleton: Sequence[Edge] = ()
     ) -> Path:
-        """
-        Write an image of the keypoints on some frames.
-
-        :param frames: (N, H, W, 3) uint8
-        :param skeleton: edges that the objective has learned
-        """
+        """Write an image of keypoints and learned edges on some of the frames (N, H, W, 3)."""
         chosen = frames[:: max(1, len(frames) // OVERLAY_FRAMES)][:OVERLAY_FRAMES]
         with torch.no_grad():
             found = network(chosen).cpu().numpy()
         scale = max(1, 256 // max(chosen.shape[1:3]))
-        images = [
-            draw_keypoints(image, keypoints, scale=scale, skeleton=skeleton)
-            for image, keypoints in zip(chosen.cpu().numpy(), found, strict=True)
-        ]
+        pairs = zip(chosen.cpu().numpy(), found, strict=True)
+        images = [draw_keypoints(i, uv, scale=scale, skeleton=skeleton) for i, uv in pairs]
         sheet = tile_images(images, 4)
         path = self._out / OVERLAYS_NAME / step_name(step, '.png')
         path.parent.mkdir(exist_ok=True)
@@ -94,19 +87,19 @@ def reconstruction_sheet(
     learner: Learner, images0: Tensor, images1: Tensor, extra: dict[str, Tensor]
 ) -> np.ndarray | None:
     """
-    Return an image with a column per pair: source, target, rebuilt target.
+    Return an image with a column per pair: source, target, reconstructed target.
 
     :param images0: the sources, RGB uint8, (B, H, W, 3)
     :param images1: the targets
-    :return: (H, W, 3) uint8, or None if no objective has a method ``rebuild(batch)``, which
-        returns rebuilt second frames or other images in [-1, 1], (B, 3, H, W)
+    :return: (H, W, 3) uint8, or None if no objective has a method ``reconstruct(batch)``, which
+        returns reconstructed second frames or other images in [-1, 1], (B, 3, H, W)
     """
     for objective in learner.objective.objectives.values():
-        rebuild: Callable[[PairBatch], Tensor] | None = getattr(objective, 'rebuild', None)
-        if rebuild is not None:
+        reconstruct: Callable[[PairBatch], Tensor] | None = getattr(objective, 'reconstruct', None)
+        if reconstruct is not None:
             batch = PairBatch(learner.network, normalise(images0), normalise(images1), extra)
-            rebuilt = rebuild(batch).float().clamp(-1, 1)
-            levels = ((rebuilt + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+            reconstructed = reconstruct(batch).float().clamp(-1, 1)
+            levels = ((reconstructed + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
             rows = [images.cpu().numpy() for images in (images0, images1, levels)]
             return tile_images([image for row in rows for image in row], len(images0))
     return None

@@ -1,5 +1,5 @@
 """
-Monitor a run: history, overlays, checkpoints, NaN and collapse.
+Monitor a training run: averages, history, overlays, checkpoints, NaN and collapse.
 
 Only the first process writes; all of them contribute to the means.
 """
@@ -7,7 +7,7 @@ Only the first process writes; all of them contribute to the means.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 import logging
 import math
 from pathlib import Path
@@ -91,19 +91,13 @@ class RunMonitor:
         self._logged = SeenMessages()
 
     def after_step(self, rate: float, loss: Tensor, terms: dict[str, Tensor]) -> None:
-        """
-        Count a step, and write what is due.
-
-        :param rate: learning rate of the step
-        """
+        """Count a step at a learning rate, and write what is due."""
         session = self._session
         self._means.add(loss.detach(), terms)
         if session.step % self._config.log_every == 0:
             self._log(rate)
-            done = self._budget.done(session.step)
-            self._report(
-                RunProgress(session.step, done, self._last['loss'], self._last['pairs_per_s'])
-            )
+            done, last = self._budget.done(session.step), self._last
+            self._report(RunProgress(session.step, done, last['loss'], last['pairs_per_s']))
         if session.elapsed_s >= self._snapshot_at_s:
             self._snapshot_at_s += self._config.snapshot_every_s
             self._take_snapshot()
@@ -119,19 +113,18 @@ class RunMonitor:
         if self._config.snapshot_every_s:
             self._take_snapshot()
         if self._run_log is not None:
-            self._show_reconstruction()
+            # after the checkpoint, whose random state must not include the pairs drawn here
+            self._write_reconstruction(self._run_log)
             self._run_log.close()
         return Outcome(reason, self._session.step, self._metrics(health), health.complaint)
 
-    def _show_reconstruction(self) -> None:
-        # after the checkpoint, whose random state must not include the pairs drawn here
-        assert self._run_log is not None
+    def _write_reconstruction(self, run_log: RunLog) -> None:
         session = self._session
         pairs = self._fabric.to_device(session.batch(SHEET_PAIRS, slice(0, SHEET_PAIRS)))
         with self._fabric.autocast():
             sheet = reconstruction_sheet(session.learner, *pairs)
         if sheet is not None:
-            self._run_log.write_image(RECONSTRUCTION_NAME, sheet, session.step)
+            run_log.write_image(RECONSTRUCTION_NAME, sheet, session.step)
 
     def _take_snapshot(self) -> None:
         session = self._session
@@ -149,23 +142,20 @@ class RunMonitor:
             self._run_log.write(self._session.step, row)
 
     def _select_keypoints(self) -> None:
-        session = self._session
-        device = self._fabric.device
+        session, config, device = self._session, self._config, self._fabric.device
         network = session.average.network
         has_names = session.statistics.label_names or session.learner.objective.links
-        config = self._config
         if (config.prune or config.extra_keypoints) and not has_names:
             count = None if config.prune else config.keypoints
             size = min(SELECTION_FRAMES, len(session.store))
             frames, scene = session.sample_frames(size).to(device), session.sample_scenes(size)
-            session.kept = choose_keypoints(network, frames, count, scene=scene)
-            learned = network.config.keypoints
-            log.info('Keypoints: kept %d of %d.', len(session.kept), learned)
+            session.kept = choose_keypoints(network, frames, scene, count)
+            log.info('Keypoints: kept %d of %d.', len(session.kept), network.config.keypoints)
             network = network.select(session.kept)
         least = LEAST_SCENE_FRAMES * len(session.sample_scenes().unique())
         size = min(max(CALIBRATION_FRAMES, least), MOST_CALIBRATION_FRAMES)
         frames = session.sample_frames(size).to(device)
-        calibrate(network, frames, scene=session.sample_scenes(size))
+        calibrate(network, frames, session.sample_scenes(size))
         session.average.network.calibration.copy_(network.calibration)
 
     def _save(self) -> CollapseCheck:
@@ -185,10 +175,10 @@ class RunMonitor:
         return health
 
     def _nan_message(self, loss: float) -> str:
-        saved = has_checkpoint(self._out)
-        saved_text = 'the last checkpoint is from before that' if saved else 'no model was saved'
+        saved = 'the last checkpoint is from before that'
+        saved = saved if has_checkpoint(self._out) else 'no model was saved'
         return (
-            f'The loss became {loss} near step {self._session.step}; {saved_text}; lower '
+            f'The loss became {loss} near step {self._session.step}; {saved}; lower '
             f'learning_rate (it is {self._config.learning_rate:g}) or set precision to 32, and '
             'train again.'
         )
@@ -201,7 +191,7 @@ class RunMonitor:
             'terms': self._last,
             'pairs_per_s': median(self._speeds) if self._speeds else None,
             'peak_memory_mb': round(kilobytes / 1024),
-            'health': health.values(),
+            'health': asdict(health),
             'complaint': health.complaint,
         }
 
@@ -209,14 +199,11 @@ class RunMonitor:
 class IntervalMeans:
     """Means over an interval that do not wait for the device at every step."""
 
-    _sum: Tensor
-    _steps: int
-    _since_s: float
-
     def __init__(self, weights: dict[str, float], session: TrainingState, fabric: Fabric) -> None:
         self._names = ('loss', *weights)
         self._session, self._fabric = session, fabric
-        self._reset()
+        self._sum = torch.zeros(len(self._names), device=fabric.device)
+        self._steps, self._since_s = 0, session.elapsed_s
 
     def add(self, loss: Tensor, terms: dict[str, Tensor]) -> None:
         """Count one step."""
@@ -230,11 +217,7 @@ class IntervalMeans:
         assert isinstance(mean, Tensor)
         pairs = self._steps * self._session.config.batch_size
         seconds = self._session.elapsed_s - self._since_s
+        self._sum = torch.zeros_like(self._sum)
+        self._steps, self._since_s = 0, self._session.elapsed_s
         values = dict(zip(self._names, mean.tolist(), strict=True))
-        self._reset()
         return values | {'pairs_per_s': pairs / max(seconds, 1e-9)}
-
-    def _reset(self) -> None:
-        self._sum = torch.zeros(len(self._names), device=self._fabric.device)
-        self._steps = 0
-        self._since_s = self._session.elapsed_s

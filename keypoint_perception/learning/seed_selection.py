@@ -1,10 +1,10 @@
 """
-Start several runs from different seeds, and continue the best.
+Train briefly from several seeds and continue the best.
 
 Runs that differ only in their seed differ in quality, most often because of their first steps: a
 keypoint that settles on the wrong part seldom leaves it. So a part of the budget can be spent on
 short runs from several seeds. The one with the lowest loss on the same pairs, which needs no
-labels, continues; the others are discarded.
+labels, is continued; the others are discarded.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SeedCandidate(NamedTuple):
     A run after its first steps.
 
     :param loss: on the pairs that candidates are compared on
-    :param random: random state to continue with
+    :param random: its random state
     """
 
     session: TrainingState
@@ -49,7 +49,6 @@ def select_seed(
     fabric: Fabric,
     first: TrainingState,
     budget: Budget,
-    *,
     stopped: Callable[[], bool],
     report: Callable[[RunProgress], None],
 ) -> tuple[TrainingState, TrainingStep]:
@@ -71,7 +70,8 @@ def select_seed(
         loss = step.loss_on(pairs, BATCHES)
         log.info('Seed %d: loss %.4f after %d steps.', session.config.seed, loss, session.step)
         candidates.append(SeedCandidate(session, step, loss, torch.get_rng_state()))
-        candidates = [min(candidates, key=_rank)]  # discarded runs free their memory
+        # discarded runs free their memory
+        candidates = [min(candidates, key=lambda c: (math.isnan(c.loss), c.loss))]
         if stopped():
             break
     best = candidates[0]
@@ -87,10 +87,6 @@ def select_seed(
     return best.session, best.step
 
 
-def _rank(candidate: SeedCandidate) -> float:
-    return math.inf if math.isnan(candidate.loss) else candidate.loss
-
-
 def _train(
     session: TrainingState,
     step: TrainingStep,
@@ -102,8 +98,8 @@ def _train(
     """Train a candidate for its share of the steps, or until a share of the time has passed."""
     config = session.config
     while not stopped():
-        done_by_steps = budget.done_by_steps(session.step)
-        if done_by_steps >= SHARE / config.seeds or budget.done_by_time() >= until:
+        steps = budget.done_by_steps(session.step)
+        if steps >= SHARE / config.seeds or budget.done_by_time() >= until:
             return
         done = budget.done(session.step)
         started = time.perf_counter()
@@ -111,6 +107,5 @@ def _train(
         spent_s = time.perf_counter() - started
         session.elapsed_s += spent_s
         if session.step % config.log_every == 0:
-            report(
-                RunProgress(session.step, done, float(loss.detach()), config.batch_size / spent_s)
-            )
+            speed = config.batch_size / spent_s
+            report(RunProgress(session.step, done, float(loss.detach()), speed))

@@ -18,20 +18,14 @@ class Budget:
     """
 
     def __init__(self, *, steps: int | None, minutes: float | None) -> None:
-        """
-        Set the limits; at least one must be given.
-
-        :param steps: optimiser steps of the whole run
-        :param minutes: wall-clock time of training in this process
-        """
         assert steps is not None or minutes is not None
         self._steps = steps
         self._seconds = None if minutes is None else 60.0 * minutes
-        self._started_s = time.monotonic()
         self._shared_s: float | None = None
+        self.start()
 
     def start(self) -> None:
-        """Start the clock."""
+        """Start the clock again."""
         self._started_s = time.monotonic()
 
     def spent_s(self) -> float:
@@ -71,14 +65,12 @@ class StopRequest:
     A second signal interrupts. The previous signal handlers are restored at the end.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
     def __init__(self) -> None:
         self.reason: str | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in self.SIGNALS:
+        for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._request)
         return self
 

@@ -25,14 +25,13 @@ SLOWED_DOWN = 0.5
 
 
 class Threads:
-    """Chooses the number of threads at the start, and again when training has slowed down."""
+    """
+    Chooses the number of threads at the start, and again when training has slowed down.
+
+    :param count: fixed number of threads; 0 = measure
+    """
 
     def __init__(self, session: TrainingState, fabric: Fabric, count: int) -> None:
-        """
-        Prepare for a run.
-
-        :param count: fixed number of threads; 0 = measure
-        """
         self._session, self._fabric = session, fabric
         self._free = count == 0 and fabric.device.type == 'cpu' and fabric.world_size == 1
         self._most = torch.get_num_threads()

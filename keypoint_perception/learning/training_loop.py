@@ -66,11 +66,7 @@ def train(
             step = TrainingStep(session, fabric)
         else:
             session, step = select_seed(
-                fabric,
-                session,
-                budget,
-                stopped=lambda: _stop_reason(fabric, stop, budget) is not None,
-                report=report,
+                fabric, session, budget, lambda: bool(_stop_reason(fabric, stop, budget)), report
             )
             threads.use(session)
         monitor = RunMonitor(session, fabric, out, budget, report, threads)
@@ -96,11 +92,10 @@ def tune_malloc() -> bool:
     if not sys.platform.startswith('linux'):
         return False
     try:
-        library = ctypes.CDLL(None)
-        thresholds = (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD)
-        kept = [library.mallopt(threshold, KEPT_BYTES) for threshold in thresholds]
+        mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
+    kept = [mallopt(name, KEPT_BYTES) for name in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD)]
     return all(kept)
 
 

@@ -1,12 +1,13 @@
 """
 The state of a training run: all that a checkpoint needs for an exact continuation.
 
-The loss scale of float16 training is not included; a resumed run finds it within a few steps.
-float32 and bfloat16 have none.
+The float16 loss scale is not stored; a resumed run finds it again within a few steps. float32 and
+bfloat16 have none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from keypoint_perception.errors import TrainingError
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.composite_objective import learns_from_labels_alone, needs
 from keypoint_perception.learning.config import to_values, TrainConfig
-from keypoint_perception.learning.data.batch_extras import BATCH_EXTRAS, BatchExtra
+from keypoint_perception.learning.data.backgrounds import Backgrounds
+from keypoint_perception.learning.data.flows import Flows
 from keypoint_perception.learning.data.labels import Labels, LabelSampler
 from keypoint_perception.learning.data.pairs import mean_change, PairSampler
-from keypoint_perception.learning.initial_weights import load_initial_weights
-from keypoint_perception.learning.learner import Learner, WeightAverage
+from keypoint_perception.learning.learner import Learner, load_initial_weights, WeightAverage
 from keypoint_perception.learning.pair_batch import DatasetStatistics
 from keypoint_perception.model.checkpoint import (
     Checkpoint,
@@ -35,6 +36,15 @@ import torch
 from torch import Tensor
 
 SAMPLE_FRAMES = 64
+# Data that objectives need besides the frames of a batch, by the name in their ``needs``. ``take``
+# gets the indices of a batch's frames, (2, B), and must be deterministic, so that a resumed run
+# gets the same.
+BatchExtra = Backgrounds | Flows | Labels
+BATCH_EXTRAS: dict[str, Callable[[FrameStore, TrainConfig], BatchExtra]] = {
+    'background': Backgrounds,
+    'flow': Flows,
+    'labels': Labels,
+}
 
 
 @dataclass
@@ -61,9 +71,8 @@ class TrainingState:
 
     def batch(self, count: int, share: slice) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """
-        Draw the next batch and return this process's share of it.
+        Draw the next ``count`` pairs and return this process's share of them.
 
-        :param count: pairs of the whole batch
         :return: first and second frames, each (B, H, W, 3) uint8, and the batch extras
         """
         frames = self.sampler.draw(count)[:, share]
@@ -89,15 +98,18 @@ class TrainingState:
 
     def save(self, out: Path, metrics: dict[str, Any]) -> None:
         """Write a checkpoint."""
+        labels = _labels(self.batch_extras)
         tensors = {f'learner.{n}': t for n, t in self.learner.state_dict().items()}
-        tensors |= _optimizer_tensors(self.optimizer) | {'random': torch.get_rng_state()}
+        moments = self.optimizer.state_dict()['state']
+        tensors |= {f'optimizer.{i}.{n}': t for i, m in moments.items() for n, t in m.items()}
         tensors |= {f'average.{n}': t for n, t in self.average.network.state_dict().items()}
+        tensors['random'] = torch.get_rng_state()
         state = {
             'step': self.step,
             'elapsed_s': self.elapsed_s,
             'sampler': self.sampler.state(),
             'facts': asdict(self.statistics),
-            'labels': _digest(self.batch_extras),
+            'labels': '' if labels is None else labels.digest,
             'objective': self.config.title,
             'config': to_values(self.config),
             'sources': [dict(source) for source in self.store.sources],
@@ -117,8 +129,13 @@ def new_training_state(config: TrainConfig, store: FrameStore) -> TrainingState:
 
     :raises TrainingError: if the recording has no pairs, or nothing moves in it
     """
-    batch_extras = _batch_extras(config, store)
-    session = _begin(config, store, _statistics(config, store, batch_extras), batch_extras)
+    extras = _batch_extras(config, store)
+    labels = _labels(extras)
+    alone = learns_from_labels_alone(config.parts)
+    # the pairs of seed 0, so that all runs on a recording measure the same change
+    change = 1.0 if alone else mean_change(store.images, _pairs(config, store, seed=0))
+    statistics = DatasetStatistics(change, () if labels is None else labels.names)
+    session = _first_state(config, store, statistics, extras)
     if isinstance(session.sampler, PairSampler):
         session.sampler.warn_if_short()
     return session
@@ -127,7 +144,7 @@ def new_training_state(config: TrainConfig, store: FrameStore) -> TrainingState:
 def with_seed(session: TrainingState, seed: int) -> TrainingState:
     """Return a run with another seed at its first step; it shares frames and batch extras."""
     config = replace(session.config, seed=seed)
-    return _begin(config, session.store, session.statistics, session.batch_extras)
+    return _first_state(config, session.store, session.statistics, session.batch_extras)
 
 
 def resumed_training_state(out: Path, store: FrameStore, config: TrainConfig) -> TrainingState:
@@ -140,15 +157,19 @@ def resumed_training_state(out: Path, store: FrameStore, config: TrainConfig) ->
     checkpoint = load_checkpoint(out)
     state, tensors = checkpoint.state, checkpoint.tensors
     _check_frames(out, store, state['sources'])
-    batch_extras = _batch_extras(config, store)
-    _check_labels(out, config, batch_extras, state.get('labels', ''))
-    sampler = _sampler(config, store, batch_extras, seed=config.seed)
-    sampler.restore(state['sampler'])
-    session = _assemble(config, store, sampler, DatasetStatistics(**state['facts']), batch_extras)
-    learner = {n.removeprefix('learner.'): t for n, t in tensors.items() if n[:8] == 'learner.'}
-    load_strictly(session.learner, learner, str(out))
-    average = {n.removeprefix('average.'): t for n, t in tensors.items() if n[:8] == 'average.'}
-    load_strictly(session.average.network, average, str(out))
+    extras = _batch_extras(config, store)
+    labels = _labels(extras)
+    if labels is not None and labels.digest != state.get('labels', ''):
+        msg = (
+            f'The run in {str(out)!r} was started with other labels than {config.annotations!r} '
+            'now holds; resume it with the original file, or train into another --out.'
+        )
+        raise TrainingError(msg)
+    session = _assemble(config, store, DatasetStatistics(**state['facts']), extras)
+    session.sampler.restore(state['sampler'])
+    for prefix, module in (('learner.', session.learner), ('average.', session.average.network)):
+        own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        load_strictly(module, own, str(out))
     _restore_optimizer(session.optimizer, tensors)
     torch.set_rng_state(tensors['random'])
     session.step, session.elapsed_s = state['step'], state['elapsed_s']
@@ -170,49 +191,12 @@ def _check_frames(out: Path, store: FrameStore, expected: list[dict[str, Any]]) 
         raise TrainingError(msg)
 
 
-def _check_labels(
-    out: Path, config: TrainConfig, batch_extras: list[BatchExtra], expected: str
-) -> None:
-    if _digest(batch_extras) != expected:
-        msg = (
-            f'The run in {str(out)!r} was started with other labels than {config.annotations!r} '
-            'now holds; resume it with the original file, or train into another --out.'
-        )
-        raise TrainingError(msg)
-
-
 def _batch_extras(config: TrainConfig, store: FrameStore) -> list[BatchExtra]:
     return [BATCH_EXTRAS[name](store, config) for name in needs(config.parts)]
 
 
-def _labels(batch_extras: list[BatchExtra]) -> Labels | None:
-    return next((extra for extra in batch_extras if isinstance(extra, Labels)), None)
-
-
-def _digest(batch_extras: list[BatchExtra]) -> str:
-    labels = _labels(batch_extras)
-    return '' if labels is None else labels.digest
-
-
-def _statistics(
-    config: TrainConfig, store: FrameStore, batch_extras: list[BatchExtra]
-) -> DatasetStatistics:
-    labels = _labels(batch_extras)
-    names = () if labels is None else labels.names
-    if learns_from_labels_alone(config.parts):
-        return DatasetStatistics(1.0, names)
-    return DatasetStatistics(mean_change(store.images, _pairs(config, store, seed=0)), names)
-
-
-def _sampler(
-    config: TrainConfig, store: FrameStore, batch_extras: list[BatchExtra], *, seed: int
-) -> PairSampler | LabelSampler:
-    labels = _labels(batch_extras)
-    if labels is None:
-        return _pairs(config, store, seed=seed)
-    if learns_from_labels_alone(config.parts):
-        return LabelSampler(labels.frames, seed=seed)
-    return _pairs(config, store, seed=seed, favoured=labels.frames)
+def _labels(extras: list[BatchExtra]) -> Labels | None:
+    return next((extra for extra in extras if isinstance(extra, Labels)), None)
 
 
 def _pairs(
@@ -228,15 +212,11 @@ def _pairs(
     )
 
 
-def _begin(
-    config: TrainConfig,
-    store: FrameStore,
-    statistics: DatasetStatistics,
-    batch_extras: list[BatchExtra],
+def _first_state(
+    config: TrainConfig, store: FrameStore, statistics: DatasetStatistics, extras: list[BatchExtra]
 ) -> TrainingState:
     torch.manual_seed(config.seed)
-    sampler = _sampler(config, store, batch_extras, seed=config.seed)
-    session = _assemble(config, store, sampler, statistics, batch_extras)
+    session = _assemble(config, store, statistics, extras)
     if config.init:
         load_initial_weights(session.learner.network, Path(config.init))
         session.average = WeightAverage(session.learner.network, config.ema_decay)
@@ -244,28 +224,23 @@ def _begin(
 
 
 def _assemble(
-    config: TrainConfig,
-    store: FrameStore,
-    sampler: PairSampler | LabelSampler,
-    statistics: DatasetStatistics,
-    batch_extras: list[BatchExtra],
+    config: TrainConfig, store: FrameStore, statistics: DatasetStatistics, extras: list[BatchExtra]
 ) -> TrainingState:
-    height, width = store.network_hw
-    learner = Learner(config, (height, width), statistics)
+    labels = _labels(extras)
+    favoured = None if labels is None else labels.frames
+    sampler: PairSampler | LabelSampler
+    if favoured is not None and learns_from_labels_alone(config.parts):
+        sampler = LabelSampler(favoured, seed=config.seed)
+    else:
+        sampler = _pairs(config, store, seed=config.seed, favoured=favoured)
+    learner = Learner(config, store.network_hw, statistics)
     # torch's annotations lack this overload
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(
         learner.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     average = WeightAverage(learner.network, config.ema_decay)
-    return TrainingState(
-        config, store, sampler, learner, average, optimizer, statistics, batch_extras
-    )
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    moments = optimizer.state_dict()['state']
-    return {f'optimizer.{i}.{name}': t for i, m in moments.items() for name, t in m.items()}
+    return TrainingState(config, store, sampler, learner, average, optimizer, statistics, extras)
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

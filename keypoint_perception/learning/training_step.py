@@ -1,4 +1,4 @@
-"""One training step: draw a batch, update the network and its average."""
+"""One training step: compute the loss, take an optimiser step, update the moving average."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from torch import Tensor
 
 
 class TrainingStep:
-    """Does the steps of a session on its devices; each process takes its share of a batch."""
+    """
+    Does the steps of a session on its devices; each process takes its share of a batch.
+
+    :raises TrainingError: if the batch cannot be divided among the processes
+    """
 
     def __init__(self, session: TrainingState, fabric: Fabric) -> None:
-        """
-        Move learner and average to the devices.
-
-        :raises TrainingError: if the batch cannot be divided among the processes
-        """
         config = session.config
         self._session, self._fabric = session, fabric
         self._share = _share(config.batch_size, fabric)
@@ -30,11 +29,7 @@ class TrainingStep:
         session.average.network.to(fabric.device)
 
     def __call__(self, rate: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """
-        Do a step, and return the loss and its terms.
-
-        :param rate: learning rate
-        """
+        """Do a step at a learning rate, and return the loss and its terms."""
         session, config = self._session, self._session.config
         for group in self._optimizer.param_groups:
             group['lr'] = rate
@@ -42,11 +37,9 @@ class TrainingStep:
         self._optimizer.zero_grad()
         self._fabric.backward(loss)
         # the monitor checks for NaN at intervals; a check at every step would wait for the device
+        clip = config.gradient_clip
         self._fabric.clip_gradients(
-            self._learner,
-            self._optimizer,
-            max_norm=config.gradient_clip,
-            error_if_nonfinite=False,
+            self._learner, self._optimizer, max_norm=clip, error_if_nonfinite=False
         )
         self._optimizer.step()
         session.average.update(session.learner.network, session.step)
@@ -56,10 +49,9 @@ class TrainingStep:
     @torch.no_grad()
     def loss_on(self, pairs: dict[str, Any], batches: int) -> float:
         """
-        Return the mean loss on given pairs; the random state stays unchanged.
+        Return the mean loss on some batches, without side effects.
 
         :param pairs: state of the sampler to draw them from
-        :param batches: number of batches
         """
         sampler = self._session.sampler
         current = sampler.state()

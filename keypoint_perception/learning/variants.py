@@ -17,9 +17,6 @@ from keypoint_perception.learning.config import read_config, read_yaml, to_value
 from keypoint_perception.settings import current_names, from_yaml
 import yaml
 
-# Name of the variant with default settings.
-PLAIN = 'defaults'
-
 
 def variants_of(
     objectives: list[str], configs: list[Path], changes: list[str], common: list[str]
@@ -30,32 +27,32 @@ def variants_of(
     Objectives and files are variants; each change adds a variant of each of them, or of the
     defaults if there are none.
 
-    :param objectives: as for ``train --objective``
-    :param configs: YAML files, named by their stems
+    :param configs: YAML files, whose stems are their names
     :param changes: ``[NAME:] KEY=VALUE ...``, with dotted keys for nested settings
     :param common: ``KEY=VALUE`` for all
     :raises ConfigError: if a text cannot be read or two variants have one name
     """
     bases = [(name, {'objective': name}) for name in objectives]
     bases += [(path.stem, read_yaml(path)) for path in configs]
-    bases = bases or [(PLAIN, {})]
+    bases = bases or [('defaults', {})]
     shared = read_assignments(common)
-    found: dict[str, dict[str, Any]] = {}
+    found: list[tuple[str, dict[str, Any]]] = []
     for base_name, base in bases:
-        _add(found, base_name, changed(base, shared))
+        found.append((base_name, changed(base, shared)))
         for text in changes:
             name, values = read_change(text)
             full = name if len(bases) == 1 else f'{base_name}, {name}'
-            _add(found, full, changed(base, shared | values))
-    return found
+            found.append((full, changed(base, shared | values)))
+    names = [name for name, _ in found]
+    for name in names:
+        if names.count(name) > 1:
+            msg = f'Two variants are called {name!r}; give each a name of its own.'
+            raise ConfigError(msg)
+    return dict(found)
 
 
 def read_change(text: str) -> tuple[str, dict[str, Any]]:
-    """
-    Return name and values of ``[NAME:] KEY=VALUE ...``; the default name is the text.
-
-    :raises ConfigError: if it cannot be read
-    """
+    """Return name and values of ``[NAME:] KEY=VALUE ...``; the default name is the text."""
     name, colon, rest = text.partition(':')
     named = bool(colon) and '=' not in name
     try:
@@ -73,9 +70,19 @@ def read_assignments(texts: list[str]) -> dict[str, Any]:
     """
     Return the values of ``KEY=VALUE`` by their keys.
 
-    :raises ConfigError: if one is no setting, or its value is not YAML
+    :raises ConfigError: if one is of another form, or its value is not YAML
     """
-    values = dict(_assignment(text) for text in texts)
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition('=')
+        if not equals or not key.strip():
+            msg = f'{text!r} is not of the form KEY=VALUE.'
+            raise ConfigError(msg)
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            msg = f'{text!r}: the value is not YAML: {" ".join(str(error).split())}.'
+            raise ConfigError(msg) from error
     return current_names(TrainConfig, values, 'The command line')
 
 
@@ -84,7 +91,7 @@ def changed(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     Return settings with some values replaced.
 
     :param values: by key; ``a.b`` is ``b`` in the mapping ``a``
-    :raises ConfigError: if a dotted key leads into a setting that is no mapping
+    :raises ConfigError: if a dotted key leads into a setting that is not a mapping
     """
     result = copy.deepcopy(settings)
     for key, value in values.items():
@@ -93,7 +100,7 @@ def changed(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
         for part in path:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                msg = f'{key}: {part} is no mapping in these settings but {place!r}.'
+                msg = f'{key}: {part} is {place!r} here, not a mapping.'
                 raise ConfigError(msg)
         place[last] = value
     return result
@@ -110,16 +117,12 @@ def resolve(
         settings state it; must not include the frames that are scored
     :raises ConfigError: if a setting is unknown or out of range, or labels are needed and missing
     """
-    named = dict(settings)
-    if annotations is not None and _wants_labels(settings):
-        named.setdefault('annotations', str(annotations))
-        named |= _limit_labels(settings, label_share)
-    values = to_values(read_config(None, named | {'seed': seed}))
-    return named, values
-
-
-def _wants_labels(settings: dict[str, Any]) -> bool:
-    return 'labels' in needs(from_yaml(TrainConfig, settings, 'the configuration').parts)
+    stated = dict(settings)
+    parts = from_yaml(TrainConfig, settings, 'the configuration').parts
+    if annotations is not None and 'labels' in needs(parts):
+        stated.setdefault('annotations', str(annotations))
+        stated |= _limit_labels(settings, label_share)
+    return stated, to_values(read_config(None, stated | {'seed': seed}))
 
 
 def _limit_labels(settings: dict[str, Any], share: float) -> dict[str, Any]:
@@ -131,22 +134,3 @@ def _limit_labels(settings: dict[str, Any], share: float) -> dict[str, Any]:
         if learns_from_labels(entry['name']):
             entry['settings'] = fraction | entry.get('settings', {})
     return {'objective': entries}
-
-
-def _assignment(text: str) -> tuple[str, object]:
-    key, equals, value = text.partition('=')
-    if not equals or not key.strip():
-        msg = f'{text!r} is no setting; write KEY=VALUE.'
-        raise ConfigError(msg)
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        msg = f'{text!r}: the value is not YAML: {" ".join(str(error).split())}.'
-        raise ConfigError(msg) from error
-
-
-def _add(found: dict[str, dict[str, Any]], name: str, settings: dict[str, Any]) -> None:
-    if name in found:
-        msg = f'Two variants are called {name!r}; give each a name of its own.'
-        raise ConfigError(msg)
-    found[name] = settings

@@ -81,7 +81,7 @@ def test_a_folder_becomes_a_model(capsys, recording, quick, tmp_path):
     assert state['config']['seed'] == 5
     page = (out / 'report.html').read_text()
     page, pictures = re.subn(r'data:image/jpeg;base64,[A-Za-z0-9+/=]+', '', page)
-    # the keypoints on frames, and what was rebuilt
+    # the keypoints on frames, and the reconstruction
     assert (pictures, page.count('class="curve"')) == (2, 1)
     assert (out / 'reconstruction.png').is_file()
     assert 'http' not in page
@@ -141,8 +141,8 @@ def test_labels_are_learned_by_name_from_a_models_weights(
     code, stdout, stderr = run(capsys, *command)
     assert code == 0, stderr
     assert '2 keypoints learned from 40 frames' in stdout
-    assert f'copied from {begun}; ' in stderr
-    assert 'begun anew: body.head.weight 3x8x1x1 -> 2x8x1x1' in stderr
+    assert f'copied from {begun}; initialised at random: ' in stderr
+    assert 'body.head.weight 3x8x1x1 -> 2x8x1x1' in stderr
     manifest = read_manifest(out)
     assert manifest.keypoint_names == ('corner', 'middle')
     assert (manifest.input_hw, manifest.objective) == ((48, 64), 'supervised')
@@ -153,7 +153,7 @@ def test_labels_are_learned_by_name_from_a_models_weights(
     labels.write_text(labels.read_text() + f'{10**18 + 33_333_333},corner,9,9\n')
     code, _, stderr = run(capsys, *goes_on)
     assert code == 2
-    assert 'was begun with other labels than' in sentence(stderr)
+    assert 'was started with other labels than' in sentence(stderr)
 
 
 def test_labels_that_cannot_be_meant(capsys, recording, quick, labels, tmp_path):
@@ -161,10 +161,10 @@ def test_labels_that_cannot_be_meant(capsys, recording, quick, labels, tmp_path)
     supervised = ('--objective', 'supervised', '--annotations', labels)
     code, _, stderr = run(capsys, *command, '--annotations', labels)
     assert code == 2
-    assert 'default does not learn from labels; leave them out' in sentence(stderr)
+    assert 'default does not learn from labels; omit them' in sentence(stderr)
     code, _, stderr = run(capsys, *command, *supervised, '--keypoints', '5')
     assert code == 2
-    assert 'name 2 points (corner, middle) and the network is asked for 5' in sentence(stderr)
+    assert 'name 2 points (corner, middle), but the network has 5' in sentence(stderr)
     labels.write_text('stamp_ns,keypoint,u,v\n5,corner,1,1\n6,corner,1,1\n')
     code, _, stderr = run(capsys, *command, *supervised)
     assert code == 2
@@ -245,7 +245,7 @@ def test_a_run_goes_on_with_its_own_frames_only(capsys, recording, quick, tmp_pa
         assert f'holds the frames of {recording}, not the requested ones' in sentence(stderr)
     code, _, stderr = run(capsys, *resume, store)
     assert code == 2
-    assert f'was begun on other frames, those of {recording} (40 frames)' in sentence(stderr)
+    assert f'was started on other frames, those of {recording} (40 frames)' in sentence(stderr)
     assert run(capsys, *resume, recording)[0] == 0
 
 

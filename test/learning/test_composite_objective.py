@@ -121,8 +121,8 @@ def test_a_list_of_one_is_an_objective_alone():
 @pytest.mark.parametrize(
     ('objective', 'settings', 'weights', 'sentence'),
     [
-        ('nearness+nearness', {}, {}, 'lists one twice, nearness, nearness; list each once'),
-        (['nearness', {'name': 'nearness', 'weight': 2}], {}, {}, 'lists one twice'),
+        ('nearness+nearness', {}, {}, r'lists the same name twice \(nearness, nearness\); list'),
+        (['nearness', {'name': 'nearness', 'weight': 2}], {}, {}, 'lists the same name twice'),
         ('magic', {}, {}, "objective: must be one of nearness, peaks, got 'magic'"),
         ('nearness+magic', {}, {}, "objective: must be one of .*, got 'magic'"),
         ('nearness+', {}, {}, "objective: must be one of .*, got ''"),

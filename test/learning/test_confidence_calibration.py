@@ -8,7 +8,7 @@ from keypoint_perception.learning.confidence_calibration import (
     occluded_samples,
     warped_samples,
 )
-from keypoint_perception.learning.data.scenes import medians, scene_of
+from keypoint_perception.learning.data.scenes import medians
 from keypoint_perception.model.network import Keypointer, log_odds, NetworkConfig
 import pytest
 import torch
@@ -67,7 +67,7 @@ def test_a_keypoint_that_does_not_follow_is_not_trusted():
     torch.manual_seed(0)
     network = Knowing(NetworkConfig(keypoints=2, input_hw=(64, 64), width=8)).eval()
     frames = square_frames()
-    share = calibrate(network, frames)
+    share = calibrate(network, frames, torch.zeros(len(frames)))
     with torch.no_grad():
         confidence = network(frames)[..., 2].mean(dim=0)
     assert confidence[0] > 2 * confidence[1]
@@ -78,7 +78,7 @@ def test_the_confidence_falls_when_the_thing_is_hidden():
     torch.manual_seed(0)
     network = Knowing(NetworkConfig(keypoints=2, input_hw=(64, 64), width=8)).eval()
     frames = square_frames()
-    calibrate(network, frames)
+    calibrate(network, frames, torch.zeros(len(frames)))
     with torch.no_grad():
         shown = network(frames)[..., 0, 2].mean()
         hidden = network(torch.zeros_like(frames))[..., 0, 2].mean()
@@ -101,7 +101,7 @@ def finds_the_square_on_still_ground(frames):
 def test_what_is_in_front_is_asked_for_on_still_ground():
     frames = torch.maximum(square_frames(), GROUND)
     found = finds_the_square_on_still_ground(frames)[..., :2]
-    still = medians(frames, scene_of(frames))
+    still = medians(frames, torch.zeros(len(frames)))
     _, right = warped_samples(finds_the_square_on_still_ground, frames, still, found, 0)
     assert len(right) >= 4 * 12 - 2 and right.mean() == 1.0
 
@@ -115,7 +115,7 @@ def test_what_is_on_the_ground_is_asked_for_where_that_moves():
         return torch.where(still[:, None, None], fixed, torch.zeros(len(images), 1, 3))
 
     found = fixed[:2].expand(len(frames), 1, 2)
-    still = medians(frames, scene_of(frames))
+    still = medians(frames, torch.zeros(len(frames)))
     _, right = warped_samples(stays_while_the_ground_does, frames, still, found, 0)
     assert right.mean() == 0.0
 
@@ -131,7 +131,7 @@ def test_each_scene_has_its_own_still_ground(monkeypatch):
         return torch.zeros(0)
 
     monkeypatch.setattr(confidence_calibration, 'occluded_samples', hide)
-    calibrate(network, frames, scene=scene)
+    calibrate(network, frames, scene)
     assert torch.equal(hidden_with[0], medians(frames, scene))
 
 
@@ -139,7 +139,7 @@ def test_only_what_is_painted_over_is_hidden():
     network = Knowing(NetworkConfig(keypoints=2, input_hw=(64, 64), width=8)).eval()
     frames = square_frames()
     with torch.no_grad():
-        still = medians(frames, scene_of(frames))
+        still = medians(frames, torch.zeros(len(frames)))
         doubts = occluded_samples(network, frames, still, network(frames)[..., :2])
         # of the two keypoints, in turns, the second lies where nothing is: nothing hides it
         assert len(doubts) == 2 * len(frames)

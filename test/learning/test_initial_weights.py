@@ -3,9 +3,8 @@
 import logging
 
 from keypoint_perception.errors import ModelError
-from keypoint_perception.learning.config import to_values, TrainConfig
-from keypoint_perception.learning.derived_defaults import derived_defaults
-from keypoint_perception.learning.initial_weights import load_initial_weights
+from keypoint_perception.learning.config import derived_defaults, to_values, TrainConfig
+from keypoint_perception.learning.learner import load_initial_weights
 from keypoint_perception.model.checkpoint import Checkpoint, save_checkpoint
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest

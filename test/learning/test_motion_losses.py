@@ -2,8 +2,10 @@
 
 from keypoint_perception.learning.data.warps import make_warp
 from keypoint_perception.learning.motion_losses import (
+    background_share,
     flow_error,
     map_divergence,
+    uncovered_share,
     warp_error,
     warp_foreground,
 )
@@ -126,3 +128,22 @@ def test_the_foreground_is_put_on_another_background():
     torch.testing.assert_close(turned[:, :, 46:50, 46:50], torch.ones(1, 3, 4, 4))
     assert (turned[:, :, :38] == other[:, :, :38]).all()
     assert (turned[..., :38] == other[..., :38]).all()
+
+
+def test_keypoints_on_the_foreground_cost_nothing():
+    foreground = torch.zeros(1, 8, 12)
+    foreground[0, 2, 7] = 1.0
+    on, off = torch.ones(1, 3), torch.zeros(1, 3)
+    torch.testing.assert_close(background_share(on, foreground), torch.zeros(1))
+    # off it everything, times 1 / (1 + 1) for there being one cell of foreground
+    torch.testing.assert_close(background_share(off, foreground), torch.tensor([0.5]))
+    torch.testing.assert_close(background_share(off, foreground * 0), torch.zeros(1))
+
+
+def test_uncovered_share_by_hand():
+    foreground = torch.zeros(1, 8, 12)
+    foreground[0, 2, 7], foreground[0, 5, 1] = 1.0, 1.0
+    covered = torch.zeros(1, 1, 8, 12)
+    covered[0, 0, 2, 7] = 0.75
+    # (0.25 + 1) / (2 + 1)
+    torch.testing.assert_close(uncovered_share(covered, foreground), torch.tensor([1.25 / 3]))

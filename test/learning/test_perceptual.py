@@ -26,8 +26,8 @@ def ones(count, hw=(4, 6)):
 def test_a_perfect_answer_has_no_error():
     error = PerceptualError(TwoLayers())
     images = torch.rand(4, 3, 4, 6)
-    rebuilt = torch.cat([images[2:], images[:2]])
-    torch.testing.assert_close(error(rebuilt, images, ones(4)), torch.zeros(4))
+    reconstructed = torch.cat([images[2:], images[:2]])
+    torch.testing.assert_close(error(reconstructed, images, ones(4)), torch.zeros(4))
 
 
 def test_the_other_frame_has_an_error_of_one_in_every_layer():
@@ -39,7 +39,7 @@ def test_the_other_frame_has_an_error_of_one_in_every_layer():
     assert found.mean() == pytest.approx(1.0)
 
 
-def test_one_way_rebuilds_the_second_frames():
+def test_one_way_reconstructs_the_second_frames():
     error = PerceptualError(TwoLayers())
     images = even(0.0, 0.5, 0.2, 0.9)
     torch.testing.assert_close(error(images[2:], images, ones(2)), torch.zeros(2))
@@ -78,10 +78,10 @@ def test_pixels_are_weighted_in_every_layer():
 def test_the_gradient_reaches_the_rebuilt_frame_only():
     error = PerceptualError(TwoLayers())
     images = even(0.0, 0.5, 0.2, 0.9).clone().requires_grad_()
-    rebuilt = torch.rand(4, 3, 4, 6, requires_grad=True)
-    error(rebuilt, images, ones(4)).sum().backward()
+    reconstructed = torch.rand(4, 3, 4, 6, requires_grad=True)
+    error(reconstructed, images, ones(4)).sum().backward()
     assert images.grad is None
-    assert (rebuilt.grad.abs() > 0).all()
+    assert (reconstructed.grad.abs() > 0).all()
 
 
 def test_running_means_stand_in_the_checkpoint_and_the_net_does_not():

@@ -42,7 +42,7 @@ def test_what_is_of_no_use_is_left_out(frames):
     wanders = on_the_square(0, 0.9) - torch.tensor([0.0, 25.0, 0.0])  # where nothing ever moves
     found = [on_the_square(0, 0.6), still, on_the_square(0.5, 0.8), on_the_square(3, 0.7), wanders]
     # the first is where the third is, which is surer
-    assert sorted(useful_keypoints(torch.stack(found, dim=1), frames)) == [2, 3]
+    assert sorted(useful_keypoints(torch.stack(found, dim=1), frames, torch.zeros(20))) == [2, 3]
 
 
 @pytest.mark.parametrize(('off', 'kept'), [(0.8, 1), (1.0, 2)])
@@ -52,7 +52,7 @@ def test_what_the_kept_tell_is_left_out(frames, off, kept):
     # up and down, in two ways that tell nothing of each other
     shaken = torch.tensor([[1.0, -1.0, -1.0, 1.0], [1.0, -1.0, 1.0, -1.0]])
     found[..., 1] += off * shaken.repeat(1, 5).T
-    assert len(choose_keypoints(Scripted(found), frames)) == kept
+    assert len(choose_keypoints(Scripted(found), frames, torch.zeros(20))) == kept
 
 
 def test_what_differs_between_scenes_has_not_moved(frames):
@@ -61,7 +61,7 @@ def test_what_differs_between_scenes_has_not_moved(frames):
     still = torch.tensor([[20.0, 32.0, 0.9], [44.0, 32.0, 0.9]])[scene]
     found = torch.stack([still, on_the_square(0, 0.6)], dim=1)
     assert useful_keypoints(found, frames, scene) == [1]
-    assert useful_keypoints(found, frames) == [0, 1]
+    assert useful_keypoints(found, frames, torch.zeros(20)) == [0, 1]
 
 
 def test_ground_that_differs_between_scenes_does_not_vary(frames):
@@ -70,7 +70,7 @@ def test_ground_that_differs_between_scenes_does_not_vary(frames):
     wanders = on_the_square(0, 0.9) - torch.tensor([0.0, 25.0, 0.0])
     found = torch.stack([wanders, on_the_square(0, 0.6)], dim=1)
     assert useful_keypoints(found, lit, scene) == [1]
-    assert useful_keypoints(found, lit) == [0, 1]
+    assert useful_keypoints(found, lit, torch.zeros(20)) == [0, 1]
 
 
 def test_what_is_beside_another_in_each_scene_is_told_by_it(frames):
@@ -78,21 +78,23 @@ def test_what_is_beside_another_in_each_scene_is_told_by_it(frames):
     beside = on_the_square(3, 0.7)
     beside[:, 0] += 4.0 * scene
     found = Scripted(torch.stack([on_the_square(0, 0.6), beside], dim=1))
-    assert len(choose_keypoints(found, frames, scene=scene)) == 1
-    assert len(choose_keypoints(found, frames)) == 2
+    assert len(choose_keypoints(found, frames, scene)) == 1
+    assert len(choose_keypoints(found, frames, torch.zeros(20))) == 2
 
 
 def test_all_are_kept_where_none_is_of_use(frames):
     still = torch.tensor([40.0, 32.0, 0.9]).expand(20, 3)
-    assert choose_keypoints(Scripted(torch.stack([still, still], dim=1)), frames) == [0, 1]
+    assert choose_keypoints(
+        Scripted(torch.stack([still, still], dim=1)), frames, torch.zeros(20)
+    ) == [0, 1]
 
 
 def test_as_many_are_kept_as_were_asked_for(frames):
     still = torch.tensor([40.0, 32.0, 0.9]).expand(20, 3)
     found = [still, on_the_square(0, 0.6), still + torch.tensor([0.0, 9.0, 0.0])]
     network = Scripted(torch.stack(found, dim=1))
-    assert choose_keypoints(network, frames, 1) == [1]
-    assert choose_keypoints(network, frames, 2) == [0, 1]
+    assert choose_keypoints(network, frames, torch.zeros(20), 1) == [1]
+    assert choose_keypoints(network, frames, torch.zeros(20), 2) == [0, 1]
 
 
 def test_those_are_kept_that_tell_most_of_the_others():
@@ -174,5 +176,5 @@ def test_many_frames_are_worked_on_a_part_at_a_time(frames, telling):
     # in the last part alone one of the two does what the other does not tell
     found[200:, telling, 1] += torch.tensor([8.0, -8.0]).repeat(50)
     network = ByNumber(found)
-    assert choose_keypoints(network, many) == [telling]
+    assert choose_keypoints(network, many, torch.zeros(len(many))) == [telling]
     assert network.most == 128

@@ -1,4 +1,4 @@
-"""What objectives that rebuild frames share, by hand."""
+"""What objectives that reconstruct frames share, by hand."""
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.reconstruction import (
@@ -26,12 +26,12 @@ def test_pixels_that_differ_count_more():
 
 def test_the_error_is_weighted_and_in_units_of_the_change():
     image = torch.zeros(2, 3, 2, 2)
-    rebuilt = image + torch.tensor([0.6, 0.2])[:, None, None, None]
+    reconstructed = image + torch.tensor([0.6, 0.2])[:, None, None, None]
     weight = torch.tensor([[1.0, 0.5], [0.0, 0.5]]).expand(2, 1, 2, 2)
     # half of 0.36 and of 0.04, over 0.09
-    found = pixel_error(rebuilt.bfloat16().float(), image, weight, 0.09)
+    found = pixel_error(reconstructed.bfloat16().float(), image, weight, 0.09)
     torch.testing.assert_close(found, torch.tensor([2.0, 0.04 / 0.18]), rtol=1e-2, atol=0)
-    assert pixel_error(rebuilt.bfloat16(), image, weight, 0.09).dtype == torch.float32
+    assert pixel_error(reconstructed.bfloat16(), image, weight, 0.09).dtype == torch.float32
 
 
 def test_an_error_of_one_half_explains_nothing():

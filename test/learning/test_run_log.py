@@ -1,4 +1,4 @@
-"""What a run rebuilds is shown as it is learned."""
+"""What a run reconstructs is shown as it is learned."""
 
 from keypoint_perception.learning.config import read_config
 from keypoint_perception.learning.learner import Learner
@@ -23,7 +23,7 @@ def pair():
     return frames[0], frames[1], {'background': torch.zeros(2, 3, *HW)}
 
 
-REBUILDING = (
+RECONSTRUCTING = (
     'temporal_transport',
     'spatio_temporal_transport',
     'conditional_generation',
@@ -32,25 +32,25 @@ REBUILDING = (
 )
 
 
-@pytest.mark.parametrize('name', REBUILDING)
+@pytest.mark.parametrize('name', RECONSTRUCTING)
 def test_what_is_shown_is_what_the_pixels_are_compared_with(name, monkeypatch):
     learner = learner_of(name)
     objective = learner.objective.objectives[name]
     images0, images1, extra = pair()
     batch = PairBatch(learner.network, normalise(images0), normalise(images1), extra)
-    rebuilt = objective.rebuild(batch)
-    assert rebuilt.shape == (2, 3, *HW)
+    reconstructed = objective.reconstruct(batch)
+    assert reconstructed.shape == (2, 3, *HW)
     # another source changes it, and so does another target
     turned = PairBatch(learner.network, batch.image0.flip(-1), batch.image1, extra)
     if name != 'default':  # which begins with the background alone
-        assert not torch.allclose(objective.rebuild(turned), rebuilt, atol=1e-4)
+        assert not torch.allclose(objective.reconstruct(turned), reconstructed, atol=1e-4)
 
 
 def test_sheet_has_source_target_and_rebuilt_below_each_other(monkeypatch):
     learner = learner_of('temporal_transport')
     images0, images1, extra = pair()
     objective = learner.objective.objectives['temporal_transport']
-    monkeypatch.setattr(objective, 'rebuild', lambda batch: batch.image1 * 2)
+    monkeypatch.setattr(objective, 'reconstruct', lambda batch: batch.image1 * 2)
     sheet = reconstruction_sheet(learner, images0, images1, extra)
     height, width = HW
     assert sheet.shape == (3 * (height + 2) - 2, 2 * (width + 2) - 2, 3)

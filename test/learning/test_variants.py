@@ -52,10 +52,10 @@ def test_changing_leaves_the_original():
     ('changes', 'sentence'),
     [
         (['a:'], 'changes nothing; write NAME: KEY=VALUE'),
-        (['a: width'], "'width' is no setting; write KEY=VALUE"),
+        (['a: width'], "'width' is not of the form KEY=VALUE"),
         (['a: "width=8'], 'cannot be read'),
         (['a: width=8', 'a: width=9'], "Two variants are called 'a'"),
-        (['a: objective.x=8'], 'objective is no mapping in these settings'),
+        (['a: objective.x=8'], "objective is '.*' here, not a mapping"),
         (['a: width=[8'], 'the value is not YAML'),
     ],
 )

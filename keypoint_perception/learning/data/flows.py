@@ -76,9 +76,8 @@ class Flows:
     def _follow(self, now: np.ndarray, last: np.ndarray) -> Tensor:
         """Return the displacement of each cell's centre until the last frame, (B, 2, h, w) px."""
         hop, duration_ns = self._hop[now], self._stamps_ns[last] - self._stamps_ns[now]
-        near = (duration_ns <= self._longest_ns[now]) & (
-            self._episodes[now] == self._episodes[last]
-        )
+        near = self._episodes[now] == self._episodes[last]
+        near &= duration_ns <= self._longest_ns[now]
         points: Tensor = self._starts.repeat(len(now), 1, 1, 1)  # (B, h, w, 2)
         points[torch.from_numpy(~near)] = torch.nan
         while (active := np.flatnonzero(near & (now < last))).size:
@@ -113,12 +112,7 @@ class Flows:
 
 
 def _sample(flows: Tensor, points: Tensor, hw: tuple[int, int]) -> Tensor:
-    """
-    Return the flow at points, NaN outside the image.
-
-    :param flows: (n, 2, h', w') px
-    :param points: (n, h, w, 2) px
-    """
+    """Return flows (n, 2, h', w') at points (n, h, w, 2) px, NaN outside the image."""
     grid = (points + 0.5) / torch.tensor([hw[1], hw[0]]) * 2 - 1
     inside = (grid.abs() <= 1).all(dim=-1, keepdim=True)  # False for NaN
     found = functional.grid_sample(

@@ -1,14 +1,13 @@
 """
-The foreground of frames, and how keypoints cover it.
+The foreground of frames.
 
 A frame is foreground where it differs from the background, the median of its episode
-(:mod:`.backgrounds`), by more than noise.
+(:mod:`.backgrounds`), by more than noise. Both images are in [-1, 1], (B, 3, H, W).
 """
 
 from __future__ import annotations
 
-from keypoint_perception.learning.pair_batch import map_hw
-import torch
+from keypoint_perception.model.layers import map_size
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,64 +20,19 @@ MARGIN = 0.04
 
 
 def foreground_map(images: Tensor, background: Tensor, hw: tuple[int, int]) -> Tensor:
-    """
-    Return how certainly each cell shows foreground, (B, h, w) in [0, 1].
-
-    :param images: in [-1, 1], (B, 3, H, W)
-    :param background: in [-1, 1], (B, 3, H, W)
-    :param hw: height and width of the maps, cells
-    """
+    """Return how certainly each of h x w cells shows foreground, (B, h, w) in [0, 1]."""
     difference = functional.adaptive_avg_pool2d(_difference(images, background), hw)
     return _soft_threshold(difference)[:, 0]
 
 
 def foreground_mask(images: Tensor, background: Tensor) -> Tensor:
-    """
-    Return a mask of the foreground and a margin around it, (B, 1, H, W) in [0, 1].
-
-    :param images: in [-1, 1], (B, 3, H, W)
-    :param background: in [-1, 1], (B, 3, H, W)
-    """
+    """Return a mask of the foreground and a margin around it, (B, 1, H, W) in [0, 1]."""
     # single pixels are noise, mostly of JPEG
     difference = functional.avg_pool2d(_difference(images, background), 3, stride=1, padding=1)
-    margin = max(1, round(MARGIN * max(map_hw(images))))
+    margin = max(1, round(MARGIN * max(map_size(images))))
     # rows, then columns: a sixth of the time of a square
     mask = functional.max_pool2d(_soft_threshold(difference), (2 * margin + 1, 1), 1, (margin, 0))
     return functional.max_pool2d(mask, (1, 2 * margin + 1), 1, (0, margin))
-
-
-def foreground_share(maps: Tensor, foreground: Tensor) -> Tensor:
-    """
-    Return the share of each map that lies on the foreground, (B, K) in [0, 1].
-
-    :param maps: each summing to one, (B, K, h, w)
-    :param foreground: (B, h, w)
-    """
-    return torch.einsum('bkhw,bhw->bk', maps, foreground)
-
-
-def background_share(on_foreground: Tensor, foreground: Tensor) -> Tensor:
-    """
-    Return the mean share of the maps that lies on the background, (B,) in [0, 1].
-
-    It is zero for frames without foreground.
-
-    :param on_foreground: of :func:`foreground_share`, (B, K)
-    :param foreground: (B, h, w)
-    """
-    amount = foreground.sum(dim=(1, 2))
-    return (1 - on_foreground.mean(dim=1)) * amount / (amount + 1)
-
-
-def uncovered_share(covered: Tensor, foreground: Tensor) -> Tensor:
-    """
-    Return the share of the foreground that no bump covers, (B,) in [0, 1].
-
-    :param covered: union of the bumps, (B, 1, h, w)
-    :param foreground: (B, h, w)
-    """
-    amount = foreground.sum(dim=(1, 2))
-    return (foreground * (1 - covered[:, 0])).sum(dim=(1, 2)) / (amount + 1)
 
 
 def _difference(images: Tensor, background: Tensor) -> Tensor:

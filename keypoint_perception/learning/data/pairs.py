@@ -22,7 +22,22 @@ ROUNDS = 200
 NOISE = 2 * (1.5 / 127.5) ** 2
 
 
-class PairSampler:
+class SeededSampler:
+    """A sampler whose random state can be stored and restored."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def state(self) -> dict[str, Any]:
+        """Return the random state as JSON values."""
+        return dict(self._rng.bit_generator.state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        self._rng.bit_generator.state = state
+
+
+class PairSampler(SeededSampler):
     """
     Draws pairs of frame indices.
 
@@ -48,6 +63,7 @@ class PairSampler:
         :param favoured: indices of the frames that half of the pairs start from
         :raises TrainingError: if no two frames of an episode are far enough apart
         """
+        super().__init__(seed)
         order = np.lexsort((stamps_ns, episodes))
         self._frames = order
         self._episodes = episodes[order]
@@ -63,7 +79,6 @@ class PairSampler:
         within = np.diff(seconds)[np.diff(self._episodes) == 0]
         self._period_s = float(np.median(within)) if len(within) else 0.0
         self._gaps = (np.log(max(min_gap_s, 1e-3)), np.log(max_gap_s))
-        self._rng = np.random.default_rng(seed)
         usable = (ends - starts > 1) & (lengths >= min_gap_s)
         if not usable.any():
             msg = (
@@ -105,14 +120,6 @@ class PairSampler:
                 self._max_gap_s,
             )
 
-    def state(self) -> dict[str, Any]:
-        """Return the random state as JSON values."""
-        return dict(self._rng.bit_generator.state)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue where :meth:`state` was taken."""
-        self._rng.bit_generator.state = state
-
     def _propose(self, count: int) -> np.ndarray:
         source = self._rng.choice(self._usable, count)
         if len(self._favoured):
@@ -140,11 +147,11 @@ def mean_change(images: np.ndarray, sampler: PairSampler, *, pairs: int = 256) -
     :param images: (N, H, W, 3) uint8
     :raises TrainingError: if nothing moves in the recording
     """
-    total = 0.0
     source, target = sampler.draw(pairs)
-    for i, j in zip(source, target, strict=True):
-        difference = images[i].astype(np.float32) - images[j]
-        total += float(np.square(difference / 127.5).mean())
+    total = sum(
+        float(np.square((images[i].astype(np.float32) - images[j]) / 127.5).mean())
+        for i, j in zip(source, target, strict=True)
+    )
     change = total / pairs
     if change < NOISE and not _moves_somewhere(images, source, target):
         msg = (

@@ -33,14 +33,12 @@ def jitter_colours(
     images: Tensor, strength: float, *, generator: torch.Generator | None = None
 ) -> Tensor:
     """
-    Return images with random colours, drawn for each image.
+    Return images (B, 3, H, W) in [-1, 1] with random colours, drawn for each image.
 
-    :param images: in [-1, 1], (B, 3, H, W)
     :param strength: 0 changes nothing; brightness is shifted by up to this share of half the
         range, contrast and saturation are scaled by up to 1 + this or its inverse, the hue is
         rotated by up to this share of 90 degrees; all uniformly
     :param generator: torch's default generator if None
-    :return: in [-1, 1], (B, 3, H, W)
     """
     if strength == 0:
         return images

@@ -8,7 +8,7 @@ from pathlib import Path
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.frames.digest import source_digest
 from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.frames.store_format import is_store, read_header, SourceEntry
+from keypoint_perception.frames.store_format import is_store, read_header
 from keypoint_perception.model_directory import FRAME_STORE_NAME
 from lightning_fabric import Fabric
 
@@ -35,8 +35,8 @@ def prepare_frames(
     """
     if len(sources) == 1 and is_store(Path(sources[0])):
         store = FrameStore.open(sources[0])
-        if max(store.network_hw) != size:
-            height, width = store.network_hw
+        height, width = store.network_hw
+        if max(height, width) != size:
             msg = (
                 f'Frame store {str(sources[0])!r} holds frames of {width}x{height}, not of a long '
                 f'side of {size} px; use --size {max(height, width)} or extract again.'
@@ -59,28 +59,32 @@ def settings_of_store(sources: Sequence[str]) -> dict[str, int]:
     """Return the settings derived from a single given frame store, which are its size."""
     if len(sources) != 1 or not is_store(Path(sources[0])):
         return {}
-    return {'size': max(FrameStore.open(sources[0]).network_hw)}
+    size = max(FrameStore.open(sources[0]).network_hw)
+    if size % 8:
+        low = size // 8 * 8
+        msg = (
+            f'Frame store {str(sources[0])!r} holds frames with a long side of {size} px; '
+            f'training needs a multiple of 8: extract again with --size {low} or {low + 8}.'
+        )
+        raise ConfigError(msg)
+    return {'size': size}
 
 
 def _check_recordings(
     place: Path, sources: Sequence[str], topics: Sequence[str], *, complete: bool
 ) -> None:
-    """Refuse recordings other than those of the run."""
     from keypoint_perception.frames.source import choose_topics, open_recordings
 
     chosen = choose_topics(open_recordings(sources), topics)
     given = [(source_digest(Path(s)), list(t)) for s, t in zip(sources, chosen, strict=True)]
-    begun = read_header(place).sources
-    held = [(source['digest'], source['topics']) for source in begun]
+    entries = read_header(place).sources
+    held = [(source['digest'], source['topics']) for source in entries]
     others = [source for source in held if source not in given]
     added = [source for source in given if source not in held]
     if others or (complete and added):
+        names = ', '.join(' '.join([s['name'], *filter(None, s['topics'])]) for s in entries)
         msg = (
-            f'{str(place)!r} holds the frames of {_names(begun)}, not the requested ones; give '
-            'the same recordings and topics as before, or train into another --out.'
+            f'{str(place)!r} holds the frames of {names}, not the requested ones; give the same '
+            'recordings and topics as before, or train into another --out.'
         )
         raise ConfigError(msg)
-
-
-def _names(sources: Sequence[SourceEntry]) -> str:
-    return ', '.join(' '.join([s['name'], *filter(None, s['topics'])]) for s in sources)

@@ -24,6 +24,7 @@ from functools import lru_cache
 import math
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.model.layers import map_size
 from keypoint_perception.settings import setting, Settings
 import torch
 from torch import Tensor
@@ -72,24 +73,19 @@ class WarpConfig(Settings):
 
 
 class Warp:
-    """A batch of warps, one per image."""
+    """
+    A batch of warps, one per image.
+
+    :param coefficients: of the radial terms, if there are any, then of 1, x and y, (B, C, 2)
+        float32
+    """
 
     def __init__(self, coefficients: Tensor) -> None:
-        """
-        Make warps of their coefficients.
-
-        :param coefficients: of the radial terms, if there are any, then of 1, x and y,
-            (B, C, 2) float32
-        """
         self.coefficients = coefficients
 
     def images(self, images: Tensor) -> Tensor:
-        """
-        Return the warped images, with the border repeated outside.
-
-        :param images: images or maps of any resolution, (B, C, H, W)
-        """
-        hw = (images.shape[-2], images.shape[-1])
+        """Return the warped images or maps, (B, C, H, W), with the border repeated outside."""
+        hw = map_size(images)
         halves = torch.tensor([hw[1], hw[0]], device=images.device) / max(hw)
         grid = self._sources(hw) / halves  # in half sides of each axis, as for grid_sample
         warped = functional.grid_sample(
@@ -103,7 +99,7 @@ class Warp:
 
     def sources(self, hw: tuple[int, int]) -> Tensor:
         """Return the position that each cell of a warped map shows, (B, h, w, 2) cells."""
-        return _from_unit(self._sources(hw), hw)
+        return _from_half_sides(self._sources(hw), hw)
 
     def back(self, xy: Tensor, hw: tuple[int, int]) -> Tensor:
         """
@@ -112,30 +108,27 @@ class Warp:
         :param xy: (B, N, 2) cells of a map, or pixels of an image, of ``hw``
         """
         with torch.autocast(xy.device.type, enabled=False):
-            return _from_unit(_terms(_to_unit(xy, hw), self._is_bent) @ self.coefficients, hw)
+            terms = _terms(to_half_sides(xy, hw), self._is_bent)
+            return _from_half_sides(terms @ self.coefficients, hw)
 
     def points(self, xy: Tensor, hw: tuple[int, int]) -> Tensor:
         """
-        Return the positions in the warped image of points of the image.
+        Return the positions in the warped image of points of the image, the inverse of ``back``.
 
-        The inverse is found by Newton's method; its gradient is the exact one.
-
-        :param xy: (B, N, 2) cells of a map, or pixels of an image, of ``hw``
+        It is found by Newton's method; its gradient is the exact one.
         """
         with torch.autocast(xy.device.type, enabled=False):
-            wanted = _to_unit(xy, hw)
+            wanted = to_half_sides(xy, hw)
             with torch.no_grad():
-                found = self._start(wanted)
+                # the inverse of the part without a bend
+                constant, linear = self.coefficients[:, -3:-2], self.coefficients[:, -2:]
+                found = (wanted - constant) @ torch.linalg.inv(linear)
                 for _ in range(NEWTON_STEPS):
                     found = found - self._step(found, wanted)
-            return _from_unit(found - self._step(found, wanted), hw)
+            return _from_half_sides(found - self._step(found, wanted), hw)
 
     def inside(self, xy: Tensor, hw: tuple[int, int]) -> Tensor:
-        """
-        Return which points of the image are visible in the warped image, (B, N) bool.
-
-        :param xy: (B, N, 2) cells of a map, or pixels of an image, of ``hw``
-        """
+        """Return which points of the image are visible in the warped image, (B, N) bool."""
         return _inside(self.points(xy, hw), hw)
 
     @property
@@ -149,12 +142,6 @@ class Warp:
         rows = self.coefficients.transpose(1, 2).flatten(0, 1)  # (2B, C)
         with torch.autocast(rows.device.type, enabled=False):
             return (rows @ table).view(-1, 2, *hw).permute(0, 2, 3, 1)
-
-    def _start(self, wanted: Tensor) -> Tensor:
-        """Return the inverse of the part without a bend."""
-        constant, linear = self.coefficients[:, -3:-2], self.coefficients[:, -2:]
-        start: Tensor = (wanted - constant) @ torch.linalg.inv(linear)
-        return start
 
     @torch.no_grad()
     def _slopes(self, v: Tensor) -> Tensor:
@@ -186,12 +173,8 @@ def random_warp(
     device: torch.device | str = 'cpu',
 ) -> Warp:
     """
-    Draw warps.
+    Draw a batch of warps for images of a shape; on the CPU, hence the same for every device.
 
-    They are drawn on the CPU, so that they are the same on every device.
-
-    :param batch: B
-    :param hw: height and width of the images, or of maps of the same shape
     :param generator: torch's default generator if None
     """
     drawn = 2 * torch.rand(batch, 4 + 2 * CONTROLS**2, generator=generator) - 1
@@ -230,12 +213,13 @@ def make_warp(
     return Warp(coefficients.to(device))
 
 
-def _to_unit(xy: Tensor, hw: tuple[int, int]) -> Tensor:
+def to_half_sides(xy: Tensor, hw: tuple[int, int]) -> Tensor:
+    """Return positions in cells as half image sides from the image centre, (..., 2)."""
     middle = torch.tensor([hw[1] - 1, hw[0] - 1], device=xy.device) / 2
     return (xy - middle) / (max(hw) / 2)
 
 
-def _from_unit(xy: Tensor, hw: tuple[int, int]) -> Tensor:
+def _from_half_sides(xy: Tensor, hw: tuple[int, int]) -> Tensor:
     middle = torch.tensor([hw[1] - 1, hw[0] - 1], device=xy.device) / 2
     return xy * (max(hw) / 2) + middle
 
@@ -257,17 +241,19 @@ def _terms(v: Tensor, bent: bool) -> Tensor:
 @lru_cache(maxsize=8)
 def _table(hw: tuple[int, int], bent: bool, device: torch.device) -> Tensor:
     """Return the terms of every cell's centre, (C, h w)."""
-    y, x = torch.meshgrid(torch.arange(hw[0]), torch.arange(hw[1]), indexing='ij')
-    cells = torch.stack([x, y], dim=-1).flatten(0, 1).to(torch.float32)
-    return _terms(_to_unit(cells, hw), bent).T.contiguous().to(device)
+    return _terms(to_half_sides(cell_centres(hw), hw), bent).T.contiguous().to(device)
+
+
+def cell_centres(hw: tuple[int, int]) -> Tensor:
+    """Return the centres of all cells, row by row, (h w, 2) float32 cells (x, y)."""
+    return torch.cartesian_prod(*(torch.arange(side) for side in hw)).flip(-1).float()
 
 
 @lru_cache(maxsize=8)
 def _controls(device: torch.device) -> Tensor:
     """Return the control points row by row, (C, 2) half image sides (x, y)."""
     side = torch.linspace(-1, 1, CONTROLS)
-    y, x = torch.meshgrid(side, side, indexing='ij')
-    return torch.stack([x, y], dim=-1).flatten(0, 1).to(device)
+    return torch.cartesian_prod(side, side).flip(-1).to(device)
 
 
 @lru_cache(maxsize=1)
@@ -277,7 +263,6 @@ def _solution() -> Tensor:
     terms = _terms(controls, bent=True)  # (C, C + 3)
     count = len(controls)
     system = torch.zeros(count + 3, count + 3, dtype=torch.float64)
-    system[:count] = terms
-    system[count:, :count] = terms[:, count:].T
+    system[:count], system[count:, :count] = terms, terms[:, count:].T
     solution: Tensor = torch.linalg.inv(system)[:, :count].float()
     return solution

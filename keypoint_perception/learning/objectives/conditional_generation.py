@@ -47,7 +47,7 @@ from torch import nn, Tensor
 
 @dataclass(frozen=True)
 class ConditionalGenerationConfig(ComparisonConfig, ReconstructionConfig):
-    """Settings of conditional generation."""
+    pass
 
 
 class ConditionalGeneration(nn.Module):
@@ -62,11 +62,6 @@ class ConditionalGeneration(nn.Module):
         network: NetworkConfig,
         statistics: DatasetStatistics,
     ) -> None:
-        """
-        Make the parts that are not exported: appearance net, decoder, nets to compare in.
-
-        :raises ConfigError: if the weights of VGG-16 cannot be read
-        """
         super().__init__()
         self.config = config
         self.change = statistics.change
@@ -84,18 +79,17 @@ class ConditionalGeneration(nn.Module):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,); the first frames are the sources."""
         count = len(batch.image0) if self.one_way else len(batch.images)
-        height, width = batch.hw
         points = swap(batch.points)[:count]
-        bumps = gaussian_maps(points, height, width, self.config.sigma * batch.half_side)
-        rebuilt = self.reconstruct(batch.images[:count], bumps)
+        bumps = gaussian_maps(points, *batch.hw, self.config.sigma * batch.half_side)
+        reconstructed = self.render(batch.images[:count], bumps)
         weight = motion_weight(batch.image0, batch.image1, self.config.still_weight)
         weight = torch.cat([weight, weight])[:count]
         goal = swap(batch.images)[:count]
         spread = swap(concentration(batch.maps, batch.points, batch.half_side))[:count]
-        pixel = pixel_error(rebuilt, goal, weight, self.change)
+        pixel = pixel_error(reconstructed, goal, weight, self.change)
         perceptual = torch.zeros_like(pixel)
         if self.compare is not None:
-            perceptual = self.compare(rebuilt, batch.images, weight)
+            perceptual = self.compare(reconstructed, batch.images, weight)
         pixel, perceptual, spread = (
             both.view(-1, len(batch.image0)).mean(dim=0) for both in (pixel, perceptual, spread)
         )
@@ -105,14 +99,11 @@ class ConditionalGeneration(nn.Module):
             'spread': explained_motion(pixel) * spread,
         }
 
-    def rebuild(self, batch: PairBatch) -> Tensor:
-        """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
-        height, width = batch.hw
-        points = batch.points.chunk(2)[1]
-        bumps = gaussian_maps(points, height, width, self.config.sigma * batch.half_side)
-        return self.reconstruct(batch.image0, bumps)
+    def reconstruct(self, batch: PairBatch) -> Tensor:
+        """Return the second frames, reconstructed from the first ones, (B, 3, H, W)."""
+        return self.render(batch.image0, batch.bumps(self.config.sigma).chunk(2)[1])
 
-    def reconstruct(self, images: Tensor, bumps: Tensor) -> Tensor:
+    def render(self, images: Tensor, bumps: Tensor) -> Tensor:
         """
         Return the frames that the keypoints were found in, (B, 3, H, W).
 
@@ -120,5 +111,5 @@ class ConditionalGeneration(nn.Module):
         :param bumps: at the keypoints, (B, K, h, w)
         """
         features = self.features(images)
-        rebuilt: Tensor = self.decode(torch.cat([features, bumps.to(features.dtype)], dim=1))
-        return rebuilt
+        reconstructed: Tensor = self.decode(torch.cat([features, bumps.to(features.dtype)], dim=1))
+        return reconstructed

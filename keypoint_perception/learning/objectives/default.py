@@ -1,12 +1,11 @@
 """
-Temporal transport with terms that find what moves, stay on it and tell its parts apart.
+Temporal transport with terms that keep each keypoint on one part of what moves.
 
-Frames are rebuilt as in Transporter (Kulkarni et al. 2019, https://arxiv.org/abs/1906.11883;
-:mod:`.temporal_transport` has the equations). Reconstruction alone only requires that *some*
-keypoint lies where something moved. Further terms decide the rest, with p_k the map of keypoint k,
-mu_k its mean, T the union of the bumps at a frame's keypoints, M in [0, 1] the foreground (where
-the frame differs from the median of its episode) and v the optical flow from the earlier frame of
-a pair to the later one::
+Frames are reconstructed as in Transporter (Kulkarni et al. 2019, https://arxiv.org/abs/1906.11883;
+:mod:`.temporal_transport` has the equations), which requires that *some* keypoint lies where
+something moved. With p_k the map of keypoint k, mu_k its mean, T the union of the bumps at a
+frame's keypoints, M in [0, 1] the foreground (where the frame differs from the median of its
+episode) and v the optical flow from the earlier frame of a pair to the later one, the terms are::
 
     pixel      = w |refine(F) + median - x_t|^2 / change
     focus      = root mean square of that error over the maps' cells
@@ -35,7 +34,7 @@ a pair to the later one::
   shifts, and the network would unlearn where the base of a robot is. Equivariance under random
   warps is from Thewlis et al. 2017. Warped frames also have other colours (``colour``), so that
   keypoints do not depend on the light.
-- ``agree`` asks the same of the maps, since the distance of two means has almost no gradient where
+- ``agree`` is ``turn`` for the maps, since the distance of two means has almost no gradient where
   a map is certain of the wrong end of a part.
 - ``flow`` keeps keypoints on their part when it folds over another. It follows Zhang et al. 2018,
   with the mean over the map instead of the value at a point, for pairs up to a second apart; large
@@ -57,35 +56,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keypoint_perception.learning.data.foreground import (
-    background_share,
-    foreground_map,
-    foreground_share,
-    uncovered_share,
-)
+from keypoint_perception.learning.data.foreground import foreground_map
 from keypoint_perception.learning.data.photometric import ColourConfig, jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.motion_losses import (
+    background_share,
     flow_error,
     map_divergence,
+    uncovered_share,
     warp_error,
     warp_foreground,
 )
 from keypoint_perception.learning.objectives.temporal_transport import transport
-from keypoint_perception.learning.pair_batch import DatasetStatistics, map_hw, pair_mean, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, pair_mean, PairBatch
 from keypoint_perception.learning.reconstruction import (
     BumpConfig,
     explained_motion,
     motion_weight,
     swap,
 )
-from keypoint_perception.model.heatmaps import (
-    gaussian_maps,
-    overlap,
-    peak_curvature,
-    union,
-    variance,
-)
+from keypoint_perception.model.heatmaps import overlap, peak_curvature, union, variance
+from keypoint_perception.model.layers import map_size
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 from keypoint_perception.settings import setting
 import torch
@@ -129,7 +120,6 @@ class Default(nn.Module):
     def __init__(
         self, config: DefaultConfig, network: NetworkConfig, statistics: DatasetStatistics
     ) -> None:
-        """Make the parts that are not exported: feature net and refinement net."""
         super().__init__()
         self.config = config
         self.change = statistics.change
@@ -143,12 +133,10 @@ class Default(nn.Module):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
         background = batch.extra['background']
-        height, width = batch.hw
-        bumps = gaussian_maps(batch.points, height, width, self.config.sigma * batch.half_side)
-        covered = union(bumps)
-        pixel, focus = self._rebuild(batch, covered, background)
-        foreground = foreground_map(batch.images, background.repeat(2, 1, 1, 1), (height, width))
-        on = foreground_share(batch.maps, foreground)  # (2B, K)
+        covered = union(batch.bumps(self.config.sigma))
+        pixel, focus = self._reconstruct(batch, covered, background)
+        foreground = foreground_map(batch.images, background.repeat(2, 1, 1, 1), batch.hw)
+        on = torch.einsum('bkhw,bhw->bk', batch.maps, foreground)  # (2B, K)
         settled = on.detach()
         explained = explained_motion(pixel)
         wide = (variance(batch.maps, batch.points) - 2 * NARROWEST**2).clamp(min=0)
@@ -162,52 +150,40 @@ class Default(nn.Module):
             'aside': pair_mean(background_share(on, foreground)),
             'uncovered': pair_mean(uncovered_share(covered, foreground)),
             'overlap': pair_mean(overlap(batch.maps)),
-            'flow': torch.zeros_like(pixel),
-            'turn': torch.zeros_like(pixel),
-            'agree': torch.zeros_like(pixel),
-        }
+        } | dict.fromkeys(('flow', 'turn', 'agree'), torch.zeros_like(pixel))
         if 'flow' in self.used:
             both = settled.unflatten(0, (2, -1)).amin(dim=0)
             terms['flow'] = (both * self._flow(batch)).mean(dim=1)
         if self.used & {'turn', 'agree'}:
-            asked = explained[:, None] * settled[: len(pixel)]
+            share = explained[:, None] * settled[: len(pixel)]
             for name, error in zip(('turn', 'agree'), self._turn(batch), strict=True):
-                terms[name] = (asked * error).mean(dim=1)
+                terms[name] = (share * error).mean(dim=1)
         return terms
 
-    def rebuild(self, batch: PairBatch) -> Tensor:
-        """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
-        height, width = batch.hw
-        bumps = gaussian_maps(batch.points, height, width, self.config.sigma * batch.half_side)
-        made = self.reconstruct(*union(bumps).chunk(2), *self.features(batch.images).chunk(2))
+    def reconstruct(self, batch: PairBatch) -> Tensor:
+        """Return the second frames, reconstructed from the first ones, (B, 3, H, W)."""
+        covered = union(batch.bumps(self.config.sigma)).chunk(2)
+        made = self.render(*covered, *self.features(batch.images).chunk(2))
         return made + batch.extra['background']
 
-    def reconstruct(
+    def render(
         self, source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor
     ) -> Tensor:
-        """
-        Return the difference of the rebuilt target from the background, (B, 3, H, W).
+        """Return the difference of the reconstructed target from the background, (B, 3, H, W)."""
+        moved = transport(source.detach(), target, features_s.detach(), features_t)
+        difference: Tensor = self.refine(moved)
+        return difference
 
-        :param source: union of the source's bumps, (B, 1, h, w)
-        :param target: union of the target's bumps, (B, 1, h, w)
-        :param features_s: the source's features, (B, c, h, w)
-        :param features_t: the target's features, (B, c, h, w)
-        """
-        rebuilt: Tensor = self.refine(
-            transport(source.detach(), target, features_s.detach(), features_t)
-        )
-        return rebuilt
-
-    def _rebuild(
+    def _reconstruct(
         self, batch: PairBatch, covered: Tensor, background: Tensor
     ) -> tuple[Tensor, Tensor]:
         features = self.features(batch.images)
-        rebuilt = self.reconstruct(swap(covered), covered, swap(features), features).float()
+        made = self.render(swap(covered), covered, swap(features), features).float()
         weight = motion_weight(batch.image0, batch.image1, self.config.still_weight)
         # (2, B, ...): the two frames of a pair share its weight and background
-        error = rebuilt.unflatten(0, (2, -1)) + background - batch.images.unflatten(0, (2, -1))
+        error = made.unflatten(0, (2, -1)) + background - batch.images.unflatten(0, (2, -1))
         error = (weight * error.square().mean(dim=2, keepdim=True)).flatten(0, 1)
-        cells = functional.adaptive_avg_pool2d(error / self.change, map_hw(covered))
+        cells = functional.adaptive_avg_pool2d(error / self.change, map_size(covered))
         mean = cells.mean(dim=(1, 2, 3))
         # the gradient of the root is unbounded at zero
         root = (cells.square().mean(dim=(1, 2, 3)) + 1e-6).sqrt()
@@ -223,11 +199,11 @@ class Default(nn.Module):
 
     def _turn(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
         images, background = batch.image0, batch.extra['background']
-        warp = random_warp(len(images), map_hw(images), self.warps, device=images.device)
+        warp = random_warp(len(images), map_size(images), self.warps, device=images.device)
         # onto the background of another pair; pairs are in random order
         onto = background.roll(1, dims=0) if self.config.swap_backgrounds else background
         turned = warp_foreground(images, background, warp, onto=onto)
         logits = batch.network.logits(jitter_colours(turned, self.config.colour))
         points = batch.points[: len(images)]
-        error = warp_error(points, batch.network.points(logits), warp, map_hw(logits))
+        error = warp_error(points, batch.network.points(logits), warp, map_size(logits))
         return error, map_divergence(points.detach(), logits, warp, NARROWEST)

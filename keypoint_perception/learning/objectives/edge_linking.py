@@ -37,6 +37,7 @@ from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.keypoints import cells_to_network, network_to_cells
+from keypoint_perception.learning.data.warps import cell_centres
 from keypoint_perception.learning.loss_terms import concentration
 from keypoint_perception.learning.pair_batch import DatasetStatistics, pair_mean, PairBatch
 from keypoint_perception.learning.perceptual import ComparisonConfig, make_comparison
@@ -91,11 +92,6 @@ class EdgeLinking(nn.Module):
     def __init__(
         self, config: EdgeLinkingConfig, network: NetworkConfig, statistics: DatasetStatistics
     ) -> None:
-        """
-        Make the parts that are not exported: the graph, the decoder, the net to compare in.
-
-        :raises ConfigError: if there is nothing to link, or the weights of VGG-16 cannot be read
-        """
         super().__init__()
         if network.keypoints < 2:
             msg = 'keypoints: edge_linking links at least 2 keypoints, got 1.'
@@ -117,14 +113,14 @@ class EdgeLinking(nn.Module):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
         images = batch.images
-        rebuilt = self.reconstruct(images, batch.points, batch.network.stride)
-        error = rebuilt - images
+        reconstructed = self.render(images, batch.points, batch.network.stride)
+        error = reconstructed - images
         pixel = error.abs().mean(dim=(1, 2, 3)) / self.change**0.5
         squared = error.square().mean(dim=(1, 2, 3)) / self.change
         perceptual = torch.zeros_like(pixel)
         if self.compare is not None:
             # it expects the other frames first
-            perceptual = self.compare(rebuilt, swap(images), torch.ones_like(images[:, :1]))
+            perceptual = self.compare(reconstructed, swap(images), torch.ones_like(images[:, :1]))
         spread = concentration(batch.maps, batch.points, batch.half_side)
         terms = {
             'pixel': pixel,
@@ -133,28 +129,24 @@ class EdgeLinking(nn.Module):
         }
         return {name: pair_mean(term) for name, term in terms.items()}
 
-    def rebuild(self, batch: PairBatch) -> Tensor:
+    def reconstruct(self, batch: PairBatch) -> Tensor:
         """Return the second frames, drawn from their own edges and masked frames."""
-        return self.reconstruct(batch.image1, batch.points.chunk(2)[1], batch.network.stride)
+        return self.render(batch.image1, batch.points.chunk(2)[1], batch.network.stride)
 
-    def reconstruct(self, images: Tensor, points: Tensor, stride: int) -> Tensor:
+    def render(self, images: Tensor, points: Tensor, stride: int) -> Tensor:
         """
-        Return the rebuilt images, (B, 3, H, W).
+        Return the reconstructed images, (B, 3, H, W).
 
         :param points: keypoints of the images, (B, K, 2) cells
         :param stride: pixels along a side of such a cell
         """
         left = images * self._visible_mask(images)
         hw = (images.shape[-2] // STRIDE, images.shape[-1] // STRIDE)
-        edges = edge_map(
-            network_to_cells(cells_to_network(points.float(), stride), STRIDE),
-            self.pairs,
-            self.edge_weights(),
-            hw,
-            self.config.thickness * max(hw) / 2,
-        )
-        rebuilt: Tensor = self.decode(torch.cat([self.fold(left * self.share), edges], dim=1))
-        return rebuilt
+        points = network_to_cells(cells_to_network(points.float(), stride), STRIDE)
+        thickness = self.config.thickness * max(hw) / 2
+        edges = edge_map(points, self.pairs, self.edge_weights(), hw, thickness)
+        drawn: Tensor = self.decode(torch.cat([self.fold(left * self.share), edges], dim=1))
+        return drawn
 
     def edge_weights(self) -> Tensor:
         """Return the weight of every pair of keypoints, (E,), in the order of ``pairs``."""
@@ -168,11 +160,9 @@ class EdgeLinking(nn.Module):
         The strongest weighs 1. No edge counts until it has grown well beyond its initial weight.
         """
         weights = self.edge_weights().cpu()
-        least = max(
-            self.config.threshold * float(weights.max()),
-            GROWN * float(functional.softplus(torch.tensor(START))),
-        )
         largest = float(weights.max())
+        grown = GROWN * float(functional.softplus(torch.tensor(START)))
+        least = max(self.config.threshold * largest, grown)
         return [
             (i, j, round(weight / largest, 4))
             for (i, j), weight in zip(self.pairs.T.tolist(), weights.tolist(), strict=True)
@@ -202,18 +192,10 @@ def edge_map(
     """
     first, second = points[:, pairs[0]], points[:, pairs[1]]  # (B, E, 2)
     with torch.no_grad():
-        strongest = torch.cat(
-            [
-                _strongest(a, b, weights, hw, thickness)
-                for a, b in zip(first.split(CHUNK), second.split(CHUNK), strict=True)
-            ]
-        ).flatten(1)  # (B, h w)
-    y, x = torch.meshgrid(
-        torch.arange(hw[0], device=points.device),
-        torch.arange(hw[1], device=points.device),
-        indexing='ij',
-    )
-    cells = torch.stack([x, y], dim=-1).flatten(0, 1).to(points.dtype)  # (h w, 2)
+        chunks = zip(first.split(CHUNK), second.split(CHUNK), strict=True)
+        found = [_strongest(a, b, weights, hw, thickness) for a, b in chunks]
+        strongest = torch.cat(found).flatten(1)  # (B, h w)
+    cells = cell_centres(hw).to(points)  # (h w, 2)
     chosen = strongest[..., None].expand(-1, -1, 2)
     start, end = first.gather(1, chosen), second.gather(1, chosen)  # (B, h w, 2)
     square = squared_distance(cells, start, end)

@@ -46,10 +46,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.learning.data.photometric import ColourConfig, jitter_colours
-from keypoint_perception.learning.data.warps import random_warp, WarpConfig
+from keypoint_perception.learning.data.warps import (
+    cell_centres,
+    random_warp,
+    to_half_sides,
+    WarpConfig,
+)
 from keypoint_perception.learning.loss_terms import masked_mean, refuse_separable_reading
-from keypoint_perception.learning.pair_batch import DatasetStatistics, map_hw, pair_mean, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, pair_mean, PairBatch
+from keypoint_perception.learning.reconstruction import swap
 from keypoint_perception.model.heatmaps import expectation, softmax_2d
+from keypoint_perception.model.layers import map_size
 from keypoint_perception.model.network import make_features, NetworkConfig
 from keypoint_perception.settings import setting
 import torch
@@ -92,7 +99,6 @@ class Equivariance(nn.Module):
     def __init__(
         self, config: EquivarianceConfig, network: NetworkConfig, statistics: DatasetStatistics
     ) -> None:
-        """Make the feature net of the exchange, where it is asked for."""
         super().__init__()
         refuse_separable_reading(network, 'equivariance')
         self.config = config
@@ -101,19 +107,18 @@ class Equivariance(nn.Module):
 
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
-        images, maps = batch.images, batch.maps
-        hw = batch.hw
+        images, maps, hw = batch.images, batch.maps, batch.hw
         warp = random_warp(len(images), hw, self.config, device=images.device)
         warped = jitter_colours(warp.images(images), self.config.colour)
         maps_warped = softmax_2d(batch.network.logits(warped))
-        sources = _to_half_sides(warp.sources(hw), hw)
+        sources = to_half_sides(warp.sources(hw), hw)
         seen = warp.inside(expectation(maps.detach()), hw)
         align, spread = alignment(maps, maps_warped, sources)
         pool = max(1, round(self.config.pool * batch.half_side))
         apart = (diversity(maps, pool) + diversity(maps_warped, pool)) / 2
         exchanged = torch.zeros_like(apart)
         if self.config.exchange:
-            exchanged = self._exchange(batch.image0, batch.image1, maps, warped, sources, seen)
+            exchanged = self._exchange(images, warped, maps, sources, seen)
         terms = {
             'align': masked_mean(align, seen),
             'spread': masked_mean(spread, seen),
@@ -123,27 +128,19 @@ class Equivariance(nn.Module):
         return {name: pair_mean(term) for name, term in terms.items()}
 
     def _exchange(
-        self,
-        image0: Tensor,
-        image1: Tensor,
-        maps: Tensor,
-        warped: Tensor,
-        sources: Tensor,
-        seen: Tensor,
+        self, images: Tensor, warped: Tensor, maps: Tensor, sources: Tensor, seen: Tensor
     ) -> Tensor:
         """Return the mean distance at which keypoints are found by exchanged vectors, (2B,)."""
-        both = torch.cat([image0, image1])
-        found = self.features(torch.cat([both, warped])).float()
+        found = self.features(torch.cat([images, warped])).float()
         with torch.autocast(found.device.type, enabled=False):
             vectors, vectors_warped = _vectors(found).chunk(2)  # (2B, C, cells) each
             pooled = maps.flatten(2) @ vectors.transpose(1, 2)  # (2B, K, C)
-            other = torch.cat(vectors.chunk(2)[::-1])
             with torch.no_grad():
-                cells = _grid(map_hw(maps), maps.device).flatten(0, 1)
+                cells = _grid(map_size(maps), maps.device)
                 middle = maps.flatten(2) @ cells  # (2B, K, 2) half sides
                 away = torch.cdist(middle, sources.flatten(1, 2)).sqrt()  # (2B, K, cells)
             queries = _vectors(pooled.transpose(1, 2))
-            distance = exchanged_distance(queries, other, vectors_warped, away)
+            distance = exchanged_distance(queries, swap(vectors), vectors_warped, away)
         return masked_mean(distance, seen)
 
 
@@ -158,7 +155,7 @@ def alignment(maps: Tensor, warped: Tensor, sources: Tensor) -> tuple[Tensor, Te
         image sides squared
     """
     with torch.autocast(maps.device.type, enabled=False):
-        u = _grid(map_hw(maps), maps.device).flatten(0, 1)  # (cells, 2)
+        u = _grid(map_size(maps), maps.device)  # (cells, 2)
         v = sources.flatten(1, 2)  # (B, cells, 2)
         p, q = maps.flatten(2), warped.flatten(2)  # (B, K, cells)
         mean, mean_warped = p @ u, q @ v  # (B, K, 2)
@@ -203,13 +200,5 @@ def _vectors(features: Tensor) -> Tensor:
 
 
 def _grid(hw: tuple[int, int], device: torch.device) -> Tensor:
-    """Return the cells' centres, (h, w, 2) half image sides from the middle."""
-    y, x = torch.meshgrid(
-        torch.arange(hw[0], device=device), torch.arange(hw[1], device=device), indexing='ij'
-    )
-    return _to_half_sides(torch.stack([x, y], dim=-1).float(), hw)
-
-
-def _to_half_sides(xy: Tensor, hw: tuple[int, int]) -> Tensor:
-    middle = torch.tensor([hw[1] - 1, hw[0] - 1], device=xy.device) / 2
-    return (xy - middle) / (max(hw) / 2)
+    """Return the cells' centres, (h w, 2) half image sides from the middle."""
+    return to_half_sides(cell_centres(hw).to(device), hw)

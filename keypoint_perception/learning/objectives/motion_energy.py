@@ -41,7 +41,6 @@ from dataclasses import dataclass
 from keypoint_perception.learning.loss_terms import concentration, separation
 from keypoint_perception.learning.pair_batch import DatasetStatistics, pair_mean, PairBatch
 from keypoint_perception.model.decoder import MapDecoder
-from keypoint_perception.model.heatmaps import gaussian_maps
 from keypoint_perception.model.network import make_features, NetworkConfig
 from keypoint_perception.settings import setting, Settings
 import torch
@@ -95,7 +94,6 @@ class MotionEnergy(nn.Module):
     def __init__(
         self, config: MotionEnergyConfig, network: NetworkConfig, statistics: DatasetStatistics
     ) -> None:
-        """Make the parts that are not exported: feature net and decoder."""
         super().__init__()
         self.config = config
         self.features = make_features(network)
@@ -117,11 +115,9 @@ class MotionEnergy(nn.Module):
         pixel = error / self._scale(energy)
         turns = int(torch.randint(1, 4, ()))
         points0, points1 = batch.points.chunk(2)
-        turned = batch.network.points(
-            batch.network.logits(torch.rot90(batch.image1, turns, (2, 3)))
-        )
-        hw = batch.hw
-        expected = turn_points(points1.detach(), hw, turns)
+        image = torch.rot90(batch.image1, turns, (2, 3))
+        turned = batch.network.points(batch.network.logits(image))
+        expected = turn_points(points1.detach(), batch.hw, turns)
         away = (turned - expected).square().sum(dim=-1) / batch.half_side**2
         missed = (1 - torch.exp(-away / (4 * self.config.tolerance**2))).mean(dim=-1)
         apart = self.config.apart * batch.half_side
@@ -135,17 +131,15 @@ class MotionEnergy(nn.Module):
             'spread': explained * spread,
         }
 
-    def rebuild(self, batch: PairBatch) -> Tensor:
+    def reconstruct(self, batch: PairBatch) -> Tensor:
         """Return where the frames are expected to differ, white on black, (B, 3, H, W)."""
         return (self.predict(batch) - 1).expand(-1, 3, -1, -1)
 
     def predict(self, batch: PairBatch) -> Tensor:
         """Return where the frames are expected to differ, (B, 1, H, W)."""
-        height, width_cells = batch.hw
         seen = [self.features(batch.image0).float()]
         for width in WIDTHS:
-            sigma = width * 2**0.5 * batch.half_side
-            seen += gaussian_maps(batch.points, height, width_cells, sigma).chunk(2)
+            seen += batch.bumps(width * 2**0.5).chunk(2)
         energy: Tensor = self.decode(torch.cat(seen, dim=1))
         return energy
 
@@ -166,9 +160,7 @@ def structural_change(image0: Tensor, image1: Tensor) -> Tensor:
 
     One minus SSIM's term of contrast and structure, the mean over the colours, blurred: 0 where
     the images are the same or differ by a constant, to 2 where one is the negative of the other.
-
-    :param image0: in [-1, 1]
-    :param image1: in [-1, 1]
+    The images are in [-1, 1].
     """
     colours = image0.shape[1]
     x, y = (
@@ -188,7 +180,6 @@ def turn_points(points: Tensor, hw: tuple[int, int], turns: int) -> Tensor:
 
     :param points: (B, K, 2) cells
     :param hw: height and width before the turn, cells
-    :param turns: number of quarter turns
     """
     height, width = hw
     for _ in range(turns):

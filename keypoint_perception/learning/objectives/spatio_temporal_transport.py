@@ -1,5 +1,5 @@
 """
-Rebuild a frame from another alone, by moving its features along with the keypoints.
+Reconstruct a frame from another alone, by moving its features along with the keypoints.
 
 WO2020225247, claims 12 to 22, https://patents.google.com/patent/WO2020225247A1; the second mode of
 the transport of Kulkarni et al. 2019, https://arxiv.org/abs/1906.11883. With the symbols of
@@ -29,7 +29,6 @@ sigma to each side is read, beyond which the bump is below 0.0001.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 import math
 
 from keypoint_perception.learning.loss_terms import concentration
@@ -42,6 +41,7 @@ from keypoint_perception.learning.reconstruction import (
     swap,
 )
 from keypoint_perception.model.heatmaps import gaussian_maps, union
+from keypoint_perception.model.layers import map_size
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch
 from torch import nn, Tensor
@@ -51,24 +51,15 @@ from torch.nn import functional
 REACH = 3.0
 
 
-@dataclass(frozen=True)
-class SpatioTemporalTransportConfig(ReconstructionConfig):
-    """Settings of spatio-temporal transport."""
-
-
 class SpatioTemporalTransport(nn.Module):
     """Transport of the source's features from its keypoints to the target's."""
 
-    Config = SpatioTemporalTransportConfig
+    Config = ReconstructionConfig
     weights = {'pixel': 1.0, 'spread': 0.4}  # noqa: RUF012 a constant, overridden by configuration
 
     def __init__(
-        self,
-        config: SpatioTemporalTransportConfig,
-        network: NetworkConfig,
-        statistics: DatasetStatistics,
+        self, config: ReconstructionConfig, network: NetworkConfig, statistics: DatasetStatistics
     ) -> None:
-        """Make the parts that are not exported: feature net and refinement net."""
         super().__init__()
         self.config = config
         self.change = statistics.change
@@ -81,41 +72,29 @@ class SpatioTemporalTransport(nn.Module):
         source, images = batch.points, batch.images
         target, goal = swap(source), swap(images)
         spread = swap(concentration(batch.maps, batch.points, batch.half_side))
-        weight = motion_weight(batch.image0, batch.image1, self.config.still_weight).repeat(
-            2, 1, 1, 1
-        )
+        weight = motion_weight(batch.image0, batch.image1, self.config.still_weight)
+        weight = weight.repeat(2, 1, 1, 1)
+        count = len(batch.image0)
         if self.one_way:
-            count = len(batch.image0)
             source, images, target, goal, spread, weight = (
                 both[:count] for both in (source, images, target, goal, spread, weight)
             )
-        sigma = self.config.sigma * batch.half_side
-        pixel = pixel_error(
-            self.reconstruct(images, source, target, sigma), goal, weight, self.change
-        )
-        pixel, spread = (
-            value.view(-1, len(batch.image0)).mean(dim=0) for value in (pixel, spread)
-        )
+        answer = self.render(images, source, target, self.config.sigma * batch.half_side)
+        pixel = pixel_error(answer, goal, weight, self.change).view(-1, count).mean(dim=0)
+        spread = spread.view(-1, count).mean(dim=0)
         return {'pixel': pixel, 'spread': explained_motion(pixel) * spread}
 
-    def rebuild(self, batch: PairBatch) -> Tensor:
-        """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
+    def reconstruct(self, batch: PairBatch) -> Tensor:
+        """Return the second frames, reconstructed from the first ones, (B, 3, H, W)."""
         sigma = self.config.sigma * batch.half_side
         source, target = batch.points.chunk(2)
-        return self.reconstruct(batch.image0, source, target, sigma)
+        return self.render(batch.image0, source, target, sigma)
 
-    def reconstruct(self, images: Tensor, source: Tensor, target: Tensor, sigma: float) -> Tensor:
-        """
-        Return the rebuilt targets, (B, 3, H, W).
-
-        :param images: the sources, (B, 3, H, W)
-        :param source: keypoints of the sources, (B, K, 2) cells
-        :param target: keypoints of the targets, (B, K, 2) cells
-        :param sigma: width of a bump, cells
-        """
-        features = self.features(images)
-        rebuilt: Tensor = self.refine(transport(features, source.detach(), target, sigma))
-        return rebuilt
+    def render(self, images: Tensor, source: Tensor, target: Tensor, sigma: float) -> Tensor:
+        """Return the targets reconstructed from the sources and the keypoints of both."""
+        moved = transport(self.features(images), source.detach(), target, sigma)
+        targets: Tensor = self.refine(moved)
+        return targets
 
 
 def transport(features: Tensor, source: Tensor, target: Tensor, sigma: float) -> Tensor:
@@ -123,14 +102,12 @@ def transport(features: Tensor, source: Tensor, target: Tensor, sigma: float) ->
     Return (1 - S)(1 - T) Phi(x_s) + the features shifted with the keypoints, (B, c, h, w) float32.
 
     :param features: of the sources, (B, c, h, w)
-    :param source: (B, K, 2) cells
-    :param target: (B, K, 2) cells
+    :param source: keypoints, (B, K, 2) cells, like ``target``
     :param sigma: width of a bump, cells
     """
-    features = features.float()
-    height, width = features.shape[-2:]
-    bumps = gaussian_maps(target, height, width, sigma)
-    left = (1 - union(gaussian_maps(source, height, width, sigma))) * (1 - union(bumps))
+    features, hw = features.float(), map_size(features)
+    bumps = gaussian_maps(target, *hw, sigma)
+    left = (1 - union(gaussian_maps(source, *hw, sigma))) * (1 - union(bumps))
     brought = shifted(features, source, target, sigma)
     return left * features + brought / bumps.sum(dim=1, keepdim=True).clamp(min=1)
 
@@ -143,8 +120,7 @@ def shifted(features: Tensor, source: Tensor, target: Tensor, sigma: float) -> T
     and the positions at which features are read.
 
     :param features: A, (B, c, h, w) float32
-    :param source: (B, K, 2) cells
-    :param target: (B, K, 2) cells
+    :param source: keypoints, (B, K, 2) cells, like ``target``
     :param sigma: width of a bump, cells
     """
     batch, channels, height, width = features.shape

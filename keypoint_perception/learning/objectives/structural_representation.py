@@ -1,5 +1,5 @@
 """
-Rebuild an image from K points and a short descriptor at each.
+Reconstruct an image from K points and a short descriptor at each.
 
 Zhang, Guo, Jin, Luo, He, Lee: Unsupervised discovery of object landmarks as structural
 representations, 2018, https://arxiv.org/abs/1804.04412. The K maps and one of the background
@@ -51,9 +51,10 @@ from keypoint_perception.learning.loss_terms import (
     refuse_separable_reading,
     separation,
 )
-from keypoint_perception.learning.pair_batch import DatasetStatistics, map_hw, pair_mean, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, pair_mean, PairBatch
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.heatmaps import expectation, gaussian_maps
+from keypoint_perception.model.layers import map_size
 from keypoint_perception.model.network import make_features, NetworkConfig
 from keypoint_perception.settings import setting
 import torch
@@ -105,7 +106,6 @@ class StructuralRepresentation(nn.Module):
         network: NetworkConfig,
         statistics: DatasetStatistics,
     ) -> None:
-        """Make the parts that are not exported: feature net, descriptors and decoder."""
         super().__init__()
         refuse_separable_reading(network, 'structural_representation')
         self.config = config
@@ -125,32 +125,29 @@ class StructuralRepresentation(nn.Module):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
         images, half_side = batch.images, batch.half_side
-        hw = batch.hw
         shares = detection_maps(batch.logits)
         points = expectation(shares[:, 1:])
         pixel = self._pixel(images, shares, points, half_side)
-        warp = random_warp(len(images), hw, self.config, device=images.device)
+        warp = random_warp(len(images), batch.hw, self.config, device=images.device)
         warped = jitter_colours(warp.images(images), self.config.colour)
         points_warped = expectation(detection_maps(batch.network.logits(warped))[:, 1:])
         terms = {
             'pixel': pixel,
             'concentration': concentration(shares[:, 1:], points, half_side),
             'separation': separation(points, self.config.apart * half_side),
-            'equivariance': equivariance(points, points_warped, warp, hw)[0],
+            'equivariance': equivariance(points, points_warped, warp, batch.hw)[0],
             'readout': concentration(batch.maps, points.detach(), half_side),
         }
         return {name: pair_mean(term) for name, term in terms.items()}
 
-    def rebuild(self, batch: PairBatch) -> Tensor:
-        """Return the second frames, rebuilt from their own points and descriptors."""
+    def reconstruct(self, batch: PairBatch) -> Tensor:
+        """Return the second frames, reconstructed from their own points and descriptors."""
         shares = detection_maps(batch.logits).chunk(2)[1]
-        return self.reconstruct(batch.image1, shares, expectation(shares[:, 1:]), batch.half_side)
+        return self.render(batch.image1, shares, expectation(shares[:, 1:]), batch.half_side)
 
-    def reconstruct(
-        self, images: Tensor, shares: Tensor, points: Tensor, half_side: float
-    ) -> Tensor:
+    def render(self, images: Tensor, shares: Tensor, points: Tensor, half_side: float) -> Tensor:
         """
-        Return the rebuilt images, (B, 3, H, W).
+        Return the reconstructed images, (B, 3, H, W).
 
         :param shares: the background's and the K keypoints', (B, 1 + K, h, w)
         :param points: (B, K, 2) cells
@@ -159,16 +156,16 @@ class StructuralRepresentation(nn.Module):
         pooled = torch.einsum('bku,bcu->bkc', shares.flatten(2), features)
         described = torch.einsum('bkc,kcd->bkd', pooled, self.describe)
         unfolded = torch.einsum('bkd,kde->bke', described, self.unfold)
-        drawn = []
+        drawn: list[Tensor] = []
         for i in range(WIDTHS):
-            maps = draw(points, map_hw(shares), self.config.sigma * RATIO**i * half_side)
+            maps = draw(points, map_size(shares), self.config.sigma * RATIO**i * half_side)
             drawn += [maps, torch.einsum('bkhw,bke->behw', maps, unfolded)]
-        rebuilt: Tensor = self.decode(torch.cat(drawn, dim=1))
-        return rebuilt
+        reconstructed: Tensor = self.decode(torch.cat(drawn, dim=1))
+        return reconstructed
 
     def _pixel(self, images: Tensor, shares: Tensor, points: Tensor, half_side: float) -> Tensor:
-        rebuilt = self.reconstruct(images, shares, points, half_side)
-        return (rebuilt - images).square().mean(dim=(1, 2, 3)) / self.change
+        reconstructed = self.render(images, shares, points, half_side)
+        return (reconstructed - images).square().mean(dim=(1, 2, 3)) / self.change
 
 
 def detection_maps(logits: Tensor) -> Tensor:

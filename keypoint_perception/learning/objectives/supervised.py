@@ -33,8 +33,9 @@ from keypoint_perception.keypoints import network_to_cells
 from keypoint_perception.learning.data.photometric import ColourConfig, jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.loss_terms import masked_mean
-from keypoint_perception.learning.pair_batch import DatasetStatistics, map_hw, PairBatch
+from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.heatmaps import divergence, expectation, softmax_2d
+from keypoint_perception.model.layers import map_size
 from keypoint_perception.model.network import NetworkConfig
 from keypoint_perception.settings import setting
 import torch
@@ -56,7 +57,7 @@ class SupervisedConfig(ColourConfig, WarpConfig):
 
     @property
     def warps(self) -> bool:
-        """Say whether images are warped at all."""
+        """Return whether images are warped at all."""
         return max(self.angle, self.scale, self.shift, self.bend) > 0
 
 
@@ -70,18 +71,13 @@ class Supervised(nn.Module):
     def __init__(
         self, config: SupervisedConfig, network: NetworkConfig, statistics: DatasetStatistics
     ) -> None:
-        """
-        Check that there is a keypoint for each label.
-
-        :raises ConfigError: if there are more keypoints than labelled points, or fewer
-        """
         super().__init__()
         self.config = config
         if network.keypoints != len(statistics.label_names):
             msg = (
                 f'keypoints: the annotations name {len(statistics.label_names)} points '
-                f'({", ".join(statistics.label_names)}) and the network is asked for '
-                f'{network.keypoints} keypoints; leave --keypoints out.'
+                f'({", ".join(statistics.label_names)}), but the network has '
+                f'{network.keypoints} keypoints; omit --keypoints.'
             )
             raise ConfigError(msg)
 
@@ -105,7 +101,7 @@ class Supervised(nn.Module):
             return batch.stacks, labels  # the pass that other objectives share
         images = jitter_colours(batch.images, config.colour)
         if config.warps:
-            hw = map_hw(images)
+            hw = map_size(images)
             warp = random_warp(len(images), hw, config, device=images.device)
             images = warp.images(images)
             shown = warp.inside(labels, hw)

@@ -1,5 +1,5 @@
 """
-Rebuild a frame from another by transporting features to the keypoints.
+Reconstruct a frame from another by transporting features to the keypoints.
 
 Kulkarni, Gupta, Ionescu, Borgeaud, Reynolds, Zisserman, Mnih: Unsupervised learning of object
 keypoints for perception and control, 2019, https://arxiv.org/abs/1906.11883 ("Transporter");
@@ -33,8 +33,6 @@ Departures, with their reasons:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from keypoint_perception.learning.loss_terms import concentration
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.reconstruction import (
@@ -43,30 +41,21 @@ from keypoint_perception.learning.reconstruction import (
     pixel_error,
     ReconstructionConfig,
 )
-from keypoint_perception.model.heatmaps import gaussian_maps, union
+from keypoint_perception.model.heatmaps import union
 from keypoint_perception.model.network import make_features, make_refiner, NetworkConfig
 import torch
 from torch import nn, Tensor
 
 
-@dataclass(frozen=True)
-class TemporalTransportConfig(ReconstructionConfig):
-    """Settings of temporal transport."""
-
-
 class TemporalTransport(nn.Module):
     """Transport of the target's features to the target's keypoints."""
 
-    Config = TemporalTransportConfig
+    Config = ReconstructionConfig
     weights = {'pixel': 1.0, 'spread': 0.4}  # noqa: RUF012 a constant, overridden by configuration
 
     def __init__(
-        self,
-        config: TemporalTransportConfig,
-        network: NetworkConfig,
-        statistics: DatasetStatistics,
+        self, config: ReconstructionConfig, network: NetworkConfig, statistics: DatasetStatistics
     ) -> None:
-        """Make the parts that are not exported: feature net and refinement net."""
         super().__init__()
         self.config = config
         self.change = statistics.change
@@ -77,62 +66,44 @@ class TemporalTransport(nn.Module):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,); the first frames are the sources."""
         image0, image1 = batch.image0, batch.image1
-        height, width = batch.hw
-        sigma = self.config.sigma * batch.half_side
-        covered0, covered1 = union(gaussian_maps(batch.points, height, width, sigma)).chunk(2)
+        covered0, covered1 = union(batch.bumps(self.config.sigma)).chunk(2)
         spread = concentration(batch.maps, batch.points, batch.half_side)
         spread0, spread1 = spread.chunk(2)
         weight = motion_weight(image0, image1, self.config.still_weight)
         if self.config.both_ways:
             features0, features1 = self.features(batch.images).chunk(2)
-            forth = self._pixel(covered0, covered1, features0, features1, image1, weight)
-            back = self._pixel(covered1, covered0, features1, features0, image0, weight)
-            pixel = (forth + back) / 2
+            forth = self.render(covered0, covered1, features0, features1)
+            back = self.render(covered1, covered0, features1, features0)
+            pixel = pixel_error(forth, image1, weight, self.change)
+            pixel = (pixel + pixel_error(back, image0, weight, self.change)) / 2
         else:
             with torch.no_grad():
                 features0 = self.features(image0)
-            features1 = self.features(image1)
-            pixel = self._pixel(covered0, covered1, features0, features1, image1, weight)
+            forth = self.render(covered0, covered1, features0, self.features(image1))
+            pixel = pixel_error(forth, image1, weight, self.change)
             spread0 = spread1  # the first frames are not trained
         return {'pixel': pixel, 'spread': explained_motion(pixel) * (spread0 + spread1) / 2}
 
-    def rebuild(self, batch: PairBatch) -> Tensor:
-        """Return the second frames, rebuilt from the first ones, (B, 3, H, W)."""
-        height, width = batch.hw
-        sigma = self.config.sigma * batch.half_side
-        covered = union(gaussian_maps(batch.points, height, width, sigma)).chunk(2)
-        return self.reconstruct(*covered, *self.features(batch.images).chunk(2))
+    def reconstruct(self, batch: PairBatch) -> Tensor:
+        """Return the second frames, reconstructed from the first ones, (B, 3, H, W)."""
+        covered = union(batch.bumps(self.config.sigma)).chunk(2)
+        return self.render(*covered, *self.features(batch.images).chunk(2))
 
-    def reconstruct(
+    def render(
         self, source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor
     ) -> Tensor:
-        """
-        Return the rebuilt target, (B, 3, H, W).
-
-        :param source: union of the source's bumps, (B, 1, h, w)
-        :param target: union of the target's bumps, (B, 1, h, w)
-        :param features_s: the source's features, (B, c, h, w)
-        :param features_t: the target's features, (B, c, h, w)
-        """
-        rebuilt: Tensor = self.refine(
-            transport(source.detach(), target, features_s.detach(), features_t)
-        )
-        return rebuilt
-
-    def _pixel(
-        self,
-        source: Tensor,
-        target: Tensor,
-        features_s: Tensor,
-        features_t: Tensor,
-        image: Tensor,
-        weight: Tensor,
-    ) -> Tensor:
-        rebuilt = self.reconstruct(source, target, features_s, features_t)
-        return pixel_error(rebuilt, image, weight, self.change)
+        """Return the target reconstructed from what :func:`transport` takes, (B, 3, H, W)."""
+        moved = transport(source.detach(), target, features_s.detach(), features_t)
+        target_image: Tensor = self.refine(moved)
+        return target_image
 
 
 def transport(source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor) -> Tensor:
-    """Return (1 - S)(1 - T) Phi(x_s) + T Phi(x_t), (B, c, h, w)."""
+    """
+    Return (1 - S)(1 - T) Phi(x_s) + T Phi(x_t), (B, c, h, w).
+
+    :param source: S, the union of the source's bumps, (B, 1, h, w); ``target`` is T
+    :param features_s: Phi(x_s), (B, c, h, w); ``features_t`` is Phi(x_t)
+    """
     source, target = source.to(features_s.dtype), target.to(features_t.dtype)
     return (1 - source) * (1 - target) * features_s + target * features_t

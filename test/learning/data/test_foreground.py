@@ -1,12 +1,6 @@
-"""Foreground is what differs from the background, and keypoints are asked to lie on it."""
+"""Foreground is what differs from the background."""
 
-from keypoint_perception.learning.data.foreground import (
-    background_share,
-    foreground_map,
-    foreground_mask,
-    foreground_share,
-    uncovered_share,
-)
+from keypoint_perception.learning.data.foreground import foreground_map, foreground_mask
 import pytest
 import torch
 
@@ -20,30 +14,6 @@ def test_foreground_is_where_a_frame_differs_from_the_background():
     assert found[0, 1, 2] == 1.0
     assert found[0, 3, 0].item() == pytest.approx(0.5)
     assert found.sum().item() == pytest.approx(1.5)
-
-
-def test_keypoints_on_the_foreground_cost_nothing(peak):
-    foreground = torch.zeros(1, 8, 12)
-    foreground[0, 2, 7] = 1.0
-    torch.testing.assert_close(
-        background_share(foreground_share(peak(7, 2), foreground), foreground), torch.zeros(1)
-    )
-    # off it everything, times 1 / (1 + 1) for there being one cell of foreground
-    torch.testing.assert_close(
-        background_share(foreground_share(peak(2, 7), foreground), foreground), torch.tensor([0.5])
-    )
-    torch.testing.assert_close(
-        background_share(foreground_share(peak(2, 7), foreground), foreground * 0), torch.zeros(1)
-    )
-
-
-def test_uncovered_share_by_hand():
-    foreground = torch.zeros(1, 8, 12)
-    foreground[0, 2, 7], foreground[0, 5, 1] = 1.0, 1.0
-    covered = torch.zeros(1, 1, 8, 12)
-    covered[0, 0, 2, 7] = 0.75
-    # (0.25 + 1) / (2 + 1)
-    torch.testing.assert_close(uncovered_share(covered, foreground), torch.tensor([1.25 / 3]))
 
 
 def test_the_cut_out_has_a_margin():

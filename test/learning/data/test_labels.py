@@ -4,9 +4,8 @@ import logging
 from types import SimpleNamespace
 
 from keypoint_perception.errors import ConfigError, SourceError
-from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.config import derived_defaults, TrainConfig
 from keypoint_perception.learning.data.labels import Labels, LabelSampler
-from keypoint_perception.learning.derived_defaults import derived_defaults
 import numpy as np
 import pytest
 import torch

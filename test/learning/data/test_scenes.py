@@ -46,7 +46,7 @@ def test_a_run_asks_within_its_scenes(run, square_folder, tmp_path, monkeypatch)
     def note(name, frames, scene):
         seen[name] = (len(frames), scene.unique().tolist())
 
-    def choose(network, frames, count, *, scene):
+    def choose(network, frames, scene, count):
         note('choose', frames, scene)
         return [0, 1, 2]
 
@@ -55,9 +55,7 @@ def test_a_run_asks_within_its_scenes(run, square_folder, tmp_path, monkeypatch)
         return check_collapse(network, frames, scene)
 
     monkeypatch.setattr(run_monitor, 'choose_keypoints', choose)
-    monkeypatch.setattr(
-        run_monitor, 'calibrate', lambda n, f, *, scene: note('calibrate', f, scene)
-    )
+    monkeypatch.setattr(run_monitor, 'calibrate', lambda n, f, scene: note('calibrate', f, scene))
     monkeypatch.setattr(run_monitor, 'check_collapse', look)
     run(twice, tmp_path / 'model', steps=1, prune=True)
     assert seen == {

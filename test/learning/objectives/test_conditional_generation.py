@@ -46,7 +46,7 @@ def test_pixels_alone_have_no_layers(network, objective, images):
     assert (found['pixel'] > 0).all()
 
 
-def test_both_ways_rebuild_each_from_the_other(network, objective, fixed_output):
+def test_both_ways_reconstruct_each_from_the_other(network, objective, fixed_output):
     # the answer is always 0: right for the way back, wrong by 0.5 and 0.1 for the way forth
     image0 = torch.zeros(2, 3, 64, 96)
     image1 = image0 + torch.tensor([0.5, 0.1])[:, None, None, None]
@@ -56,7 +56,7 @@ def test_both_ways_rebuild_each_from_the_other(network, objective, fixed_output)
     torch.testing.assert_close(found, torch.tensor([0.25 / 2 / 0.5, 0.01 / 2 / 0.5]))
 
 
-def test_one_way_rebuilds_the_second_frame(network, objective, images, fixed_output):
+def test_one_way_reconstructs_the_second_frame(network, objective, images, fixed_output):
     image0, image1 = images(1), images(2)
     terms = objective(both_ways=False)
     terms.decode = fixed_output(image1)
@@ -114,7 +114,7 @@ def test_columns_are_not_rows(network, objective, images):
         seen['bumps'] = bumps
         return torch.zeros(2, 3, 64, 96)
 
-    terms.reconstruct = remember
+    terms.render = remember
     network.points = lambda logits: torch.tensor([[10.0, 2.0]]).expand(len(logits), 3, 2)
     terms(PairBatch(network, images(1), images(2)))
     assert seen['bumps'].shape == (2, 3, 8, 12)
@@ -129,8 +129,11 @@ def test_columns_are_not_rows(network, objective, images):
     ('settings', 'sentence'),
     [
         ({'compare': 'resnet'}, "compare: must be one of pixels, random, vgg16, got 'resnet'"),
-        ({'compare': 'vgg16'}, "compare: 'vgg16' with vgg16: ''; to compare in the layers of VGG"),
-        ({'vgg16': 'a.safetensors'}, "compare: 'random' with vgg16: 'a.safetensors'; to compare"),
+        ({'compare': 'vgg16'}, "compare: got 'vgg16' with vgg16: ''; compare: vgg16 requires"),
+        (
+            {'vgg16': 'a.safetensors'},
+            "compare: got 'random' with vgg16: 'a.safetensors'",
+        ),
         ({'sigma': 2.0}, r'sigma: must be a number above 0 and at most 1, got 2\.0'),
     ],
 )

@@ -1,7 +1,7 @@
 """The terms of the default objective are zero where they should be, and as documented."""
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.data.foreground import foreground_map, foreground_share
+from keypoint_perception.learning.data.foreground import foreground_map
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp
 from keypoint_perception.learning.motion_losses import map_divergence, warp_error, warp_foreground
@@ -115,7 +115,8 @@ def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(
     turned = warp_foreground(frames, backgrounds, warp, onto=onto)
     logits = network.logits(jitter_colours(turned, colour))
     points = batch.points[:2]
-    settled = foreground_share(batch.maps[:2], foreground_map(frames, backgrounds, (8, 12)))
+    foreground = foreground_map(frames, backgrounds, (8, 12))
+    settled = torch.einsum('bkhw,bhw->bk', batch.maps[:2], foreground)
     turn = warp_error(points, network.points(logits), warp, (8, 12))
     agree = map_divergence(points, logits, warp, 0.6)
     assert settled.min() > 0.01
@@ -174,7 +175,7 @@ def test_maps_narrower_than_a_cell_cost_and_wider_ones_do_not(network, objective
 
 def test_keypoints_off_the_foreground_are_not_asked_to_settle(network, objective, images):
     image = images(1)
-    # nothing is in front of the background, and it is rebuilt without an error
+    # nothing is in front of the background, and it is reconstructed without an error
     terms = objective()(make_batch(network, image, image, image))
     assert (terms['pixel'] < 1e-6).all()
     assert all((terms[name] == 0).all() for name in ('spread', 'turn', 'agree', 'flow', 'aside'))

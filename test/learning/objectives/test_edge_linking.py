@@ -129,8 +129,8 @@ def test_the_decoder_sees_what_is_left_of_the_frame_and_the_edges(batch, objecti
 
 def test_what_is_shown_is_the_second_frame_drawn_from_its_own_edges(batch, objective):
     terms = objective()
-    terms.reconstruct = lambda images, points, stride: (images, points, stride)
-    images, points, stride = terms.rebuild(batch)
+    terms.render = lambda images, points, stride: (images, points, stride)
+    images, points, stride = terms.reconstruct(batch)
     assert images is batch.image1 and stride == batch.network.stride
     torch.testing.assert_close(points, batch.points[2:])
 

@@ -5,13 +5,13 @@ from functools import partial
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.warps import make_warp, random_warp, WarpConfig
 from keypoint_perception.learning.objectives.equivariance import (
-    _to_half_sides,
     _vectors,
     alignment,
     diversity,
     Equivariance,
     EquivarianceConfig,
     exchanged_distance,
+    to_half_sides,
 )
 from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.model.heatmaps import softmax_2d
@@ -41,7 +41,7 @@ def one_cell(*cells):
 
 def shift_right(cells):
     warp = make_warp(torch.zeros(1), torch.ones(1), torch.tensor([[-cells / 6, 0.0]]))
-    return _to_half_sides(warp.sources(HW), HW)
+    return to_half_sides(warp.sources(HW), HW)
 
 
 def test_sharp_maps_that_follow_cost_nothing():
@@ -67,7 +67,7 @@ def test_the_parts_sum_to_the_distance_over_all_pairs_of_cells():
     cells = torch.stack([x, y], dim=-1).view(1, -1, 1, 2)
     pairs = (cells - warp.sources(HW).view(2, 1, -1, 2)).square().sum(dim=-1) / 36
     expected = torch.einsum('bku,bkv,buv->bk', maps.flatten(2), warped.flatten(2), pairs)
-    found = sum(alignment(maps, warped, _to_half_sides(warp.sources(HW), HW)))
+    found = sum(alignment(maps, warped, to_half_sides(warp.sources(HW), HW)))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -124,9 +124,8 @@ def test_vectors_are_exchanged_for_those_of_the_other_frame(batch, objective):
     seen = torch.ones(4, 3, dtype=torch.bool)
 
     def exchanged(image1):
-        return terms._exchange(
-            batch.image0, image1, batch.maps, batch.images, sources, seen
-        ).detach()
+        images = torch.cat([batch.image0, image1])
+        return terms._exchange(images, batch.images, batch.maps, sources, seen).detach()
 
     before, after = exchanged(batch.image1), exchanged(-batch.image1)
     assert not torch.isclose(before[:2], after[:2]).any()

@@ -123,7 +123,7 @@ def test_what_learns_and_what_does_not(network, objective, images):
     terms = objective(both_ways=False)
     source = point(3.0, 2.0, 8.0, 5.0, 1.0, 6.0).expand(2, 3, 2).clone().requires_grad_()
     target = point(4.0, 2.0, 7.0, 5.5, 1.0, 4.0).expand(2, 3, 2).clone().requires_grad_()
-    terms.reconstruct(images(1), source, target, SIGMA).square().sum().backward()
+    terms.render(images(1), source, target, SIGMA).square().sum().backward()
     assert source.grad is None
     assert (target.grad.abs().sum(dim=-1) > 0).all()
     assert all(p.grad.abs().sum() > 0 for p in terms.features.parameters())
@@ -163,7 +163,7 @@ def test_the_target_is_rebuilt_and_not_the_source(network, objective, images, fi
     assert (terms(PairBatch(network, target, source))['pixel'] > 0.1).all()
 
 
-def test_both_ways_rebuild_each_from_the_other(network, objective, fixed_output):
+def test_both_ways_reconstruct_each_from_the_other(network, objective, fixed_output):
     # the answer is always 0: right for the way back, wrong by 0.5 for the way forth
     image0 = torch.zeros(2, 3, 64, 96)
     terms = objective(both_ways=True, change=0.5)
@@ -185,7 +185,7 @@ def test_columns_are_not_rows(network, objective, images):
         seen.update(source=source, target=target, sigma=sigma)
         return torch.zeros(2, 3, 64, 96)
 
-    terms.reconstruct = remember
+    terms.render = remember
     network.points = lambda logits: torch.cat(
         [point(3.0, 2.0).expand(2, 3, 2), point(10.0, 5.0).expand(2, 3, 2)]
     )

@@ -76,7 +76,7 @@ def test_the_decoder_sees_points_and_descriptions_at_five_widths(batch, objectiv
     terms.decode = fixed_output(batch.images)
     points = torch.tensor([[[9.0, 2.0], [1.0, 1.0], [3.0, 6.0]]]).expand(4, 3, 2)
     shares = detection_maps(torch.zeros(4, 3, *HW))
-    terms.reconstruct(batch.images, shares, points, 6.0)
+    terms.render(batch.images, shares, points, 6.0)
     seen = terms.decode.seen.view(4, WIDTHS, -1, *HW)
     maps, spread = seen[:, :, :4], seen[:, :, 4:]
     for i in range(WIDTHS):
@@ -128,8 +128,8 @@ def test_all_parts_are_trained(batch, objective, check_gradients):
 def test_what_is_shown_is_the_second_frame_drawn_from_itself(batch, objective):
     terms = objective()
     seen = {}
-    terms.reconstruct = lambda *given: seen.setdefault('given', given)[0]
-    assert terms.rebuild(batch) is batch.image1
+    terms.render = lambda *given: seen.setdefault('given', given)[0]
+    assert terms.reconstruct(batch) is batch.image1
     _, shares, points, half_side = seen['given']
     torch.testing.assert_close(shares, detection_maps(batch.logits)[2:])
     torch.testing.assert_close(points, expectation(shares[:, 1:]))
@@ -161,5 +161,5 @@ def test_settings_must_make_sense(settings, sentence):
 
 def test_a_network_that_reads_each_axis_alone_is_refused(objective):
     network = NetworkConfig(network='paper', keypoints=3, input_hw=(64, 96))
-    with pytest.raises(ConfigError, match='structural_representation trains maps over both axes'):
+    with pytest.raises(ConfigError, match='structural_representation needs 2-D heatmaps'):
         objective(network=network)

@@ -193,9 +193,7 @@ def test_unchanged_images_share_the_pass_of_other_objectives(network):
 @pytest.mark.parametrize('count', [2, 4])
 def test_there_must_be_a_keypoint_for_each_label(count):
     network = NetworkConfig(keypoints=count, input_hw=(32, 48), width=8)
-    sentence = (
-        rf'name 3 points \(hand, elbow, ball\) and the network is asked for {count} keypoints'
-    )
+    sentence = rf'name 3 points \(hand, elbow, ball\), but the network has {count} keypoints'
     with pytest.raises(ConfigError, match=sentence):
         Supervised(SupervisedConfig(), network, DatasetStatistics(1.0, NAMES))
 

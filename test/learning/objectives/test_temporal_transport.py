@@ -42,7 +42,7 @@ def test_the_target_is_rebuilt_and_not_the_source(network, objective, images, fi
     assert (terms(PairBatch(network, target, source))['pixel'] > 0.1).all()
 
 
-def test_both_ways_rebuild_each_from_the_other(network, objective, fixed_output):
+def test_both_ways_reconstruct_each_from_the_other(network, objective, fixed_output):
     # the answer is always image0: right for the way back, wrong by 0.5 for the way forth
     image0 = torch.zeros(2, 3, 64, 96)
     terms = objective(both_ways=True)
@@ -79,7 +79,7 @@ def test_nothing_flows_back_into_the_source(objective):
     target = torch.rand(1, 1, 8, 12, requires_grad=True)
     features_s = torch.rand(1, 8, 8, 12, requires_grad=True)
     features_t = torch.rand(1, 8, 8, 12, requires_grad=True)
-    terms.reconstruct(source, target, features_s, features_t).square().sum().backward()
+    terms.render(source, target, features_s, features_t).square().sum().backward()
     assert source.grad is None and features_s.grad is None
     assert target.grad.abs().sum() > 0 and features_t.grad.abs().sum() > 0
 
@@ -110,7 +110,7 @@ def test_columns_are_not_rows(network, objective, images):
         seen['target'] = target
         return torch.zeros(2, 3, 64, 96)
 
-    terms.reconstruct = remember
+    terms.render = remember
     network.points = lambda logits: torch.tensor([[10.0, 2.0]]).expand(len(logits), 3, 2)
     terms(PairBatch(network, images(1), images(2)))
     assert seen['target'].shape == (2, 1, 8, 12)
@@ -126,7 +126,7 @@ def test_sigma_is_in_half_image_sides(network, objective, images):
         seen['target'] = target
         return torch.zeros(2, 3, 64, 96)
 
-    terms.reconstruct = remember
+    terms.render = remember
     network.points = lambda logits: torch.tensor([[4.0, 4.0]]).expand(len(logits), 1, 2)
     terms(PairBatch(network, images(1), images(2)))
     torch.testing.assert_close(seen['target'][0, 0, 4, 7], torch.tensor(-1.0).exp())
