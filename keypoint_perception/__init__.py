@@ -1,8 +1,8 @@
 """
 From an unlabelled rosbag to live keypoints on a robot.
 
-One way down: bag -> frames -> pairs -> network -> objective -> checkpoint -> ONNX -> engine ->
-estimator -> node -> message. The rooms on that way, and what each may import:
+Data flow: bag -> frames -> pairs -> network -> objective -> checkpoint -> ONNX -> engine ->
+estimator -> node -> message. The folders, and what each may import:
 
     root         errors, keypoints (the coordinate convention), encodings (pixel layouts),
                  compressed (JPEG, PNG), images (from received images to the network
@@ -25,10 +25,10 @@ estimator -> node -> message. The rooms on that way, and what each may import:
     ros/         the programs, parameters, messages, QoS and launch parts (root, inference);
                  perception/ is the node that publishes keypoints (also geometry),
                  recorder/ the one that writes bags (root, frames)
-    benchmarks/  all that measures this package (all)
-    commands/    one file a verb (all but benchmarks, which commands/benchmark forwards to)
+    benchmarks/  every measurement of this package (all)
+    commands/    one file per verb (all but benchmarks, which commands/benchmark forwards to)
 
-``test/test_rooms.py`` holds this table.
+``test/test_rooms.py`` enforces this table.
 """
 
 __version__ = '0.1.0'
