@@ -34,7 +34,9 @@ def parameter_argument(parameter):
 
 
 ARGUMENTS = (
-    DeclareLaunchArgument('topics', description='Topics, e.g. `/camera/image_raw,/camera/info`.'),
+    DeclareLaunchArgument(
+        'topics', description='Topics, e.g. `/camera/image_raw,/camera/camera_info`.'
+    ),
     *map(parameter_argument, PARAMETERS),
 )
 

@@ -192,7 +192,7 @@ def engine_cache() -> Finding:
     sizes = cache.folder.sizes()
     engines = sum(name.endswith(engine_cache.PLAN_SUFFIX) for name in sizes)
     mebibytes = sum(size for size, _ in sizes.values()) / 2**20
-    found = f'{engines} compiled, {mebibytes:.1f} MiB in {path}'
+    found = f'{engines} engines, {mebibytes:.1f} MiB with all other files, in {path}'
     return Finding('engine', 'engine cache', OK, found)
 
 

@@ -20,7 +20,8 @@ def doctor(
         bool, typer.Option('--json', help='Print JSON instead of a table.')
     ] = False,
     gpu: Annotated[
-        bool, typer.Option('--gpu', help='Build, check and time a GPU engine, for a bug report.')
+        bool,
+        typer.Option('--gpu', help='Build, check and time a GPU engine; prints a bug report.'),
     ] = False,
     max_batch: Annotated[int, typer.Option(help='Maximum batch size for --gpu.')] = 2,
 ) -> None:
@@ -50,7 +51,7 @@ def engine_choice() -> Finding:
     from keypoint_perception.inference.engine import candidates
 
     name, _, reason = candidates()[0]
-    found = f'auto selects {name}, because {reason}'
+    found = f'auto selected {name}, because {reason}'
     if diagnosis.is_installed(name):
         return Finding('will be used', 'engine', OK, found)
     found, remedy = f'{found}; not installed', f'`pip install {name}`'

@@ -21,6 +21,11 @@ from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.errors import PerceptionError, SourceError
 import typer
 
+OUT_HELP = (
+    'JSON report to write, with an HTML page beside it that also replaces the report.html of '
+    'the model.'
+)
+
 if TYPE_CHECKING:
     from keypoint_perception.evaluation.detections import KeypointSequence
     from keypoint_perception.evaluation.recording_measurements import RecordingMeasurements
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: Model,
     source: Recording,
-    out: Annotated[Path, typer.Option(help='JSON report to write, with an HTML page beside it.')],
+    out: Annotated[Path, typer.Option(help=OUT_HELP)],
     topic: Topic = None,
     annotations: Annotated[
         Path | None,

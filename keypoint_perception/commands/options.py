@@ -27,7 +27,7 @@ Video = Annotated[
 ]
 EngineName = Annotated[str, typer.Option(help=f'Engine: {", ".join(ENGINE_NAMES)}.')]
 Threads = Annotated[
-    int, typer.Option(min=0, max=1024, help='CPU threads of the engine; 0: engine default.')
+    int, typer.Option(min=0, max=1024, help="CPU threads of the engine; 0: the engine's default.")
 ]
 Precision = Annotated[str, typer.Option(help='fp32, or fp16 or int8 if exported.')]
 DdsProfile = Annotated[

@@ -17,7 +17,9 @@ def record(
     out: Annotated[Path, typer.Option(help='rosbag2 directory to write.')],
     topic: Annotated[
         list[str],
-        typer.Option(help='Topic of any type, recorded once it is published; may be repeated.'),
+        typer.Option(
+            help='Topic of any type, recorded as soon as it has a publisher; repeatable.'
+        ),
     ],
     default_dds: DefaultDds = False,
     **values: Any,

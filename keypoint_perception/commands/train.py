@@ -18,6 +18,11 @@ from keypoint_perception.model_directory import (
 )
 import typer
 
+OBJECTIVE_HELP = (
+    'Training objective, e.g. default or temporal_transport, or several joined by +; '
+    'docs/objectives.md describes them. [default: default]'
+)
+
 
 def train(
     source: Annotated[
@@ -25,7 +30,7 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help='Model directory to write.')],
     topic: Topics = None,
-    objective: Annotated[str | None, typer.Option(help='Training objective.')] = None,
+    objective: Annotated[str | None, typer.Option(help=OBJECTIVE_HELP)] = None,
     keypoints: Annotated[int | None, typer.Option(help='Number of keypoints, K.')] = None,
     steps: Annotated[int | None, typer.Option(min=1, help='Total optimiser steps.')] = None,
     size: Annotated[
@@ -33,7 +38,8 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help='Seed of weights and pairs.')] = None,
     seeds: Annotated[
-        int | None, typer.Option(help='Runs to start, from --seed on; the best is continued.')
+        int | None,
+        typer.Option(help='Runs to start, with seeds from --seed on; only the best continues.'),
     ] = None,
     annotations: Annotated[
         Path | None, typer.Option(help='CSV of labels to learn from: stamp_ns,keypoint,u,v.')

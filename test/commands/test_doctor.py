@@ -102,12 +102,14 @@ def test_the_dds_profile_is_checked(monkeypatch, profile, state, words):
 
 def test_the_cache_of_engines_is_checked(monkeypatch, tmp_path):
     monkeypatch.setenv('KEYPOINT_PERCEPTION_ENGINE_CACHE', str(tmp_path / 'engines'))
-    assert diagnosis.engine_cache().found.startswith('0 compiled, 0.0 MiB in /')
+    assert diagnosis.engine_cache().found.startswith(
+        '0 engines, 0.0 MiB with all other files, in /'
+    )
     (tmp_path / 'engines').mkdir(mode=0o700)
     (tmp_path / 'engines' / 'a.plan').write_bytes(bytes(3 << 20))
     finding = diagnosis.engine_cache()
     assert (finding.state, finding.remedy) == (OK, '')
-    assert finding.found == f'1 compiled, 3.0 MiB in {tmp_path}/engines'
+    assert finding.found == f'1 engines, 3.0 MiB with all other files, in {tmp_path}/engines'
     (tmp_path / 'engines').chmod(0o777)
     finding = diagnosis.engine_cache()
     assert finding.state == WARNING
