@@ -33,14 +33,27 @@ def numbers_of(path):
     from keypoint_perception.frames.salvage.mcap_salvage import McapSalvage
     from rosbags.rosbag2 import Reader
 
-    with Reader(path) as reader:
-        theirs = [int.from_bytes(data[4:8], 'little') for _, _, data in reader.messages()]
     ours = [
         int.from_bytes(message.data[4:8], 'little')
         for file in sorted(path.glob('*.mcap'))
         for message in McapSalvage(file).messages()
     ]
+    try:
+        with Reader(path) as reader:
+            theirs = [int.from_bytes(data[4:8], 'little') for _, _, data in reader.messages()]
+    except OSError:
+        if not is_between_two_end_marks(path):
+            raise
+        theirs = None
     return theirs, ours
+
+
+def is_between_two_end_marks(path):
+    """Return whether the recorder was killed between the two writes that McapFile documents."""
+    from keypoint_perception.frames.mcap_file import END_MARK
+
+    content = sorted(path.glob('*.mcap'))[-1].read_bytes()
+    return content.endswith(END_MARK) and content.count(END_MARK) == 2
 
 
 def numbered(number, size=0):
@@ -116,13 +129,17 @@ def test_killed_recorders_leave_bags_that_can_be_read(peer, start, tmp_path):
             recorders,
         )
     assert recorders.wait() == 0
+    refused = 0
     for number, path in enumerate(paths):
         assert said_by(recorders, number, 'ended') == -signal.SIGKILL
         theirs, ours = numbers_of(path)
-        assert theirs == ours == list(range(ours[0], ours[0] + len(ours)))
+        refused += theirs is None
+        assert ours == list(range(ours[0], ours[0] + len(ours)))
+        assert theirs in (ours, None)
         assert len(ours) >= said_by(recorders, number, 'safe') >= kill_at[number]
         frames = read_frames([path], ['/numbers'])
         assert [frame.stamp_ns // 10**9 for frame in frames] == ours
+    assert refused <= 1
 
 
 @pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
