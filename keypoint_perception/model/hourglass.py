@@ -131,6 +131,30 @@ class StackedHourglass(nn.Module):
                 features = features + self.from_features[number](decoded) + feedback
         return maps
 
+    def select(self, kept: list[int]) -> dict[str, Tensor]:
+        """
+        Return the parameters that change when only the given maps are kept, by name.
+
+        What the next hourglass receives from the other maps is a linear function of the features
+        that they are computed from, so it is added to ``from_features``.
+        """
+        state = self.state_dict()
+        changed: dict[str, Tensor] = {}
+        for number in range(len(self.heads)):
+            weight, bias = state[f'heads.{number}.weight'], state[f'heads.{number}.bias']
+            changed |= {f'heads.{number}.weight': weight[kept], f'heads.{number}.bias': bias[kept]}
+            if number < len(self.from_maps):
+                feedback = state[f'from_maps.{number}.weight']
+                others = feedback.flatten(1).clone()
+                others[:, kept] = 0
+                folded = {'weight': (others @ weight.flatten(1))[..., None, None]}
+                folded['bias'] = others @ bias
+                changed[f'from_maps.{number}.weight'] = feedback[:, kept]
+                for name, value in folded.items():
+                    name = f'from_features.{number}.{name}'
+                    changed[name] = state[name] + value
+        return changed
+
     def forward(self, image: Tensor) -> Tensor:
         """Return the last maps, (B, 3, H, W) -> (B, K, H / 4, W / 4)."""
         return self.stacks(image)[-1]

@@ -128,9 +128,12 @@ class Keypointer(nn.Module):
         if kept == list(range(self.config.keypoints)):
             return copy.deepcopy(self)
         chosen = Keypointer(replace(self.config, keypoints=len(kept)))
-        heads = {f'body.head.{name}' for name in ('weight', 'bias')}
+        if isinstance(self.body, StackedHourglass):
+            changed = self.body.select(kept)
+        else:
+            changed = {f'head.{n}': t[kept] for n, t in self.body.head.state_dict().items()}
         state = self.state_dict()
-        chosen.load_state_dict({n: t[kept] if n in heads else t for n, t in state.items()})
+        chosen.load_state_dict(state | {f'body.{name}': t for name, t in changed.items()})
         return chosen.to(state['calibration'].device).train(self.training)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -118,10 +118,10 @@ def test_what_a_keypoint_tells_is_what_lies_in_its_plane():
     assert told == pytest.approx(2 + 8)
 
 
-@pytest.mark.parametrize('network', ['default', 'paper'])
+@pytest.mark.parametrize('network', ['default', 'paper', 'hourglass'])
 def test_selected_keypoints_say_what_they_said(network):
     torch.manual_seed(0)
-    config = NetworkConfig(network=network, keypoints=4, input_hw=(32, 48), width=8)
+    config = NetworkConfig(network=network, keypoints=4, input_hw=(32, 48), width=8, stacks=3)
     whole = Keypointer(config).eval()
     whole.calibration.copy_(torch.tensor([0.5, 1.0]))
     chosen = whole.select([3, 1])
