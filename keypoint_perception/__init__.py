@@ -4,7 +4,8 @@ From an unlabelled rosbag to live keypoints on a robot.
 Data flow: bag -> frames -> pairs -> network -> objective -> checkpoint -> ONNX -> engine ->
 estimator -> node -> message. The folders, and what each may import:
 
-    root         errors, keypoints (the coordinate convention), encodings (pixel layouts),
+    root         errors, faults (sentences for unexpected exceptions), limits (largest sizes that
+                 are read), keypoints (the coordinate convention), encodings (pixel layouts),
                  compressed (JPEG, PNG), images (from received images to the network
                  input), model_directory (file names), manifest (what an engine must know of its
                  network), landmark_map (points named by the user), drawing (overlays),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-import errno
 import logging
 import sys
 from types import UnionType
@@ -19,6 +18,7 @@ from keypoint_perception.commands.landmarks import landmarks
 from keypoint_perception.commands.record import record
 from keypoint_perception.commands.train import train
 from keypoint_perception.errors import PerceptionError
+from keypoint_perception.faults import fault_sentence
 import typer
 
 # In the order of use.
@@ -27,19 +27,6 @@ VERBS = (record, extract, train, detect, evaluate, landmarks, export, doctor)
 # The base of all command line errors, which is click's in older versions of Typer and a copy of it
 # in newer ones: BadParameter -> UsageError -> ClickException.
 CommandLineError: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
-
-# Errors that the user can fix, such as paths that are not writable and full disks.
-USER_ERRNOS = {
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EEXIST,  # a file where a directory is needed
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.ENOSPC,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
-}
 
 NAME = 'keypoint_perception'
 INTERRUPTED = 130
@@ -89,13 +76,10 @@ def main(arguments: list[str] | None = None) -> None:
         stop(usage_sentence(error), error)
     except ModuleNotFoundError as error:
         stop(missing_sentence(error), error)
-    except OSError as error:
-        if error.errno not in USER_ERRNOS:
-            raise
-        path = '' if error.filename is None else f': {str(error.filename)!r}'
-        stop(f'{error.strerror}{path}; choose a path that is readable and writable.', error)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except Exception as error:  # the last net: no traceback reaches the screen
+        stop(fault_sentence(error), error)
     if code == INTERRUPTED:
         print('stopped by Ctrl-C', file=sys.stderr)
     raise SystemExit(code if isinstance(code, int) else 0)
@@ -127,7 +111,7 @@ def missing_sentence(error: ModuleNotFoundError) -> str:
     """
     Return which optional library is missing and how to install it.
 
-    :raises ModuleNotFoundError: the same error if the module is not an optional library
+    Any other module that is missing is a bug.
     """
     from keypoint_perception.commands.diagnosis import LIBRARIES
 
@@ -138,7 +122,7 @@ def missing_sentence(error: ModuleNotFoundError) -> str:
                 f'{name} is not installed, but this verb needs it for {library.part}: '
                 f'{library.how_to_get}; `{NAME} doctor` lists everything that is missing.'
             )
-    raise error
+    return fault_sentence(error)
 
 
 def usage_sentence(error: typer.BadParameter) -> str:

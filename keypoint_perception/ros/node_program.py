@@ -9,7 +9,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
-from keypoint_perception.errors import ConfigError, PerceptionError
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.faults import fault_sentence
 from keypoint_perception.ros.end_with_launch import end_with_launch
 from keypoint_perception.ros.installation import find_ros
 
@@ -37,14 +38,10 @@ def run_program(
     try:
         find_ros()
         return run(arguments)
-    except PerceptionError as error:
-        sentence = str(error)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        sentence = f'{error.strerror}: {str(error.filename)!r}.'
     except KeyboardInterrupt:
         return 0
+    except Exception as error:  # the last net: no traceback reaches the screen
+        sentence = fault_sentence(error)
     print(f'error: {sentence}', file=sys.stderr)
     return 2
 

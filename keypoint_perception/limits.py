@@ -1,0 +1,66 @@
+"""
+Limits on what is read: no file or message can claim so much that reading it exhausts the machine.
+
+Every process takes them from the environment, so that commands, nodes and their workers agree::
+
+    KEYPOINT_PERCEPTION_LIMITS='max_image_megapixels=200' keypoint_perception extract ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+import math
+import os
+
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.settings import from_yaml, setting, Settings
+
+VARIABLE = 'KEYPOINT_PERCEPTION_LIMITS'
+
+
+@dataclass(frozen=True)
+class Limits(Settings):
+    """Largest sizes that are accepted; see ``docs/reliability.md``."""
+
+    max_image_megapixels: float = setting(
+        64.0, above=0, help='Millions of pixels of an image, before it is decoded.'
+    )
+    max_message_mb: float = setting(
+        256.0, above=0, help='Megabytes of a message, after decompression.'
+    )
+    max_chunk_mb: float = setting(
+        256.0, above=0, help='Megabytes of a chunk of a bag, after decompression.'
+    )
+
+
+def limits() -> Limits:
+    """
+    Return the limits of this process.
+
+    :raises ConfigError: if the environment variable has an unknown limit or a value that is none
+    """
+    return _parsed(os.environ.get(VARIABLE, ''))
+
+
+@cache
+def _parsed(text: str) -> Limits:
+    values = {}
+    for part in filter(None, text.replace(',', ' ').split()):
+        name, _, value = part.partition('=')
+        try:
+            values[name] = float(value)
+        except ValueError:
+            msg = f'{VARIABLE}: expected NAME=NUMBER, got {part!r}.'
+            raise ConfigError(msg) from None
+    return from_yaml(Limits, values, VARIABLE)
+
+
+def remedy(name: str, needed: float) -> str:
+    """
+    Return what to do about something legitimate that is larger than a limit, to end a sentence.
+
+    :param name: the limit's
+    :param needed: the value that would accept it, in the limit's unit
+    """
+    return f'if it is meant to be so large, set {VARIABLE}={name}={math.ceil(needed)}'
