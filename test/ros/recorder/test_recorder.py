@@ -194,16 +194,6 @@ def test_silence_is_explained(peer, record, monkeypatch):
     del publisher, silent
 
 
-def test_type_that_is_not_installed_is_named(ros_domain):
-    from keypoint_perception.ros.message_definitions import message_class, message_definition
-
-    with pytest.raises(ConfigError, match=r'radar_msgs/msg/Scan is not installed.*radar-msgs'):
-        message_class('radar_msgs/msg/Scan')
-    with pytest.raises(ConfigError, match='sensor_msgs/msg/NoSuch is not installed'):
-        message_class('sensor_msgs/msg/NoSuch')
-    assert message_definition('radar_msgs/msg/Scan') == ''
-
-
 @pytest.mark.parametrize(
     ('settings', 'sentence', 'requested'),
     [
