@@ -15,6 +15,7 @@ from typing import Any
 
 from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.errors import ModelError
+from keypoint_perception.json_files import read_json
 from keypoint_perception.model_directory import LANDMARKS_NAME
 import numpy as np
 
@@ -85,12 +86,12 @@ def read_landmarks(model_dir: Path) -> Landmarks | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text())
+        values = read_json(path)
         version = values['format_version']
         names = tuple(str(name) for name in values['names'])
         arrays = {name: np.array(values[name], np.float64) for name in _ARRAYS}
         digest, report = str(values['network_sha256']), dict(values['report'])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         msg = f'{str(path)!r} cannot be read ({error}); run `landmarks` again, or delete it.'
         raise ModelError(msg) from error
     if version != FORMAT_VERSION:
@@ -100,7 +101,7 @@ def read_landmarks(model_dir: Path) -> Landmarks | None:
         )
         raise ModelError(msg)
     found = [arrays[name].shape for name in _ARRAYS]
-    count, keypoints = len(names), arrays['trust'].shape[-1]
+    count, keypoints = len(names), (arrays['trust'].shape or (0,))[-1]
     wanted = [(count, 2, keypoints, 2), (count, 2), (count, keypoints), (count,)]
     if not names or found != wanted or not all(np.isfinite(a).all() for a in arrays.values()):
         msg = (

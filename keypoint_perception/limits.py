@@ -32,6 +32,9 @@ class Limits(Settings):
     max_chunk_mb: float = setting(
         256.0, above=0, help='Megabytes of a chunk of a bag, after decompression.'
     )
+    max_json_mb: float = setting(
+        16.0, above=0, help='Megabytes of a JSON file, such as the manifest of a model.'
+    )
 
 
 def limits() -> Limits:

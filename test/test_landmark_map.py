@@ -51,6 +51,9 @@ def test_written_landmarks_are_read(tmp_path):
         ({'names': ['hand']}, r'has 1 names and arrays of .*, expected \[\(1, 2, 2, 2\)'),
         ({'offset': [[1, 2], [3, 1e999]]}, 'finite numbers'),
         ({'trust': 'no'}, 'cannot be read'),
+        ({'trust': 1.0}, 'has 2 names and arrays of'),
+        ({'report': json.loads('[' * 99 + ']' * 99)}, 'nested more than 64 deep'),
+        ({'offset': [[10**400, 0], [0, 0]]}, 'cannot be read'),
     ],
 )
 def test_invalid_files_are_refused(tmp_path, changes, sentence):
