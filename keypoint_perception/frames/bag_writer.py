@@ -45,7 +45,7 @@ class _Span:
 
 class BagWriter:
     """
-    A new bag; ``flushed_messages`` of it would survive the end of the process.
+    A new bag, whose ``metadata.yaml`` counts what would survive the end of the process.
 
     :param path: directory to create
     :param compression: of the MCAP chunks: ``none`` or ``zstd``
@@ -66,8 +66,8 @@ class BagWriter:
         self._counts: list[int] = []
         self._files: list[tuple[str, _Span]] = []
         self._total = _Span()
+        self._pending: list[tuple[int, int]] = []  # topic and time of what is not flushed
         self._closed_bytes = 0
-        self.flushed_messages = 0
         self.custom_data: dict[str, str] = {}
         # Several threads may write the metadata; older must never replace newer.
         self._lock = threading.RLock()
@@ -85,6 +85,11 @@ class BagWriter:
     @property
     def messages(self) -> int:
         """Return the number of messages written."""
+        return self._total.messages + len(self._pending)
+
+    @property
+    def flushed_messages(self) -> int:
+        """Return the number of messages that would survive the end of the process."""
         return self._total.messages
 
     @property
@@ -116,18 +121,23 @@ class BagWriter:
         """
         if self._is_full(log_ns, len(data)):
             self._split()
-        file, span = self._file, self._files[-1][1]
-        file.write(self._channels[topic], self._counts[topic], log_ns, publish_ns, data)
-        self._counts[topic] += 1
-        span.add(log_ns)
-        self._total.add(log_ns)
-        if not file.waiting_bytes:
-            self.flushed_messages = self._total.messages
+        self._file.write(self._channels[topic], self.messages % 2**32, log_ns, publish_ns, data)
+        self._pending.append((topic, log_ns))
+        if not self._file.waiting_bytes:
+            self._count_flushed()
 
     def flush(self) -> None:
         """Write everything to the file: it survives the end of the process."""
         self._file.flush()
-        self.flushed_messages = self._total.messages
+        self._count_flushed()
+
+    def _count_flushed(self) -> None:
+        with self._lock:
+            for topic, log_ns in self._pending:
+                self._counts[topic] += 1
+                self._files[-1][1].add(log_ns)
+                self._total.add(log_ns)
+            self._pending.clear()
 
     def sync_handle(self) -> int:
         """Return a file descriptor for syncing, which the caller closes."""
@@ -138,28 +148,29 @@ class BagWriter:
         self._close_file()
         self.write_metadata()
 
-    def abandon(self) -> None:
+    def abandon(self) -> list[int]:
         """
-        Close without flushing or an index, as after a full disk.
+        Close without flushing or an index, as after a full disk; call :meth:`write_metadata` then.
 
-        The counts in ``metadata.yaml`` may be older than the files if it cannot be written.
+        :return: the topic of each message that was not flushed and is lost
         """
-        try:
-            self._file.abandon()
-        finally:
-            self.write_metadata()
+        lost = [topic for topic, _ in self._pending]
+        self._pending.clear()
+        self._file.abandon()
+        return lost
 
     def _is_full(self, log_ns: int, more: int) -> bool:
-        span, limit_bytes, limit_ns = self._files[-1][1], self._split_bytes, self._split_ns
-        too_large = 0 < limit_bytes < self._file.size_bytes + more
-        too_long = 0 < limit_ns <= log_ns - span.first_ns
-        return span.messages > 0 and (too_large or too_long)
+        first_ns = min([self._files[-1][1].first_ns, *(ns for _, ns in self._pending[:1])])
+        too_large = 0 < self._split_bytes < self._file.size_bytes + more
+        too_long = 0 < self._split_ns <= log_ns - first_ns
+        return first_ns != NEVER_NS and (too_large or too_long)
 
     def _split(self) -> None:
         self._close_file()
         with self._lock:
-            self._closed_bytes += self._file.size_bytes
+            closed_bytes = self._file.size_bytes
             self._file = self._next_file()
+            self._closed_bytes += closed_bytes
             self._channels = [self._file.add_topic(topic) for topic in self._topics]
             self.write_metadata()
 
@@ -170,13 +181,13 @@ class BagWriter:
         return file
 
     def _close_file(self) -> None:
+        self.flush()
         handle = self._file.duplicate_handle()
         try:
             self._file.close(dump_yaml(self._information()))
             os.fdatasync(handle)
         finally:
             os.close(handle)
-        self.flushed_messages = self._total.messages
 
     def write_metadata(self) -> None:
         """Replace ``metadata.yaml`` in one step; thread-safe."""

@@ -127,6 +127,7 @@ class McapFile:
 
     def abandon(self) -> None:
         """Close without writing anything, as after a full disk."""
+        self.waiting_bytes = 0
         self._stream.close()
 
 
@@ -139,7 +140,7 @@ class _ValidStream:
 
     def __init__(self, path: Path) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self.handle = os.open(path, flags, 0o644)
+        self._path, self.handle = path, os.open(path, flags, 0o644)
         self._end = 0
         self._pieces: list[bytes] = []
         self.pending = 0
@@ -193,6 +194,9 @@ class _ValidStream:
                 # overwriting the last end mark takes no space
                 write_at(self.handle, [END_MARK], self._end)
                 os.ftruncate(self.handle, self._end + len(END_MARK))
+            else:
+                self.close()
+                self._path.unlink()
             raise
 
     def close(self) -> None:

@@ -1,9 +1,12 @@
 """Bags are directories as rosbag2 writes them, valid from the start."""
 
+import errno
+from functools import partial
+import os
 import threading
 
 from keypoint_perception.errors import SourceError
-from keypoint_perception.frames import bag_writer
+from keypoint_perception.frames import bag_writer, mcap_file
 from keypoint_perception.frames.bag_writer import BagWriter
 from keypoint_perception.frames.mcap_file import RecordedTopic
 import pytest
@@ -109,6 +112,50 @@ def test_flushed_messages_are_counted(tmp_path):
     assert bag.flushed_messages == 1
     assert len(read(bag.path)) == 1  # while it goes on
     bag.close()
+
+
+@pytest.mark.parametrize('split', [False, True])
+def test_full_disk_leaves_true_counts(tmp_path, monkeypatch, split):
+    bag = BagWriter(tmp_path / 'run', split_bytes=100_000 if split else 0)
+    left, right = bag.add_topic(LEFT), bag.add_topic(RIGHT)
+    for topic in (left, right, left):
+        bag.write(topic, 10, 10, b'abcd')
+    bag.flush()
+    bag.write(right, 20, 20, b'abcd')
+    bag.write(right, 21, 21, b'abcd')
+    bag.write_metadata()
+    assert metadata(bag.path)['message_count'] == 3  # what a kill would leave
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    write_at = mcap_file.write_at
+
+    def write(handle, pieces, offset):
+        if split or pieces != [mcap_file.END_MARK]:
+            raise full
+        write_at(handle, pieces, offset)  # over the old mark
+
+    if split:  # the next file cannot even be started
+        bag.flush()
+        monkeypatch.setattr(bag_writer, 'McapFile', partial(fail_once_open, write, monkeypatch))
+    else:
+        monkeypatch.setattr(mcap_file, 'write_at', write)
+    with pytest.raises(OSError, match='No space left'):
+        bag.write(left, 30, 30, bytes(100_000))
+        bag.flush()
+    lost = bag.abandon()
+    bag.write_metadata()
+    assert lost == ([] if split else [right, right, left])
+    about = metadata(bag.path)
+    counts = [topic['message_count'] for topic in about['topics_with_message_count']]
+    assert counts == ([2, 3] if split else [2, 1])
+    assert about['message_count'] == bag.messages == sum(counts) == len(read(bag.path))
+    assert about['files'][0]['message_count'] == sum(counts)
+    assert about['duration']['nanoseconds'] == (11 if split else 0)
+    assert [path.name for path in bag.path.glob('*.mcap')] == ['run_0.mcap']
+
+
+def fail_once_open(write, monkeypatch, *args, **kwargs):
+    monkeypatch.setattr(mcap_file, 'write_at', write)
+    return mcap_file.McapFile(*args, **kwargs)
 
 
 def test_older_metadata_never_replace_newer(tmp_path, monkeypatch):

@@ -1,9 +1,11 @@
 """The verb `record` as a process: its end, a full disk, and kill -9."""
 
 import itertools
+import json
 import os
 from pathlib import Path
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -54,6 +56,18 @@ def is_between_two_end_marks(path):
 
     content = sorted(path.glob('*.mcap'))[-1].read_bytes()
     return content.endswith(END_MARK) and content.count(END_MARK) == 2
+
+
+def check_counts(recorder, path, kept):
+    """Check that what the recorder and the bag say about a full disk is what can be read."""
+    recorder.wait_for(rf'{path.name}: {kept} messages, ')
+    (line,) = [line for line in recorder.lines if line.startswith('  /numbers: ')]
+    written, received, skipped, dropped, lost = map(int, re.findall(r'\d+', line))
+    assert (written, received, skipped) == (kept, kept + dropped, 0)
+    about = yaml.safe_load((path / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+    assert about['message_count'] == kept == about['topics_with_message_count'][0]['message_count']
+    told = json.loads(about['custom_data']['keypoint_perception /numbers'])
+    assert told == {'received': received, 'skipped': 0, 'dropped': dropped, 'lost': lost}
 
 
 def numbered(number, size=0):
@@ -203,6 +217,7 @@ def test_full_disk_ends_it_with_a_sentence(peer, record, small_disk, floor):
     # without a floor at most the chunk in work is lost, with one it ends in front of a message
     low, high = (8_200_000, 8_582_912) if floor else (8_200_000, 12_582_912)
     assert low < len(ours) * 100_000 < high
+    check_counts(recorder, path, len(ours))
 
 
 def test_limit_of_the_file_size_ends_it_too(peer, start, tmp_path):
@@ -225,3 +240,4 @@ def test_limit_of_the_file_size_ends_it_too(peer, start, tmp_path):
     theirs, ours = numbers_of(path)
     assert theirs == ours == list(range(1, len(ours) + 1))
     assert 18 <= len(ours) < 60  # at most a chunk of 4 MiB is lost
+    check_counts(recorder, path, len(ours))

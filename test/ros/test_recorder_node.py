@@ -9,6 +9,8 @@ MODULE = 'keypoint_perception.ros.recorder_node'
 
 def test_services_start_and_stop_recordings(peer, start_node, tmp_path, messages_in):
     from diagnostic_msgs.msg import DiagnosticArray
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
     from std_msgs.msg import Header
     from std_srvs.srv import Trigger
 
@@ -33,10 +35,16 @@ def test_services_start_and_stop_recordings(peer, start_node, tmp_path, messages
         publisher.publish(Header(frame_id=str(number)))
     values = peer.diagnosed('recording .*: 3 messages', reports, node)
     assert values['/numbers received'] == values['/numbers written'] == '3'
+    full = SetParameters.Request(
+        parameters=[Parameter('disk_floor', value=1e9).to_parameter_msg()]
+    )
     ended = peer.call(Trigger, '/recorder/stop_recording', Trigger.Request())
     assert ended.success
     assert ended.message.startswith(f'{begun.message}: 3 messages')
     assert messages_in(begun.message) == 3
+    assert peer.call(SetParameters, '/recorder/set_parameters', full).results[0].successful
+    refused = peer.call(Trigger, '/recorder/start_recording', Trigger.Request())
+    assert (refused.success, 'MB left, less than disk_floor' in refused.message) == (False, True)
     assert node.stop() == 0
 
 
@@ -53,21 +61,18 @@ def test_node_records_from_its_start(peer, start_node, tmp_path, messages_in):
     assert messages_in(path) == 1
 
 
-@pytest.mark.parametrize(
-    ('limit', 'code'), [({'max_messages': 1, 'disk_floor': 0}, 0), ({'disk_floor': 1e9}, 2)]
-)
-def test_node_ends_with_its_recording(peer, start_node, tmp_path, limit, code, messages_in):
+def test_node_ends_with_its_recording(peer, start_node, tmp_path, messages_in):
     from std_msgs.msg import Header
 
     path = tmp_path / 'run'
-    node = start_node(module=MODULE, topics='[/numbers]', out=path, exit_at_end=True, **limit)
-    if code == 0:
-        publisher = peer.publisher(Header, '/numbers')
-        publisher.publish(Header())
-        peer.spin_until(publisher.wait_for_all_acked, 'the acknowledgement', node)
-    assert node.wait() == code
+    limits = {'exit_at_end': True, 'max_messages': 1, 'disk_floor': 0}
+    node = start_node(module=MODULE, topics='[/numbers]', out=path, **limits)
+    publisher = peer.publisher(Header, '/numbers')
+    publisher.publish(Header())
+    peer.spin_until(publisher.wait_for_all_acked, 'the acknowledgement', node)
+    assert node.wait() == 0
     node.wait_for('recording ended: ')
-    assert messages_in(path) == (1 if code == 0 else 0)
+    assert messages_in(path) == 1
 
 
 @pytest.mark.parametrize(
@@ -84,6 +89,10 @@ def test_node_ends_with_its_recording(peer, start_node, tmp_path, limit, code, m
         (
             {'topics': '/a'},
             "error: topics: must be a list of text, such as [a, b], got '/a'.",
+        ),
+        (
+            {'topics': '[/a]', 'out': '/tmp/never', 'disk_floor': 1e9},
+            "error: the disk of '/tmp/never' has ",
         ),
         ({}, 'error: No topic is given; expected at least one to record'),
     ],

@@ -9,11 +9,13 @@ disk every :data:`SYNC_S` seconds, which bounds the loss when power fails.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 import json
 import os
+from pathlib import Path
 import shutil
 import time
 
@@ -70,6 +72,8 @@ class BagRecording:
         self._warn = warn
         context_ns = round(settings.motion_context * 1e9)
         self._gate = MotionGate(settings.motion_threshold, context_ns)
+        self._kept: deque[QueuedMessage] = deque()  # taken from the queue, not written yet
+        self._sources: list[TopicCounts] = []  # of the bag's topics
         self._channels: dict[tuple[str, str], int] = {}
         self._first: tuple[int, float] | None = None
         self._logged = SeenMessages()
@@ -84,6 +88,7 @@ class BagRecording:
         except OSError as error:
             return self._abandon(error)
         except Exception:
+            self._discard(requested=False)
             self._close()  # a bug must not cost what was already written
             raise
         finally:
@@ -95,25 +100,25 @@ class BagRecording:
             item = self._queue.take(POLL_S)
             reason = self._reached_limit(item)
             if reason is not None:
-                self._discard(item, reason)
+                self._kept.extend([] if item is None else [item])
+                self._discard(requested=reason.requested)
                 return reason
-            if item is not None:
-                for kept in self._select(item):
-                    self._write(kept)
+            self._kept.extend([] if item is None else self._select(item))
+            while self._kept:
+                self._write(self._kept[0])
+                self._kept.popleft()
             self._flush_when_due()
-        reason = StopReason()
-        self._discard(None, reason)
-        return reason
+        self._discard(requested=True)
+        return StopReason()
 
-    def _discard(self, item: QueuedMessage | None, reason: StopReason) -> None:
+    def _discard(self, *, requested: bool) -> None:
         """Count the messages that arrived and will not be written."""
         self._queue.close()
         for pending in self._gate.pending():
             pending.topic.counts.skipped += 1
-        while item is not None:
-            item.topic.counts.skipped += reason.requested
-            item.topic.counts.dropped += not reason.requested
-            item = self._queue.take(0)
+        while (item := self._kept.popleft() if self._kept else self._queue.take(0)) is not None:
+            item.topic.counts.skipped += requested
+            item.topic.counts.dropped += not requested
 
     def _reached_limit(self, item: QueuedMessage | None) -> StopReason | None:
         """Return why recording stops before a message; None if it continues."""
@@ -122,17 +127,9 @@ class BagRecording:
             return StopReason(f'{settings.max_messages} messages were recorded (max_messages)')
         if settings.duration and self._elapsed_s(item) >= settings.duration:
             return StopReason(f'{settings.duration:g} s were recorded (duration)')
-        floor = settings.disk_floor * BYTES_PER_MB
         pending_bytes = self.bag.waiting_bytes + (0 if item is None else len(item.data))
-        free = shutil.disk_usage(self.bag.path).free - pending_bytes
-        if floor and free < floor:
-            text = (
-                f'the disk of {str(self.bag.path)!r} has {free / BYTES_PER_MB:.0f} MB left, less '
-                f'than disk_floor ({settings.disk_floor:g} MB); free some space, or record to '
-                'another disk'
-            )
-            return StopReason(text, requested=False)
-        return None
+        shortage = disk_shortage(self.bag.path, settings.disk_floor, pending_bytes)
+        return StopReason(shortage, requested=False) if shortage else None
 
     def _elapsed_s(self, item: QueuedMessage | None) -> float:
         """Return the time since the first message, by the messages' clock where there is one."""
@@ -186,6 +183,7 @@ class BagRecording:
 
     def _add_topic(self, item: QueuedMessage, name: str, msgtype: str) -> int:
         info = item.topic.info
+        self._sources.append(item.topic.counts)
         definition = message_definition(msgtype)
         if not definition:
             self._warn_once(
@@ -231,11 +229,15 @@ class BagRecording:
         return None
 
     def _abandon(self, error: OSError) -> StopReason:
+        self._discard(requested=False)
+        for topic in self.bag.abandon():
+            self._sources[topic].written -= 1
+            self._sources[topic].dropped += 1
         self._syncer.shutdown(wait=True)
         self._store_counts()
         stale = ''
         try:
-            self.bag.abandon()
+            self.bag.write_metadata()
         except OSError:
             stale = ' (the counts in its metadata.yaml are older)'
         text = (
@@ -248,3 +250,19 @@ class BagRecording:
     def _warn_once(self, sentence: str, *, subject: str = '') -> None:
         if self._logged.is_new(sentence, subject=subject):
             self._warn(sentence + '.')
+
+
+def disk_shortage(path: Path, floor_mb: float, pending_bytes: int = 0) -> str:
+    """
+    Return a sentence without its full stop if a disk is fuller than allowed, else nothing.
+
+    :param path: on the disk; the directory may not exist yet
+    """
+    place = next((p for p in (path, *path.parents) if p.exists()), path)
+    free_mb = (shutil.disk_usage(place).free - pending_bytes) / BYTES_PER_MB
+    if not floor_mb or free_mb >= floor_mb:
+        return ''
+    return (
+        f'the disk of {str(path)!r} has {free_mb:.0f} MB left, less than disk_floor '
+        f'({floor_mb:g} MB); free some space, or record to another disk'
+    )

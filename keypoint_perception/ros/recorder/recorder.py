@@ -19,9 +19,13 @@ import time
 
 from keypoint_perception.atomic_files import sole_writer
 from keypoint_perception.cdr import IMAGE_TYPES, read_stamp_ns
-from keypoint_perception.errors import ConfigError, EncodingError
+from keypoint_perception.errors import ConfigError, EncodingError, SourceError
 from keypoint_perception.frames.bag_writer import BagWriter
-from keypoint_perception.ros.recorder.bag_recording import BagRecording, StopReason
+from keypoint_perception.ros.recorder.bag_recording import (
+    BagRecording,
+    disk_shortage,
+    StopReason,
+)
 from keypoint_perception.ros.recorder.recorder_settings import BYTES_PER_MB, RecorderSettings
 from keypoint_perception.ros.recorder.recording_filters import RateLimit
 from keypoint_perception.ros.recorder.recording_queue import QueuedMessage, RecordingQueue
@@ -70,7 +74,9 @@ class RecordingSummary:
         total = self.total
         parts = [f'{self.messages} messages', f'{self.size_bytes / BYTES_PER_MB:.1f} MB']
         parts += [f'{total.skipped} skipped'] if total.skipped else []
-        parts += [f'{total.dropped} dropped, as the disk was too slow'] if total.dropped else []
+        parts += (
+            [f'{total.dropped} dropped, as the disk was too full or slow'] if total.dropped else []
+        )
         parts.append(f'{total.lost} lost in transit')
         return f'{self.out}: {", ".join(parts)}'
 
@@ -122,7 +128,7 @@ class Recorder:
         ROS can shut down anywhere in here: keep the recorder before calling this, and stop it
         whatever is raised. After the errors below it has nothing to stop.
 
-        :raises SourceError: if the directory exists
+        :raises SourceError: if the directory exists, or the disk is fuller than ``disk_floor``
         :raises OSError: if it cannot be written
         :raises ConfigError: if the library that writes MCAP is not installed
         """
@@ -133,6 +139,9 @@ class Recorder:
             )
             raise ConfigError(msg)
         settings = self._settings
+        shortage = disk_shortage(self.out, settings.disk_floor)
+        if shortage:
+            raise SourceError(f'{shortage}.')
         self._sim_time = self._node.get_parameter('use_sim_time').value
         self._started = self._checked = time.monotonic()
         bag = BagWriter(
@@ -242,5 +251,6 @@ class Recorder:
 
 
 def dated_bag(directory: Path | str = '.') -> Path:
-    """Return the path of a bag in a directory, named after the current time."""
-    return Path(directory).expanduser() / datetime.now().strftime('recording_%Y_%m_%d-%H_%M_%S')
+    """Return the path of a bag in a directory, named after the current time to the µs."""
+    name = datetime.now().strftime('recording_%Y_%m_%d-%H_%M_%S_%f')
+    return Path(directory).expanduser() / name

@@ -3,6 +3,8 @@
 import array
 import json
 import re
+import shutil
+from types import SimpleNamespace
 
 from keypoint_perception.errors import ConfigError, SourceError
 import numpy as np
@@ -195,28 +197,30 @@ def test_silence_is_explained(peer, record, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('settings', 'sentence', 'requested'),
+    ('settings', 'sentence', 'free'),
     [
-        ({'max_messages': 3}, r'3 messages were recorded \(max_messages\)', True),
-        ({'duration': 1e-9}, r'1e-09 s were recorded \(duration\)', True),
-        ({'disk_floor': 1e9}, r'has \d+ MB left, less than disk_floor \(1e\+09 MB\)', False),
+        ({'max_messages': 3}, r'3 messages were recorded \(max_messages\)', 0),
+        ({'duration': 1e-9}, r'1e-09 s were recorded \(duration\)', 0),
+        ({'disk_floor': 2}, r'has 1 MB left, less than disk_floor \(2 MB\)', 1_000_000),
     ],
 )
-def test_limits_end_the_recording(peer, record, make_image, settings, sentence, requested):
+def test_limits_end_the_recording(peer, record, make_image, monkeypatch, settings, sentence, free):
     from sensor_msgs.msg import Image
 
     recorder = record('/cam/image', **settings)
-    if 'disk_floor' not in settings:
+    if free:
+        monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=free))
+    else:
         publisher = peer.publisher(Image, '/cam/image')
         peer.publish_until(recorder.finished.is_set, publisher, make_image(1), 'the end')
     assert recorder.finished.wait(30)
     peer.spin_until(lambda: not peer.node.count_subscribers('/cam/image'), 'no subscription')
     summary = recorder.stop()
     assert re.search(sentence, summary.stop_reason)
-    assert summary.requested == requested
+    assert summary.requested == (not free)
     assert len(read(recorder.out)) == summary.messages <= 3
     (counts,) = summary.topics.values()
-    left = counts.skipped if requested else counts.dropped
+    left = counts.dropped if free else counts.skipped
     assert counts.received == counts.written + left
 
 
@@ -226,6 +230,16 @@ def test_bag_that_exists_is_kept(record, tmp_path):
         record('/cam/image')
     with pytest.raises(ConfigError, match='No topic is given; expected at least one'):
         record()
+    said = r"disk of '.*new' has \d+ MB left, less than disk_floor \(1e\+09 MB\); free some space"
+    with pytest.raises(SourceError, match=said):
+        record('/cam/image', out='new', disk_floor=1e9)
+    assert not (tmp_path / 'new').exists()
+
+
+def test_names_of_bags_differ(tmp_path):
+    from keypoint_perception.ros.recorder.recorder import dated_bag
+
+    assert len({dated_bag(tmp_path) for _ in range(100)}) == 100
 
 
 def test_raw_images_become_jpeg(peer, record, make_image):
