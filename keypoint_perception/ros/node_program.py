@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, ExitStack, suppress
 import logging
-import signal
+import os
 import sys
+import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.faults import fault_sentence
-from keypoint_perception.ros.end_with_launch import end_with_launch
-from keypoint_perception.ros.installation import find_ros
+from keypoint_perception.ros.stop_signals import (
+    catch_stop_signals,
+    THREAD_NAME,
+    woken_by_stop,
+)
 
 if TYPE_CHECKING:
     from rclpy.executors import Executor
@@ -22,59 +25,85 @@ NodeType = TypeVar('NodeType', bound='Node')
 
 
 def run_program(
-    arguments: list[str] | None, run: Callable[[list[str]], int], *, usage: str
+    arguments: list[str] | None, run: Callable[[list[str]], int], *, usage: Callable[[], str]
 ) -> int:
     """
     Run a program until it is stopped.
 
-    :param arguments: by default those of the process
-    :param usage: the text of ``--help``
+    :param arguments: by default those of the process, which then ends here
+    :param usage: returns the text of ``--help``
     :return: the exit status: 2 for errors that the user can fix
     """
-    arguments = sys.argv if arguments is None else arguments
-    if {'-h', '--help'} & set(arguments):
-        print(usage)
+    catch_stop_signals()
+    # A signal before this line ends the process: what takes long is imported behind it.
+    from keypoint_perception.faults import fault_sentence
+    from keypoint_perception.ros.installation import find_ros
+
+    given = sys.argv if arguments is None else arguments
+    if {'-h', '--help'} & set(given):
+        print(usage())
         return 0
     try:
         find_ros()
-        return run(arguments)
-    except KeyboardInterrupt:
-        return 0
+        status = run(given)
     except Exception as error:  # the last net: no traceback reaches the screen
-        sentence = fault_sentence(error)
-    print(f'error: {sentence}', file=sys.stderr)
-    return 2
+        print(f'error: {fault_sentence(error)}', file=sys.stderr)
+        status = 2
+    if arguments is None:
+        _leave_threads_behind(status)
+    return status
 
 
-def leave_interrupts_to_ros() -> None:
+def _leave_threads_behind(status: int) -> None:
     """
-    Let Ctrl-C shut down the ROS context without an exception; call it before ``rclpy.init``.
+    Exit at once if threads are still busy, such as one that loads an engine.
 
-    Shutting down the context is enough to stop a node. A KeyboardInterrupt on top of it would
-    strike at an arbitrary line: it would leave objects half-made or, while the node is being
-    stopped, lose data that is still to be written.
+    Python would end them when they return from a library of C++, which aborts the process.
     """
-    signal.signal(signal.SIGINT, lambda number, frame: None)
+    known = (threading.main_thread().name, THREAD_NAME)
+    if any(thread.name not in known for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def init_ros(arguments: list[str]) -> None:
+    """
+    Initialise ROS, and take signals as requests to stop, which :func:`running_node` meets.
+
+    :raises ConfigError: if ROS cannot start like this
+    """
+    from rclpy import init
+    from rclpy.signals import SignalHandlerOptions
+
+    catch_stop_signals()
+    try:
+        init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # rclpy's exceptions have no common base
+        reason = ' '.join(str(error).split())
+        if 'logging' in reason:
+            msg = (
+                f'ROS has no place for its logs ({reason}); set ROS_LOG_DIR to a directory that '
+                'is writable.'
+            )
+        else:
+            msg = f'ROS cannot use the command line: {reason}; see `--help`.'
+        raise ConfigError(msg) from error
 
 
 def start_ros(arguments: list[str], *, program: str) -> None:
     """
-    Initialise ROS with its part of the command line, and let it handle Ctrl-C.
+    Initialise ROS with its part of the command line of a program.
 
     :param program: its name, for error messages
     :raises ConfigError: if ROS rejects the command line, or it has other arguments
     """
-    import rclpy
+    from keypoint_perception.ros.end_with_launch import end_with_launch
+    from rclpy.utilities import remove_ros_args
 
     end_with_launch()
-    leave_interrupts_to_ros()
-    try:
-        rclpy.init(args=arguments)
-    except Exception as error:  # rclpy's exceptions have no common base
-        reason = ' '.join(str(error).split())
-        msg = f'ROS cannot use the command line: {reason}; see `{program} --help`.'
-        raise ConfigError(msg) from error
-    others = rclpy.utilities.remove_ros_args(arguments)[1:]
+    init_ros(arguments)
+    others = remove_ros_args(arguments)[1:]
     if others:
         msg = (
             f'{program} does not know the argument {" ".join(others)!r}; expected parameters and '
@@ -87,27 +116,27 @@ def start_ros(arguments: list[str], *, program: str) -> None:
 def running_node(
     create: Callable[[], NodeType], stop: Callable[[NodeType], object]
 ) -> Iterator[tuple[NodeType, Executor]]:
-    """Create a node and its executor, and stop both at the end, whatever the reason."""
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-    from rclpy.utilities import ok, try_shutdown
+    """
+    Create a node and its executor, and stop both at the end, whatever the reason.
 
-    node = None
-    try:
+    Spinning ends the block when the process is asked to stop. ROS still works then, so that
+    ``stop`` can publish and answer.
+    """
+    from keypoint_perception.ros.node_executor import NodeExecutor
+    from rclpy.executors import ExternalShutdownException
+    from rclpy.utilities import try_shutdown
+
+    with ExitStack() as at_end:
+        at_end.callback(try_shutdown)
+        executor = NodeExecutor()
+        at_end.callback(executor.shutdown)
+        at_end.enter_context(woken_by_stop(executor.wake))
         node = create()
-        executor = SingleThreadedExecutor()
+        at_end.callback(node.destroy_node)
+        at_end.callback(stop, node)
         executor.add_node(node)
-        yield node, executor
-    except ExternalShutdownException:
-        pass
-    except Exception:
-        # A signal shuts ROS down at an arbitrary line; failures due to that are no errors.
-        if ok():
-            raise
-    finally:
-        if node is not None:
-            stop(node)
-            node.destroy_node()  # type: ignore[no-untyped-call]
-        try_shutdown()
+        with suppress(ExternalShutdownException):
+            yield node, executor
 
 
 class _Forward(logging.Handler):

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import sys
+from typing import TYPE_CHECKING
 
-from keypoint_perception.inference.engine import Engine, load_engine
 from keypoint_perception.ros.node_program import run_program, running_node, start_ros
-from keypoint_perception.ros.perception.node_parameters import NodeParameters
-from keypoint_perception.settings import table
+from keypoint_perception.ros.stop_signals import stop_requested
+
+if TYPE_CHECKING:
+    from keypoint_perception.inference.engine import Engine
 
 USAGE = """usage: perception_node --ros-args -p model:=DIR -r image:=/cam/image
 
@@ -25,7 +27,7 @@ Parameters:
 """
 
 
-def main(arguments: list[str] | None = None, *, load: Callable[..., Engine] = load_engine) -> int:
+def main(arguments: list[str] | None = None, *, load: Callable[..., Engine] | None = None) -> int:
     """
     Run the node until it is stopped; see :func:`run_program`.
 
@@ -33,19 +35,27 @@ def main(arguments: list[str] | None = None, *, load: Callable[..., Engine] = lo
     """
 
     def run(given: list[str]) -> int:
-        from keypoint_perception.ros.perception.lifecycle_node import PerceptionNode
-        from rclpy.utilities import ok
-
         start_ros(given, program='perception_node')
-        running = running_node(lambda: PerceptionNode(load=load), PerceptionNode.stop)
-        with running as (node, executor):
-            if node.parameters.autostart and not node.start() and ok():
+        from keypoint_perception.inference.engine import load_engine
+        from keypoint_perception.ros.perception.lifecycle_node import PerceptionNode
+
+        def create() -> PerceptionNode:
+            return PerceptionNode(load=load or load_engine)
+
+        with running_node(create, PerceptionNode.stop) as (node, executor):
+            if node.parameters.autostart and not node.start() and not stop_requested():
                 return 2
             executor.spin()
         return 0
 
-    usage = f'{USAGE}\n{table(NodeParameters, live=True)}'
-    return run_program(arguments, run, usage=usage)
+    return run_program(arguments, run, usage=_usage)
+
+
+def _usage() -> str:
+    from keypoint_perception.ros.perception.node_parameters import NodeParameters
+    from keypoint_perception.settings import table
+
+    return f'{USAGE}\n{table(NodeParameters, live=True)}'
 
 
 if __name__ == '__main__':

@@ -24,7 +24,7 @@ SPIN_S = 0.2
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until it is stopped or at its end; see :func:`run_program`."""
-    return run_program(arguments, run, usage=f'{USAGE}\n{table(RecorderParameters)}')
+    return run_program(arguments, run, usage=lambda: f'{USAGE}\n{table(RecorderParameters)}')
 
 
 def run(arguments: list[str]) -> int:

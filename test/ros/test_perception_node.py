@@ -110,14 +110,14 @@ def test_starts_from_the_wheels_without_a_sourced_prefix(start_node, model_dir, 
     assert 'Traceback' not in node.output
 
 
-# A signal that comes while the engine is being loaded: ROS is gone when configuring goes on.
+# A signal that comes while the engine is being loaded.
 STOPPED_WHILE_LOADING = """
 import os, signal, sys, time
 import numpy as np
 from fake_engine import FakeEngine
 from keypoint_perception.ros.perception import engine_loading
 from keypoint_perception.ros.perception_node import main
-import rclpy
+from keypoint_perception.ros.stop_signals import stop_requested
 engine_loading.model_identity = str
 def load(model_dir, name, **settings):
     os.kill(os.getpid(), signal.{name})
@@ -128,7 +128,7 @@ sys.exit(main(load=load))
 """
 
 
-@pytest.mark.parametrize('until', ['rclpy.ok()', 'True'], ids=['ends', 'hangs'])
+@pytest.mark.parametrize('until', ['not stop_requested()', 'True'], ids=['ends', 'hangs'])
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
 def test_signal_while_loading_ends_the_node_cleanly(start, name, until):
     node = start(

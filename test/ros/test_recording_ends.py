@@ -18,18 +18,18 @@ def interrupted(recorder):
 Recorder.stop = interrupted
 runpy.run_module(sys.argv.pop(1), run_name='__main__')
 """
-# ... or while starting: it is subscribed already, and every later call of ROS fails.
+# ... or while starting: it is subscribed already.
 INTERRUPTED_START = """
 import os, runpy, signal, sys, time
 from keypoint_perception.ros.recorder.topic_subscription import TopicSubscription
-import rclpy
+from keypoint_perception.ros.stop_signals import stop_requested
 follow = TopicSubscription.follow_publishers
 def interrupted(topic):
     while not topic.listening:
         follow(topic)
     sys.stdin.readline()
     os.kill(os.getpid(), signal.SIGINT)
-    while rclpy.ok():
+    while not stop_requested():
         time.sleep(0.01)
 TopicSubscription.follow_publishers = interrupted
 runpy.run_module(sys.argv.pop(1), run_name='__main__')

@@ -211,7 +211,7 @@ class Camera:
 
     def _count_problem(self, effect: Effect, kind: str, message: str) -> str:
         """Count an image with a problem; return what to log, or an empty text."""
-        if self._closed or not self._node.context.ok():
+        if self._closed:
             return ''  # due to the shutdown, not worth reporting
         if not self.statistics.count_problem(effect, kind, message):
             return ''

@@ -23,6 +23,7 @@ from keypoint_perception.ros.perception.live_parameters import LiveParameters, U
 from keypoint_perception.ros.perception.node_parameters import declare_parameters, NodeParameters
 from keypoint_perception.ros.perception.pipeline import Pipeline
 from keypoint_perception.ros.perception.services import serve_enable, serve_recording, serve_reload
+from keypoint_perception.ros.stop_signals import stop_requested
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -107,7 +108,8 @@ class PerceptionNode(LifecycleNode):
             self._supervisor.load(self.parameters.engine_spec, self._keep_waiting)
         except PerceptionError as error:
             self._load_error = f'model not loaded: {error}'
-            self._log.fatal(self._load_error)
+            if not stop_requested():
+                self._log.fatal(self._load_error)
             return FAILURE
         self._load_error = ''
         self._cameras = [
@@ -191,11 +193,11 @@ class PerceptionNode(LifecycleNode):
     def _on_build_progress(self, done: int, total: int, phase: str) -> bool:
         """Note the progress of an engine build; return whether to continue."""
         self._build_progress = f'building the engine: {phase}, {100 * done // max(1, total)} %'
-        return bool(self.context.ok())
+        return not stop_requested()
 
     def _keep_waiting(self) -> bool:
         """Report the progress of the first engine: configuring blocks the executor's timers."""
-        if not self.context.ok():
+        if stop_requested():
             return False
         if time.monotonic() - self._reported_s >= REPORT_PERIOD_S:
             self._report()

@@ -15,7 +15,7 @@ from keypoint_perception.ros.installation import (
     find_ros,
     shipped_file,
 )
-from keypoint_perception.ros.node_program import leave_interrupts_to_ros, running_node
+from keypoint_perception.ros.node_program import init_ros, running_node
 from keypoint_perception.ros.recorder.recorder_settings import RecorderSettings
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def record_topics(
     from keypoint_perception.ros.recorder.recorder import Recorder
     import rclpy
 
-    leave_interrupts_to_ros()
-    rclpy.init(args=['--ros-args', '--log-level', 'warn'])
+    init_ros(['--ros-args', '--log-level', 'warn'])
     running = running_node(lambda: rclpy.create_node(NODE_NAME), lambda node: None)
     with running as (node, executor):
         recorder = Recorder(node, topics=topics, out=out, settings=settings, log=log)

@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterValue
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from sensor_msgs.msg import Image, PointCloud2
 
 NODE = '/perception_node'
@@ -46,6 +46,29 @@ def test_failed_configure_leaves_the_node_alive(peer, node):
 def test_bad_values_are_rejected_while_running(peer, node):
     text = {'type': 4, 'string_value': 'onnx'}
     assert 'engine: must be one of auto' in set_parameter(peer, 'engine', **text)
+
+
+def test_requests_that_raise_in_rclpy_are_answered_and_logged_once(peer, node):
+    for transition in (Transition.TRANSITION_ACTIVATE, 99, 99):
+        assert change(peer, transition) == (False, 'unconfigured')
+    said = 'Transition 99 asked of /perception_node/change_state failed: .* not registered'
+    assert node.count(said) == 1, node.output
+    parameters = [
+        Parameter(name='lazy', value=ParameterValue(type=77)),
+        Parameter(name='lazy', value=ParameterValue(type=1, bool_value=True)),
+        Parameter(name='', value=ParameterValue(type=255)),
+    ]
+    request = SetParameters.Request(parameters=parameters)
+    results = peer.call(SetParameters, f'{NODE}/set_parameters', request).results
+    assert [result.successful for result in results] == [False, True, False]
+    assert results[0].reason == '77 is not a valid Parameter.Type.'
+    request = SetParametersAtomically.Request(parameters=parameters)
+    result = peer.call(
+        SetParametersAtomically, f'{NODE}/set_parameters_atomically', request
+    ).result
+    assert (result.successful, result.reason) == (False, '77 is not a valid Parameter.Type.')
+    assert 'Traceback' not in node.output
+    assert 'a bug' not in node.output
 
 
 def test_complete_lifecycle(peer, node, model_dir, make_image):
