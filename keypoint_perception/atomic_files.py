@@ -63,11 +63,11 @@ class PendingDirectory(PendingFile):
     exist yet.
 
     :param replace: whether :meth:`commit` replaces a directory of the same name, which is at
-        :func:`backup_path` between its two renames
+        :func:`backup_path` until the new one is in its place
     """
 
-    def __init__(self, path: Path, *, replace: bool = False) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, replace: bool = False, durable: bool = False) -> None:
+        super().__init__(path, durable=durable)
         self._replace = replace
         self._parent, self.part = self.part, self.part / path.name
         self.discard()
@@ -75,11 +75,15 @@ class PendingDirectory(PendingFile):
 
     def commit(self) -> None:
         backup = backup_path(self.path)
-        if self._replace:
+        if self._durable:
+            for path in (*self.part.rglob('*'), self.part):
+                _sync(path)
+        if self._replace and self.path.exists():
             shutil.rmtree(backup, ignore_errors=True)
-            if self.path.exists():
-                self.path.rename(backup)
+            self.path.rename(backup)
         self.part.rename(self.path)
+        if self._durable:
+            _sync(self.path.parent)
         if self._replace:
             shutil.rmtree(backup, ignore_errors=True)
 

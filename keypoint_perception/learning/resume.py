@@ -14,7 +14,7 @@ from keypoint_perception.learning.config import (
     TrainConfig,
     USUAL_STEPS,
 )
-from keypoint_perception.model.checkpoint import load_checkpoint
+from keypoint_perception.model.checkpoint import load_checkpoint, valid_checkpoint
 
 # Settings that a resumed run may change.
 CHANGEABLE = ('steps',)
@@ -39,7 +39,9 @@ def settings_of_run(
     """
     if not resume:
         return read_config(path, stated, defaults)
-    before = to_values(from_values(load_checkpoint(out).state['config']))
+    state = load_checkpoint(out).state
+    with valid_checkpoint(out):
+        before = to_values(from_values(state['config']))
     wanted = {name: value for name, value in stated.items() if value is not None}
     if path is not None:
         checked = to_values(read_config(path, stated))
@@ -70,7 +72,8 @@ def step_limit(
     """
     if settings.steps or minutes is not None:
         return settings.steps or None
-    done = load_checkpoint(out).state['step'] if resume else 0
+    with valid_checkpoint(out):
+        done = int(load_checkpoint(out).state['step']) if resume else 0
     if done > USUAL_STEPS:
         msg = (
             f'The run in {str(out)!r} has done {done} steps, more than the default of '

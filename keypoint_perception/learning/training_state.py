@@ -28,6 +28,7 @@ from keypoint_perception.model.checkpoint import (
     load_checkpoint,
     load_strictly,
     save_checkpoint,
+    valid_checkpoint,
 )
 from keypoint_perception.model.network import Keypointer
 from keypoint_perception.sampling import evenly_spaced
@@ -156,7 +157,9 @@ def resumed_training_state(out: Path, store: FrameStore, config: TrainConfig) ->
     """
     checkpoint = load_checkpoint(out)
     state, tensors = checkpoint.state, checkpoint.tensors
-    _check_frames(out, store, state['sources'])
+    with valid_checkpoint(out):
+        _check_frames(out, store, state['sources'])
+        statistics = DatasetStatistics(**state['facts'])
     extras = _batch_extras(config, store)
     labels = _labels(extras)
     if labels is not None and labels.digest != state.get('labels', ''):
@@ -165,14 +168,15 @@ def resumed_training_state(out: Path, store: FrameStore, config: TrainConfig) ->
             'now holds; resume it with the original file, or train into another --out.'
         )
         raise TrainingError(msg)
-    session = _assemble(config, store, DatasetStatistics(**state['facts']), extras)
-    session.sampler.restore(state['sampler'])
+    session = _assemble(config, store, statistics, extras)
     for prefix, module in (('learner.', session.learner), ('average.', session.average.network)):
         own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         load_strictly(module, own, str(out))
-    _restore_optimizer(session.optimizer, tensors)
-    torch.set_rng_state(tensors['random'])
-    session.step, session.elapsed_s = state['step'], state['elapsed_s']
+    with valid_checkpoint(out):
+        session.sampler.restore(state['sampler'])
+        _restore_optimizer(session.optimizer, tensors)
+        torch.set_rng_state(tensors['random'])
+        session.step, session.elapsed_s = int(state['step']), float(state['elapsed_s'])
     return session
 
 
@@ -247,7 +251,12 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith('optimizer.'):
-            _, index, name = key.split('.')
-            moments.setdefault(int(index), {})[name] = tensor
+            _, position, name = key.split('.')
+            moments.setdefault(int(position), {})[name] = tensor
     groups = optimizer.state_dict()['param_groups']
+    [group] = optimizer.param_groups
+    for index, own in moments.items():
+        shapes = {name: tensor.shape for name, tensor in own.items() if name != 'step'}
+        if shapes != dict.fromkeys(('exp_avg', 'exp_avg_sq'), group['params'][index].shape):
+            raise ValueError(f'the moments of parameter {index} do not fit it')
     optimizer.load_state_dict({'state': moments, 'param_groups': groups})

@@ -12,6 +12,8 @@ A checkpoint is a directory that is written and replaced in one step::
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 import hashlib
 import json
@@ -19,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from keypoint_perception.atomic_files import backup_path, PendingDirectory
-from keypoint_perception.errors import ModelError
+from keypoint_perception.errors import ConfigError, ModelError
+from keypoint_perception.json_files import parse_json, read_json
 from keypoint_perception.manifest import file_digest
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 from keypoint_perception.model_directory import (
@@ -30,7 +33,8 @@ from keypoint_perception.model_directory import (
     TRAINING_FILE,
 )
 from safetensors import safe_open, SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+import torch
 from torch import nn, Tensor
 
 
@@ -52,8 +56,14 @@ class Checkpoint:
 
 
 def save_checkpoint(model_dir: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, then replace the previous one."""
-    with PendingDirectory(model_dir / CHECKPOINT_NAME, replace=True) as part:
+    """
+    Write a checkpoint, then replace the previous one.
+
+    The previous one is kept until the new one would survive a power failure.
+
+    :raises OSError: if the disk is full, for example; the previous one is as it was
+    """
+    with PendingDirectory(model_dir / CHECKPOINT_NAME, replace=True, durable=True) as part:
         part.mkdir()
         write_network(part / NETWORK_FILE, checkpoint.network)
         _save(checkpoint.tensors, part / TRAINING_FILE)
@@ -72,28 +82,50 @@ def load_checkpoint(model_dir: Path) -> Checkpoint:
     """
     Read a checkpoint, verifying the digest of every file.
 
-    :raises ModelError: if there is none, or a file is missing or changed
+    One that a kill left at its backup path gets its name again, so the caller must be the
+    :func:`.sole_writer`.
+
+    :raises ModelError: if there is none, or a file is missing, changed or invalid
     """
     place = _require(model_dir)
     if place.name != CHECKPOINT_NAME:
         place = place.rename(Path(model_dir) / CHECKPOINT_NAME)
+    with valid_checkpoint(model_dir):
+        state = read_json(place / STATE_FILE)
+        unchanged, digests = state.pop('sha256') == _digest(state), dict(state.pop('files'))
+        if not unchanged:
+            raise ValueError('it was changed')
+    for name in (NETWORK_FILE, TRAINING_FILE, FRAMES_FILE):
+        path = place / name
+        if not path.is_file() or file_digest(path) != digests.get(name):
+            raise ModelError(_damaged(path, 'it is missing or was changed'))
+    network = load_network(model_dir)
+    frames = _load(place / FRAMES_FILE).get('frames', torch.empty(0))
+    if frames.dtype != torch.uint8 or frames.shape[1:] != (*network.config.input_hw, 3):
+        reason = f'its frames are {frames.dtype} {tuple(frames.shape)}, not those of the network'
+        raise ModelError(_damaged(place / FRAMES_FILE, reason))
+    return Checkpoint(network, _load(place / TRAINING_FILE), state, frames)
+
+
+@contextmanager
+def valid_checkpoint(
+    model_dir: Path, name: str = f'{CHECKPOINT_NAME}/{STATE_FILE}'
+) -> Iterator[None]:
+    """
+    Raise ModelError for all that missing, odd or hostile values of a file make the block raise.
+
+    :param name: of the file that the values are from
+    """
     try:
-        state = json.loads((place / STATE_FILE).read_text())
-        unchanged = state.pop('sha256') == _digest(state)
-        digests = dict(state.pop('files'))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(_damaged(place, STATE_FILE, error)) from error
-    if not unchanged:
-        raise ModelError(_damaged(place, STATE_FILE, 'it was changed'))
-    for name, digest in digests.items():
-        if not (place / name).is_file() or file_digest(place / name) != digest:
-            raise ModelError(_damaged(place, name, 'it is missing or was changed'))
-    return Checkpoint(
-        network=load_network(model_dir),
-        tensors=_load(place / TRAINING_FILE),
-        state=state,
-        frames=_load(place / FRAMES_FILE)['frames'],
-    )
+        yield
+    except (
+        ArithmeticError, AttributeError, ConfigError, LookupError, OSError, RuntimeError,
+        SafetensorError, TypeError, ValueError,
+    ) as error:  # fmt: skip
+        reason = f'it lacks {error}' if isinstance(error, KeyError) else str(error).rstrip('.')
+        raise ModelError(
+            _damaged(Path(model_dir) / name, ' '.join(reason.split())[:400])
+        ) from error
 
 
 def load_network(model_dir: Path) -> Keypointer:
@@ -117,46 +149,47 @@ def read_metadata(path: Path) -> dict[str, str]:
 
     :raises ModelError: if it cannot be read
     """
-    try:
-        with safe_open(path, framework='pt') as stream:
-            return stream.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise ModelError(_damaged(path.parent, path.name, error)) from error
+    with valid_checkpoint(path.parent, path.name), safe_open(path, framework='pt') as stream:
+        return stream.metadata() or {}
 
 
 def read_network(path: Path) -> Keypointer:
     """
     Return the network of a file that :func:`write_network` wrote, in evaluation mode.
 
-    :raises ModelError: if it cannot be read, or its weights do not fit the network
+    :raises ModelError: if it cannot be read, or its weights do not fit the network or are NaN
     """
     tensors = _load(path)
-    try:
-        values = json.loads(read_metadata(path)['config'])
+    with valid_checkpoint(path.parent, path.name):
+        values = parse_json(read_metadata(path)['config'])
         values['input_hw'] = tuple(values['input_hw'])
         network = Keypointer(NetworkConfig(**values))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(_damaged(path.parent, path.name, error)) from error
     load_strictly(network, tensors, str(path))
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise ModelError(_damaged(path, 'it has weights that are NaN or infinite'))
     return network.eval()
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], place: str) -> None:
     """
-    Load weights whose names and shapes are exactly those of a module.
+    Load weights whose names, types and shapes are exactly those of a module.
 
     :param place: description of their origin
     :raises ModelError: listing all differences
     """
-    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    missing = sorted(expected.keys() - tensors.keys())
-    unexpected = sorted(tensors.keys() - expected.keys())
-    common = expected.keys() & tensors.keys()
-    reshaped = sorted(name for name in common if expected[name] != tensors[name].shape)
+    expected, found = (
+        {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
+        for weights in (module.state_dict(), tensors)
+    )
+    missing = sorted(expected.keys() - found.keys())
+    unexpected = sorted(found.keys() - expected.keys())
+    common = expected.keys() & found.keys()
+    reshaped = sorted(name for name in common if expected[name] != found[name])
     if missing or unexpected or reshaped:
         msg = (
             f'The weights in {place!r} do not fit the network: missing {missing}, unexpected '
-            f'{unexpected}, of another shape {reshaped}; use the configuration of their training.'
+            f'{unexpected}, of another shape or type {reshaped}; use the '
+            'configuration of their training.'
         )
         raise ModelError(msg)
     module.load_state_dict(tensors)
@@ -165,14 +198,12 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], place: str) -> 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     # safetensors rejects views and other memory formats
     plain = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
-    save_file(plain, path, metadata)
+    path.write_bytes(save(plain, metadata))  # its own writing reports a full disk as no OSError
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    try:
+    with valid_checkpoint(path.parent, path.name):
         return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(_damaged(path.parent, path.name, error)) from error
 
 
 def _digest(state: dict[str, Any]) -> str:
@@ -197,8 +228,8 @@ def _require(model_dir: Path) -> Path:
     return place
 
 
-def _damaged(place: Path, name: str, reason: object) -> str:
+def _damaged(path: Path, reason: str) -> str:
     return (
-        f'Checkpoint {str(place)!r} cannot be read: {name}: {reason}; copy the complete model '
-        'directory again, or train again.'
+        f'Checkpoint {str(path.parent)!r} cannot be read: {path.name}: {reason}; copy the '
+        'complete model directory again, or train into another --out.'
     )

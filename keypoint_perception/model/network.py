@@ -33,6 +33,8 @@ from torch import nn, Tensor
 
 NETWORKS = ('default', 'paper', 'hourglass')
 
+# Largest values, which bound the memory of a network before it is made.
+LARGEST = {'keypoints': 512, 'width': 256, 'window': 32, 'stacks': 8, 'input_hw': 4096}
 # Masses are clamped to this distance from 0 and 1; closer, rounding would affect the confidence.
 MASS_EPSILON = 1e-3
 
@@ -64,10 +66,12 @@ class NetworkConfig:
             if getattr(self, name) not in known:
                 msg = f'{name}: {getattr(self, name)!r} is not known; known: {", ".join(known)}.'
                 raise ConfigError(msg)
-        for name in ('keypoints', 'width', 'window', 'stacks'):
-            if getattr(self, name) < 1:
-                msg = f'{name}: must be at least 1, got {getattr(self, name)}.'
-                raise ConfigError(msg)
+        for name, largest in LARGEST.items():
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if type(number) is not int or not 1 <= number <= largest:
+                    msg = f'{name}: must be an integer from 1 to {largest}, got {number!r:.40}.'
+                    raise ConfigError(msg)
         if any(n < 16 or n % 8 for n in self.input_hw):
             msg = (
                 f'input size: height and width must be multiples of 8 and at least 16, got '

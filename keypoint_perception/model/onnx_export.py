@@ -18,7 +18,7 @@ from keypoint_perception.atomic_files import PendingFile
 from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.landmark_map import Landmarks, write_landmarks
 from keypoint_perception.manifest import file_digest, Manifest, read_manifest, write_manifest
-from keypoint_perception.model.checkpoint import Checkpoint, load_checkpoint
+from keypoint_perception.model.checkpoint import Checkpoint, load_checkpoint, valid_checkpoint
 from keypoint_perception.model.inference_form import InferenceForm
 from keypoint_perception.model.landmark_head import fitted_landmarks, LandmarkKeypointer
 from keypoint_perception.model.network import Keypointer
@@ -55,7 +55,8 @@ def export_model(model_dir: Path, landmarks: Landmarks | None = None) -> Manifes
         kept = _kept_precisions(model_dir, file_digest(part))
     if new is not None:
         write_landmarks(model_dir, new)
-    manifest = replace(_describe(checkpoint, parity, landmarks), precisions=kept)
+    with valid_checkpoint(model_dir):
+        manifest = replace(_describe(checkpoint, parity, landmarks), precisions=kept)
     files = [*_files(model_dir, landmarks), *map(onnx_name, kept)]
     manifest = write_manifest(model_dir, manifest, files=files)
     outdated = 'was exported from an earlier network'

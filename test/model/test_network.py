@@ -98,7 +98,7 @@ def test_normalise_puts_black_at_minus_one_and_channels_first():
     [
         ({'network': 'resnet'}, "network: 'resnet' is not known; known: default, paper, h"),
         ({'norm': 'layer'}, "norm: 'layer' is not known; known: group, instance, batch"),
-        ({'keypoints': 0}, 'keypoints: must be at least 1, got 0'),
+        ({'keypoints': 0}, 'keypoints: must be an integer from 1 to 512, got 0'),
         ({'input_hw': (100, 128)}, 'multiples of 8 and at least 16, got 100 x 128'),
         ({'input_hw': (8, 128)}, 'multiples of 8 and at least 16, got 8 x 128'),
     ],
