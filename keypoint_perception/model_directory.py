@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Iterable
+import math
 from pathlib import Path
 
 MANIFEST_NAME = 'manifest.json'
@@ -39,9 +40,21 @@ def step_files(directory: Path, suffix: str) -> list[Path]:
 
 
 def read_history(model_dir: Path) -> list[dict[str, str]]:
-    """Return the rows of ``history.csv``; none if the run has written none yet."""
+    """
+    Return the rows of ``history.csv``; none if the run has written none yet.
+
+    Lines that a crash or a full disk cut short, and all others that are not numbers, are left out.
+    """
     path = model_dir / HISTORY_NAME
     if not path.is_file():
         return []
-    with path.open(newline='') as stream:
-        return list(csv.DictReader(stream))
+    names, *lines = (line.split(',') for line in path.read_text(errors='replace').split('\n'))
+    rows = [dict(zip(names, line, strict=True)) for line in lines[:-1] if len(line) == len(names)]
+    return [row for row in rows if {'step', 'loss'} <= row.keys() and _are_numbers(row.values())]
+
+
+def _are_numbers(values: Iterable[str]) -> bool:
+    try:
+        return all(math.isfinite(float(value)) for value in values)
+    except ValueError:
+        return False

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+import os
 from pathlib import Path
 from typing import Annotated
 
 from keypoint_perception.commands.options import Topics
 from keypoint_perception.commands.outputs import check_outputs
 from keypoint_perception.errors import ConfigError, TrainingError
+from keypoint_perception.faults import fault_sentence, FULL
 from keypoint_perception.model_directory import (
     MANIFEST_NAME,
     ONNX_NAME,
@@ -71,7 +74,6 @@ def train(
     }
     recordings = {f'recording {i}': Path(name) for i, name in enumerate(source, start=1)}
     check_outputs({'--out': out}, recordings | {'the labels': annotations, '--init': init})
-    from keypoint_perception.atomic_files import sole_writer
     from keypoint_perception.commands.progress import progress_bars
     from keypoint_perception.evaluation.training_page import write_training_page
     from keypoint_perception.learning import training_loop as learning
@@ -81,20 +83,19 @@ def train(
     from keypoint_perception.model.checkpoint import has_checkpoint
     from keypoint_perception.model.onnx_export import export_model
 
-    if has_checkpoint(out) and not resume:
-        msg = (
-            f'{str(out)!r} already holds a model; continue it with --resume, or choose '
-            'another --out.'
-        )
-        raise TrainingError(msg)
-    defaults = settings_of_store(source)
-    settings = settings_of_run(out, config, stated, resume=resume, defaults=defaults)
-    limit = step_limit(settings, out, minutes=minutes, resume=resume)
-    _make_directory(out)
-    fabric = learning.make_fabric(settings)
-    # only the first process writes
-    with sole_writer(out) if fabric.is_global_zero else nullcontext():
-        with progress_bars(quiet=not fabric.is_global_zero) as bars:
+    first = os.environ.get('RANK', '0') == '0'  # of the processes that torchrun started
+    with _sole_writer(out, resume=resume) if first else nullcontext():
+        if has_checkpoint(out) and not resume:
+            msg = (
+                f'{str(out)!r} already holds a model; continue it with --resume, or choose '
+                'another --out.'
+            )
+            raise TrainingError(msg)
+        defaults = settings_of_store(source)
+        settings = settings_of_run(out, config, stated, resume=resume, defaults=defaults)
+        limit = step_limit(settings, out, minutes=minutes, resume=resume)
+        fabric = learning.make_fabric(settings)
+        with progress_bars(quiet=not first) as bars:
             show, size = bars.counter('extracting frames'), settings.size
             store = prepare_frames(
                 fabric, source, topic or [], out, size=size, resume=resume, progress=show
@@ -103,7 +104,7 @@ def train(
             outcome = learning.train(
                 fabric, settings, store, out, budget=budget, resume=resume, report=bars.training
             )
-        if not fabric.is_global_zero:
+        if not first:
             return
         write_training_page(out)
         manifest = export_model(out)
@@ -120,8 +121,24 @@ def train(
         print(f'  {out / name}')
 
 
-def _make_directory(out: Path) -> None:
+@contextmanager
+def _sole_writer(out: Path, *, resume: bool) -> Iterator[None]:
+    """Make and lock the directory of a run; after an error of the disk, say how it goes on."""
+    from keypoint_perception.atomic_files import sole_writer
+    from keypoint_perception.model.checkpoint import has_checkpoint
+
     if out.exists() and not out.is_dir():
         msg = f'--out {str(out)!r} is a file; choose a directory.'
         raise ConfigError(msg)
+    is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
+    try:
+        with sole_writer(out):
+            yield
+    except OSError as error:
+        goes_on = f'{FULL} with --resume' if has_checkpoint(out) and not resume else FULL
+        raise TrainingError(fault_sentence(error).replace(FULL, goes_on)) from error
+    finally:
+        if is_new:
+            with suppress(OSError):
+                out.rmdir()  # nothing was written

@@ -8,10 +8,12 @@ keypoints of the averaged network on frames of the recording.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-import csv
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
+from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.drawing import draw_keypoints, Edge, tile_images
 from keypoint_perception.learning.learner import Learner
 from keypoint_perception.learning.pair_batch import PairBatch
@@ -28,7 +30,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 OVERLAY_FRAMES = 12
+log = logging.getLogger('keypoint_perception')
 
 
 class RunLog:
@@ -41,19 +47,37 @@ class RunLog:
         self._columns = ('step', 'elapsed_s', 'rate', 'pairs_per_s', 'loss', *terms)
         out.mkdir(parents=True, exist_ok=True)
         self._path = out / HISTORY_NAME
-        kept = [row for row in read_history(out) if int(row['step']) <= from_step]
-        with self._path.open('w', newline='') as stream:
-            writer = csv.DictWriter(stream, self._columns)
-            writer.writeheader()
-            writer.writerows(kept)
-        self._board = SummaryWriter(str(out / TENSORBOARD_NAME), purge_step=from_step + 1)
+        rows = [row for row in read_history(out) if tuple(row) == self._columns]
+        held = self._path.read_bytes().strip().count(b'\n') if self._path.is_file() else 0
+        if held > len(rows):
+            unread = 'lines of %r cannot be read, as after a crash, and are removed.'
+            log.warning(f'%d {unread}', held - len(rows), str(self._path))
+        kept = [row.values() for row in rows if float(row['step']) <= from_step]
+        lines = [','.join(line) + '\n' for line in (self._columns, *kept)]
+        replace_file(self._path, ''.join(lines))
+        board = SummaryWriter(str(out / TENSORBOARD_NAME), purge_step=from_step + 1)
+        self._board: SummaryWriter | None = board
+
+    def _to_board(self, write: Callable[[SummaryWriter], None]) -> None:
+        """Write for TensorBoard; a run goes on without it where that is no longer possible."""
+        try:
+            if self._board is not None:
+                write(self._board)
+        except OSError as error:
+            self._board = None
+            log.warning('The files of TensorBoard are no longer written (%s).', error)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Append a row: the values of all columns but the step, by name."""
-        with self._path.open('a', newline='') as stream:
-            csv.DictWriter(stream, self._columns).writerow({'step': step} | values)
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        row = {'step': step} | values
+        with self._path.open('a') as stream:
+            stream.write(','.join(str(row[name]) for name in self._columns) + '\n')
+
+        def add(board: SummaryWriter) -> None:
+            for name, value in values.items():
+                board.add_scalar(name, value, step)
+
+        self._to_board(add)
 
     def write_overlay(
         self, step: int, network: Keypointer, frames: Tensor, skeleton: Sequence[Edge] = ()
@@ -68,18 +92,22 @@ class RunLog:
         sheet = tile_images(images, 4)
         path = self._out / OVERLAYS_NAME / step_name(step, '.png')
         path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-        self._board.add_image('keypoints', sheet, step, dataformats='HWC')
+        self._write_image(path, 'keypoints', sheet, step)
         return path
 
     def write_image(self, name: str, rgb: np.ndarray, step: int) -> None:
         """Write an image of the whole run, (H, W, 3) uint8."""
-        cv2.imwrite(str(self._out / name), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-        self._board.add_image(Path(name).stem, rgb, step, dataformats='HWC')
+        self._write_image(self._out / name, Path(name).stem, rgb, step)
+
+    def _write_image(self, path: Path, tag: str, rgb: np.ndarray, step: int) -> None:
+        # OpenCV's own writing reports a full disk to nobody
+        png = cv2.imencode('.png', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
+        replace_file(path, png.tobytes())
+        self._to_board(lambda board: board.add_image(tag, rgb, step, dataformats='HWC'))
 
     def close(self) -> None:
         """Write what is still buffered."""
-        self._board.close()
+        self._to_board(lambda board: board.close())
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
 """``train`` and ``export`` as a user runs them: a model comes out, or one sentence."""
 
+import errno
 import json
+import os
 from pathlib import Path
 import re
 import shutil
@@ -105,6 +107,61 @@ def test_going_on_from_a_model(capsys, recording, quick, tmp_path):
     code, _, stderr = run(capsys, 'train', recording, '--out', out, '--resume', '--keypoints', '9')
     assert code == 2
     assert 'started with other settings (keypoints 3 -> 9)' in sentence(stderr)
+
+
+def test_a_full_disk_ends_a_run_that_goes_on_where_it_was(
+    capsys, recording, quick, tmp_path, monkeypatch
+):
+    out, sync, calls = tmp_path / 'model', os.fsync, []
+
+    def full(handle):
+        if Path(f'/proc/self/fd/{handle}').readlink().name == 'training.json':
+            calls.append(handle)
+        if len(calls) == failing:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    monkeypatch.setattr('os.fsync', full)
+    failing = 1
+    code, _, stderr = train(capsys, recording, out, quick, '--steps', '2')
+    assert code == 2
+    remedy = 'No space left on device; make room, then run the same command again'
+    assert sentence(stderr) == f'error: {remedy}.'
+    failing = -1
+    assert train(capsys, recording, out, quick, '--steps', '2')[0] == 0
+    failing = len(calls) + 1
+    code, _, stderr = train(capsys, recording, out, quick, '--steps', '4', '--resume')
+    assert sentence(stderr) == f'error: {remedy}.'
+    assert not list(out.glob('.*'))  # nothing of the new checkpoint
+    failing = -1
+    assert train(capsys, recording, out, quick, '--steps', '4', '--resume')[0] == 0
+    # a run that has saved something by then is not begun anew
+    quick.write_text(QUICK + 'picture_every_s: 0.1\n')
+    out, failing = tmp_path / 'long', len(calls) + 2
+    code, _, stderr = train(capsys, recording, out, quick, '--steps', '4000')
+    assert sentence(stderr) == f'error: {remedy} with --resume.'
+    failing = -1
+    step = json.loads((out / 'checkpoint' / 'training.json').read_text())['step']
+    code, stdout, _ = train(capsys, recording, out, quick, '--steps', str(step + 1), '--resume')
+    assert (code, f'stopped at step {step + 1}' in stdout) == (0, True)
+
+
+def test_a_run_is_locked_before_its_checkpoint_is_touched(capsys, recording, quick, tmp_path):
+    out = tmp_path / 'model'
+    train(capsys, recording, out, quick, '--steps', '1')
+    (out / 'checkpoint').rename(out / 'checkpoint.old')  # while a run replaces it
+    with sole_writer(out):
+        code, _, stderr = train(capsys, recording, out, quick, '--steps', '2', '--resume')
+    assert code == 2
+    assert 'is being written by another process' in sentence(stderr)
+    assert (out / 'checkpoint.old').is_dir()
+    assert train(capsys, recording, out, quick, '--steps', '2', '--resume')[0] == 0
+
+
+def test_a_refused_run_leaves_no_directory(capsys, recording, quick, tmp_path):
+    assert train(capsys, recording, tmp_path / 'model', quick, '--seeds', '-1')[0] == 2
+    assert train(capsys, recording, tmp_path / 'model', quick, '--resume')[0] == 2
+    assert not (tmp_path / 'model').exists()
 
 
 @pytest.fixture
