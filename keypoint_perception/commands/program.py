@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import TextIOWrapper
 import logging
 import sys
 from types import UnionType
@@ -68,6 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one verb and exit: 0, or 2 with one sentence for an error that the user can fix."""
     arguments = sys.argv[1:] if arguments is None else arguments
     show_log()
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is no error
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         code = app(args=arguments or ['--help'], prog_name=NAME, standalone_mode=False)
     except PerceptionError as error:

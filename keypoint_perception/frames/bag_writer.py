@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import os
 from pathlib import Path
+import shutil
 import threading
 from typing import Any
 
@@ -79,8 +80,12 @@ class BagWriter:
                 'another directory.'
             )
             raise SourceError(msg) from error
-        self._file = self._next_file()
-        self.write_metadata()
+        try:
+            self._file = self._next_file()
+            self.write_metadata()
+        except OSError:
+            shutil.rmtree(path, ignore_errors=True)  # or the next attempt would find it
+            raise
 
     @property
     def messages(self) -> int:
@@ -175,7 +180,8 @@ class BagWriter:
             self.write_metadata()
 
     def _next_file(self) -> McapFile:
-        name = f'{self.path.resolve().name}_{len(self._files)}.mcap'
+        stem = self.path.resolve().name.encode(errors='replace').decode()  # as YAML can hold it
+        name = f'{stem}_{len(self._files)}.mcap'
         file = McapFile(self.path / name, compression=self._compression)
         self._files.append((name, _Span()))
         return file

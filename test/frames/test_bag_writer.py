@@ -103,6 +103,14 @@ def test_bag_that_exists_is_kept(tmp_path):
     assert list((tmp_path / 'run').iterdir()) == []
 
 
+def test_failure_to_create_leaves_nothing(tmp_path):
+    path = tmp_path / ('x' * 250)  # its file would have a longer name
+    for _ in range(2):
+        with pytest.raises(OSError, match='File name too long'):
+            BagWriter(path)
+        assert not path.exists()
+
+
 def test_flushed_messages_are_counted(tmp_path):
     bag = BagWriter(tmp_path / 'run')
     topic = bag.add_topic(LEFT)

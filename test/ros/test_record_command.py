@@ -156,11 +156,17 @@ def test_killed_recorders_leave_bags_that_can_be_read(peer, start, tmp_path):
     assert refused <= 1
 
 
-@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_it_in_order(peer, record, tmp_path, how):
+@pytest.mark.parametrize(
+    ('how', 'name'),
+    [(signal.SIGINT, 'run'), (signal.SIGTERM, 'r\xfcn\udcff')],
+    ids=['int', 'term'],
+)
+def test_signals_end_it_in_order(peer, record, tmp_path, monkeypatch, how, name):
+    """With a name too that neither the terminal nor UTF-8 can express."""
     from std_msgs.msg import Header
 
-    path = tmp_path / 'run'
+    path = tmp_path / name
+    monkeypatch.setenv('PYTHONIOENCODING', 'ascii')
     recorder = record('/numbers', path, '--compression', 'zstd')
     recorder.wait_for('waiting for a publisher on /numbers')
     publisher = peer.publisher(Header, '/numbers')
@@ -173,8 +179,9 @@ def test_signals_end_it_in_order(peer, record, tmp_path, how):
     assert about['message_count'] == len(ours)
     again = record('/numbers', path)
     assert again.wait() == 2
+    shown = str(path).encode('ascii', 'backslashreplace').decode()
     assert again.lines[-1] == (
-        f"error: '{path}' already exists, and bags are never overwritten; remove it, or choose "
+        f"error: '{shown}' already exists, and bags are never overwritten; remove it, or choose "
         'another directory.'
     )
 

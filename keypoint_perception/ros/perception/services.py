@@ -56,9 +56,7 @@ def serve_recording(
         if not topics:
             msg = 'The node is unconfigured and has no cameras; configure it first.'
             raise ConfigError(msg)
-        out = dated_bag(directory())
-        out.parent.mkdir(parents=True, exist_ok=True)
-        return Recorder(node, topics=topics, out=out)
+        return Recorder(node, topics=topics, out=dated_bag(directory()))
 
     def describe(recorder: Recorder) -> str:
         return f'Recording {", ".join(recorder.summary().topics)} into {recorder.out}.'

@@ -240,6 +240,12 @@ class BagRecording:
             self.bag.write_metadata()
         except OSError:
             stale = ' (the counts in its metadata.yaml are older)'
+        if not self.bag.path.exists():
+            text = (
+                f'{str(self.bag.path)!r} was removed while it was being recorded; start again, '
+                'and leave it in place'
+            )
+            return StopReason(text, requested=False)
         text = (
             f'the bag {str(self.bag.path)!r} cannot be written any further: {error.strerror}; '
             f'what was written until then can be read{stale}; free some space, or record to '
@@ -253,13 +259,8 @@ class BagRecording:
 
 
 def disk_shortage(path: Path, floor_mb: float, pending_bytes: int = 0) -> str:
-    """
-    Return a sentence without its full stop if a disk is fuller than allowed, else nothing.
-
-    :param path: on the disk; the directory may not exist yet
-    """
-    place = next((p for p in (path, *path.parents) if p.exists()), path)
-    free_mb = (shutil.disk_usage(place).free - pending_bytes) / BYTES_PER_MB
+    """Return a sentence without its full stop if a disk is fuller than allowed, else nothing."""
+    free_mb = (shutil.disk_usage(path).free - pending_bytes) / BYTES_PER_MB
     if not floor_mb or free_mb >= floor_mb:
         return ''
     return (

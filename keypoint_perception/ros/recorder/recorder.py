@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from datetime import datetime
 import importlib.util
+import os
 from pathlib import Path
 import sys
 import threading
@@ -105,13 +106,13 @@ class Recorder:
         if not topics:
             msg = 'No topic is given; expected at least one to record, such as /camera/image_raw.'
             raise ConfigError(msg)
-        self.out = Path(out).expanduser()
+        self.out = Path(os.path.expanduser(out))  # noqa: PTH111 (Path's rejects unknown users)
         self.finished = threading.Event()
         self._node = node
         self._settings = settings
         self._stop_reason = StopReason()
         self._log: Log = node.get_logger() if log is None else log
-        names = dict.fromkeys(node.resolve_topic_name(name) for name in topics)
+        names = dict.fromkeys(_resolve(node, name) for name in topics)
         self._topics = [TopicSubscription(node, n, self._receive, self._log) for n in names]
         self._rate = RateLimit(settings.rate) if settings.rate else None
         self._queue = RecordingQueue(round(settings.queue * BYTES_PER_MB))
@@ -139,7 +140,8 @@ class Recorder:
             )
             raise ConfigError(msg)
         settings = self._settings
-        shortage = disk_shortage(self.out, settings.disk_floor)
+        place = next((p for p in self.out.parents if p.is_dir()), Path())
+        shortage = disk_shortage(place, settings.disk_floor)
         if shortage:
             raise SourceError(f'{shortage}.')
         self._sim_time = self._node.get_parameter('use_sim_time').value
@@ -250,7 +252,18 @@ class Recorder:
             topic.close()
 
 
+def _resolve(node: Node, name: str) -> str:
+    """Return the fully qualified name of a topic; ConfigError if it is none."""
+    try:
+        return node.resolve_topic_name(name)
+    except Exception as error:  # rclpy's exceptions have no common base
+        msg = (
+            f'{name!r} is no name of a topic; expected letters, digits and _ between slashes, '
+            'such as /camera/image_raw.'
+        )
+        raise ConfigError(msg) from error
+
+
 def dated_bag(directory: Path | str = '.') -> Path:
     """Return the path of a bag in a directory, named after the current time to the µs."""
-    name = datetime.now().strftime('recording_%Y_%m_%d-%H_%M_%S_%f')
-    return Path(directory).expanduser() / name
+    return Path(directory) / datetime.now().strftime('recording_%Y_%m_%d-%H_%M_%S_%f')

@@ -97,5 +97,6 @@ def recorder_parameters(values: Mapping[str, object]) -> RecorderParameters:
     :raises ConfigError: if a value is not accepted
     """
     # a directory may be called 7
-    paths = {name: str(values[name]) for name in ('out', 'directory') if name in values}
-    return from_parameters(RecorderParameters, {**values, **paths})
+    paths = ('out', 'directory')
+    texts = {n: str(v) for n, v in values.items() if n in paths and type(v) in (int, float)}
+    return from_parameters(RecorderParameters, {**values, **texts})

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from keypoint_perception.errors import PerceptionError
+from keypoint_perception.faults import fault_sentence
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
 from std_srvs.srv import Trigger
@@ -66,13 +67,14 @@ class RecordingServices:
         if self.recorder is not None and not self.recorder.finished.is_set():
             response.message = f'{str(self.recorder.out)!r} is being recorded; stop it first.'
             return response
-        self.stop()
         try:
+            self.stop()
             response.message = self._describe(self.start())
             response.success = True
-        except (PerceptionError, OSError) as error:
-            response.message = str(error)
-            self._log.error(f'~/start_recording: {error}')
+        except Exception as error:  # the caller waits for an answer, whatever it is
+            self.stop()
+            response.message = fault_sentence(error)
+            self._log.error(f'~/start_recording: {response.message}')
         return response
 
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

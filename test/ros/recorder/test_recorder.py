@@ -230,10 +230,39 @@ def test_bag_that_exists_is_kept(record, tmp_path):
         record('/cam/image')
     with pytest.raises(ConfigError, match='No topic is given; expected at least one'):
         record()
-    said = r"disk of '.*new' has \d+ MB left, less than disk_floor \(1e\+09 MB\); free some space"
+    said = r'the disk of .* has \d+ MB left, less than disk_floor \(1e\+09 MB\); free some space'
     with pytest.raises(SourceError, match=said):
         record('/cam/image', out='new', disk_floor=1e9)
     assert not (tmp_path / 'new').exists()
+
+
+@pytest.mark.parametrize(
+    'name', ['', 'a b', '//a', '/a/', '/1a', '{robot}', '/ü', '/\udcff', '/a\n', '/' + 300 * 'a']
+)  # fmt: skip
+def test_name_that_is_no_topic_is_refused(record, tmp_path, name):
+    with pytest.raises(ConfigError) as caught:
+        record(name)
+    assert str(caught.value) == (
+        f'{name!r} is no name of a topic; expected letters, digits and _ between slashes, such as '
+        '/camera/image_raw.'
+    )
+    assert not (tmp_path / 'run').exists()
+
+
+def test_home_of_nobody_is_a_name(peer):
+    from keypoint_perception.ros.recorder.recorder import Recorder
+
+    recorder = Recorder(peer.node, topics=['/a'], out='~nobody_of_this_name/run')
+    assert str(recorder.out) == '~nobody_of_this_name/run'
+
+
+def test_directory_that_vanishes_ends_the_recording(record):
+    recorder = record('/a')
+    shutil.rmtree(recorder.out)
+    assert recorder.finished.wait(30)
+    assert re.search(
+        r"run' was removed while it was being recorded; start", recorder.stop().stop_reason
+    )
 
 
 def test_names_of_bags_differ(tmp_path):
