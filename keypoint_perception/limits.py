@@ -32,6 +32,9 @@ class Limits(Settings):
     max_chunk_mb: float = setting(
         256.0, above=0, help='Megabytes of a chunk of a bag, after decompression.'
     )
+    max_network_mb: float = setting(
+        768.0, above=0, help='Megabytes of memory of the networks in ONNX Runtime on the CPU.'
+    )
     max_json_mb: float = setting(
         16.0, above=0, help='Megabytes of a JSON file, such as the manifest of a model.'
     )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from keypoint_perception.errors import EngineError, ModelError
+from keypoint_perception.inference.onnx_content import check_content
 from keypoint_perception.inference.onnx_providers import (
     check_available,
     check_provider,
     provider_list,
     PROVIDERS,
 )
+from keypoint_perception.limits import limits, remedy
 from keypoint_perception.manifest import Manifest, onnx_file
 import numpy as np
 
@@ -60,6 +63,7 @@ class OnnxRuntimeEngine:
         self.skeleton = manifest.skeleton
         self._model = str(model_dir)
         path = onnx_file(model_dir, manifest, precision)
+        check_content(path)
         threads = threads or min(MAX_THREADS, len(os.sched_getaffinity(0)))
         onnxruntime = _import_onnxruntime()
         check_available(provider, onnxruntime.get_available_providers())
@@ -116,7 +120,14 @@ class OnnxRuntimeEngine:
                 outputs, {'image': np.ascontiguousarray(images)}
             )
         except Exception as error:  # its exceptions have no common base
-            msg = f'ONNX Runtime failed on {self._model!r}: {_first_line(error)}.'
+            reason = _first_line(error)
+            if 'Arena' in reason:
+                most = limits().max_network_mb
+                reason = (
+                    f'a network may use {most:g} MB, and more are needed for {len(images)} '
+                    f'images; {remedy("max_network_mb", 2 * most)}'
+                )
+            msg = f'ONNX Runtime failed on {self._model!r}: {reason}.'
             raise EngineError(msg) from error
         return answers
 
@@ -137,6 +148,16 @@ def _import_onnxruntime() -> ModuleType:
     return onnxruntime  # type: ignore[no-any-return]
 
 
+@cache
+def _bound_memory(onnxruntime: ModuleType, most_mb: float) -> None:
+    """Make all sessions share a bounded arena: a small file can ask for any amount of memory."""
+    kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    arena = onnxruntime.OrtArenaCfg(
+        {'max_mem': int(most_mb * 1e6), 'arena_extend_strategy': 1}  # as requested, not doubled
+    )
+    onnxruntime.create_and_register_allocator(onnxruntime.OrtMemoryInfo('Cpu', *kind), arena)
+
+
 def _open_session(
     onnxruntime: ModuleType,
     path: Path,
@@ -150,7 +171,9 @@ def _open_session(
     options.log_severity_level = 3  # its warnings concern our graph, not the user's work
     # threads must not spin between two images of a camera
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    options.add_session_config_entry('session.use_env_allocators', '1')
     try:
+        _bound_memory(onnxruntime, limits().max_network_mb)
         return onnxruntime.InferenceSession(
             str(path),
             options,

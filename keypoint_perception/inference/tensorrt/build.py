@@ -19,6 +19,7 @@ from typing import Any
 from keypoint_perception import __version__
 from keypoint_perception.errors import EngineError, ModelError
 from keypoint_perception.inference.engine_cache import EngineCache, EngineKey, LOCK_TIMEOUT_S
+from keypoint_perception.inference.onnx_content import check_content
 from keypoint_perception.inference.tensorrt.batches import Batches
 from keypoint_perception.inference.tensorrt.build_progress import (
     BuildProgress,
@@ -78,6 +79,7 @@ class BuildRequest:
                 f'support; run `export {self.model_dir} --precision int8 --signed`.'
             )
             raise EngineError(msg)
+        check_content(path)
         return path
 
     def key(self, onnx: bytes, device: TensorRTDevice) -> EngineKey:
