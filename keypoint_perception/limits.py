@@ -38,6 +38,9 @@ class Limits(Settings):
     max_json_mb: float = setting(
         16.0, above=0, help='Megabytes of a JSON file, such as the manifest of a model.'
     )
+    max_model_mb: float = setting(
+        8192.0, above=0, help='Megabytes of the files that the manifest of a model lists.'
+    )
 
 
 def limits() -> Limits:

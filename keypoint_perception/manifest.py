@@ -7,18 +7,27 @@ missing or changed, or if the format is newer than this package.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 import hashlib
 import json
+import os
 from pathlib import Path
+import reprlib
 from typing import Any
 
 from keypoint_perception import __version__
 from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.errors import ModelError
+from keypoint_perception.json_files import read_json
+from keypoint_perception.limits import limits, remedy
 from keypoint_perception.model_directory import MANIFEST_NAME, ONNX_NAME, onnx_name, PRECISIONS
 
 FORMAT_VERSION = 1
+MAX_SIDE = 4096  # of the network input, px
+MAX_WEIGHT = 1e6
+MAX_LISTED, MAX_SHOWN = 5, 100  # names in an error message, characters of each
 
 
 @dataclass(frozen=True)
@@ -112,68 +121,143 @@ def read_manifest(model_dir: Path) -> Manifest:
     Read the manifest of a model directory and verify its files.
 
     :raises ModelError: if it is no model directory, its format is newer than this package, or a
-        file is missing or changed
+        file is missing, changed or too large
     """
     model_dir = Path(model_dir)
-    manifest = _parse_manifest(model_dir)
-    missing = [name for name in manifest.files if not (model_dir / name).is_file()]
+    manifest = parse_manifest(model_dir)
+    try:
+        _verify(model_dir, manifest.files)
+    except OSError as error:
+        raise _unreadable(model_dir, error) from error
+    return manifest
+
+
+def _verify(model_dir: Path, files: dict[str, str]) -> None:
+    missing = [name for name in files if not (model_dir / name).is_file()]
     if missing:
         msg = (
-            f'Model {str(model_dir)!r} lacks {", ".join(missing)}, which its manifest lists; '
-            'copy the whole model directory again or train again.'
+            f'Model {str(model_dir)!r} lacks {_listed(missing)}, which its manifest lists; copy '
+            'the whole model directory again or train again.'
         )
         raise ModelError(msg)
-    changed = [n for n, digest in manifest.files.items() if file_digest(model_dir / n) != digest]
+    megabytes = sum((model_dir / name).stat().st_size for name in files) / 1e6
+    if megabytes > (largest := limits().max_model_mb):
+        msg = (
+            f'Model {str(model_dir)!r} has {megabytes:.0f} MB, expected {largest:g} or less; '
+            f'{remedy("max_model_mb", megabytes)}.'
+        )
+        raise ModelError(msg)
+    changed = [n for n, digest in files.items() if file_digest(model_dir / n) != digest]
     if changed:
         msg = (
-            f'In model {str(model_dir)!r} the contents of {", ".join(changed)} do not match the '
+            f'In model {str(model_dir)!r} the contents of {_listed(changed)} do not match the '
             'manifest; copy the model directory again, or rebuild it from its checkpoint with '
             '`export`.'
         )
         raise ModelError(msg)
-    return manifest
 
 
-def _parse_manifest(model_dir: Path) -> Manifest:
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    where = os.fspath(path if error.filename is None else error.filename)
+    return ModelError(
+        f'{where!r} cannot be read ({error.strerror}); make it readable for the user who runs '
+        'this, or give another model directory.'
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return some of the names, which may be many, long and of any characters."""
+    cut = [name[:MAX_SHOWN] for name in names[:MAX_LISTED]]
+    shown = ', '.join(name if name.isprintable() else repr(name) for name in cut)
+    return shown + (f' and {len(names) - MAX_LISTED} more' if len(names) > MAX_LISTED else '')
+
+
+def parse_manifest(model_dir: Path) -> Manifest:
+    """
+    Read the manifest of a model directory, but none of its other files.
+
+    :raises ModelError: as :func:`read_manifest`
+    """
+    model_dir = Path(model_dir)
     path = model_dir / MANIFEST_NAME
-    if not path.is_file():
-        found = 'no such directory' if not model_dir.is_dir() else f'it has no {MANIFEST_NAME}'
-        msg = (
-            f'{str(model_dir)!r} is not a model directory ({found}); expected the directory '
-            'that `train --out` wrote.'
-        )
-        raise ModelError(msg)
     try:
-        values = json.loads(path.read_text())
+        if not path.is_file():
+            found = 'no such directory' if not model_dir.is_dir() else f'it has no {MANIFEST_NAME}'
+            msg = (
+                f'{str(model_dir)!r} is not a model directory ({found}); expected the directory '
+                'that `train --out` wrote.'
+            )
+            raise ModelError(msg)
+        values = read_json(path)
         version = values['format_version']
+    except OSError as error:
+        raise _unreadable(path, error) from error
     except (ValueError, KeyError, TypeError) as error:
         msg = f'{str(path)!r} is not a manifest ({error}); copy the model directory again.'
         raise ModelError(msg) from error
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         msg = (
-            f'Model {str(model_dir)!r} has format {version!r}, this package reads up to '
+            f'Model {str(model_dir)!r} has format {_shown(version)}, this package reads up to '
             f'{FORMAT_VERSION}; install a keypoint_perception newer than {__version__}.'
         )
         raise ModelError(msg)
     return _from_values(path, values)
 
 
+def _all(kind: type, value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+def _maps_to(kind: type, value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, kind) for item in value.values())
+
+
+def _is_size(value: object) -> bool:
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    return all(type(side) is int and 0 < side <= MAX_SIDE for side in value)
+
+
+def _are_edges(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(edge, list)
+        and len(edge) == 3
+        and type(edge[0]) is type(edge[1]) is int
+        and type(edge[2]) in (int, float)
+        and abs(edge[2]) <= MAX_WEIGHT
+        for edge in value
+    )
+
+
+# What each value of a manifest must be, as a test and in words.
+EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
+    'keypoint_names': (partial(_all, str), 'a list of text'),
+    'input_hw': (_is_size, f'[height, width] from 1 to {MAX_SIDE}'),
+    'objective': (lambda value: isinstance(value, str), 'text'),
+    'network': (lambda value: isinstance(value, str), 'text'),
+    'sources': (partial(_all, dict), 'a list of mappings'),
+    'metrics': (lambda value: isinstance(value, dict), 'a mapping'),
+    'files': (partial(_maps_to, str), 'a mapping of paths to text'),
+    'landmark_names': (partial(_all, str), 'a list of text'),
+    'skeleton': (_are_edges, 'a list of [index, index, weight]'),
+    'precisions': (partial(_maps_to, dict), 'a mapping of names to mappings'),
+    'package_version': (lambda value: isinstance(value, str), 'text'),
+    'format_version': (lambda value: type(value) is int, 'an integer'),
+}
+
+
 def _from_values(path: Path, values: dict[str, Any]) -> Manifest:
-    known = {f.name for f in fields(Manifest)}
+    for name, (is_valid, expected) in EXPECTED.items():
+        if name in values and not is_valid(values[name]):
+            msg = (
+                f'{str(path)!r} is not a valid manifest: {name} must be {expected}, got '
+                f'{_shown(values[name])}; copy the model directory again.'
+            )
+            raise ModelError(msg)
+    known = {name: _as_tuple(value) for name, value in values.items() if name in EXPECTED}
     try:
-        found = Manifest(**{name: value for name, value in values.items() if name in known})
-        height, width = map(int, found.input_hw)
-        manifest = replace(
-            found,
-            keypoint_names=tuple(map(str, found.keypoint_names)),
-            input_hw=(height, width),
-            sources=tuple(found.sources),
-            files={str(name): str(digest) for name, digest in found.files.items()},
-            landmark_names=tuple(map(str, found.landmark_names)),
-            skeleton=tuple((int(i), int(j), float(weight)) for i, j, weight in found.skeleton),
-            precisions={str(name): dict(facts) for name, facts in found.precisions.items()},
-        )
-    except (TypeError, ValueError, AttributeError) as error:
+        manifest = Manifest(**known)
+    except TypeError as error:  # a value without a default
         msg = f'{str(path)!r} is not a valid manifest ({error}); copy the model directory again.'
         raise ModelError(msg) from error
     if not manifest.keypoint_names or ONNX_NAME not in manifest.files:
@@ -181,16 +265,25 @@ def _from_values(path: Path, values: dict[str, Any]) -> Manifest:
         raise ModelError(msg)
     if any(not 0 <= i < j < manifest.keypoint_count for i, j, _ in manifest.skeleton):
         msg = (
-            f'{str(path)!r} has a skeleton of unknown keypoints, {list(manifest.skeleton)}; '
+            f'{str(path)!r} has a skeleton of unknown keypoints, {_shown(values["skeleton"])}; '
             'export the model again.'
         )
         raise ModelError(msg)
     paths = map(Path, manifest.files)
     outside = [str(path) for path in paths if path.is_absolute() or '..' in path.parts]
     if outside:
-        msg = f'{str(path)!r} lists files outside the model: {", ".join(outside)}; do not use it.'
+        msg = f'{str(path)!r} lists files outside the model: {_listed(outside)}; do not use it.'
         raise ModelError(msg)
     return manifest
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
+def _shown(value: object) -> str:
+    """Return a value as text, cut short; the digits of a long integer would be an error."""
+    return reprlib.repr(value)
 
 
 def file_digest(path: Path) -> str:

@@ -97,6 +97,71 @@ def test_another_file_of_that_name_is_no_manifest(model_dir, text):
         read_manifest(model_dir)
 
 
+@pytest.mark.parametrize(
+    ('name', 'text', 'sentence'),
+    [
+        ('sources', '5', 'sources must be a list of mappings, got 5; copy the model directory'),
+        ('sources', '["a"]', "sources must be a list of mappings, got .'a'.;"),
+        ('keypoint_names', '"ab"', "keypoint_names must be a list of text, got 'ab'"),
+        ('keypoint_names', '[1, 2]', 'keypoint_names must be a list of text'),
+        ('input_hw', '[1e999, 64]', r'input_hw must be \[height, width\] from 1 to 4096, got'),
+        ('input_hw', '[NaN, 64]', 'input_hw must be'),
+        ('input_hw', '[true, 64]', 'input_hw must be'),
+        ('input_hw', f'[{"9" * 4000}, 64]', 'input_hw must be'),
+        ('input_hw', f'[{"9" * 5000}, 64]', 'is not a manifest .*digits'),
+        ('input_hw', '[64]', 'input_hw must be'),
+        ('objective', 'null', 'objective must be text, got None'),
+        ('metrics', '[]', 'metrics must be a mapping'),
+        ('files', '["keypointer.onnx"]', 'files must be a mapping of paths to text'),
+        ('files', '{"keypointer.onnx": null}', 'files must be a mapping of paths to text'),
+        ('files', '{"keypointer.onnx": "", "a\\u0000b": ""}', r"lacks 'a\\x00b', which"),
+        ('files', f'{{"keypointer.onnx": "", "{"x" * 300}": ""}}', 'x. cannot be read .File name'),
+        ('skeleton', '[[0, 1, Infinity]]', 'skeleton must be a list of .index, index, weight'),
+        ('skeleton', '[[0.5, 1, 1]]', 'skeleton must be a list of'),
+        ('skeleton', '[[0, true, 1]]', 'skeleton must be a list of'),
+        ('precisions', '{"fp16": 3}', 'precisions must be a mapping of names to mappings'),
+        ('metrics', '[' * 100_000, 'is not a manifest .it is nested more than 64 deep'),
+    ],
+)
+def test_a_value_of_another_form_is_refused(model_dir, name, text, sentence):
+    path = model_dir / 'manifest.json'
+    values = json.loads(path.read_text())
+    values[name] = 'HERE'
+    path.write_text(json.dumps(values).replace('"HERE"', text))
+    with pytest.raises(ModelError, match=sentence) as raised:
+        read_manifest(model_dir)
+    assert len(str(raised.value)) < 600
+
+
+def test_a_manifest_without_its_network_input_is_refused(model_dir):
+    path = model_dir / 'manifest.json'
+    values = json.loads(path.read_text())
+    del values['input_hw']
+    path.write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=r'not a valid manifest .*input_hw'):
+        read_manifest(model_dir)
+
+
+def test_a_model_larger_than_the_limit_is_refused_before_it_is_read(model_dir, monkeypatch):
+    with (model_dir / 'keypointer.onnx').open('wb') as file:
+        file.truncate(10**12)  # a file with a hole, which takes no room
+    needed = 'has 1000000 MB, expected 8192 or less; .* set .*=max_model_mb=1000001'
+    with pytest.raises(ModelError, match=needed):
+        read_manifest(model_dir)
+    (model_dir / 'keypointer.onnx').write_bytes(b'network')
+    monkeypatch.setenv('KEYPOINT_PERCEPTION_LIMITS', 'max_model_mb=0.00001')
+    with pytest.raises(ModelError, match='has 0 MB, expected 1e-05 or less'):
+        read_manifest(model_dir)
+
+
+@pytest.mark.parametrize('path', ['~nobody_of_that_name/model', 'a\0b', 'x' * 300, '/dev/null'])
+def test_a_path_that_cannot_be_is_refused(path):
+    with pytest.raises(
+        ModelError, match=r'is not a model directory|cannot be read .File name too'
+    ):
+        read_manifest(path)
+
+
 def test_files_outside_the_model_are_refused(model_dir):
     files = json.loads((model_dir / 'manifest.json').read_text())['files']
     change(model_dir, files=files | {'../elsewhere': '0' * 64})
