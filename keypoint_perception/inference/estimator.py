@@ -90,22 +90,31 @@ class Estimator:
         self, answers: np.ndarray, names: Sequence[str], fits: list[Fit]
     ) -> list[np.ndarray]:
         """Check the engine's points (N, P, 3) and return them in px of the images."""
-        expected = (len(fits), len(names), 3)
-        if answers.shape != expected:
-            msg = (
-                f'Engine {self.engine.name} returned shape {answers.shape}, expected '
-                f'{expected}; export the model again.'
-            )
-            raise EngineError(msg)
-        finite = np.isfinite(answers).all(axis=(0, 2))
-        if not finite.all():
-            lost = [name for name, good in zip(names, finite, strict=True) if not good]
-            msg = (
-                f'Engine {self.engine.name} returned NaN or infinity for '
-                f'{", ".join(lost)}; the network is broken, train or export it again.'
-            )
-            raise EngineError(msg)
+        check_points(answers, len(fits), names, self.engine.name)
         moved = answers.astype(np.float32)
         for points, fit in zip(moved, fits, strict=True):
             points[:, :2] = fit.to_image(points[:, :2])
         return list(moved)
+
+
+def check_points(answers: np.ndarray, images: int, names: Sequence[str], engine: str) -> None:
+    """
+    Check the points that an engine returned for a batch of images, named in order.
+
+    :raises EngineError: if they are of another shape, or not finite
+    """
+    expected = (images, len(names), 3)
+    if answers.shape != expected:
+        msg = (
+            f'Engine {engine} returned shape {answers.shape}, expected {expected}; export the '
+            'model again.'
+        )
+        raise EngineError(msg)
+    finite = np.isfinite(answers).all(axis=(0, 2))
+    if not finite.all():
+        lost = [name for name, good in zip(names, finite, strict=True) if not good]
+        msg = (
+            f'Engine {engine} returned NaN or infinity for {", ".join(lost)}; the network is '
+            'broken, train or export it again.'
+        )
+        raise EngineError(msg)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+import logging
 from pathlib import Path
 import time
 from typing import Any, TypeVar
 
 from keypoint_perception.errors import ConfigError, EngineError, PerceptionError
+from keypoint_perception.faults import fault_sentence
 from keypoint_perception.inference.engine import Engine, ENGINE_NAMES
+from keypoint_perception.inference.estimator import check_points
 from keypoint_perception.inference.onnx_providers import PROVIDER_NAMES
-from keypoint_perception.manifest import read_manifest
+from keypoint_perception.manifest import parse_manifest
 from keypoint_perception.model_directory import ONNX_NAME, PRECISIONS
 from keypoint_perception.settings import setting, Settings
 import numpy as np
 
-WARM_UP_RUNS = 3
+logger = logging.getLogger('keypoint_perception')
+
 Result = TypeVar('Result')
 
 
@@ -54,7 +59,9 @@ class EngineSpec(Settings):
                 'in `--ros-args -p model:=DIR`.'
             )
             raise ConfigError(msg)
-        return Path(self.model).expanduser()
+        with suppress(RuntimeError):  # the home of nobody, which is then no directory
+            return Path(self.model).expanduser()
+        return Path(self.model)
 
 
 class MonitoredEngine:
@@ -99,6 +106,13 @@ class MonitoredEngine:
         self.successes += 1
         return result
 
+    def close(self) -> None:
+        """Release the library's resources as far as it can."""
+        try:
+            self._engine.close()
+        except Exception as error:
+            logger.warning('the engine was not closed: %s', fault_sentence(error))
+
     @property
     def busy_s(self) -> float:
         """Return how long the current call has been running; 0 if there is none."""
@@ -113,7 +127,7 @@ def load_warm(
     progress: Callable[[int, int, str], bool | None] | None = None,
 ) -> MonitoredEngine:
     """
-    Load an engine and run it until all one-time initialisation is done.
+    Load an engine, and run it until all one-time initialisation is done and its points are good.
 
     :param max_batch: the engine is warmed up for batches of 1 up to this many images
     :param progress: receives the progress of an engine that has to be built first
@@ -131,10 +145,13 @@ def load_warm(
             progress=progress,
         )
         try:
-            black = np.zeros((max_batch, *engine.input_hw, 3), np.uint8)
-            for _ in range(WARM_UP_RUNS):
+            batch = np.zeros((max_batch, *engine.input_hw, 3), np.uint8)
+            noise = np.random.default_rng(0).integers(256, size=batch.shape, dtype=np.uint8)
+            for images in (batch, noise, ~batch):  # black, noise, white
                 for size in range(1, max_batch + 1):
-                    engine.run(black[:size])
+                    answers = engine.run_with_landmarks(images[:size])
+                    check_points(answers[0], size, engine.keypoint_names, engine.name)
+                    check_points(answers[1], size, engine.landmark_names, engine.name)
             return MonitoredEngine(engine, model_identity(model_dir))
         except BaseException:
             engine.close()  # GPU memory is not released otherwise
@@ -148,7 +165,7 @@ def load_warm(
 
 def model_identity(model_dir: Path) -> str:
     """Return what identifies a model: directory, shape and the network's digest."""
-    manifest = read_manifest(model_dir)
+    manifest = parse_manifest(model_dir)
     height, width = manifest.input_hw
     return (
         f'{model_dir} ({manifest.keypoint_count} keypoints, {width}x{height} px, '
