@@ -13,6 +13,7 @@ from concurrent.futures import Future, wait
 import logging
 import threading
 import time
+from typing import NamedTuple, TypeVar
 
 from keypoint_perception.errors import EngineError, PerceptionError
 from keypoint_perception.ros.perception.engine_loading import EngineSpec, MonitoredEngine
@@ -30,10 +31,21 @@ HEALTHY_AFTER = 10
 POLL_S = 0.25
 # Every engine that hangs keeps its memory and a thread.
 MAX_HANGING = 3
+# An engine that takes longer to load no longer makes another one wait.
+MAX_LOADING_S = 60.0
 CLEANED_UP = 'the node was cleaned up in the meantime.'
 SUPERSEDED = 'another model was requested in the meantime.'
 # Called when a swap has ended, with the reason why it failed, or with an empty text.
 SwapCallback = Callable[[str], None]
+Result = TypeVar('Result')
+
+
+class LoadingEngine(NamedTuple):
+    """An engine that is being loaded, whom to tell, and since when."""
+
+    engine: Future[MonitoredEngine]
+    done: SwapCallback
+    started_s: float
 
 
 class EngineSupervisor:
@@ -43,7 +55,6 @@ class EngineSupervisor:
     :param start_worker: starts a worker on an engine, after its predecessor's last images
     :param call_in_executor: schedules a function in the executor's thread
     :param on_swap: called after another engine has taken over
-    :ivar loading: whether another engine is being loaded
     :ivar identity: identifies the model in use; empty if there is none
     :ivar fault: why no engine is running although one should be; empty otherwise
     """
@@ -63,9 +74,9 @@ class EngineSupervisor:
         self._worker: InferenceWorker | None = None
         self._retired: list[tuple[InferenceWorker, MonitoredEngine]] = []
         self._active = False
-        self.loading = False
+        self._loading: LoadingEngine | None = None
         self._pending: tuple[EngineSpec, SwapCallback] | None = None
-        self._generation = 0
+        self._given_up: list[Future[MonitoredEngine]] = []
         self._retry_s = FIRST_RETRY_S
         self._retry_at_s = 0.0
         self._logged = SeenMessages()
@@ -74,6 +85,11 @@ class EngineSupervisor:
         self.fault = ''
         self.faults = 0
         self.last_error = ''
+
+    @property
+    def loading(self) -> bool:
+        """Return whether another engine is being loaded."""
+        return self._loading is not None
 
     @property
     def description(self) -> str:
@@ -93,24 +109,12 @@ class EngineSupervisor:
             abandoned
         :raises PerceptionError: if the engine cannot be loaded, or the wait was cancelled
         """
-        loaded = self._load_in_thread(spec)
+        loaded = self._start_loading(spec)
         while not wait([loaded], POLL_S).done:
             if not keep_waiting():
                 msg = f'{spec.model!r} was still loading when the node was shut down.'
                 raise EngineError(msg)
         self._use(spec, loaded.result())
-
-    def _load_in_thread(self, spec: EngineSpec) -> Future[MonitoredEngine]:
-        loaded: Future[MonitoredEngine] = Future()
-
-        def load() -> None:
-            try:
-                loaded.set_result(self._load(spec))
-            except Exception as error:
-                loaded.set_exception(error)
-
-        threading.Thread(target=load, name='loading', daemon=True).start()
-        return loaded
 
     def activate(self) -> None:
         """Start processing images."""
@@ -131,14 +135,14 @@ class EngineSupervisor:
 
     def unload(self) -> None:
         """Close the engine."""
-        self._generation += 1
         pending, self._pending = self._pending, None
-        if pending is not None:
-            pending[1](CLEANED_UP)
         if self.engine is not None:
             self.engine.close()
         self.engine, self.spec, self.identity, self.fault = None, None, '', ''
         self._retry_s = FIRST_RETRY_S
+        self._give_up_loading(CLEANED_UP)
+        if pending is not None:
+            pending[1](CLEANED_UP)
 
     def swap(self, spec: EngineSpec, done: SwapCallback) -> None:
         """
@@ -152,33 +156,46 @@ class EngineSupervisor:
                 self._pending[1](SUPERSEDED)
             self._pending = (spec, done)
             return
-        self.loading = True
-        generation = self._generation
-        self._load_in_thread(spec).add_done_callback(
-            lambda loaded: self._call_in_executor(
-                lambda: self._finish_swap(generation, spec, loaded, done)
-            )
+        loaded = self._start_loading(spec)
+        self._loading = LoadingEngine(loaded, done, time.monotonic())
+        loaded.add_done_callback(
+            lambda _: self._call_in_executor(lambda: self._finish_swap(spec, loaded))
         )
 
-    def _finish_swap(
-        self,
-        generation: int,
-        spec: EngineSpec,
-        loaded: Future[MonitoredEngine],
-        done: SwapCallback,
-    ) -> None:
-        self.loading = False
+    def _start_loading(self, spec: EngineSpec) -> Future[MonitoredEngine]:
+        self._given_up = [loaded for loaded in self._given_up if not loaded.done()]
+        if len(self._given_up) < MAX_HANGING:
+            return in_thread('loading', lambda: self._load(spec))
+        refused: Future[MonitoredEngine] = Future()
+        msg = f'{len(self._given_up)} other models are still being loaded; restart the node.'
+        refused.set_exception(EngineError(msg))
+        return refused
+
+    def _give_up_loading(self, reason: str) -> None:
+        """Do not wait any longer for the engine that is being loaded."""
+        loading, self._loading = self._loading, None
+        if loading is not None:
+            self._given_up.append(loading.engine)
+            loading.done(reason)
+
+    def _finish_swap(self, spec: EngineSpec, loaded: Future[MonitoredEngine]) -> None:
+        error, loading = loaded.exception(), self._loading
+        if loading is None or loading.engine is not loaded:  # given up
+            if error is None:
+                loaded.result().close()
+            return
+        self._loading = None
         pending, self._pending = self._pending, None
-        if error := loaded.exception():
+        if error is not None:
             known = isinstance(error, PerceptionError)
-            done(str(error) if known else f'{type(error).__name__}: {error}.')
-        elif pending is not None or generation != self._generation:
+            loading.done(str(error) if known else f'{type(error).__name__}: {error}.')
+        elif pending is not None:
             loaded.result().close()
-            done(CLEANED_UP if generation != self._generation else SUPERSEDED)
+            loading.done(SUPERSEDED)
         else:
             self._use(spec, loaded.result())
             self._on_swap()
-            done('')
+            loading.done('')
         if pending is not None:
             self.swap(*pending)
 
@@ -199,6 +216,12 @@ class EngineSupervisor:
 
         :param timeout_s: longest duration of one engine call; 0 = unlimited
         """
+        if self._loading is not None and self._pending is not None:
+            seconds = time.monotonic() - self._loading.started_s
+            if seconds > MAX_LOADING_S:
+                pending, self._pending = self._pending, None
+                self._give_up_loading(f'it was still being loaded after {seconds:.0f} s.')
+                self.swap(*pending)
         self._retired = [(worker, engine) for worker, engine in self._retired if worker.alive]
         for worker, engine in self._retired:
             if 0 < timeout_s < engine.busy_s:
@@ -257,3 +280,17 @@ class EngineSupervisor:
 
         assert self.spec is not None, 'a fault is of an engine that was loaded'
         self.swap(self.spec, done)
+
+
+def in_thread(name: str, function: Callable[[], Result]) -> Future[Result]:
+    """Call a function in a thread of its own, which does not keep the process alive."""
+    future: Future[Result] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=call, name=name, daemon=True).start()
+    return future

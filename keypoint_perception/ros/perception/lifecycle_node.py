@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 import time
 from typing import Any
 
@@ -214,8 +215,10 @@ class PerceptionNode(LifecycleNode):
         )
 
     def _call_in_executor(self, function: Callable[[], None]) -> None:
-        if self.executor is not None:
-            self.executor.create_task(function)
+        executor = self.executor
+        if executor is not None:
+            with suppress(AttributeError):  # it has ended, and nothing needs to be called any more
+                executor.create_task(function)
 
     def _announce_model(self) -> None:
         """Publish the names of the model's keypoints, and offer topics for its landmarks."""

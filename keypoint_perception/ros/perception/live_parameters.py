@@ -9,12 +9,13 @@ in use. If that fails, the parameters are reset to the engine in use.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import asdict
 
 from keypoint_perception.errors import ConfigError, PerceptionError
-from keypoint_perception.manifest import read_manifest
+from keypoint_perception.manifest import Manifest, read_manifest
 from keypoint_perception.ros.perception.engine_loading import EngineSpec
-from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor
+from keypoint_perception.ros.perception.engine_supervisor import EngineSupervisor, in_thread
 from keypoint_perception.ros.perception.node_parameters import (
     current_values,
     NodeParameters,
@@ -26,6 +27,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
 
 UNCONFIGURED = 'unconfigured'
+CHECK_S = 1.0  # images wait for a verdict on a model directory at most so long
 
 
 class LiveParameters:
@@ -49,6 +51,7 @@ class LiveParameters:
         self._supervisor = supervisor
         self._state = state
         self._apply_values = apply
+        self._checked: Future[Manifest] | None = None
         self.values = from_parameters(NodeParameters, current_values(node))
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._apply)
@@ -72,7 +75,16 @@ class LiveParameters:
             )
             raise ConfigError(msg)
         if spec not in (self.values.engine_spec, self._supervisor.spec):  # whose files may be gone
-            read_manifest(spec.model_dir)
+            self._check_model(spec)
+
+    def _check_model(self, spec: EngineSpec) -> None:
+        """Refuse a model that does not match its manifest, unless reading it takes too long."""
+        if self._checked is not None and not self._checked.done():
+            msg = 'Another model directory is still being read; try again when it has been.'
+            raise ConfigError(msg)
+        checked = self._checked = in_thread('checking', lambda: read_manifest(spec.model_dir))
+        if wait([checked], CHECK_S).done:  # else the engine's own thread finds out
+            checked.result()
 
     def _apply(self, changed: list[Parameter]) -> None:
         if not any(parameter.name in PARAMETERS for parameter in changed):

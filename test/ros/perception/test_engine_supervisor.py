@@ -45,9 +45,12 @@ class Stage:
         self.engines = []
         self.workers = []
         self.answers = {}
+        self.may_load = {}
         self.supervisor = EngineSupervisor(self._load, self.start_worker, self.calls.put)
 
     def _load(self, spec):
+        if spec.model in self.may_load:
+            assert self.may_load[spec.model].wait(PATIENCE_S)
         answer = self.answers.get(spec.model, lambda image: spec.model)
         if isinstance(answer, Exception):
             raise answer
@@ -194,6 +197,34 @@ def test_a_pending_request_of_a_cleaned_up_node_is_dropped(stage):
     assert said == {'second': asked, 'third': asked}
     assert not stage.supervisor.loading
     assert (stage.supervisor.engine, len(stage.engines)) == (None, 2)
+
+
+def test_a_model_that_loads_for_ever_gives_way_to_another(stage, clock):
+    said, may_load = {}, threading.Event()
+
+    def request(name):
+        stage.supervisor.swap(EngineSpec(name, 'torch', 1), said.setdefault(name, []).append)
+
+    for number in range(engine_supervisor.MAX_HANGING):
+        stage.may_load[f'hangs{number}'] = may_load
+        request(f'hangs{number}')
+        clock.now += 60
+        stage.supervisor.check(TIMEOUT_S)
+        request('second')
+        stage.supervisor.check(TIMEOUT_S)
+        assert said[f'hangs{number}'] == []  # not longer than a minute yet
+        clock.now += 1
+        stage.supervisor.check(TIMEOUT_S)
+        assert said[f'hangs{number}'] == ['it was still being loaded after 61 s.']
+        stage.call_soon()
+    refused = '3 other models are still being loaded; restart the node.'
+    assert said['second'] == ['', '', refused]
+    assert stage.supervisor.spec == SECOND
+    may_load.set()
+    for _ in range(engine_supervisor.MAX_HANGING):
+        stage.call_soon()
+    await_exit(stage.workers[:-1])
+    assert [e.closed for e in stage.engines] == [True, True, False, True, True, True]
 
 
 def hang(stage):

@@ -1,5 +1,6 @@
 """Parameters and services change a node while it receives images."""
 
+import os
 import re
 import shutil
 
@@ -28,6 +29,15 @@ def models(model_dir, tmp_path_factory):
     write_synthetic_model(folder / 'changed', keypoints=5)
     with (folder / 'changed' / 'keypointer.onnx').open('ab') as network:
         network.write(b'x')
+    for name, text in {
+        'odd': '{"format_version": 1, "sources": 5}',
+        'deep': '[' * 100_000,
+    }.items():
+        (folder / name).mkdir()
+        (folder / name / 'manifest.json').write_text(text)
+    shutil.copytree(model_dir, folder / 'pipe')
+    (folder / 'pipe' / 'keypointer.onnx').unlink()
+    os.mkfifo(folder / 'pipe' / 'keypointer.onnx')
     return folder
 
 
@@ -98,6 +108,10 @@ def test_another_model_is_used_with_its_own_points(peer, node, models, ask):
     [
         ('nowhere', 'is not a model directory .no such directory'),
         ('changed', 'the contents of keypointer.onnx do not match the manifest'),
+        ('odd', 'sources must be a list of mappings, got 5'),
+        ('deep', 'is not a manifest .it is nested more than 64 deep'),
+        ('pipe', 'lacks keypointer.onnx, which its manifest lists'),
+        ('x' * 300, 'cannot be read .File name too long'),
     ],
 )
 def test_a_bad_model_is_rejected_and_the_old_one_stays(peer, node, models, ask, name, sentence):
