@@ -41,6 +41,9 @@ class Limits(Settings):
     max_model_mb: float = setting(
         8192.0, above=0, help='Megabytes of the files that the manifest of a model lists.'
     )
+    max_yaml_mb: float = setting(
+        2.0, above=0, help='Megabytes of a YAML file, such as the metadata of a bag.'
+    )
 
 
 def limits() -> Limits:

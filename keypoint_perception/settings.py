@@ -85,7 +85,7 @@ class Setting:
         elif self.kind is tuple and isinstance(value, list):
             found = () if value == [''] else tuple(value)
         if not self._accepts(found):
-            msg = f'{self.name}: must be {self.expected}, got {value!r}.'
+            msg = f'{self.name}: must be {self.expected}, got {value!r:.200}.'
             raise ConfigError(msg)
         return found
 
@@ -249,7 +249,7 @@ def refuse_unknown(values: object, known: Iterable[str], where: str) -> None:
 
 def _mapping(values: object, where: str) -> dict[str, Any]:
     if not isinstance(values, dict):
-        msg = f'{where}: must be a mapping of names to values, got {values!r}.'
+        msg = f'{where}: must be a mapping of names to values, got {values!r:.100}.'
         raise ConfigError(msg)
     return values
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from ament_index_python.packages import get_package_share_directory
 from keypoint_perception.ros.end_with_launch import VARIABLE as END_WITH_LAUNCH
 from keypoint_perception.ros.launch_parts import argument
+from keypoint_perception.yaml_files import parse_yaml
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, SetParameter
-import yaml
 
 SHARE = Path(get_package_share_directory('keypoint_perception'))
 ARGUMENTS = (
@@ -57,7 +57,7 @@ def start_loop(context):
     """Start the arm, if enabled, the perception node and the controller."""
     simulated = LaunchConfiguration('arm').perform(context) == 'true'
     given = {
-        name: yaml.safe_load(LaunchConfiguration(name).perform(context))
+        name: parse_yaml(LaunchConfiguration(name).perform(context))
         for name in ('joints', 'lower_limits', 'upper_limits', 'fastest')
     }
     for name in ('lower_limits', 'upper_limits'):

@@ -68,7 +68,7 @@ def split_objective(objective: str | list[Any]) -> list[dict[str, Any]]:
     entries = objective.split('+') if isinstance(objective, str) else objective
     known = isinstance(entries, list) and all(isinstance(e, (str, dict)) for e in entries)
     if not entries or not known:
-        msg = f'objective: must be a name or a list of names and mappings, got {objective!r}.'
+        msg = f'objective: must be a name or a list of names and mappings, got {objective!r:.100}.'
         raise ConfigError(msg)
     return [{'name': e.strip()} if isinstance(e, str) else dict(e) for e in entries]
 

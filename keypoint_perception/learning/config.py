@@ -24,7 +24,7 @@ from keypoint_perception.model.checkpoint import load_network
 from keypoint_perception.model.layers import NORMS
 from keypoint_perception.model.network import NetworkConfig, NETWORKS
 from keypoint_perception.settings import current_names, from_yaml, setting, Settings, table
-import yaml
+from keypoint_perception.yaml_files import read_yaml_file
 
 USUAL_STEPS = 6000
 # The best 10 of 20 keypoints explain more than 10 learned alone: 0.72 against 0.66.
@@ -260,12 +260,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     :raises ConfigError: if it cannot be read
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml_file(path)
     except OSError as error:
         msg = f'Configuration {str(path)!r} cannot be read ({error.strerror}).'
         raise ConfigError(msg) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        msg = f'Configuration {str(path)!r} is not YAML: {" ".join(str(error).split())}.'
+    except ValueError as error:
+        msg = f'Configuration {str(path)!r} cannot be used: {error}.'
         raise ConfigError(msg) from error
     return current_names(TrainConfig, {} if values is None else values, f'{str(path)!r}')
 

@@ -15,7 +15,7 @@ from keypoint_perception.learning.composite_objective import (
 )
 from keypoint_perception.learning.config import read_config, read_yaml, to_values, TrainConfig
 from keypoint_perception.settings import current_names, from_yaml
-import yaml
+from keypoint_perception.yaml_files import parse_yaml
 
 
 def variants_of(
@@ -79,9 +79,9 @@ def read_assignments(texts: list[str]) -> dict[str, Any]:
             msg = f'{text!r} is not of the form KEY=VALUE.'
             raise ConfigError(msg)
         try:
-            values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            msg = f'{text!r}: the value is not YAML: {" ".join(str(error).split())}.'
+            values[key.strip()] = parse_yaml(value)
+        except ValueError as error:
+            msg = f'{text!r}: the value is not YAML: {error}.'
             raise ConfigError(msg) from error
     return current_names(TrainConfig, values, 'The command line')
 

@@ -68,7 +68,7 @@ def test_command_line_goes_before_file_before_default(tmp_path):
             "states 'extra_keypoints' and its former name 'spare'; remove 'spare'",
         ),
         ('- a list', r'must be a mapping of names to values, got \[.a list.\]'),
-        ('a: [1', 'is not YAML: '),
+        ('a: [1', 'cannot be used: line .: '),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, sentence):
@@ -92,7 +92,7 @@ def test_a_precision_may_stand_without_quotes(tmp_path, text):
 def test_a_file_that_is_no_text_is_said(tmp_path):
     path = tmp_path / 'train.yaml'
     path.write_bytes(b'seed: \xff\xfe')
-    with pytest.raises(ConfigError, match=r'train\.yaml. is not YAML: .*utf-8'):
+    with pytest.raises(ConfigError, match=r'train\.yaml. cannot be used: .*utf-8'):
         read_config(path, {})
 
 

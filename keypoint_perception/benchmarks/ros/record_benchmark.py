@@ -21,7 +21,7 @@ from keypoint_perception.benchmarks.ros.child_processes import (
 )
 from keypoint_perception.benchmarks.ros.node_benchmark import CameraLoad
 from keypoint_perception.ros.installation import find_ros
-import yaml
+from keypoint_perception.yaml_files import read_yaml_file
 
 ARRIVAL_S = 1.5  # the last image is in transit when it has been sent
 
@@ -69,7 +69,7 @@ def measure_recording(
         samples.add()
         cpu_s = samples.cpu_s
     size_mb = sum(file.stat().st_size for file in bag.glob('*.mcap')) / 1e6
-    about = yaml.safe_load((bag / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
+    about = read_yaml_file(bag / 'metadata.yaml')['rosbag2_bagfile_information']
     topic_counts = [json.loads(values) for values in about['custom_data'].values()]
     names = ('received', 'skipped', 'dropped', 'lost')
     counts = {name: sum(topic[name] for topic in topic_counts) for name in names}
