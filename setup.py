@@ -123,7 +123,7 @@ setup(
     },
     entry_points={
         'console_scripts': [
-            f'{PACKAGE} = {PACKAGE}.commands.program:main',
+            f'{PACKAGE} = {PACKAGE}.__main__:main',
             f'perception_node = {PACKAGE}.ros.perception_node:main',
             f'recorder_node = {PACKAGE}.ros.recorder_node:main',
         ],

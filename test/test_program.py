@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import subprocess
 import sys
 
@@ -98,6 +99,25 @@ def test_a_module_of_ours_that_is_not_there_is_a_bug(main, capsys):
 def test_ctrl_c_is_130(main, capsys):
     assert main(['work', 'x'], KeyboardInterrupt()) == 130
     assert 'Ctrl-C' in capsys.readouterr().err
+
+
+# Sends a signal to itself when a module is imported, then runs the program.
+SIGNALLED_IMPORT = """
+import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Finder:
+    def find_spec(name, path, target=None):
+        if name == 'keypoint_perception.commands.options':
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder)
+runpy.run_module('keypoint_perception', run_name='__main__')
+"""
+
+
+def test_ctrl_c_while_importing_leaves_no_traceback():
+    command = [sys.executable, '-c', SIGNALLED_IMPORT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, '', '')
 
 
 def run_program(*arguments: str) -> subprocess.CompletedProcess:

@@ -25,6 +25,9 @@ def record(
     **values: Any,
 ) -> None:
     """Record live topics into a bag that is readable whenever recording stops."""
+    from keypoint_perception.ros.stop_signals import catch_stop_signals, ignore_stop_signals
+
+    catch_stop_signals()
     from keypoint_perception.ros.recorder.record_session import record_topics
 
     settings = RecorderSettings(**values)
@@ -36,6 +39,7 @@ def record(
         raise ConfigError(msg)
     with recording_progress() as show:
         summary = record_topics(topic, out, settings, show=show, default_dds=default_dds)
+    ignore_stop_signals()
     print(summary.sentence())
     for name, counts in summary.topics.items():
         print(

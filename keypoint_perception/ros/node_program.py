@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.ros.stop_signals import (
     catch_stop_signals,
+    ignore_stop_signals,
     THREAD_NAME,
     woken_by_stop,
 )
@@ -50,6 +51,7 @@ def run_program(
         print(f'error: {fault_sentence(error)}', file=sys.stderr)
         status = 2
     if arguments is None:
+        ignore_stop_signals()
         _leave_threads_behind(status)
     return status
 

@@ -37,6 +37,12 @@ def catch_stop_signals() -> None:
     threading.Thread(target=_watch, args=(reader,), name=THREAD_NAME, daemon=True).start()
 
 
+def ignore_stop_signals() -> None:
+    """Let nothing disturb the end of this process, which has finished its work in order."""
+    for number in NUMBERS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _watch(reader: int) -> None:
     while arrived := set(os.read(reader, 64)):
         if arrived.isdisjoint(NUMBERS):

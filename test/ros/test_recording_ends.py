@@ -9,7 +9,8 @@ pytest.importorskip('mcap', reason='mcap, which writes bags, is not installed')
 
 # Ctrl-C shuts ROS down at once, but Python handles it at any time: here, while stopping.
 INTERRUPTED_STOP = """
-import os, runpy, signal, sys
+import atexit, os, runpy, signal, sys
+atexit.register(lambda: print('at exit', signal.getsignal(signal.SIGINT).name))
 from keypoint_perception.ros.recorder.recorder import Recorder
 stop = Recorder.stop
 def interrupted(recorder):
@@ -57,7 +58,43 @@ def test_an_interrupt_while_it_is_being_stopped_loses_nothing(
     peer.spin_until(publisher.wait_for_all_acked, 'the acknowledgement', recorder)
     assert recorder.stop() == 0, recorder.output
     assert recorder.count(r'/run: 1 messages'), recorder.output
+    assert recorder.count('at exit SIG_IGN')  # a handler would be removed before the process ends
     assert messages_in(path) == 1
+
+
+# ... or before there is anything to stop: both signals, when a module is imported or ROS starts.
+INTERRUPTED_IMPORT = """
+import os, runpy, signal, sys
+moment = sys.argv.pop(1)
+def interrupt():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+class Finder:
+    def find_spec(name, path, target=None):
+        if name == moment:
+            interrupt()
+sys.meta_path.insert(0, Finder)
+if moment == 'init':
+    import rclpy
+    init = rclpy.init
+    def interrupted(*args, **kwargs):
+        interrupt()
+        init(*args, **kwargs)
+        interrupt()
+    rclpy.init = interrupted
+runpy.run_module(sys.argv.pop(1), run_name='__main__')
+"""
+
+
+@pytest.mark.parametrize('moment', ['rclpy', 'rclpy.node', 'mcap.writer', 'init'])
+@pytest.mark.parametrize('program', PROGRAMS)
+def test_signals_before_the_start_end_it_in_order(start, tmp_path, program, moment, messages_in):
+    path = tmp_path / 'run'
+    command = [part.replace('{out}', str(path)) for part in PROGRAMS[program]]
+    recorder = start('-c', INTERRUPTED_IMPORT, moment, *command)
+    assert recorder.wait() == 0, recorder.output
+    assert not recorder.count('Traceback|[Ee]rror|Exception'), recorder.output
+    assert messages_in(path) == 0
 
 
 @pytest.mark.parametrize('program', PROGRAMS)
