@@ -10,6 +10,7 @@ def main(arguments: list[str] | None = None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from keypoint_perception.commands import program
 
+    program.prepare_process()
     try:
         if heard:
             signal.signal(signal.SIGINT, signal.default_int_handler)

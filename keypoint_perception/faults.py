@@ -11,6 +11,7 @@ import errno
 from importlib.metadata import metadata, PackageNotFoundError
 import os
 from pathlib import Path
+import re
 import sys
 import tempfile
 import traceback
@@ -19,6 +20,10 @@ from keypoint_perception.errors import PerceptionError
 
 PACKAGE = 'keypoint_perception'
 FULL = 'make room, then run the same command again'
+# In the words of PyTorch, OpenCV and ONNX Runtime.
+OUT_OF_MEMORY = re.compile(
+    "out of memory|n't allocate memory|insufficient memory|failed to allocate|bad.alloc", re.I
+)
 # What the user can do about an error of the system.
 REMEDIES = {
     errno.EACCES: 'check its permissions, or choose another path',
@@ -44,8 +49,11 @@ def fault_sentence(error: BaseException) -> str:
     """
     if isinstance(error, PerceptionError):
         return str(error)
-    if isinstance(error, MemoryError):
-        return 'Memory is exhausted; close other programs or give smaller input.'
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+        return (
+            'Memory is exhausted; close other programs, give smaller input, or to train, set a '
+            'smaller batch_size.'
+        )
     number = system_error(error)
     if number in REMEDIES:
         name = getattr(error, 'filename', None)

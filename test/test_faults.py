@@ -30,6 +30,19 @@ def test_a_library_that_repeats_the_text_of_a_full_disk_is_understood():
     assert fault_sentence(error).endswith(f'; {REMEDIES[errno.ENOSPC]}.')
 
 
+@pytest.mark.parametrize(
+    'text',
+    [
+        "[enforce fail at alloc_cpu.cpp:125] err == 0. DefaultCPUAllocator: can't allocate memory",
+        'CUDA out of memory. Tried to allocate 2.00 GiB.',
+        'OpenCV(4.9) error: (-4:Insufficient memory) Failed to allocate 9 bytes in function',
+        'std::bad_alloc',
+    ],
+)
+def test_exhausted_memory_is_understood_in_the_words_of_every_library(text):
+    assert fault_sentence(RuntimeError(text)).startswith('Memory is exhausted; close other')
+
+
 def test_a_full_disk_behind_another_exception_is_found():
     error = ValueError('cannot write')
     error.__cause__ = OSError(errno.EDQUOT, 'quota')

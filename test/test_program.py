@@ -144,3 +144,65 @@ def test_help_of_every_verb(verb, capsys):
         program.main([verb, '--help'])
     assert stopped.value.code == 0
     assert verb in capsys.readouterr().out
+
+
+TROUBLE = """
+import os, pathlib, signal, sys, threading, typer, warnings
+from keypoint_perception import __main__
+from keypoint_perception.commands import program
+
+class Broken:
+    def __del__(self):
+        raise ValueError('in a destructor')
+
+def fail():
+    raise OSError(28, 'No space left on device')
+
+def work(item: str) -> None:
+    warnings.warn('a library warns')
+    Broken()
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    print('\\udcff')
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    finally:
+        pathlib.Path(item).write_text('in order')
+
+program.app = typer.Typer(pretty_exceptions_enable=False)
+program.app.callback()(lambda: None)
+program.app.command()(work)
+__main__.main(['work', sys.argv[1]])
+"""
+
+
+def test_threads_destructors_warnings_and_sigterm_leave_no_traceback(tmp_path):
+    command = [sys.executable, '-c', TROUBLE, tmp_path / 'done']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    full = 'No space left on device; make room, then run the same command again.'
+    assert done.stderr.splitlines() == [
+        f'warning: A thread of keypoint_perception has ended: {full}',
+        'stopped by SIGTERM',
+    ]
+    assert done.stdout == '\\udcff\n'
+    assert done.returncode == 128 + signal.SIGTERM
+    assert (tmp_path / 'done').read_text() == 'in order'
+
+
+def test_closed_streams_do_not_change_what_a_verb_does(tmp_path):
+    command = [sys.executable, '-m', 'keypoint_perception', 'extract', str(tmp_path / 'none')]
+    command += ['--out', str(tmp_path / 'out')]
+    done = subprocess.run(
+        ['bash', '-c', '"$@" >&- 2>&- <&-', 'bash', *command], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, b'', b'')
+
+
+def test_a_library_that_is_broken_is_told_as_such(main, capsys):
+    broken = ImportError('libcudart.so.12: cannot open shared object file', name='onnxruntime.x')
+    assert main(['work', 'x'], broken) == 2
+    said = capsys.readouterr().err
+    assert 'onnxruntime is broken (libcudart.so.12: cannot open shared object file), but' in said
+    assert '`pip install onnxruntime`' in said

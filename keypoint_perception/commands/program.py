@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import TextIOWrapper
 import logging
+import os
+import signal
 import sys
+import threading
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints, Union
+import warnings
 
 from keypoint_perception.commands.benchmark import benchmark
 from keypoint_perception.commands.detect import detect
@@ -77,15 +81,48 @@ def main(arguments: list[str] | None = None) -> None:
         stop(str(error), error)
     except CommandLineError as error:
         stop(usage_sentence(error), error)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         stop(missing_sentence(error), error)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:  # the last net: no traceback reaches the screen
         stop(fault_sentence(error), error)
     if code == INTERRUPTED:
-        print('stopped by Ctrl-C', file=sys.stderr)
+        code = 128 + (_terminated or signal.SIGINT)
+        print(f'stopped by {"SIGTERM" if _terminated else "Ctrl-C"}', file=sys.stderr)
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def prepare_process() -> None:
+    """Let neither closed streams nor threads, destructors and libraries spoil what is printed."""
+    # the next file that is opened would take the place of a closed stream
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
+    sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, 'w'), sys.stderr or os.fdopen(2, 'w')
+    if not sys.warnoptions:
+        warnings.simplefilter('ignore')
+    sys.unraisablehook = lambda _: None
+    threading.excepthook = _tell_thread
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+_terminated = 0
+
+
+def _terminate(number: int, _frame: object) -> None:
+    """End as after Ctrl-C, so that nothing is left half written; a second one ends at once."""
+    global _terminated  # click keeps no more of an interrupt than that there was one
+    _terminated = number
+    signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
+def _tell_thread(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_value is not None:
+        log = logging.getLogger(NAME)
+        log.warning('A thread of %s has ended: %s', NAME, fault_sentence(failed.exc_value))
 
 
 def show_log() -> None:
@@ -110,19 +147,21 @@ def stop(sentence: str, cause: Exception) -> None:
     raise SystemExit(2) from cause
 
 
-def missing_sentence(error: ModuleNotFoundError) -> str:
+def missing_sentence(error: ImportError) -> str:
     """
-    Return which optional library is missing and how to install it.
+    Return which optional library is missing or broken and how to install it.
 
     Any other module that is missing is a bug.
     """
     from keypoint_perception.commands.diagnosis import LIBRARIES
 
     name = (error.name or '').split('.')[0]
+    absent = isinstance(error, ModuleNotFoundError)
+    state = 'not installed' if absent else f'broken ({" ".join(str(error).split())[:200]})'
     for library in LIBRARIES:
         if library.module == name:
             return (
-                f'{name} is not installed, but this verb needs it for {library.part}: '
+                f'{name} is {state}, but this verb needs it for {library.part}: '
                 f'{library.how_to_get}; `{NAME} doctor` lists everything that is missing.'
             )
     return fault_sentence(error)

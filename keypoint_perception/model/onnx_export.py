@@ -180,8 +180,15 @@ def run_onnx(path: Path, frames: np.ndarray, output: str = 'keypoints') -> np.nd
             "`pip install 'keypoint_perception[onnx]'`."
         )
         raise EngineError(msg) from error
-    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-    points: np.ndarray = session.run([output], {'image': frames})[0]
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+        points: np.ndarray = session.run([output], {'image': frames})[0]
+    except Exception as error:  # its exceptions have no common base
+        msg = (
+            f'ONNX Runtime {onnxruntime.__version__} cannot run {str(path)!r} '
+            f'({" ".join(str(error).split())[:300]}); install a newer onnxruntime.'
+        )
+        raise EngineError(msg) from error
     return points
 
 
