@@ -49,7 +49,7 @@ def test_a_file_in_place_of_a_folder_is_named(run_verb, model, bag, tmp_path, ve
     (tmp_path / 'file').write_text('mine')
     code, _, err = run_verb(verb, model, bag, '--out', tmp_path / 'file' / 'out.csv')
     assert code == 2
-    assert f"error: File exists: '{tmp_path / 'file'}'; choose a path" in err
+    assert f"error: File exists: '{tmp_path / 'file'}'; move it away, or choose" in err
 
 
 def test_a_csv_may_lie_beside_the_recording(run_verb, model, bag):
