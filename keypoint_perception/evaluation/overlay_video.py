@@ -12,6 +12,7 @@ from keypoint_perception.atomic_files import PendingFile, replace_file
 from keypoint_perception.drawing import draw_keypoints, Edge, tile_images
 from keypoint_perception.episodes import LONGEST_GAP_S
 from keypoint_perception.errors import PerceptionError
+from keypoint_perception.evaluation.mp4_writer import Mp4Writer
 from keypoint_perception.evaluation.stream_samples import EvenSample
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
@@ -26,7 +27,6 @@ TRAIL_FRAMES = 12
 # Frames held back before the file is opened, to estimate the frame rate.
 _HELD_FRAMES = 24
 _RATES_HZ = (1.0, 120.0)
-_CODEC = 'mp4v'
 
 
 class OverlayVideo(AbstractContextManager['OverlayVideo']):
@@ -56,10 +56,10 @@ class OverlayVideo(AbstractContextManager['OverlayVideo']):
         self._stamps_ns: list[int] = []
         self._last_ns: int | None = None
         self._size_hw: tuple[int, int] | None = None
-        self._writer: cv2.VideoWriter | None = None
+        self._writer: Mp4Writer | None = None
         check_video_path(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        _open_writer(self._pending, 10.0, (64, 64)).release()
+        Mp4Writer(self._pending.part, 10.0, (64, 64)).abandon()
         self._pending.discard()
 
     def add(self, stamp_ns: int, rgb: np.ndarray, keypoints: np.ndarray) -> None:
@@ -93,23 +93,25 @@ class OverlayVideo(AbstractContextManager['OverlayVideo']):
 
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         """Finish the video, or abandon it on an error; without frames no file is written."""
-        if kind is None and self._held:
-            self._write_held()
-        if self._writer is not None:
-            self._writer.release()
-        if kind is None and self._writer is not None:
-            self._pending.commit()
-            self._sheet.write(self.sheet_path)
-        else:
+        try:
+            if kind is None and self._held:
+                self._write_held()
+            if kind is None and self._writer is not None:
+                self._writer.finish()
+                self._pending.commit()
+                self._sheet.write(self.sheet_path)
+        finally:
+            if self._writer is not None:
+                self._writer.abandon()
             self._pending.discard()
 
     def _write_held(self) -> None:
         if self._writer is None:
             assert self._size_hw is not None
             rate_hz = constant_rate_hz(self._stamps_ns)
-            self._writer = _open_writer(self._pending, rate_hz, self._size_hw)
+            self._writer = Mp4Writer(self._pending.part, rate_hz, self._size_hw)
         for image in self._held:
-            self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+            self._writer.write(image)
         self._held = []
 
 
@@ -202,16 +204,3 @@ def check_video_path(path: Path) -> None:
     if path.suffix.lower() != '.mp4':
         msg = f'Video {str(path)!r} does not end in .mp4; only MP4 can be written: rename it.'
         raise PerceptionError(msg)
-
-
-def _open_writer(video: PendingFile, rate_hz: float, size_hw: tuple[int, int]) -> cv2.VideoWriter:
-    codec = cv2.VideoWriter.fourcc(*_CODEC)
-    writer = cv2.VideoWriter(str(video.part), codec, rate_hz, (size_hw[1], size_hw[0]))
-    if writer.isOpened():
-        return writer
-    msg = (
-        f'OpenCV {cv2.__version__} cannot write the video {str(video.path)!r} (codec {_CODEC}); '
-        'install opencv-python-headless, which includes the codec, check that the directory is '
-        'writable, or omit the video.'
-    )
-    raise PerceptionError(msg)

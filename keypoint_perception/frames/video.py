@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 from keypoint_perception.errors import EncodingError, SourceError
 from keypoint_perception.frames.frame import EncodedFrame, Topic
+from keypoint_perception.opencv_files import opencv_name
 import numpy as np
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.gif')
@@ -60,16 +61,17 @@ class Video:
                 yield EncodedFrame(stamp_ns, '', lambda: _retrieve(capture))
                 index, last_ns = index + 1, stamp_ns
         if index < 0.9 * self.announced:
-            text = 'Video %r ends after %d of the %d frames it announces: the rest is lost.'
+            text = 'Video %r has %d frames but announces %d; if it was cut short, copy it again.'
             log.warning(text, self.name, index, self.announced)
 
     @contextmanager
     def _capture(self) -> Iterator[cv2.VideoCapture]:
-        capture = cv2.VideoCapture(str(self.path))
-        try:
-            yield capture
-        finally:
-            capture.release()
+        with opencv_name(self.path) as name:
+            capture = cv2.VideoCapture(name)
+            try:
+                yield capture
+            finally:
+                capture.release()
 
 
 def _retrieve(capture: cv2.VideoCapture) -> np.ndarray:

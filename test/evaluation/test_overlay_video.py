@@ -3,7 +3,7 @@
 import cv2
 from keypoint_perception.drawing import EDGE_COLOUR, keypoint_colour
 from keypoint_perception.errors import PerceptionError
-from keypoint_perception.evaluation import overlay_video as video_module
+from keypoint_perception.evaluation import mp4_writer
 from keypoint_perception.evaluation.overlay_video import (
     constant_rate_hz,
     ContactSheet,
@@ -135,8 +135,8 @@ def test_only_mp4_is_written(tmp_path):
 
 
 def test_missing_codec_is_said_before_any_frame(tmp_path, monkeypatch):
-    monkeypatch.setattr(video_module, '_CODEC', 'zzzz')
-    with pytest.raises(PerceptionError, match=r'cannot write the video .*codec zzzz.*; install'):
+    monkeypatch.setattr(mp4_writer, '_CODEC', 'zzzz')
+    with pytest.raises(PerceptionError, match=r'cannot write a video .*codec zzzz.*; install'):
         OverlayVideo(tmp_path / 'overlay.mp4')
     assert list(tmp_path.iterdir()) == []
 
