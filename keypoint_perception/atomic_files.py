@@ -99,7 +99,9 @@ def backup_path(directory: Path) -> Path:
 def replace_file(path: Path, content: str | bytes, *, durable: bool = False) -> None:
     """Write a file, text as UTF-8, in one step; ``durable`` as in :class:`PendingFile`."""
     with PendingFile(path, durable=durable) as part:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        if isinstance(content, str):
+            content = content.encode(errors='backslashreplace')  # names that are not UTF-8
+        part.write_bytes(content)
 
 
 @contextmanager

@@ -144,12 +144,21 @@ class Bag:
 
 def natural_key(name: str) -> list[int | str]:
     """Return a sorting key that puts 2 before 10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', name)]
+
+
+def visible_files(directory: Path) -> list[Path]:
+    """
+    Return the files of a directory whose names do not begin with a dot.
+
+    Those that do are no recordings: macOS, for one, puts ``._NAME`` beside each ``NAME``.
+    """
+    return [p for p in directory.iterdir() if not p.name.startswith('.') and p.is_file()]
 
 
 def _storage_paths(directory: Path) -> list[Path]:
     suffixes = ('.mcap', '.db3', *PACKED_SUFFIXES)
-    found = [p for p in directory.iterdir() if p.name.endswith(suffixes) and p.is_file()]
+    found = [p for p in visible_files(directory) if p.name.endswith(suffixes)]
     return sorted(found, key=lambda path: natural_key(path.name))
 
 

@@ -9,6 +9,7 @@ name and size of all. A change between those blocks that keeps the size is not d
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 END_BLOCK = 1 << 20
@@ -26,7 +27,8 @@ def source_digest(path: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
         content = _file_digest(file) if file in read else ''
-        digest.update(f'{file.name}\0{file.stat().st_size}\0{content}\n'.encode())
+        facts = f'\0{file.stat().st_size}\0{content}\n'.encode()
+        digest.update(os.fsencode(file.name) + facts)
     return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from keypoint_perception.compressed import open_compressed
 from keypoint_perception.errors import EncodingError, SourceError
-from keypoint_perception.frames.bag import natural_key
+from keypoint_perception.frames.bag import natural_key, visible_files
 from keypoint_perception.frames.frame import EncodedFrame, Topic
 import numpy as np
 
@@ -36,7 +36,7 @@ class Folder:
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
         self.topics: dict[str, Topic] = {}
-        found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+        found = [p for p in visible_files(path) if p.suffix.lower() in IMAGE_SUFFIXES]
         if not found:
             msg = (
                 f'Folder {name!r} has neither images ({", ".join(IMAGE_SUFFIXES)}) nor a bag nor '

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 import logging
 from pathlib import Path
+import stat
 from typing import Protocol
 
 from keypoint_perception.errors import SourceError
@@ -47,11 +48,7 @@ def open_recording(source: Source) -> FrameSource:
     """
     path, name = Path(source), str(source)
     try:
-        if not path.exists():
-            msg = (
-                f'{name!r} does not exist; expected a bag, video, folder of images or frame store.'
-            )
-            raise SourceError(msg)
+        _check_kind(path, name)
         if is_store(path):
             return FrameStore.open(name)
         if is_bag(path):
@@ -60,8 +57,8 @@ def open_recording(source: Source) -> FrameSource:
             return Folder(path, name)
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return Video(path, name)
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or error
         msg = f'{name!r} cannot be opened ({reason}); check its path and permissions.'
         raise SourceError(msg) from error
     msg = (
@@ -69,6 +66,22 @@ def open_recording(source: Source) -> FrameSource:
         f'frame store or a file ending in one of {", ".join((*FILE_SUFFIXES, *VIDEO_SUFFIXES))}.'
     )
     raise SourceError(msg)
+
+
+def _check_kind(path: Path, name: str) -> None:
+    """Refuse what does not exist, and pipes and devices, which may never end, unopened."""
+    expected = 'expected a bag, video, folder of images or frame store'
+    if not name:
+        msg = f'A source has an empty name; {expected}; check the command for an unset variable.'
+        raise SourceError(msg)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        msg = f'{name!r} does not exist; {expected}.'
+        raise SourceError(msg) from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        msg = f'{name!r} is neither a file nor a directory; {expected}; copy its content to a file.'
+        raise SourceError(msg)
 
 
 def open_recordings(sources: Sequence[Source] | Source) -> list[FrameSource]:
