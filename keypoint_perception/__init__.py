@@ -13,8 +13,8 @@ estimator -> node -> message. The folders, and what each may import:
                  (keypoints as a message), episodes (where a recording is interrupted), parity
                  (differences between engines), atomic_files (files that appear when they are
                  complete, directories with one writer), json_files and yaml_files (bounded in size
-                 and depth), opencv_files (names that OpenCV can open), seen_messages (messages that
-                 are logged once), sampling
+                 and depth), opencv_files (names that OpenCV can open), seen_messages (messages
+                 that are logged once), sampling
     frames/      bags, videos, folders -> stamped frames; the frame store; annotations
                  (imports root); salvage/ reads what is damaged
     model/       the one network, heatmaps, checkpoints, ONNX export (root)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-import os
 from pathlib import Path
 import tempfile
 
@@ -17,7 +16,7 @@ def opencv_name(path: Path) -> Iterator[str]:
     They take what precedes a colon in a relative name for a protocol and crash on names that are
     not UTF-8: the former become absolute, the latter are replaced by a temporary link.
     """
-    absolute = os.path.abspath(path)
+    absolute = str(path.absolute())
     try:
         absolute.encode()
     except UnicodeEncodeError:

@@ -80,7 +80,7 @@ def _check_kind(path: Path, name: str) -> None:
         msg = f'{name!r} does not exist; {expected}.'
         raise SourceError(msg) from error
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        msg = f'{name!r} is neither a file nor a directory; {expected}; copy its content to a file.'
+        msg = f'{name!r} is neither a file nor a directory; {expected}; copy it to a file.'
         raise SourceError(msg)
 
 
