@@ -24,6 +24,7 @@ FULL = 'make room, then run the same command again'
 OUT_OF_MEMORY = re.compile(
     "out of memory|n't allocate memory|insufficient memory|failed to allocate|bad.alloc", re.I
 )
+UNDECODED = re.compile(r'\S*[\udc80-\udcff]\S*')  # what Python makes of bytes that are not UTF-8
 # What the user can do about an error of the system.
 REMEDIES = {
     errno.EACCES: 'check its permissions, or choose another path',
@@ -54,6 +55,8 @@ def fault_sentence(error: BaseException) -> str:
             'Memory is exhausted; close other programs, give smaller input, or to train, set a '
             'smaller batch_size.'
         )
+    if isinstance(error, UnicodeEncodeError) and (name := UNDECODED.search(error.object)):
+        return f'The name {name[0]!r} is not UTF-8, which some libraries require; rename it.'
     number = system_error(error)
     if number in REMEDIES:
         name = getattr(error, 'filename', None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 import re
 
@@ -47,6 +48,17 @@ def test_a_full_disk_behind_another_exception_is_found():
     error = ValueError('cannot write')
     error.__cause__ = OSError(errno.EDQUOT, 'quota')
     assert system_error(error) == errno.EDQUOT
+
+
+def test_a_name_that_a_library_cannot_encode_is_told():
+    name = os.fsdecode(b'Ma\xdfe')
+    with pytest.raises(UnicodeEncodeError) as raised:
+        name.encode()
+    sentence = "The name 'Ma\\udcdfe' is not UTF-8, which some libraries require; rename it."
+    assert fault_sentence(raised.value) == sentence
+    with pytest.raises(UnicodeEncodeError) as raised:
+        'ß'.encode('ascii')
+    assert 'This is a bug' in fault_sentence(raised.value)
 
 
 def test_a_bug_names_a_file_with_its_traceback(monkeypatch, tmp_path):

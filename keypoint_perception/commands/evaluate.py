@@ -85,7 +85,7 @@ def evaluate(
     machine = report.describe_machine()
     values |= {'durations_s': durations, 'machine': machine, 'date': report.now()}
     report.write_json(out, values)
-    page = report_page(values, recording, model).encode()
+    page = report_page(values, recording, model).encode(errors='backslashreplace')
     replace_file(page_path, page)
     written = [out, page_path, _update_model(model, page), video]
     if video is not None:

@@ -12,8 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 from keypoint_perception.atomic_files import replace_file
+from keypoint_perception.compressed import open_compressed
+from keypoint_perception.errors import EncodingError
 from keypoint_perception.evaluation.charts import loss_chart
 from keypoint_perception.evaluation.page import (
     figure,
@@ -113,5 +114,8 @@ def run_parts(model_dir: Path, state: State) -> list[str]:
 
 def _image_file(path: Path, alt: str, caption: str = '') -> str:
     """Return an image of the run, recompressed for the page."""
-    bgr = cv2.imread(str(path))
-    return '' if bgr is None else figure(image(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), alt), caption)
+    try:
+        rgb = open_compressed(path.read_bytes(), path.suffix[1:]).to_rgb()
+    except (OSError, EncodingError):
+        return ''
+    return figure(image(rgb, alt), caption)

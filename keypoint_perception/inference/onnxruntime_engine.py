@@ -175,7 +175,7 @@ def _open_session(
     try:
         _bound_memory(onnxruntime, limits().max_network_mb)
         return onnxruntime.InferenceSession(
-            str(path),
+            path.read_bytes(),  # it opens no path that is not UTF-8
             options,
             providers=providers,
             disabled_optimizers=disabled_optimizers,

@@ -1,5 +1,8 @@
 """Outputs never overwrite inputs."""
 
+import os
+import shutil
+
 import pytest
 
 
@@ -54,3 +57,10 @@ def test_a_file_in_place_of_a_folder_is_named(run_verb, model, bag, tmp_path, ve
 
 def test_a_csv_may_lie_beside_the_recording(run_verb, model, bag):
     assert run_verb('detect', model, bag, '--out', bag / 'keypoints.csv')[0] == 0
+
+
+def test_a_model_may_have_a_name_that_is_not_utf8(run_verb, model, bag, tmp_path):
+    named = shutil.copytree(model, tmp_path / os.fsdecode(b'Ma\xdfe'))
+    code, _, err = run_verb('evaluate', named, bag, '--out', tmp_path / 'out.json')
+    assert (code, 'error' in err) == (0, False)
+    assert r'Ma\udcdfe' in (tmp_path / 'out.html').read_text()
