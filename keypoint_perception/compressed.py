@@ -1,12 +1,13 @@
-"""The JPEG and PNG images of ``sensor_msgs/CompressedImage``."""
+"""Images in files and in ``sensor_msgs/CompressedImage``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+import logging
 import struct
 
 import cv2
 from keypoint_perception.encodings import (
-    Buffers,
     check_sides,
     EncodedImage,
     high_byte,
@@ -15,86 +16,114 @@ from keypoint_perception.encodings import (
     PACKED,
 )
 from keypoint_perception.errors import EncodingError
+from keypoint_perception.image_headers import (
+    either,
+    PNG_SIGNATURE,
+    read_image_header,
+    refuse_broken,
+    TRANSPORTED,
+)
+from keypoint_perception.seen_messages import SeenMessages
 import numpy as np
 
-PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-JPEG_SIGNATURE = b'\xff\xd8'
-# JPEG markers (ITU-T T.81, table B.1); frame headers contain the size.
-MARKER = 0xFF
-FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# A block of 8 x 8 pixels takes at least one bit.
-MOST_PIXELS_PER_BYTE = 8 * 64
+END_OF_IMAGE = b'\xff\xd9'
+# Bits in place of those that a cut JPEG lacks; what is decoded of them is not in the picture.
+NO_PIXELS = b'\x55' * 64
+DEPTH_HEADER = struct.Struct('<Iff')  # format, and two parameters of quantised 32FC1
+
+log = logging.getLogger('keypoint_perception')
+_notices = SeenMessages()
 
 
-def open_compressed(data: Octets, format: str = '') -> EncodedImage:  # noqa: A002 (the message's name)
+def open_compressed(
+    data: Octets,
+    format: str = '',  # noqa: A002 (the message's name)
+    formats: Sequence[str] = TRANSPORTED,
+) -> EncodedImage:
     """
-    Return the decompressed image of a ``sensor_msgs/CompressedImage``.
+    Return the decompressed image of a ``sensor_msgs/CompressedImage`` or a file.
 
-    16-bit images are converted as ``16UC1`` if the format says so, else as ``mono16``.
+    Images are turned upright as their EXIF data says. 16-bit images are converted as ``16UC1`` if
+    the format says so, else as ``mono16``.
 
-    :param data: the bytes of the JPEG or PNG file
+    :param data: the bytes of the file
     :param format: the message's format, as ``'rgb8; jpeg compressed bgr8'`` or ``'png'``
-    :raises EncodingError: if OpenCV cannot read the image
+    :param formats: of files that are accepted
+    :raises EncodingError: if the image is broken, too large or in another format
     """
     encoding = format.split(';')[0].strip()
-    content = np.frombuffer(data, np.uint8)
+    content = np.frombuffer(data, np.uint8).data
     if 'compressedDepth' in format:
-        # compressed_depth_image_transport puts twelve bytes of its own before the PNG
-        content = content[12:]
-        if not format.startswith('16UC1') or content[:8].tobytes() != PNG_SIGNATURE:
-            msg = (
-                f'A depth image is compressed as {format[:MOST_QUOTED]!r}; expected 16UC1 as PNG; '
-                'use the raw or the compressed topic instead.'
-            )
-            raise EncodingError(msg)
-    return _open_decoded(decode(content, format, cv2.IMREAD_UNCHANGED), encoding)
+        return _open_depth(content, encoding, format)
+    return _open_decoded(decode(content, cv2.IMREAD_UNCHANGED, formats), encoding)
 
 
-def decode(content: np.ndarray, image_format: str, flags: int) -> np.ndarray:
+def decode(content: memoryview, flags: int, formats: Sequence[str] = TRANSPORTED) -> np.ndarray:
     """
-    Return the image of a JPEG or PNG file as OpenCV decodes it.
+    Return the image of a file as OpenCV decodes it, upright.
 
-    :param content: the bytes of the file, (n,) uint8
-    :param image_format: the message's format, for errors
     :param flags: of ``cv2.imdecode``
-    :raises EncodingError: if OpenCV cannot read the image
+    :param formats: those that are accepted
+    :raises EncodingError: if the image is broken, too large or in another format
     """
-    quoted = image_format[:MOST_QUOTED]
-    height, width = jpeg_hw(content)
-    # A few wrong bits can make that size huge; libjpeg fills the missing part with grey, which
-    # takes minutes and gigabytes of memory.
-    if height * width > MOST_PIXELS_PER_BYTE * content.size:
-        msg = (
-            f'A compressed image of {content.size} bytes claims to have {width}x{height} pixels, '
-            'which do not fit into so few bytes; the message is broken, check its publisher.'
-        )
-        raise EncodingError(msg)
-    try:
-        image = cv2.imdecode(content, flags) if content.size else None
-    except cv2.error as error:
-        msg = f'A compressed image ({quoted!r}) is broken ({error.err}); expected JPEG or PNG.'
-        raise EncodingError(msg) from error
+    header = read_image_header(content, formats)
+    if header.scan_at and bytes(content).rfind(END_OF_IMAGE, header.scan_at) < 0:
+        image: np.ndarray | None = _decode_without_end(content, flags)
+    else:
+        image = _imdecode(header.plain or content, flags)
     if image is None:
         msg = (
-            f'A compressed image of {content.size} bytes ({quoted!r}) is broken or has an unknown '
-            'format; expected JPEG or PNG.'
+            f'A compressed image of {len(content)} bytes is broken; expected {either(formats)}; '
+            'check where it is from.'
         )
         raise EncodingError(msg)
-    return image
+    return _upright(image, header.orientation)
 
 
-def jpeg_hw(content: np.ndarray) -> tuple[int, int]:
-    """Return height and width in the frame header of a JPEG, (0, 0) if there is none."""
-    at = len(JPEG_SIGNATURE)
-    if content[:at].tobytes() != JPEG_SIGNATURE:
-        return 0, 0
-    while at + 9 <= content.size and content[at] == MARKER:
-        kind = int(content[at + 1])
-        if kind in FRAME_HEADERS:
-            height, width = struct.unpack('>HH', content[at + 5 : at + 9].tobytes())
-            return height, width
-        at += 2 + struct.unpack('>H', content[at + 2 : at + 4].tobytes())[0]
-    return 0, 0
+def _imdecode(content: bytes | memoryview, flags: int) -> np.ndarray | None:
+    try:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+        return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:
+        if error.code == cv2.Error.STS_NO_MEM:
+            raise
+        return None
+
+
+def _decode_without_end(content: memoryview, flags: int) -> np.ndarray:
+    """Decode a JPEG that lacks its end mark, which some OpenCV refuse and others cut short."""
+    whole, other = (
+        _imdecode(bytes(content).rstrip(b'\xff') + bits + END_OF_IMAGE, flags)
+        for bits in (b'', NO_PIXELS)
+    )
+    if whole is None or other is None or not np.array_equal(whole, other):
+        refuse_broken('JPEG', content, 'ends before its last pixel')
+    return whole
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation > 4:
+        image = image.swapaxes(0, 1)
+    down, right = ((1, 1), (1, -1), (-1, -1), (-1, 1))[(orientation - 1) % 4]
+    return np.ascontiguousarray(image[::down, ::right])
+
+
+def _open_depth(content: memoryview, encoding: str, message_format: str) -> EncodedImage:
+    """Open what compressed_depth_image_transport writes: a header of its own, then a PNG."""
+    pixels = content[DEPTH_HEADER.size :]
+    is_png = bytes(pixels[: len(PNG_SIGNATURE)]) == PNG_SIGNATURE
+    image = decode(pixels, cv2.IMREAD_UNCHANGED, ('PNG',)) if is_png else np.empty(0)
+    if encoding not in ('16UC1', '32FC1') or image.dtype != np.uint16 or image.ndim != 2:
+        msg = (
+            f'A depth image is compressed as {message_format[:MOST_QUOTED]!r}; expected 16UC1 or '
+            '32FC1 as PNG; use the raw topic instead.'
+        )
+        raise EncodingError(msg)
+    if encoding == '32FC1':  # quantised by its inverse
+        _, scale, least = DEPTH_HEADER.unpack_from(content)
+        with np.errstate(all='ignore'):
+            image = np.where(image > 0, scale / (image - np.float32(least)), np.float32(0))
+    return EncodedImage(PACKED[encoding], (image,))
 
 
 def _open_decoded(image: np.ndarray, encoding: str) -> EncodedImage:
@@ -109,7 +138,8 @@ def _open_decoded(image: np.ndarray, encoding: str) -> EncodedImage:
             encoding = 'mono16' if deep else 'mono8'
         check_sides(encoding, *image.shape)
         return EncodedImage(PACKED[encoding], (image,))
-    if deep:
-        flat = high_byte(image.reshape(image.shape[0], -1), Buffers())
-        image = flat.reshape(image.shape)
-    return EncodedImage(PACKED['bgra8' if image.shape[2] == 4 else 'bgr8'], (image,))
+    if image.shape[2] == 4 and np.ptp(image[::4, ::4, 3]) and _notices.is_new('alpha'):
+        log.warning('The transparency of images is ignored: their colours are used as they are.')
+    layout = PACKED['bgra8' if image.shape[2] == 4 else 'bgr8']
+    deep_layout = layout._replace(dtype='u2', to_8_bits=high_byte)
+    return EncodedImage(deep_layout if deep else layout, (image,))

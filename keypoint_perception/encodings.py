@@ -126,20 +126,25 @@ def _unchanged(pixels: np.ndarray, *, buffers: Buffers) -> np.ndarray:
 
 
 def high_byte(pixels: np.ndarray, buffers: Buffers) -> np.ndarray:
-    """Return the upper eight bits of 16-bit pixels (H, W), packed row by row."""
-    height, width = pixels.shape
-    octets = pixels.view(np.uint8).reshape(height, width, 2)
+    """Return the upper eight bits of 16-bit pixels, (H, W) or (H, W, C), packed row by row."""
+    octets = pixels.view(np.uint8).reshape(len(pixels), -1, 2)
     channel = 0 if pixels.dtype == BIG_ENDIAN_16 else 1
-    return cv2.extractChannel(octets, channel, dst=buffers.take('8 bits', (height, width)))
+    high = cv2.extractChannel(octets, channel, dst=buffers.take('8 bits', octets.shape[:2]))
+    return high.reshape(pixels.shape)
 
 
 def _depth_to_grey(depth_mm: np.ndarray, buffers: Buffers) -> np.ndarray:
-    if depth_mm.dtype == BIG_ENDIAN_16:
-        depth_mm = depth_mm.astype(np.uint16)
+    depth_mm = depth_mm.astype(depth_mm.dtype.newbyteorder('='), copy=False)
     # OpenCV rounds: less half a level, it truncates whole millimetres.
     shift = (1 - DEPTH_MM_PER_GREY) / 2 / DEPTH_MM_PER_GREY
     grey = buffers.take('8 bits', depth_mm.shape)
     return cv2.convertScaleAbs(depth_mm, dst=grey, alpha=1 / DEPTH_MM_PER_GREY, beta=shift)
+
+
+def _metres_to_grey(depth_m: np.ndarray, buffers: Buffers) -> np.ndarray:
+    with np.errstate(all='ignore'):
+        depth_mm = np.nan_to_num(depth_m.astype(np.float32) * 1000, posinf=0, neginf=0)
+    return _depth_to_grey(depth_mm.clip(0, (1 << 16) - 1).astype(np.uint16), buffers)
 
 
 # By ROS name; the module's docstring explains those of OpenCV, which leaves the border black in
@@ -183,6 +188,7 @@ PACKED = {
     '8UC1': PixelLayout(1, 'u1', _grey_to_rgb, linear=True),
     '8UC3': PixelLayout(3, 'u1', _bgr_to_rgb, linear=True),
     '16UC1': PixelLayout(1, 'u2', _grey_to_rgb, linear=True, to_8_bits=_depth_to_grey),
+    '32FC1': PixelLayout(1, 'f4', _grey_to_rgb, linear=True, to_8_bits=_metres_to_grey),
     **{
         f'bayer_{name}{8 * size}': PixelLayout(
             1, f'u{size}', to_rgb, to_8_bits=to_8_bits, least_side=3

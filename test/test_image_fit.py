@@ -61,7 +61,7 @@ def area_means(size: int, parts: int) -> np.ndarray:
 
 def as_sent(encoding: str, height: int, width: int, padding: int) -> tuple[bytes, dict]:
     """Return noise as an image of an encoding, with rows of so many bytes more."""
-    number = 2 if '16' in encoding else 1
+    number = 2 if '16' in encoding else 4 if '32' in encoding else 1
     channels = PACKED[encoding].channels if encoding in PACKED else 1
     step = width * channels * number + padding
     octets = np.random.default_rng(0).integers(0, 256, 3 * height * step, np.uint8)

@@ -1,6 +1,7 @@
 """Encodings become the right colours."""
 
 from array import array
+import struct
 
 import cv2
 from image_messages import open_image
@@ -189,9 +190,9 @@ def test_received_pixels_are_not_copied():
 
 def test_unknown_encoding_lists_the_known_ones():
     with pytest.raises(
-        EncodingError, match=r"Encoding '32FC1' is not supported; supported: rgb8, bgr8.*nv24; set"
+        EncodingError, match=r"Encoding '32SC1' is not supported; supported: rgb8, bgr8.*nv24; set"
     ):
-        decode_image('32FC1', bytes(4), height=1, width=1, step=4)
+        decode_image('32SC1', bytes(4), height=1, width=1, step=4)
 
 
 def test_encoding_that_is_noise_is_quoted_in_part():
@@ -276,8 +277,28 @@ def test_16_bit_png_is_converted_by_its_format():
 def test_compressed_depth_is_read_behind_its_own_header():
     content = bytes(12) + encoded('.png', np.array([[4079]], np.uint16))
     assert decode_compressed(content, '16UC1; compressedDepth png')[0, 0, 0] == 254
-    with pytest.raises(EncodingError, match="as '32FC1; compressedDepth png'; expected 16UC1"):
-        decode_compressed(content, '32FC1; compressedDepth png')
+    with pytest.raises(EncodingError, match=r"as '16UC1; compressedDepth rvl'; .* use the raw"):
+        decode_compressed(bytes(40), '16UC1; compressedDepth rvl')
+    with pytest.raises(EncodingError, match='expected 16UC1 or 32FC1 as PNG'):
+        decode_compressed(bytes(5), '32FC1; compressedDepth png')
+
+
+def test_quantised_depth_is_in_metres():
+    # as compressed_depth_image_transport quantises: 1 / depth, scaled
+    scale, least = 100.0 * 101.0, 1.0 - 100.0 * 101.0 / 10.0
+    depth_m = np.array([[0.5, 1.0, 2.0, 3.9]])
+    inverse = np.round(scale / depth_m + least).astype(np.uint16)
+    inverse = np.hstack([inverse, np.zeros((1, 1), np.uint16)])  # no reading
+    head = struct.pack('<Iff', 1, scale, least)
+    image = decode_compressed(head + encoded('.png', inverse), '32FC1; compressedDepth png')
+    np.testing.assert_allclose(image[0, :, 1], [31, 62, 125, 243, 0], atol=1)
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+def test_depth_in_metres_has_the_scale_of_millimetres(order):
+    depth_m = np.array([[0, 0.017, 1, 4.07], [9, np.nan, np.inf, -np.inf]], order + 'f4')
+    image = decode('32FC1', depth_m, is_bigendian=order == '>')
+    np.testing.assert_array_equal(image[..., 2], [[0, 1, 62, 254], [255, 0, 0, 0]])
 
 
 def test_compressed_bayer_mosaic_becomes_colour():
@@ -301,7 +322,14 @@ def test_jpeg_too_short_for_the_size_it_claims_is_refused(progressive):
         decode_compressed(content)
 
 
-@pytest.mark.parametrize('content', [b'', b'no picture', b'\xff\xd8\xff\xe0'])
-def test_broken_compressed_image_is_refused(content):
-    with pytest.raises(EncodingError, match=rf'image of {len(content)} bytes .* JPEG or PNG'):
+@pytest.mark.parametrize(
+    ('content', 'problem'),
+    [
+        (b'', 'is broken or has an unknown format; expected JPEG or PNG'),
+        (b'no picture', 'is broken or has an unknown format; expected JPEG or PNG'),
+        (b'\xff\xd8\xff\xe0', 'has an incomplete header'),
+    ],
+)
+def test_broken_compressed_image_is_refused(content, problem):
+    with pytest.raises(EncodingError, match=rf'image of {len(content)} bytes {problem}'):
         decode_compressed(content, 'jpeg')

@@ -16,6 +16,8 @@ from keypoint_perception.compressed import open_compressed
 from keypoint_perception.errors import EncodingError, SourceError
 from keypoint_perception.frames.bag import natural_key, visible_files
 from keypoint_perception.frames.frame import EncodedFrame, Topic
+from keypoint_perception.image_headers import READABLE
+from keypoint_perception.limits import limits, remedy
 import numpy as np
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.pgm', '.ppm')
@@ -71,7 +73,14 @@ def _stamps_from_names(paths: list[Path]) -> list[int] | None:
 
 def _read(path: Path) -> np.ndarray:
     try:
-        return open_compressed(path.read_bytes(), path.suffix[1:]).to_rgb()
+        megabytes, most = path.stat().st_size / 1e6, limits().max_message_mb
+        if megabytes > most:
+            msg = (
+                f'it has {megabytes:.0f} MB, more than the limit of {most:g}; '
+                f'{remedy("max_message_mb", megabytes)}'
+            )
+            raise EncodingError(msg)
+        return open_compressed(path.read_bytes(), formats=READABLE).to_rgb()
     except (OSError, EncodingError) as error:
         msg = f'The image {str(path)!r} cannot be read ({error}); replace or remove it.'
         raise EncodingError(msg) from error

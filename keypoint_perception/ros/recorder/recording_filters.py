@@ -124,8 +124,7 @@ def small_grey(msgtype: str, data: bytes) -> np.ndarray | None:
         compressed = read_compressed_image(data)
         if 'compressedDepth' in compressed.format:
             return None
-        octets = np.frombuffer(compressed.data, np.uint8)
-        image = decode(octets, compressed.format, cv2.IMREAD_REDUCED_GRAYSCALE_4)
+        image = decode(compressed.data, cv2.IMREAD_REDUCED_GRAYSCALE_4)
     else:
         raw = read_image(data)
         if is_deep(raw.encoding):
