@@ -5,7 +5,7 @@ The encodings of ``sensor_msgs/Image`` and their conversion to RGB.
 
 - ``8UC3`` is read as BGR, which OpenCV programs write.
 - ``mono16`` and 16-bit Bayer are intensities, of which the upper eight bits are kept
-  (``value >> 8``).
+  (``value >> 8``), unless a recording uses few of them: see :mod:`keypoint_perception.grey_range`.
 - ``16UC1`` is depth in millimetres (REP 118): one grey level is 16 mm, 4,080 mm and above are
   white, no reading (0) is black. The scale is fixed because scaling each frame to its own range
   would make a scene flicker.
@@ -23,6 +23,7 @@ for YUV, which is clipped at 0 and 255.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TYPE_CHECKING
 
 import cv2
@@ -92,6 +93,23 @@ class EncodedImage(NamedTuple):
         """Return height and width, px."""
         return self.planes[0].shape[:2]
 
+    @property
+    def has_16_bits(self) -> bool:
+        """Return whether pixels are intensities of 16 bits, of which the upper eight are kept."""
+        return self.layout.to_8_bits is high_byte
+
+    def in_range(self, black_white: tuple[int, int] | None) -> EncodedImage:
+        """
+        Return the image with 16-bit intensities scaled instead.
+
+        :param black_white: the intensities that become 0 and 255; None: nothing changes
+        """
+        if not self.has_16_bits or black_white in (None, (0, (1 << 16) - 1)):
+            return self
+        return self._replace(
+            layout=self.layout._replace(to_8_bits=partial(_scale_intensities, black_white))
+        )
+
     def in_8_bits(self, buffers: Buffers) -> EncodedImage:
         """Return the image in 8 bits a channel, converted into the buffers if necessary."""
         if self.layout.to_8_bits is None:
@@ -131,6 +149,15 @@ def high_byte(pixels: np.ndarray, buffers: Buffers) -> np.ndarray:
     channel = 0 if pixels.dtype == BIG_ENDIAN_16 else 1
     high = cv2.extractChannel(octets, channel, dst=buffers.take('8 bits', octets.shape[:2]))
     return high.reshape(pixels.shape)
+
+
+def _scale_intensities(
+    black_white: tuple[int, int], pixels: np.ndarray, buffers: Buffers
+) -> np.ndarray:
+    black, white = black_white
+    lifted = np.maximum(pixels, np.uint16(black)).astype(np.uint16, copy=False)
+    grey, scale = buffers.take('8 bits', pixels.shape), 255 / (white - black)
+    return cv2.convertScaleAbs(lifted, dst=grey, alpha=scale, beta=-black * scale)
 
 
 def _depth_to_grey(depth_mm: np.ndarray, buffers: Buffers) -> np.ndarray:

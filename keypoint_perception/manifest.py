@@ -20,6 +20,7 @@ from typing import Any
 from keypoint_perception import __version__
 from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.errors import ModelError
+from keypoint_perception.grey_range import FULL_RANGE, stored_range
 from keypoint_perception.json_files import read_json
 from keypoint_perception.limits import limits, remedy
 from keypoint_perception.model_directory import MANIFEST_NAME, ONNX_NAME, onnx_name, PRECISIONS
@@ -65,6 +66,11 @@ class Manifest:
     def keypoint_count(self) -> int:
         """Return K."""
         return len(self.keypoint_names)
+
+    @property
+    def grey_range(self) -> tuple[int, int]:
+        """Return the 16-bit intensities that were black and white in the recordings."""
+        return stored_range(self.sources) or FULL_RANGE
 
 
 def onnx_file(model_dir: Path, manifest: Manifest, precision: str = 'fp32') -> Path:

@@ -72,7 +72,7 @@ def detect(
             outputs.enter_context(videos)
         clouds = outputs.enter_context(KeypointBag(bag)) if bag else None
         started = time.perf_counter()
-        frames = read_frames([source], topics)
+        frames = read_frames([source], topics, estimator.grey_range)
         detected = detections.detect_frames(
             frames,
             lambda images: list(map(np.concatenate, estimator.estimate_with_landmarks(images))),

@@ -112,7 +112,9 @@ def _detect(
     recording = RecordingMeasurements(preview=PreviewClip(total, skeleton=estimator.skeleton))
     overlay = None if video is None else OverlayVideo(video, skeleton=estimator.skeleton)
     with overlay or nullcontext():
-        detections = detect_frames(read_frames([source], topics), estimator.estimate_batch)
+        detections = detect_frames(
+            read_frames([source], topics, estimator.grey_range), estimator.estimate_batch
+        )
         recording.add_all(show_progress(detections, 'detecting', total=total), overlay)
         if not len(recording.sequence):
             msg = f'{str(source)!r} has no images; expected at least one.'

@@ -93,7 +93,7 @@ def _labelled_frames(
                 pending.remove(frame.stamp_ns)  # the label belongs to the first such frame
                 yield frame
 
-    recording = read_frames([source], topics)
+    recording = read_frames([source], topics, estimator.grey_range)
     shown = show_progress(recording, 'reading', total=count_frames([source], topics))
     for detection in detect_frames(labelled(shown), estimator.estimate_batch):
         sequence.add(detection)

@@ -27,7 +27,9 @@ def calibration_frames(
     :return: both (N, H, W, 3) uint8, evenly spread over the first 70 % and the rest
     :raises SourceError: if there are no frames, too few, or of another size
     """
-    images = _stored(model, input_hw) if source is None else _recorded(source, topic, input_hw)
+    images = (
+        _stored(model, input_hw) if source is None else _recorded(source, topic, input_hw, model)
+    )
     if len(images) < MIN_FRAMES:
         msg = (
             f'{str(source or model / FRAME_STORE_NAME)!r} has {len(images)} frames, int8 needs '
@@ -59,17 +61,21 @@ def _stored(model: Path, input_hw: tuple[int, int]) -> np.ndarray:
     return store.images
 
 
-def _recorded(source: Path, topic: str | None, input_hw: tuple[int, int]) -> np.ndarray:
+def _recorded(
+    source: Path, topic: str | None, input_hw: tuple[int, int], model: Path
+) -> np.ndarray:
     """Return evenly spaced frames of a recording, at the network's size."""
     from keypoint_perception.frames.source import count_frames, read_frames
     from keypoint_perception.images import fit_image
     from keypoint_perception.keypoints import Fit
+    from keypoint_perception.manifest import parse_manifest
 
     topics = [] if topic is None else [topic]
     most = 4 * (CALIBRATION_FRAMES + HELD_OUT_FRAMES)
     every = max(1, (count_frames([source], topics) or 0) // most)
     images: list[np.ndarray] = []
-    for number, frame in enumerate(read_frames([source], topics)):
+    grey_range = parse_manifest(model).grey_range
+    for number, frame in enumerate(read_frames([source], topics, grey_range)):
         if number % every == 0 and len(images) < 2 * most:
             image = np.zeros((*input_hw, 3), np.uint8)
             fit_image(frame.image, Fit(frame.image.shape[:2], input_hw), out=image)

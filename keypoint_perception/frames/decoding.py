@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 import logging
 
+from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.errors import EncodingError, SourceError
 from keypoint_perception.frames.frame import EncodedFrame
 import numpy as np
@@ -18,14 +19,22 @@ class FrameDecoder:
 
     :param name: of the recording
     :param topics: those that are read
+    :param measure: returns the intensities of 16 bits that become black and white
     :param decoded: number of images decoded so far
     :param failed: number of images that could not be decoded so far
     """
 
     def __init__(
-        self, name: str, topics: Collection[str], *, decoded: int = 0, failed: int = 0
+        self,
+        name: str,
+        topics: Collection[str],
+        measure: Callable[[], tuple[int, int]],
+        *,
+        decoded: int = 0,
+        failed: int = 0,
     ) -> None:
-        self.name, self.topics = name, topics
+        self.name, self.topics, self._measure = name, topics, measure
+        self.grey_range: tuple[int, int] | None = None
         self.decoded, self.failed = decoded, failed
         self.first_error: EncodingError | None = None
 
@@ -33,6 +42,10 @@ class FrameDecoder:
         """Return an image as RGB, (H, W, 3) uint8, or None if it cannot be decoded."""
         try:
             image = encoded.decode()
+            if isinstance(image, EncodedImage):
+                if image.has_16_bits:
+                    self.grey_range = self.grey_range or self._measure()
+                image = image.in_range(self.grey_range).to_rgb()
         except EncodingError as error:
             self.failed += 1
             self.first_error = self.first_error or error

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.frames.source import choose_topics, FrameSource, open_recordings, Source
 from keypoint_perception.frames.store_format import SourceEntry, StoreHeader
 from keypoint_perception.frames.store_writer import header_to_extend, StoreWriter
+from keypoint_perception.grey_range import measure_range, stored_range
 
 MIN_SIZE, MAX_SIZE = 16, 4096
 
@@ -115,6 +117,7 @@ def _plan(
             position=0,
             failed=0,
             complete=False,
+            grey_range=None,
         )
         same = (e for e in held if all(e[key] == new[key] for key in ('digest', 'topics')))
         jobs.append(_Job(recording, topics, next(same, new)))
@@ -149,17 +152,21 @@ class _Extraction:
 
     def run(self, jobs: list[_Job]) -> None:
         total = total_count(recording.count(topics) for recording, topics, _ in jobs)
+        known = stored_range(self.header.sources) if self.header else None
+        measure = cache(lambda: known or measure_range(job[:2] for job in jobs))
         for job in jobs:
             if job.entry['complete']:
                 log.info('%r is already in the store and is not read again.', job.recording.name)
                 self.read += job.entry['position']
             else:
-                self._extract(job, total)
+                self._extract(job, total, measure)
 
-    def _extract(self, job: _Job, total: int | None) -> None:
+    def _extract(
+        self, job: _Job, total: int | None, measure: Callable[[], tuple[int, int]]
+    ) -> None:
         recording, topics, entry = job
         name, decoded, failed = recording.name, entry['frames'], entry['failed']
-        decoder = FrameDecoder(name, topics, decoded=decoded, failed=failed)
+        decoder = FrameDecoder(name, topics, measure, decoded=decoded, failed=failed)
         sizes = _ImageSizes(name)
         committed = entry['position']
         for position, encoded in enumerate(recording.frames(topics)):
@@ -169,6 +176,7 @@ class _Extraction:
             image = decoder.decode(encoded)
             entry['failed'] = decoder.failed
             if image is not None:
+                entry['grey_range'] = decoder.grey_range or entry.get('grey_range')
                 image_hw = image.shape[0], image.shape[1]
                 sizes.add(encoded.topic, image_hw, encoded.stamp_ns)
                 if self.header is None:

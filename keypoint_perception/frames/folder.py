@@ -13,6 +13,7 @@ import logging
 from pathlib import Path
 
 from keypoint_perception.compressed import open_compressed
+from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.errors import EncodingError, SourceError
 from keypoint_perception.frames.bag import natural_key, visible_files
 from keypoint_perception.frames.frame import EncodedFrame, Topic
@@ -71,7 +72,7 @@ def _stamps_from_names(paths: list[Path]) -> list[int] | None:
     return stamps_ns if len(gaps) or stamps_ns[0] >= MIN_GAP_NS else None
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path) -> EncodedImage:
     try:
         megabytes, most = path.stat().st_size / 1e6, limits().max_message_mb
         if megabytes > most:
@@ -80,7 +81,7 @@ def _read(path: Path) -> np.ndarray:
                 f'{remedy("max_message_mb", megabytes)}'
             )
             raise EncodingError(msg)
-        return open_compressed(path.read_bytes(), formats=READABLE).to_rgb()
+        return open_compressed(path.read_bytes(), formats=READABLE)
     except (OSError, EncodingError) as error:
         msg = f'The image {str(path)!r} cannot be read ({error}); replace or remove it.'
         raise EncodingError(msg) from error

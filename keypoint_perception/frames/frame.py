@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from keypoint_perception.cdr import IMAGE_TYPES
+from keypoint_perception.encodings import EncodedImage
 import numpy as np
 
 
@@ -43,12 +44,12 @@ class EncodedFrame(NamedTuple):
 
     :param stamp_ns: time of capture (the header's stamp, or the bag's if that is zero), ns
     :param topic: topic of the image; empty for sources without topics
-    :param decode: returns RGB, (H, W, 3) uint8; raises EncodingError if the image is broken
+    :param decode: returns the image, or RGB, (H, W, 3) uint8; raises EncodingError if it is broken
     """
 
     stamp_ns: int
     topic: str
-    decode: Callable[[], np.ndarray]
+    decode: Callable[[], np.ndarray | EncodedImage]
 
 
 class Frame(NamedTuple):

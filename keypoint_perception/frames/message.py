@@ -10,9 +10,9 @@ from keypoint_perception.cdr import (
     read_image,
     read_stamp_ns,
 )
+from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.errors import EncodingError
 from keypoint_perception.images import open_message
-import numpy as np
 
 
 class Message(NamedTuple):
@@ -39,9 +39,9 @@ class Message(NamedTuple):
             stamp_ns = 0  # decoding reports the error
         return stamp_ns or self.time_ns
 
-    def decode(self) -> np.ndarray:
+    def decode(self) -> EncodedImage:
         """
-        Return the image of an Image or CompressedImage message as RGB, (H, W, 3) uint8.
+        Return the image of an Image or CompressedImage message.
 
         :raises EncodingError: if the message or its image is broken or has an unknown encoding
         """
@@ -51,7 +51,7 @@ class Message(NamedTuple):
         except EncodingError as error:
             msg = f'Topic {self.topic!r}: {error}'
             raise EncodingError(msg) from error
-        return open_message(image).to_rgb()
+        return open_message(image)
 
 
 def normal_type(msgtype: str) -> str:

@@ -8,6 +8,7 @@ folder of images, or a frame store. All are streamed; at most one chunk of a bag
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
 import logging
 from pathlib import Path
 import stat
@@ -21,6 +22,7 @@ from keypoint_perception.frames.frame import EncodedFrame, Frame, Topic, total_c
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.frames.store_format import is_store
 from keypoint_perception.frames.video import Video, VIDEO_SUFFIXES
+from keypoint_perception.grey_range import measure_range
 
 Source = str | Path
 
@@ -183,23 +185,34 @@ def count_frames(sources: Sequence[Source] | Source, topics: Iterable[str] = ())
     return total_count(r.count(names) for r, names in zip(recordings, chosen, strict=True))
 
 
-def read_frames(sources: Sequence[Source] | Source, topics: Iterable[str] = ()) -> Iterator[Frame]:
+def read_frames(
+    sources: Sequence[Source] | Source,
+    topics: Iterable[str] = (),
+    grey_range: tuple[int, int] | None = None,
+) -> Iterator[Frame]:
     """
     Yield the frames of the sources, one source after another, each in the order of recording.
 
     Images that cannot be decoded are skipped, and counted in one warning per source.
 
     :param topics: image topics; may be omitted if each source has exactly one
+    :param grey_range: 16-bit intensities that become black and white; measured if not given
     :raises SourceError: if a source cannot be read, has no image, or the topics are wrong
     :raises EncodingError: if no image of a source can be decoded
     """
     recordings = open_recordings(sources)
-    return _read(recordings, choose_topics(recordings, topics))
+    return _read(recordings, choose_topics(recordings, topics), grey_range)
 
 
-def _read(recordings: list[FrameSource], chosen: list[tuple[str, ...]]) -> Iterator[Frame]:
-    for recording, topics in zip(recordings, chosen, strict=True):
-        decoder = FrameDecoder(recording.name, topics)
+def _read(
+    recordings: list[FrameSource],
+    chosen: list[tuple[str, ...]],
+    grey_range: tuple[int, int] | None,
+) -> Iterator[Frame]:
+    jobs = list(zip(recordings, chosen, strict=True))
+    measure = cache(lambda: grey_range or measure_range(jobs))
+    for recording, topics in jobs:
+        decoder = FrameDecoder(recording.name, topics, measure)
         for encoded in recording.frames(topics):
             image = decoder.decode(encoded)
             if image is not None:

@@ -35,7 +35,11 @@ CHECKED_BLOCKS = 32
 
 
 class SourceEntry(TypedDict):
-    """A recording: of the first ``position`` images ``frames`` are stored, ``failed`` broken."""
+    """
+    A recording: of the first ``position`` images ``frames`` are stored, ``failed`` broken.
+
+    Its ``grey_range`` are the 16-bit intensities that are black and white, None without any.
+    """
 
     name: str
     digest: str
@@ -44,6 +48,7 @@ class SourceEntry(TypedDict):
     position: int
     failed: int
     complete: bool
+    grey_range: tuple[int, int] | None
 
 
 @dataclass

@@ -36,6 +36,7 @@ class Engine(Protocol):
     keypoint_names: tuple[str, ...]
     landmark_names: tuple[str, ...]
     skeleton: tuple[tuple[int, int, float], ...]
+    grey_range: tuple[int, int]
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """

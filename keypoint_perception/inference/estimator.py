@@ -45,6 +45,7 @@ class Estimator:
         self.keypoint_names = engine.keypoint_names
         self.landmark_names = engine.landmark_names
         self.skeleton = engine.skeleton
+        self.grey_range = engine.grey_range
         input_hw = engine.input_hw
         self._fit = lru_cache(MAX_SIZES)(lambda image_hw: Fit(image_hw, input_hw))
         self._buffers = Buffers()

@@ -61,6 +61,7 @@ class OnnxRuntimeEngine:
         self.keypoint_names = manifest.keypoint_names
         self.landmark_names = manifest.landmark_names
         self.skeleton = manifest.skeleton
+        self.grey_range = manifest.grey_range
         self._model = str(model_dir)
         path = onnx_file(model_dir, manifest, precision)
         check_content(path)

@@ -51,6 +51,7 @@ class TorchEngine:
         self.landmark_names = () if snapshot is not None else manifest.landmark_names
         self._landmarks = read_landmarks(model_dir) if self.landmark_names else None
         self.skeleton = manifest.skeleton
+        self.grey_range = manifest.grey_range
         if snapshot is not None:
             count = self._network.config.keypoints
             if count != manifest.keypoint_count:  # some were pruned before the export

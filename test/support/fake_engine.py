@@ -34,6 +34,7 @@ class FakeEngine:
         self.input_hw = input_hw
         self.keypoint_names = tuple(keypoint_names)
         self.skeleton = tuple(skeleton)
+        self.grey_range = (0, 65535)
         self.landmark_names = tuple(landmark_names)
         self._landmarks = landmarks
         self.closed = False

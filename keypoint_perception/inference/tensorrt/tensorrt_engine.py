@@ -55,6 +55,7 @@ class TensorRTEngine:
         self.keypoint_names = manifest.keypoint_names
         self.landmark_names = manifest.landmark_names
         self.skeleton = manifest.skeleton
+        self.grey_range = manifest.grey_range
         self.max_batch = max_batch
         self._model = str(model_dir)
         self._lock = threading.Lock()

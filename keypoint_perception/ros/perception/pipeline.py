@@ -47,9 +47,18 @@ class Pipeline:
 
     def process(self, images: Sequence[QueuedImage]) -> None:
         """Publish the keypoints of images; reject those that cannot be used."""
-        opened = [image for queued in images if (image := _open(queued))]
+        opened = [image for queued in images if (image := self._open(queued))]
         if opened:
             self._infer(opened)
+
+    def _open(self, queued: QueuedImage) -> OpenedImage | None:
+        started_s = time.perf_counter()
+        try:
+            image = open_message(queued.image).in_range(self._estimator.grey_range)
+            return OpenedImage(queued, image, started_s)
+        except Exception as error:
+            _reject(queued, error)
+            return None
 
     def _infer(self, opened: list[OpenedImage]) -> None:
         try:
@@ -90,15 +99,6 @@ class Pipeline:
             camera.count_published(queued, times)
         except Exception as error:
             _reject(queued, error)
-
-
-def _open(queued: QueuedImage) -> OpenedImage | None:
-    started_s = time.perf_counter()
-    try:
-        return OpenedImage(queued, open_message(queued.image), started_s)
-    except Exception as error:
-        _reject(queued, error)
-        return None
 
 
 def _reject(queued: QueuedImage, error: Exception) -> None:

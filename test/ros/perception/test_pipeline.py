@@ -233,7 +233,7 @@ def test_an_image_that_breaks_the_engine_does_not_affect_another(node, make, cap
 @pytest.mark.parametrize(
     ('kind', 'bad'),
     [
-        ('encoding not supported', image(encoding='32FC1')),
+        ('encoding not supported', image(encoding='32SC1')),
         ('no pixels', image(width=0)),
         ('wrong step or size', image(step=17)),
         ('wrong step or size', image(data=memoryview(b''))),
@@ -258,3 +258,19 @@ def test_closed_camera_reports_nothing(make, node, caplog):
     cameras.process(image())
     assert cameras.counts().rejected.counts == {}
     assert not caplog.records
+
+
+def test_16_bit_images_are_scaled_as_the_models_recordings_were(make):
+    seen = []
+
+    def answer(images):
+        seen.append(images.copy())
+        return np.full((len(images), 1, 3), 0.5, np.float32)
+
+    cameras = make(answer)
+    cameras._pipeline._estimator.grey_range = (1000, 1600)
+    pixels = np.repeat(np.array([1000, 1200, 1400, 1600], '<u2'), 6)
+    fields = {'height': 4, 'width': 6, 'step': 12, 'is_bigendian': False}
+    header = MessageHeader(0, 0, '')
+    cameras.process(ImageMessage(header, encoding='mono16', data=pixels.tobytes(), **fields))
+    assert seen[0][0, :, 0, 0].tolist() == [0, 85, 170, 255]
