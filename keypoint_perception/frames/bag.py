@@ -1,29 +1,36 @@
-"""
-Bags: rosbag2 directories and the files of rosbag2 and ROS 1.
-
-A recorder that crashed leaves no ``metadata.yaml``, or one that lists fewer files than there are:
-then the files of the directory are used.
-"""
+"""Bags: rosbag2 directories and the files of rosbag2 and ROS 1."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from array import array
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 import logging
 from pathlib import Path
-import re
 import tempfile
 
 from keypoint_perception.errors import SourceError
+from keypoint_perception.frames.bag_directory import (
+    BagDirectory,
+    open_directory,
+    PACKED,
+    PACKED_SUFFIXES,
+    storage_paths,
+)
 from keypoint_perception.frames.bag_file import BagFile, SALVAGE_READERS
 from keypoint_perception.frames.bag_writer import METADATA_NAME
 from keypoint_perception.frames.frame import EncodedFrame, Topic, total_count
-from keypoint_perception.frames.message import normal_type
-from keypoint_perception.frames.salvage.partial_decompression import zstd_module
+from keypoint_perception.frames.message import Message
+from keypoint_perception.frames.salvage.partial_decompression import (
+    decompress_prefix,
+    zstd_module,
+)
 
 FILE_SUFFIXES = tuple(SALVAGE_READERS)
-PACKED_SUFFIXES = ('.mcap.zstd', '.db3.zstd')
 COPY_PIECE = 1 << 20
+# What is read to check the topics that the metadata state: so many files, or if they are packed,
+# the beginning of the first.
+CHECKED_FILES, CHECKED_BYTES = 32, 1 << 22
 
 log = logging.getLogger('keypoint_perception')
 
@@ -31,7 +38,7 @@ log = logging.getLogger('keypoint_perception')
 def is_bag(path: Path) -> bool:
     """Return whether a path looks like a bag."""
     if path.is_dir():
-        return (path / METADATA_NAME).is_file() or bool(_storage_paths(path))
+        return (path / METADATA_NAME).is_file() or bool(storage_paths(path))
     return path.name.endswith(FILE_SUFFIXES + PACKED_SUFFIXES)
 
 
@@ -45,10 +52,10 @@ class Bag:
 
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
-        # irregularities of the directory, which are reported once, when it is read
-        self._notices: list[str] = []
-        self.paths, listed = self._files(path)
-        self.topics = listed if listed is not None else self._read_topics()
+        directory = open_directory(path, name) if path.is_dir() else BagDirectory([path])
+        # what differs from the metadata, which is reported once, when the bag is read
+        self._notices, self.paths = directory.notices, directory.paths
+        self.topics = self._find_topics(directory.stated)
         if not self.topics:
             msg = f'Bag {name!r} has no topics; expected images; record it again.'
             raise SourceError(msg)
@@ -59,107 +66,99 @@ class Bag:
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
         for notice in self._notices:
             log.warning(notice)
-        given, reported = 0, False
+        given, repeated, reported = array('q'), 0, False
         for path in self.paths:
             with _decompressed_file(path, self._name_of(path)) as file:
                 if file.path.stat().st_size == 0:
                     log.warning('%r is empty (0 bytes) and has no images.', file.name)
                     reported = True
                     continue
+                before, again = (frozenset(given) if len(self.paths) > 1 else frozenset()), 0
                 for message in file.messages(topics):
-                    given += 1
+                    key = _key(message)
+                    if key in before:
+                        again += 1
+                        continue
+                    given.append(key)
                     yield EncodedFrame(message.stamp_ns, message.topic, message.decode)
                 reported = reported or file.damaged
-        announced = self.count(topics)
+                repeated += again
+                if again:
+                    text = '%r repeats %d images of other files of its bag: each is used once.'
+                    log.warning(text, file.name, again)
+        announced, count = self.count(topics), len(given) + repeated
         # damage that turns records into others goes unnoticed by all readers
-        if announced is not None and given < announced and not reported:
-            text = '%r announces %d images on %s but has only %d: %d are lost.'
-            names, lost = ', '.join(topics), announced - given
-            log.warning(text, self.name, announced, names, given, lost)
+        if announced is not None and count < announced and not reported:
+            text = '%r announces %d images on %s but has only %d: %d are missing.'
+            log.warning(text, self.name, announced, ', '.join(topics), count, announced - count)
 
     def _name_of(self, path: Path) -> str:
         return self.name if self.name.endswith(path.name) else str(Path(self.name) / path.name)
 
-    def _read_topics(self) -> dict[str, Topic]:
+    def _find_topics(self, stated: dict[str, Topic] | None) -> dict[str, Topic]:
+        """
+        Return the topics that the files hold.
+
+        Reading them from many or packed files takes long: then the stated ones are taken if they
+        are those of a sample.
+        """
+        if stated is None:
+            return self._read_topics(self.paths)
+        packed, step = self.paths[0].suffix == PACKED, -(-len(self.paths) // CHECKED_FILES)
+        sample = self.paths[:1] if packed else self.paths[::step]
+        try:
+            found = self._read_topics(sample, is_sample=True)
+            if (packed or step > 1) and _image_types(found) != _image_types(stated):
+                found = self._read_topics(self.paths)
+        except SourceError:
+            return stated  # reading it all will tell
+        lists = [', '.join(_image_types(t)) or 'no image topic' for t in (stated, found)]
+        if lists[0] == lists[1]:
+            return stated
+        self._notices.append(
+            f'The {METADATA_NAME} of bag {self.name!r} lists {lists[0]}, its files have '
+            f'{lists[1]}: what the files have is used.'
+        )
+        return {name: topic for name, topic in stated.items() if not topic.count} | found
+
+    def _read_topics(self, paths: Sequence[Path], *, is_sample: bool = False) -> dict[str, Topic]:
         found: list[tuple[str, Topic]] = []
         errors: list[SourceError] = []
-        for path in self.paths:
+        for path in paths:
             try:
-                with _decompressed_file(path, self._name_of(path)) as file:
+                opened = _beginning if is_sample and path.suffix == PACKED else _decompressed_file
+                with opened(path, self._name_of(path)) as file:
                     found += file.topics()
             except SourceError as error:
                 errors.append(error)
-        if errors and len(errors) == len(self.paths):
+        if errors and len(errors) == len(paths):
             raise errors[0]
         return {
             name: Topic(topic.msgtype, total_count(t.count for n, t in found if n == name))
             for name, topic in found
         }
 
-    def _files(self, path: Path) -> tuple[list[Path], dict[str, Topic] | None]:
-        """Return the storage files in order, and the topics if the metadata is reliable."""
-        if not path.is_dir():
-            return [path], None
-        present = _storage_paths(path)
-        names, topics = self._metadata(path / METADATA_NAME)
-        listed = [path / name for name in names if (path / name).is_file()]
-        missing = ', '.join(name for name in names if not (path / name).is_file())
-        unlisted = [p for p in present if p not in listed]
-        if not present:
-            msg = (
-                f'Bag {self.name!r} lacks its storage ({missing or "a .mcap or .db3 file"}); copy '
-                'the whole directory again.'
-            )
-            raise SourceError(msg)
-        if missing:
-            self._notices.append(f'Bag {self.name!r} lacks {missing}: its images are lost.')
-        if names and unlisted:
-            self._notices.append(
-                f'Bag {self.name!r} has files that its {METADATA_NAME} does not list, as after a '
-                f'crash of the recorder; they are read too: {", ".join(p.name for p in unlisted)}.'
-            )
-        return listed + unlisted, None if missing or unlisted else topics
 
-    def _metadata(self, path: Path) -> tuple[list[str], dict[str, Topic] | None]:
-        """Return the names of the files and the topics, or neither if it is unusable."""
-        from ruamel.yaml import YAML
-
-        try:
-            values = YAML(typ='safe').load(path.read_text())['rosbag2_bagfile_information']
-            names = [Path(str(name)).name for name in values['relative_file_paths']]
-            counts = [
-                (entry['topic_metadata'], entry['message_count'])
-                for entry in values['topics_with_message_count']
-            ]
-            return names, {t['name']: Topic(normal_type(t['type']), int(n)) for t, n in counts}
-        except FileNotFoundError:
-            problem = f'has no {METADATA_NAME}, as after a crash of the recorder'
-        # errors of the YAML library, and whatever other content leads to
-        except Exception as error:
-            reason = ' '.join(str(error).split())[:120]
-            problem = f'has an unusable {METADATA_NAME} ({reason})'
-        self._notices.append(f'Bag {self.name!r} {problem}: its storage files are read directly.')
-        return [], None
+def _image_types(topics: dict[str, Topic]) -> list[str]:
+    """Return the names of the image topics that have messages, with their types."""
+    return sorted(f'{n} ({t.msgtype})' for n, t in topics.items() if t.is_image and t.count != 0)
 
 
-def natural_key(name: str) -> list[int | str]:
-    """Return a sorting key that puts 2 before 10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', name)]
+def _key(message: Message) -> int:
+    """Return what an image and its copy in another file have in common."""
+    topic, data = message.topic, message.data
+    return hash((topic, message.time_ns, len(data), bytes(data[:1024]), bytes(data[-1024:])))
 
 
-def visible_files(directory: Path) -> list[Path]:
-    """
-    Return the files of a directory whose names do not begin with a dot.
-
-    Those that do are no recordings: macOS, for one, puts ``._NAME`` beside each ``NAME``.
-    """
-    return [p for p in directory.iterdir() if not p.name.startswith('.') and p.is_file()]
-
-
-def _storage_paths(directory: Path) -> list[Path]:
-    suffixes = ('.mcap', '.db3', *PACKED_SUFFIXES)
-    found = [p for p in visible_files(directory) if p.name.endswith(suffixes)]
-    return sorted(found, key=lambda path: natural_key(path.name))
+@contextmanager
+def _beginning(path: Path, name: str) -> Iterator[BagFile]:
+    """Open the beginning of a packed file."""
+    with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
+        unpacked = Path(directory) / path.stem
+        with path.open('rb') as packed:
+            piece = packed.read(CHECKED_BYTES)
+        unpacked.write_bytes(decompress_prefix(piece, 'zstd', CHECKED_BYTES)[0])
+        yield BagFile(unpacked, name)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from keypoint_perception.compressed import open_compressed
 from keypoint_perception.encodings import EncodedImage
 from keypoint_perception.errors import EncodingError, SourceError
-from keypoint_perception.frames.bag import natural_key, visible_files
+from keypoint_perception.frames.bag_directory import natural_key, visible_files
 from keypoint_perception.frames.frame import EncodedFrame, Topic
 from keypoint_perception.image_headers import READABLE
 from keypoint_perception.limits import limits, remedy

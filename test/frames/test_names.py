@@ -8,7 +8,7 @@ import socket
 
 import cv2
 from keypoint_perception.errors import SourceError
-from keypoint_perception.frames.bag import natural_key
+from keypoint_perception.frames.bag_directory import natural_key
 from keypoint_perception.frames.digest import source_digest
 from keypoint_perception.frames.source import open_recording, read_frames
 import numpy as np
