@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, ExitStack, suppress
 import logging
 import os
+import re
 import sys
 import threading
 from typing import TYPE_CHECKING, TypeVar
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rclpy.executors import Executor
     from rclpy.node import Node
 
+MAX_DOMAIN = 232  # larger ones need ports that do not exist
 NodeType = TypeVar('NodeType', bound='Node')
 
 
@@ -79,6 +81,11 @@ def init_ros(arguments: list[str]) -> None:
     from rclpy.signals import SignalHandlerOptions
 
     catch_stop_signals()
+    domain = os.environ.get('ROS_DOMAIN_ID', '')
+    if domain and not (re.fullmatch('[0-9]+', domain) and int(domain) <= MAX_DOMAIN):
+        # Fast DDS would end the process on a larger one.
+        msg = f'ROS_DOMAIN_ID is {domain!r}, expected a number from 0 to {MAX_DOMAIN}; set one.'
+        raise ConfigError(msg)
     try:
         init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # rclpy's exceptions have no common base

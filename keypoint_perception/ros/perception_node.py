@@ -37,10 +37,14 @@ def main(arguments: list[str] | None = None, *, load: Callable[..., Engine] | No
     def run(given: list[str]) -> int:
         start_ros(given, program='perception_node')
         from keypoint_perception.inference.engine import load_engine
+        from keypoint_perception.ros.parameter_files import check_parameter_files
         from keypoint_perception.ros.perception.lifecycle_node import PerceptionNode
 
         def create() -> PerceptionNode:
-            return PerceptionNode(load=load or load_engine)
+            node = PerceptionNode(load=load or load_engine)
+            needs_model = node.parameters.autostart and not node.parameters.engine_spec.model
+            check_parameter_files(given, node, lacking='model' if needs_model else '')
+            return node
 
         with running_node(create, PerceptionNode.stop) as (node, executor):
             if node.parameters.autostart and not node.start() and not stop_requested():

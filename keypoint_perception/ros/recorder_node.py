@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 
 from keypoint_perception.ros.node_program import run_program, running_node, start_ros
+from keypoint_perception.ros.parameter_files import check_parameter_files
 from keypoint_perception.ros.recorder.recorder_settings import RecorderParameters
 from keypoint_perception.settings import table
 
@@ -34,6 +35,8 @@ def run(arguments: list[str]) -> int:
     start_ros(arguments, program='recorder_node')
     running = running_node(lambda: RecorderNode(NODE_NAME), lambda node: node.recording.stop())
     with running as (node, executor):
+        needs_topics = node.autostart and not any(node.get_parameter('topics').value)
+        check_parameter_files(arguments, node, lacking='topics' if needs_topics else '')
         if node.autostart:
             node.recording.start()
         while not node.ended:

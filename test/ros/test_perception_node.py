@@ -60,6 +60,33 @@ def test_wrong_command_lines_are_rejected(start, command, sentence):
     assert 'Traceback' not in node.output
 
 
+def test_a_parameter_file_for_other_nodes_is_told_and_the_remedy_works(start, tmp_path):
+    file, command = tmp_path / 'p.yaml', ['--ros-args', '-r', '__ns:=/robot1', '--params-file']
+    for module, parameter, name in (
+        ('perception_node', 'model', 'perception_node'),
+        ('recorder_node', 'topics', 'recorder'),
+    ):
+        start_it = ['-m', f'keypoint_perception.ros.{module}', *command, str(file)]
+        file.write_text(f'{name}:\n  ros__parameters:\n    {parameter}: x')
+        node = start(*start_it)
+        assert node.wait() == 2
+        told = f'Parameter {parameter} is not set: .* of /{name}, but none .* is /robot1/{name}: '
+        assert node.count(told) == 1, node.output
+    # as the sentence says; the model is then the next thing that is missing
+    file.write_text('/**:\n  ros__parameters:\n    model: /nowhere')
+    node = start('-m', 'keypoint_perception.ros.perception_node', *command, str(file))
+    assert node.wait() == 2
+    assert node.count("'/nowhere' is not a model directory") == 1, node.output
+
+
+@pytest.mark.parametrize('domain', ['abc', '233'])
+def test_domains_that_do_not_exist_are_rejected(start_node, monkeypatch, domain):
+    monkeypatch.setenv('ROS_DOMAIN_ID', domain)
+    node = start_node(autostart=False)
+    assert node.wait() == 2
+    assert node.count(f"error: ROS_DOMAIN_ID is '{domain}', expected a number from 0 to 232") == 1
+
+
 def change_a_byte(model):
     content = bytearray((model / ONNX_NAME).read_bytes())
     content[100] ^= 1
@@ -161,6 +188,16 @@ def test_silence_names_the_topic_that_has_no_publisher(peer, start_node, model_d
     peer.diagnosed(told, diagnoses, node)
     # each reason is logged once, however long it lasts
     assert node.count('image topics: /b/image') <= 1
+    import rclpy
+
+    told = 'another node is called /perception_node too, and publishes on the same topics; give'
+    for count in (1, 2):  # told again only after it was gone
+        namesake = rclpy.create_node('perception_node', context=peer.node.context)
+        node.wait_for(told, count)
+        namesake.destroy_node()
+        diagnoses.clear()
+        peer.spin_until(lambda: len(diagnoses) > 1, 'two diagnoses without it', node)
+    assert node.count(told) == 2
     assert node.stop() == 0
 
 

@@ -35,6 +35,7 @@ READERS: dict[str, Callable[[bytes], ImageMessage | CompressedImageMessage]] = {
     'raw': read_image,
     'compressed': read_compressed_image,
 }
+SUFFIX = '/compressed'  # of the topic that the transport of this name adds
 MAX_TOPICS_LISTED = 6
 OVERRIDABLE = tuple(QoSPolicyKind[policy.upper()] for policy in POLICIES)
 # Wireless links lose some images; a shared-memory segment that is too small loses most.
@@ -165,24 +166,41 @@ class ImageInput:
         return self._incompatible_qos(qos_errors(checks[0][1]))
 
     def _suggest_topic(self) -> str:
-        own = self._node.get_fully_qualified_name() + '/'
-        topics = [
-            (name, types)
-            for name, types in self._node.get_topic_names_and_types()
-            if not name.startswith(own) and self._node.count_publishers(name)
-        ]
-        raw, compressed = (
-            sorted(name for name, types in topics if kind in types) for kind in IMAGE_TYPES
-        )
+        """Return how to reach a topic with images; each remedy works as it is given."""
+        published = self._published()
+        base = image_topic(self._node, self._base, 'raw')
         other = 'compressed' if self._transport == 'raw' else 'raw'
         there = image_topic(self._node, self._base, other)
-        if there in (raw if other == 'raw' else compressed):
+        if there in published[other] and there != self.topic:
             return f'{there} has one: set image_transport:={other}.'
-        listed = raw + compressed
-        if not listed:
-            return 'no image topic is published at all; start the camera, or check ROS_DOMAIN_ID.'
-        names = ', '.join(listed[:MAX_TOPICS_LISTED])
-        return f'image topics: {names}; remap with `-r {self._base}:=TOPIC`.'
+        compressed, set_transport = published['compressed'], f'set image_transport:={other} and '
+        if base in compressed and base.endswith(SUFFIX):
+            also = '' if other == 'raw' else set_transport
+            remap = f'{also or "remap "}{self._base}:={base.removesuffix(SUFFIX)}'
+            return f"{base} is the transport's own topic: {remap}."
+        stems = [name.removesuffix(SUFFIX) for name in compressed if name.endswith(SUFFIX)]
+        bases = {'raw': published['raw'], 'compressed': stems}
+        remap = f'{self._base}:=TOPIC'
+        for topics, also, how in (
+            (bases[self._transport], '', remap),
+            (bases[other], set_transport, remap),
+            (compressed, '' if other == 'raw' else set_transport, f'{base}{SUFFIX}:=TOPIC'),
+        ):
+            if topics:
+                names = ', '.join(topics[:MAX_TOPICS_LISTED])
+                return f'image topics: {names}; {also}remap with `-r {how}`.'
+        return 'no image topic is published at all; start the camera, or check ROS_DOMAIN_ID.'
+
+    def _published(self) -> dict[str, list[str]]:
+        """Return the topics on which other nodes publish images, by transport."""
+        own = self._node.get_name(), self._node.get_namespace()
+        found: dict[str, list[str]] = {transport: [] for transport in TYPE_NAMES}
+        for topic, _ in sorted(self._node.get_topic_names_and_types()):
+            publishers = self._node.get_publishers_info_by_topic(topic)
+            types = {p.topic_type for p in publishers if (p.node_name, p.node_namespace) != own}
+            for transport, name in TYPE_NAMES.items():
+                found[transport] += [topic] if name in types else []
+        return found
 
 
 def qos_errors(reason: str) -> str:
@@ -201,4 +219,4 @@ def qos_errors(reason: str) -> str:
 def image_topic(node: LifecycleNode, base: str, transport: str) -> str:
     """Return the full name of the topic; the base is remapped before the transport is added."""
     resolved: str = node.resolve_topic_name(base)
-    return resolved if transport == 'raw' else f'{resolved}/compressed'
+    return resolved if transport == 'raw' else resolved + SUFFIX

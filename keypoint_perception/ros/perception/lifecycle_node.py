@@ -7,7 +7,8 @@ from contextlib import suppress
 import time
 from typing import Any
 
-from keypoint_perception.errors import ConfigError, PerceptionError
+from keypoint_perception.errors import ConfigError
+from keypoint_perception.faults import fault_sentence
 from keypoint_perception.inference.engine import Engine, load_engine
 from keypoint_perception.ros.messages import NAMES_QOS, to_names
 from keypoint_perception.ros.node_program import forward_logs
@@ -72,6 +73,7 @@ class PerceptionNode(LifecycleNode):
         self._build_progress = ''
         self._reported_s = -REPORT_PERIOD_S
         self._enabled = True
+        self._has_namesake = False
         self._diagnostics = DiagnosticsPublisher(self)
         self._names = self.create_publisher(String, '~/names', NAMES_QOS)
         serve_enable(self, self._enable)
@@ -107,8 +109,8 @@ class PerceptionNode(LifecycleNode):
         del state
         try:
             self._supervisor.load(self.parameters.engine_spec, self._keep_waiting)
-        except PerceptionError as error:
-            self._load_error = f'model not loaded: {error}'
+        except Exception as error:  # rclpy would swallow it
+            self._load_error = f'model not loaded: {fault_sentence(error)}'
             if not stop_requested():
                 self._log.fatal(self._load_error)
             return FAILURE
@@ -139,7 +141,7 @@ class PerceptionNode(LifecycleNode):
             self._update_cameras()
         except Exception as error:  # rclpy would swallow it
             self._deactivate()
-            self._log.fatal(f'not activated: {type(error).__name__}: {error}')
+            self._log.fatal(f'not activated: {fault_sentence(error)}')
             return FAILURE
         for camera in self._cameras:
             when = '' if camera.input else f' once {camera.publishers.topics} has a subscriber'
@@ -253,7 +255,18 @@ class PerceptionNode(LifecycleNode):
         self._supervisor.check(self.parameters.engine_timeout)
         for camera in self._cameras:
             camera.update()  # some RMW implementations do not report matched subscribers
+        self._warn_of_namesakes()
         self._report()
+
+    def _warn_of_namesakes(self) -> None:
+        own = self.get_name(), self.get_namespace()
+        several = self.get_node_names_and_namespaces().count(own) > 1
+        if several and not self._has_namesake:
+            self._log.warning(
+                f'another node is called {self.get_fully_qualified_name()} too, and publishes on '
+                'the same topics; give one of them another name with `-r __node:=NAME`'
+            )
+        self._has_namesake = several
 
     def _report(self) -> None:
         self._reported_s = time.monotonic()

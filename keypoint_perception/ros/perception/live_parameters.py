@@ -53,6 +53,7 @@ class LiveParameters:
         self._apply_values = apply
         self._checked: Future[Manifest] | None = None
         self.values = from_parameters(NodeParameters, current_values(node))
+        self._first_engine = self.values.engine_spec.engine
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._apply)
 
@@ -60,6 +61,10 @@ class LiveParameters:
         try:
             given = {p.name: p.value for p in changed if p.name in PARAMETERS}
             values = from_parameters(NodeParameters, current_values(self._node) | given)
+            if values.engine_spec.engine == 'torch' != self._first_engine:
+                # nobody may make a robot import hundreds of megabytes of PyTorch from outside
+                msg = 'engine: torch can be chosen only when the node starts: `-p engine:=torch`.'
+                raise ConfigError(msg)
             if self._state() != UNCONFIGURED:
                 self._check_running(list(given), values.engine_spec)
         except PerceptionError as error:

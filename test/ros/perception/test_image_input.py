@@ -23,7 +23,7 @@ def publisher(**qos):
 
 
 class Node:
-    """A node whose user has overridden policies, beside publishers."""
+    """A node in the namespace /cam whose user has overridden policies, beside publishers."""
 
     def __init__(self, publishers, overrides):
         self._publishers, self._overrides = publishers, overrides
@@ -36,7 +36,16 @@ class Node:
             setattr(qos, policy, value)
 
     def get_publishers_info_by_topic(self, topic):
-        return self._publishers
+        return self._publishers[topic] if isinstance(self._publishers, dict) else self._publishers
+
+    def get_topic_names_and_types(self):
+        return [(topic, []) for topic in self._publishers]
+
+    def get_name(self):
+        return 'perception_node'
+
+    def get_namespace(self):
+        return '/'
 
 
 @pytest.fixture
@@ -85,3 +94,44 @@ def test_errors_are_reported_without_warnings():
     )
     assert qos_errors(reason) == 'best effort publisher and x, b'
     assert qos_errors('') == 'the publisher does not offer what this node requests'
+
+
+RAW, JPEG = TYPE_NAMES['raw'], TYPE_NAMES['compressed']
+
+
+@pytest.mark.parametrize(
+    ('transport', 'base', 'published', 'advice'),
+    [
+        ('raw', 'image', {}, 'no image topic is published at all; start the camera'),
+        ('raw', 'image', {'/a': RAW, '/b/compressed': JPEG}, 'topics: /a; remap with `-r image:'),
+        ('raw', 'image', {'/cam/image/compressed': JPEG}, 'has one: set image_transport:=compr'),
+        (
+            'raw',
+            'a/compressed',
+            {'/cam/a': RAW, '/cam/a/compressed': JPEG},
+            'own topic: set image_transport:=compressed and a/compressed:=/cam/a.',
+        ),
+        (
+            'compressed',
+            'a/compressed',
+            {'/cam/a/compressed': JPEG},
+            "/cam/a/compressed is the transport's own topic: remap a/compressed:=/cam/a.",
+        ),
+        ('compressed', 'image', {'/a/compressed': JPEG}, 'topics: /a; remap with `-r image:=TOP'),
+        ('compressed', 'image', {'/cam/image': RAW}, '/cam/image has one: set image_transport:=r'),
+        ('compressed', 'image', {'/a': RAW}, '/a; set image_transport:=raw and remap with `-r im'),
+        ('compressed', 'image', {'/a': JPEG}, '/a; remap with `-r /cam/image/compressed:=TOPIC`'),
+        ('raw', 'image', {'/a': JPEG}, 'compressed and remap with `-r /cam/image/compressed:=TOP'),
+    ],
+)
+def test_the_advice_leads_to_the_images(ros_domain, transport, base, published, advice):
+    del ros_domain
+    elsewhere = {'node_name': 'camera', 'node_namespace': '/'}
+    own = {'node_name': 'perception_node', 'node_namespace': '/', 'topic_type': RAW}
+    graph = {
+        topic: [SimpleNamespace(topic_type=kind, qos_profile=QoSProfile(depth=1), **elsewhere)]
+        for topic, kind in published.items()
+    } | {'/perception_node/overlay': [SimpleNamespace(**own)]}
+    graph.setdefault(f'/cam/{base}' + ('/compressed' if transport == 'compressed' else ''), [])
+    images = ImageInput(Node(graph, {}), base, transport, print, NodeStatistics())
+    assert advice in images.blocking_reason()

@@ -46,6 +46,8 @@ def test_failed_configure_leaves_the_node_alive(peer, node):
 def test_bad_values_are_rejected_while_running(peer, node):
     text = {'type': 4, 'string_value': 'onnx'}
     assert 'engine: must be one of auto' in set_parameter(peer, 'engine', **text)
+    told = set_parameter(peer, 'engine', type=4, string_value='torch')
+    assert told == 'engine: torch can be chosen only when the node starts: `-p engine:=torch`.'
 
 
 def test_requests_that_raise_in_rclpy_are_answered_and_logged_once(peer, node):

@@ -80,10 +80,12 @@ def test_raw(peer, node, make_image, encoding):
 
 
 def test_compressed(peer, start_node, model_dir, make_image):
-    remaps = {'image': '/packed/image', '__node': 'unpacks'}
+    # the topic of the transport is remapped by its full name, as the node's advice says
+    topic = '/packed/image/compressed'
+    remaps = {'image': '/packed/image', topic: '/packed/jpeg', '__node': 'unpacks'}
     node = start_node(model=model_dir, remaps=remaps, image_transport='compressed')
     clouds = peer.collect(PointCloud2, '/unpacks/keypoints')
-    publisher = peer.publisher(CompressedImage, '/packed/image/compressed')
+    publisher = peer.publisher(CompressedImage, '/packed/jpeg')
     for sec, extension in enumerate(['.png', '.jpg'], start=1):
         message = CompressedImage(header=make_image(sec).header, format=extension[1:])
         message.data = cv2.imencode(extension, colours(3))[1].tobytes()
