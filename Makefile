@@ -16,6 +16,8 @@ EXTRAS := train,record,onnx,ros,examples,dev
 # Additional arguments for pip. PyPI's torch for Linux includes CUDA, several gigabytes; PyTorch's
 # installation page names the index of its CPU builds, for PIP_ARGS='--extra-index-url ...'
 PIP_ARGS ?=
+# Not in constraints.txt, whose hashes would exclude the builds of that index.
+TORCH := torch==2.13.0
 
 # Your own recording, for `make demo BAG=... TOPIC=...`; optional labels to score the model against (a
 # CSV: stamp_ns,keypoint,u,v); and the folder for the results.
@@ -75,8 +77,10 @@ $(READY): constraints.txt setup.py setup.cfg package.xml
 		"choose one, as in `make demo PYTHON=python3.11`.")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 		echo 'venv is missing: on Debian and Ubuntu, `apt install python3-venv`.'; exit 1; }
-	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt \
-		$(PIP_ARGS) --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps \
+		--requirement constraints.txt $(PIP_ARGS)
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-build-isolation \
+		$(PIP_ARGS) $(TORCH) --editable '.[$(EXTRAS)]'
 	@touch $(READY)
 	@echo '== .venv/ is ready'
 
