@@ -53,5 +53,7 @@ COPY docker/entrypoint.sh /entrypoint.sh
 ENV PATH=/opt/venv/bin:${PATH} \
     HOME=/tmp \
     ROS_LOG_DIR=/tmp/ros_log
+# Not root; `docker run --user` may name any other, as HOME is writable for all
+USER ubuntu
 ENTRYPOINT ["/entrypoint.sh"]
 CMD ["ros2", "run", "keypoint_perception", "doctor"]

@@ -15,9 +15,10 @@
 #
 # README.md beside this file says how to run it, and what of it has been tried.
 ARG JETPACK=nvcr.io/nvidia/l4t-jetpack:r36.4.0
+ARG ROS=ros:jazzy-ros-base-noble
 FROM ${JETPACK} AS jetpack
 
-FROM ros:jazzy-ros-base
+FROM ${ROS}
 
 ARG DEBIAN_FRONTEND=noninteractive
 ENV LANG=C.UTF-8
@@ -58,5 +59,7 @@ ENV PATH=/opt/venv/bin:${PATH} \
     NVIDIA_DRIVER_CAPABILITIES=all \
     HOME=/tmp \
     ROS_LOG_DIR=/tmp/ros_log
+# Not root; `docker run --user` may name any other, as HOME is writable for all
+USER ubuntu
 ENTRYPOINT ["/entrypoint.sh"]
 CMD ["ros2", "run", "keypoint_perception", "doctor"]
