@@ -22,6 +22,25 @@ def denied(names, patterns):
     return [name for name in names if not any(fnmatchcase(name, p) for p in patterns)]
 
 
+def test_the_tools_of_sros2_read_the_policy():
+    """They take every node below ``enclaves``, and so a comment, for an enclave."""
+    parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
+    enclaves = ElementTree.parse(POLICY, parser).getroot().find('enclaves')
+    paths = ['/perception_node', '/recorder', '/keypoint_recorder']
+    assert [enclave.get('path') for enclave in enclaves] == paths
+
+
+def test_the_verb_record_may_do_what_the_recorder_may_do_without_its_services():
+    own = {'/diagnostics', '/keypoint_recorder/start_recording'}
+    own |= {'/keypoint_recorder/stop_recording'}
+    for attribute in ('publish', 'subscribe', 'reply'):
+        recorder = {
+            name.replace('/recorder/', '/keypoint_recorder/')
+            for name in allowed('recorder', attribute)
+        }
+        assert allowed('keypoint_recorder', attribute) == recorder - own
+
+
 def graph(peer, node, process, *expected):
     """Return what a node publishes, subscribes to and answers, once the expected are there."""
     ask = peer.node
