@@ -133,6 +133,7 @@ def running_node(
     """
     from keypoint_perception.ros.node_executor import NodeExecutor
     from rclpy.executors import ExternalShutdownException
+    from rclpy.impl.implementation_singleton import rclpy_implementation
     from rclpy.utilities import try_shutdown
 
     with ExitStack() as at_end:
@@ -140,7 +141,12 @@ def running_node(
         executor = NodeExecutor()
         at_end.callback(executor.shutdown)
         at_end.enter_context(woken_by_stop(executor.wake))
-        node = create()
+        try:
+            node = create()
+        except rclpy_implementation.RCLError as error:
+            reason = ' '.join(str(error).split())
+            msg = f'ROS cannot create the node: {reason}; check the ROS_ and RMW_ variables.'
+            raise ConfigError(msg) from error
         at_end.callback(node.destroy_node)
         at_end.callback(stop, node)
         executor.add_node(node)

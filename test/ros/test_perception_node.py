@@ -42,6 +42,29 @@ def test_wrong_parameters_are_rejected(start_node, parameters, sentence):
     assert 'Traceback' not in node.output
 
 
+NOT_CREATED = """
+from keypoint_perception.ros.node_program import run_program, running_node, start_ros
+
+def create():
+    from rclpy.impl.implementation_singleton import rclpy_implementation
+    raise rclpy_implementation.RCLError('without security\\nlibraries')
+
+def run(arguments):
+    start_ros([], program='x')
+    with running_node(create, print):
+        return 0
+
+raise SystemExit(run_program(None, run, usage=str))
+"""
+
+
+def test_a_node_that_ros_cannot_create_is_told(start):
+    node = start('-c', NOT_CREATED)
+    assert node.wait() == 2
+    sentence = 'error: ROS cannot create the node: without security libraries; check the ROS_ and'
+    assert node.count(sentence) == 1, node.output
+
+
 @pytest.mark.parametrize(
     ('command', 'sentence'),
     [
