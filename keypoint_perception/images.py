@@ -13,6 +13,7 @@ from __future__ import annotations
 import cv2
 from keypoint_perception.cdr import CompressedImageMessage, ImageMessage
 from keypoint_perception.compressed import open_compressed
+from keypoint_perception.cv_bridge_images import find_cv_bridge, open_by_cv_bridge
 from keypoint_perception.encodings import (
     Buffers,
     check_sides,
@@ -41,9 +42,13 @@ def open_message(message: ImageMessage | CompressedImageMessage) -> EncodedImage
         return open_compressed(message.data, message.format)
     encoding, height, width, step = message.encoding, message.height, message.width, message.step
     if encoding not in SUPPORTED_ENCODINGS:
+        works, problem = find_cv_bridge()
+        if works:
+            return open_by_cv_bridge(message)
+        also, known = problem and f', and {problem}', ', '.join(SUPPORTED_ENCODINGS)
         msg = (
-            f'Encoding {encoding[:MOST_QUOTED]!r} is not supported; supported: '
-            f'{", ".join(SUPPORTED_ENCODINGS)}; set the camera driver to one of these.'
+            f'Encoding {encoding[:MOST_QUOTED]!r} is not supported{also}; supported: {known}; set '
+            'the camera driver to one of these.'
         )
         raise EncodingError(msg)
     if height < 1 or width < 1:

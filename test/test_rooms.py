@@ -84,6 +84,7 @@ ROOMS = {
 FILES = {
     '__main__.py': row('root commands'),
     'commands/benchmark.py': row('root benchmarks'),
+    'cv_bridge_images.py': row('root', 'ros'),  # only where its table lacks an encoding
     'inference/torch_engine.py': row('root model', 'torch'),
     # launch comes with a ROS installation only
     'ros/launch_parts.py': row('root ros/perception', 'ros'),
