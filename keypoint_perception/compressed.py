@@ -10,7 +10,6 @@ import cv2
 from keypoint_perception.encodings import (
     check_sides,
     EncodedImage,
-    high_byte,
     MOST_QUOTED,
     Octets,
     PACKED,
@@ -141,5 +140,4 @@ def _open_decoded(image: np.ndarray, encoding: str) -> EncodedImage:
     if image.shape[2] == 4 and np.ptp(image[::4, ::4, 3]) and _notices.is_new('alpha'):
         log.warning('The transparency of images is ignored: their colours are used as they are.')
     layout = PACKED['bgra8' if image.shape[2] == 4 else 'bgr8']
-    deep_layout = layout._replace(dtype='u2', to_8_bits=high_byte)
-    return EncodedImage(deep_layout if deep else layout, (image,))
+    return EncodedImage(layout.in_bytes(image.itemsize), (image,))

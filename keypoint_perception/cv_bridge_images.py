@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from keypoint_perception.cdr import ImageMessage
-from keypoint_perception.encodings import EncodedImage, high_byte, MOST_QUOTED, PACKED
+from keypoint_perception.encodings import EncodedImage, MOST_QUOTED, PACKED
 from keypoint_perception.errors import EncodingError
 from keypoint_perception.seen_messages import SeenMessages
 import numpy as np
@@ -63,21 +63,17 @@ def open_by_cv_bridge(message: ImageMessage) -> EncodedImage:
         dtype, channels = bridge.encoding_to_dtype_with_channels(encoding)
         kind = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
         strides = (message.step, channels * kind.itemsize, kind.itemsize)
-        assert kind.itemsize > 1 or '16' not in encoding, f'it takes it for {dtype}'
-        assert message.step >= message.width * strides[1], (
-            f'a step of {message.step} bytes is less than a row'
-        )
+        if (kind.itemsize == 1 and '16' in encoding) or message.step < message.width * strides[1]:
+            raise ValueError(f'{dtype} with a step of {message.step} bytes')
         shape = (message.height, message.width, channels)
         pixels = np.ndarray(shape, kind, message.data, strides=strides).astype(dtype, order='C')
-        layout = PACKED['rgb8']
         if kind.name in ('uint8', 'uint16') and channels in (3, 4):
-            order, alpha = 'rgb' if encoding.startswith('rgb') else 'bgr', 'a' * (channels == 4)
-            layout = PACKED[f'{order}{alpha}8']
-            if kind.name == 'uint16':
-                layout = layout._replace(dtype='u2', to_8_bits=high_byte)
+            order = 'rgb' if encoding.startswith('rgb') else 'bgr'
+            layout = PACKED[f'{order}8' if channels == 3 else f'{order}a8'].in_bytes(kind.itemsize)
         else:
             plain = {'is_bigendian': 0, 'step': pixels[0].nbytes, 'data': pixels.data.cast('B')}
             pixels = bridge.imgmsg_to_cv2(message._replace(**plain), 'rgb8')
+            layout = PACKED['rgb8']
     except Exception as error:  # those of cv_bridge have no common base
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
         msg = (

@@ -77,6 +77,10 @@ class PixelLayout(NamedTuple):
     even_width: bool = False
     least_side: int = 1
 
+    def in_bytes(self, size: int) -> PixelLayout:
+        """Return the layout with one or two bytes a channel."""
+        return self if size == 1 else self._replace(dtype='u2', to_8_bits=high_byte)
+
 
 class EncodedImage(NamedTuple):
     """

@@ -8,14 +8,14 @@ of all its frames alike; the frame store and the manifest keep the range for the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from itertools import islice
 import logging
-from typing import Any, Protocol
+from typing import Any
 
 from keypoint_perception.encodings import EncodedImage
-from keypoint_perception.errors import EncodingError
+from keypoint_perception.errors import EncodingError, SourceError
 import numpy as np
 
 INTENSITIES = 1 << 16
@@ -27,14 +27,6 @@ SAMPLED_IMAGES, SAMPLED_SIDE = 200, 400
 log = logging.getLogger('keypoint_perception')
 
 
-class Frames(Protocol):
-    """What a recording must offer to be measured."""
-
-    def count(self, topics: Collection[str]) -> int | None: ...
-
-    def frames(self, topics: Collection[str]) -> Iterator[Any]: ...
-
-
 def stored_range(sources: Iterable[Mapping[str, Any]]) -> tuple[int, int] | None:
     """Return the range that a frame store or a manifest keeps with its sources, if any."""
     for source in sources:
@@ -44,14 +36,18 @@ def stored_range(sources: Iterable[Mapping[str, Any]]) -> tuple[int, int] | None
     return None
 
 
-def measure_range(recordings: Iterable[tuple[Frames, Collection[str]]]) -> tuple[int, int]:
+def measure_range(recordings: Iterable[tuple[Any, Collection[str]]]) -> tuple[int, int]:
     """Return the range of the 16-bit images on some topics of recordings, and report it."""
     counts = np.zeros(INTENSITIES, np.int64)
-    with _nothing_logged():  # reading the recordings for good reports what is wrong
+    log.disabled, before = True, log.disabled  # reading for good reports what is wrong
+    try:
         for recording, topics in recordings:
             every = max(1, (recording.count(topics) or 0) // SAMPLED_IMAGES)
-            for encoded in islice(recording.frames(topics), 0, None, every):
-                counts += _counts(encoded)
+            with suppress(SourceError):
+                for encoded in islice(recording.frames(topics), 0, None, every):
+                    counts += _counts(encoded)
+    finally:
+        log.disabled = before
     shares = counts.cumsum() / max(1, counts.sum())
     black, white = (int(n) for n in np.searchsorted(shares, (OUTLIERS, 1 - OUTLIERS)))
     white = min(max(white, black + 1), INTENSITIES - 1)
@@ -63,24 +59,10 @@ def measure_range(recordings: Iterable[tuple[Frames, Collection[str]]]) -> tuple
 
 
 def _counts(encoded: Any) -> np.ndarray | int:
-    try:
+    with suppress(EncodingError):
         image = encoded.decode()
-    except EncodingError:
-        return 0
-    if not isinstance(image, EncodedImage) or not image.has_16_bits:
-        return 0
-    pixels = image.planes[0]
-    step = max(1, min(pixels.shape[:2]) // SAMPLED_SIDE) | 1  # odd: all colours of a mosaic
-    return np.bincount(pixels[::step, ::step].ravel(), minlength=INTENSITIES)
-
-
-@contextmanager
-def _nothing_logged() -> Iterator[None]:
-    def refuse(record: logging.LogRecord) -> bool:
-        return False
-
-    log.addFilter(refuse)
-    try:
-        yield
-    finally:
-        log.removeFilter(refuse)
+        if isinstance(image, EncodedImage) and image.has_16_bits:
+            pixels = image.planes[0]
+            step = min(pixels.shape[:2]) // SAMPLED_SIDE | 1  # odd: all colours of a mosaic
+            return np.bincount(pixels[::step, ::step].ravel(), minlength=INTENSITIES)
+    return 0

@@ -40,7 +40,7 @@ FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 START_OF_SCAN, EXIF = 0xDA, 0xE1
 # Every scan costs a pass over all blocks, however few bytes it has; encoders write about ten.
-MOST_SCANS = 64
+MOST_SCANS = 32
 # What a byte becomes at most: JPEG takes a bit for 8 x 8 pixels, deflate repeats 258 bytes in two.
 JPEG_PIXELS_PER_BYTE, DEFLATE_RATIO = 8 * 64, 1032
 

@@ -66,12 +66,12 @@ def test_what_cv_bridge_cannot_convert_either_is_refused(install):
     install(FAKE)
     for encoding, reason in (
         ('nonsense', "KeyError: 'nonsense'"),
-        ('16UC3', r'.*takes it for uint8'),
+        ('16UC3', r'ValueError: uint8 with'),
         ('x' * 999, 'KeyError'),
     ):
         with pytest.raises(EncodingError, match=rf'and cv_bridge cannot .* \({reason}.*; set the'):
             open_picture(encoding, PICTURE)
-    with pytest.raises(EncodingError, match='a step of 4 bytes is less than a row'):
+    with pytest.raises(EncodingError, match='uint16 with a step of 4 bytes'):
         open_image('rgb16', bytes(99), height=2, width=3, step=4)
     with pytest.raises(EncodingError, match='size of buffer'):
         open_image('rgb16', bytes(9), height=2, width=3, step=18)
