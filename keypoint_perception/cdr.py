@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 from keypoint_perception.errors import EncodingError
 
+Buffer = bytes | bytearray | memoryview
+
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE_TYPE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
@@ -88,7 +90,7 @@ class CameraInfoMessage(NamedTuple):
     roi: RegionOfInterest
 
 
-def read_image(serialised: bytes, *, ros1: bool = False) -> ImageMessage:
+def read_image(serialised: Buffer, *, ros1: bool = False) -> ImageMessage:
     """Return a serialised ``sensor_msgs/Image``."""
     reader = _Reader(serialised, IMAGE_TYPE, ros1=ros1)
     header, height, width = reader.header(), reader.uint32(), reader.uint32()
@@ -96,13 +98,13 @@ def read_image(serialised: bytes, *, ros1: bool = False) -> ImageMessage:
     return ImageMessage(header, height, width, encoding, is_bigendian, step, reader.octets())
 
 
-def read_compressed_image(serialised: bytes, *, ros1: bool = False) -> CompressedImageMessage:
+def read_compressed_image(serialised: Buffer, *, ros1: bool = False) -> CompressedImageMessage:
     """Return a serialised ``sensor_msgs/CompressedImage``."""
     reader = _Reader(serialised, COMPRESSED_IMAGE_TYPE, ros1=ros1)
     return CompressedImageMessage(reader.header(), reader.string(), reader.octets())
 
 
-def read_camera_info(serialised: bytes, *, ros1: bool = False) -> CameraInfoMessage:
+def read_camera_info(serialised: Buffer, *, ros1: bool = False) -> CameraInfoMessage:
     """Return a serialised ``sensor_msgs/CameraInfo``."""
     reader = _Reader(serialised, CAMERA_INFO_TYPE, ros1=ros1)
     header, height, width = reader.header(), reader.uint32(), reader.uint32()
@@ -115,7 +117,7 @@ def read_camera_info(serialised: bytes, *, ros1: bool = False) -> CameraInfoMess
     return CameraInfoMessage(header, height, width, distortion_model, *matrices, *binning, roi)
 
 
-def read_stamp_ns(serialised: bytes, *, ros1: bool = False) -> int:
+def read_stamp_ns(serialised: Buffer, *, ros1: bool = False) -> int:
     """Return the stamp of a serialised message that starts with a header, ns."""
     return _Reader(serialised, 'ROS', ros1=ros1).header().stamp_ns
 
@@ -123,7 +125,7 @@ def read_stamp_ns(serialised: bytes, *, ros1: bool = False) -> int:
 class _Reader:
     """Reads the fields of a message in order, and never beyond its end."""
 
-    def __init__(self, serialised: bytes, kind: str, *, ros1: bool) -> None:
+    def __init__(self, serialised: Buffer, kind: str, *, ros1: bool) -> None:
         self._bytes = memoryview(serialised)
         self._kind = kind
         self._ros1 = ros1

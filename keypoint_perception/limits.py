@@ -32,6 +32,9 @@ class Limits(Settings):
     max_chunk_mb: float = setting(
         256.0, above=0, help='Megabytes of a chunk of a bag, after decompression.'
     )
+    max_expansion: float = setting(
+        200.0, above=0, help='Times the size of a compressed bag that it expands to.'
+    )
     max_network_mb: float = setting(
         768.0, above=0, help='Megabytes of memory of the networks in ONNX Runtime on the CPU.'
     )

@@ -21,13 +21,9 @@ from keypoint_perception.frames.bag_file import BagFile, SALVAGE_READERS
 from keypoint_perception.frames.bag_writer import METADATA_NAME
 from keypoint_perception.frames.frame import EncodedFrame, Topic, total_count
 from keypoint_perception.frames.message import Message
-from keypoint_perception.frames.salvage.partial_decompression import (
-    decompress_prefix,
-    zstd_module,
-)
+from keypoint_perception.frames.salvage.partial_decompression import decompress_prefix, unpack_file
 
 FILE_SUFFIXES = tuple(SALVAGE_READERS)
-COPY_PIECE = 1 << 20
 # What is read to check the topics that the metadata state: so many files, or if they are packed,
 # the beginning of the first.
 CHECKED_FILES, CHECKED_BYTES = 32, 1 << 22
@@ -39,7 +35,7 @@ def is_bag(path: Path) -> bool:
     """Return whether a path looks like a bag."""
     if path.is_dir():
         return (path / METADATA_NAME).is_file() or bool(storage_paths(path))
-    return path.name.endswith(FILE_SUFFIXES + PACKED_SUFFIXES)
+    return path.name.lower().endswith(FILE_SUFFIXES + PACKED_SUFFIXES)
 
 
 class Bag:
@@ -104,7 +100,7 @@ class Bag:
         """
         if stated is None:
             return self._read_topics(self.paths)
-        packed, step = self.paths[0].suffix == PACKED, -(-len(self.paths) // CHECKED_FILES)
+        packed, step = self.paths[0].suffix.lower() == PACKED, -(-len(self.paths) // CHECKED_FILES)
         sample = self.paths[:1] if packed else self.paths[::step]
         try:
             found = self._read_topics(sample, is_sample=True)
@@ -126,17 +122,22 @@ class Bag:
         errors: list[SourceError] = []
         for path in paths:
             try:
-                opened = _beginning if is_sample and path.suffix == PACKED else _decompressed_file
+                opened = (
+                    _beginning
+                    if is_sample and path.suffix.lower() == PACKED
+                    else _decompressed_file
+                )
                 with opened(path, self._name_of(path)) as file:
                     found += file.topics()
             except SourceError as error:
                 errors.append(error)
         if errors and len(errors) == len(paths):
             raise errors[0]
-        return {
-            name: Topic(topic.msgtype, total_count(t.count for n, t in found if n == name))
-            for name, topic in found
-        }
+        topics: dict[str, Topic] = {}
+        for name, topic in found:
+            former = [topics[name].count] if name in topics else []
+            topics[name] = Topic(topic.msgtype, total_count([*former, topic.count]))
+        return topics
 
 
 def _image_types(topics: dict[str, Topic]) -> list[str]:
@@ -164,26 +165,10 @@ def _beginning(path: Path, name: str) -> Iterator[BagFile]:
 @contextmanager
 def _decompressed_file(path: Path, name: str) -> Iterator[BagFile]:
     """Open a storage file, in a temporary file if it is compressed as a whole."""
-    if path.suffix != '.zstd':
+    if path.suffix.lower() != PACKED:
         yield BagFile(path, name)
         return
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
         decompressed = Path(directory) / path.stem
-        _decompress(path, decompressed, name)
+        unpack_file(path, decompressed, name)
         yield BagFile(decompressed, name)
-
-
-def _decompress(path: Path, decompressed: Path, name: str) -> None:
-    zstd = zstd_module()
-    decompressor = zstd.ZstdDecompressor()
-    with path.open('rb') as packed, decompressed.open('wb') as out:
-        try:
-            while not decompressor.eof:
-                piece = packed.read(COPY_PIECE) if decompressor.needs_input else b''
-                if not piece and decompressor.needs_input:
-                    log.warning('%r has truncated zstd data: the rest is lost.', name)
-                    return
-                out.write(decompressor.decompress(piece, COPY_PIECE))
-        except zstd.ZstdError as error:
-            place = f'{name!r} is damaged near byte {packed.tell()}'
-            log.warning('%s (%s): everything after it is lost.', place, error)

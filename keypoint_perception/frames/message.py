@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from keypoint_perception.cdr import (
+    Buffer,
     COMPRESSED_IMAGE_TYPE,
     read_compressed_image,
     read_image,
@@ -28,7 +29,7 @@ class Message(NamedTuple):
     msgtype: str
     serialization: str
     time_ns: int
-    data: bytes
+    data: Buffer
 
     @property
     def stamp_ns(self) -> int:

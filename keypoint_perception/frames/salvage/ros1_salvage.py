@@ -1,107 +1,156 @@
 """
-Messages of a damaged or unfinished ROS 1 bag.
+Messages of a ROS 1 bag, intact, unfinished or damaged.
 
 A record of the format (http://wiki.ros.org/Bags/Format/2.0) has a header of named fields and
-data, each after its length.
+data, each after its length. The connections are in the chunks and again at the end of the file;
+both are used. There are no checksums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from io import BytesIO
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterator
 from pathlib import Path
+import re
 import struct
-from typing import BinaryIO, NamedTuple
 
+from keypoint_perception.cdr import Buffer
 from keypoint_perception.frames.message import Message, normal_type
-from keypoint_perception.frames.salvage.partial_decompression import decompress_prefix
-from keypoint_perception.frames.salvage.salvage_reader import RecordReader
+from keypoint_perception.frames.salvage.record_reader import Read, Record, RecordReader
+from keypoint_perception.frames.salvage.salvage_reader import RECORD_COST, UNREADABLE
 
-MESSAGE, CHUNK, CONNECTION = b'\x02', b'\x05', b'\x07'
-UNREADABLE = (KeyError, struct.error, ValueError)
-
-
-class _Record(NamedTuple):
-    fields: dict[bytes, bytes]
-    data: bytes
-    whole: bool
+MESSAGE, INDEX, CHUNK, CHUNK_INFO, CONNECTION = 2, 4, 5, 6, 7
+# Sizes of the fields that must be in the header of each kind, None for any.
+FIELDS: dict[int, dict[bytes, int | None]] = {
+    MESSAGE: {b'conn': 4, b'time': 8},
+    3: {},
+    INDEX: {b'conn': 4},
+    CHUNK: {b'compression': None, b'size': 4},
+    CHUNK_INFO: {},
+    CONNECTION: {b'conn': 4, b'topic': None},
+}
+MAX_HEADER_BYTES = 1 << 16
+MAX_CONNECTION_BYTES = 1 << 22  # with the text of its type
+HEADER_BEFORE_KIND = 200  # bytes of it at most that are searched for
 
 
 class Ros1Salvage(RecordReader):
-    """Reader of one damaged ROS 1 bag."""
+    """Reader of one ROS 1 bag."""
 
     magic = b'#ROSBAG V2.0\n'
+    candidate = re.compile(rb'\x04\x00\x00\x00op=[\x02-\x07]')
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._connections: dict[bytes, tuple[str, str]] = {}
+        self._listed: Counter[Hashable] = Counter()  # messages by connection, at the end
 
-    def _records(self, stream: BinaryIO) -> Iterator[Message]:
-        while (start := stream.tell()) < self.size:
-            try:
-                record = _read_record(stream, self.size)
-            except UNREADABLE as error:
-                self._damaged(start, self.size - start, f'a record is unreadable: {error}')
-                return
-            yield from self._parse(record, start)
-            if not record.whole:
-                lost = len(record.data) if record.fields.get(b'op') != CHUNK else 0
-                self._damaged(start, lost, 'a record is longer than the rest of the file')
-                return
+    def _record(self, read: Read, at: int, size: int) -> Record:
+        (head,) = struct.unpack('<I', read(at, 4))
+        if head > min(size - at, MAX_HEADER_BYTES):
+            raise ValueError(f'its header of {head} bytes is too long')
+        fields = _fields(bytes(read(at + 4, head)))
+        kind, start = fields[b'op'][0], at + 8 + head
+        (length,) = struct.unpack('<I', read(start - 4, 4))
+        for name, count in FIELDS[kind].items():
+            if len(fields[name]) != (count or len(fields[name])):
+                raise ValueError(f'a field of its header has {len(fields[name])} bytes')
+        # a recorder that was killed has not stated the length of the last chunk
+        if kind == CHUNK and not length and fields[b'compression'] != b'none':
+            length = size - start
+        if start + length > size and kind != CHUNK:
+            raise ValueError('it is longer than the rest')
+        return Record(kind, fields, at, start, min(start + length, size))
 
-    def _parse(self, record: _Record, start: int) -> Iterator[Message]:
-        """Yield the messages of a record, or keep its connection."""
-        fields, data, _ = record
-        kind = fields.get(b'op')
+    def _begins(self, read: Read, found: int) -> Iterator[int]:
+        yield from range(found - 4, max(found - HEADER_BEFORE_KIND, 0), -1)
+
+    def _is_counted(self) -> bool:
+        for _ in self._blocks(()):
+            pass
+        return self._counts == self._listed
+
+    def _blocks(self, wanted: Collection[str] | None) -> Iterator[tuple[int, int]]:
+        del wanted
+        chunk, times = -1, [0]
+        for record in self._records():
+            if record.kind == INDEX:
+                # of the chunk before it
+                self._counts[record.fields[b'conn']] += (record.end - record.start) // 12
+                first = self._read(record.start, 8)
+                times += [_time_ns(first)] if len(first) == 8 else []
+                continue
+            if chunk >= 0 and record.kind in (CHUNK, MESSAGE):
+                yield min(times, default=0), chunk
+                chunk = -1
+            if record.kind == CHUNK:
+                chunk, times = record.begin, []
+            elif record.kind == MESSAGE:
+                yield _time_ns(record.fields[b'time']), record.begin
+            elif record.kind == CHUNK_INFO:
+                size = min(record.end - record.start, MAX_CONNECTION_BYTES) // 8 * 8
+                for key, count in struct.iter_unpack('<4sI', self._read(record.start, size)):
+                    self._listed[key] += count
+            elif record.kind == CONNECTION:
+                size = min(record.end - record.start, MAX_CONNECTION_BYTES)
+                self._connect(record, self._read(record.start, size))
+        if chunk >= 0:
+            yield min(times, default=0), chunk
+
+    def _load(self, place: int, wanted: Collection[str] | None) -> Iterator[Message]:
+        record = self._record(self._read, place, self.size)
+        end = self._ends.get(place, record.end)
+        length = end - record.start
+        if record.kind == MESSAGE:
+            self._bound('max_message_mb', length, place)
+            yield from self._message(record, self._read(record.start, length), place, wanted)
+            return
+        self._bound('max_chunk_mb', length, place)
+        packed = self._read(record.start, length)
+        (stated,) = struct.unpack('<I', self._read(record.start - 4, 4))
+        compression = record.fields[b'compression'].decode()
+        (expanded,) = struct.unpack('<I', record.fields[b'size'])
+        records, wrong = self._expand(packed, compression, 'max_chunk_mb', expanded, place)
+        if length < stated:
+            wrong = 'a chunk is longer than the rest of the file'
+        if wrong:
+            self._damaged(place, max(expanded - len(records), 0), wrong)
+        view = memoryview(records)
+        for inner in self._walk(
+            lambda at, count: view[at : at + count], 0, len(view), place, cut=bool(wrong)
+        ):
+            content = view[inner.start : inner.end]
+            self._spend(RECORD_COST)
+            if inner.kind == MESSAGE:
+                yield from self._message(inner, content, place, wanted)
+            elif inner.kind == CONNECTION:
+                self._connect(inner, bytes(content))
+
+    def _message(
+        self, record: Record, content: Buffer, place: int, wanted: Collection[str] | None
+    ) -> Iterator[Message]:
+        key = record.fields[b'conn']
+        if key not in self._channels:
+            self._damaged(place, len(content), 'a message has an unknown connection')
+        elif wanted is None or self._channels[key][0] in wanted:
+            topic, msgtype, serialization = self._channels[key]
+            time_ns = _time_ns(record.fields[b'time'])
+            yield Message(topic, msgtype, serialization, time_ns, content)
+
+    def _connect(self, record: Record, content: bytes) -> None:
         try:
-            if kind == CONNECTION:
-                # double and trailing slashes are not significant
-                topic = '/'.join(part for part in fields[b'topic'].decode().split('/') if part)
-                topic = '/' + topic if fields[b'topic'].startswith(b'/') else topic
-                msgtype = normal_type(_fields(data)[b'type'].decode())
-                self._connections[fields[b'conn']] = topic, msgtype
-                self.topics[topic] = msgtype
-            elif kind == MESSAGE:
-                topic, msgtype = self._connections[fields[b'conn']]
-                seconds, nanoseconds = struct.unpack('<II', fields[b'time'])
-                yield Message(topic, msgtype, 'ros1', seconds * 10**9 + nanoseconds, data)
-            elif kind == CHUNK:
-                yield from self._chunk(fields, data, start)
+            name = record.fields[b'topic'].decode()
+            msgtype = normal_type(_fields(content)[b'type'].decode())
         except UNREADABLE as error:
-            self._damaged(start, len(data), f'a record is unreadable: {error}')
-
-    def _chunk(self, fields: dict[bytes, bytes], data: bytes, start: int) -> Iterator[Message]:
-        (expanded,) = struct.unpack('<I', fields[b'size'])
-        records, broken = decompress_prefix(data, fields[b'compression'].decode(), expanded)
-        stream, used = BytesIO(records), 0
-        while used < len(records):
-            try:
-                record = _read_record(stream, len(records))
-            except UNREADABLE as error:
-                broken = broken or f'a record in a chunk is unreadable: {error}'
-                break
-            if not record.whole:
-                break
-            yield from self._parse(record, start)
-            used = stream.tell()
-        if broken or used < expanded:
-            self._damaged(start, expanded - used, broken or 'a chunk is truncated')
+            self._damaged(record.begin, len(content), f'a connection is unreadable: {error}')
+            return
+        # double and trailing slashes are not significant
+        topic = '/' * name.startswith('/') + '/'.join(part for part in name.split('/') if part)
+        self._channels[record.fields[b'conn']] = topic, msgtype, 'ros1'
 
 
-def _read_record(stream: BinaryIO, size: int) -> _Record:
-    """
-    Return the next record of a file or chunk of a size; its data may be truncated.
-
-    :raises ValueError: if its header is damaged, or ``struct.error``
-    """
-    (head,) = struct.unpack('<I', stream.read(4))
-    if head > size - stream.tell():
-        msg = f'its header of {head} bytes is longer than the rest'
-        raise ValueError(msg)
-    fields = _fields(stream.read(head))
-    (length,) = struct.unpack('<I', stream.read(4))
-    data = stream.read(min(length, size - stream.tell()))
-    return _Record(fields, data, len(data) == length)
+def _time_ns(field: bytes) -> int:
+    seconds, nanoseconds = struct.unpack('<II', field)
+    return int(seconds * 10**9 + nanoseconds)
 
 
 def _fields(header: bytes) -> dict[bytes, bytes]:
