@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Octets = bytes | memoryview | np.ndarray
 Conversion = Callable[..., np.ndarray]
 DEPTH_MM_PER_GREY = 16
+DEPTH_WHITE_MM = 255 * DEPTH_MM_PER_GREY
 BIG_ENDIAN_16 = np.dtype('>u2')
 # Characters of a string from a message, which may be broken, that an error quotes.
 MOST_QUOTED = 40
@@ -99,8 +100,13 @@ class EncodedImage(NamedTuple):
 
     @property
     def has_16_bits(self) -> bool:
-        """Return whether pixels are intensities of 16 bits, of which the upper eight are kept."""
-        return self.layout.to_8_bits is high_byte
+        """Return whether the pixels have 16 bits, of which intensities may be few."""
+        return self.layout.to_8_bits is high_byte or self.is_depth
+
+    @property
+    def is_depth(self) -> bool:
+        """Return whether the pixels are depth in millimetres, unless they are all far."""
+        return self.layout.to_8_bits is _depth_to_grey
 
     def in_range(self, black_white: tuple[int, int] | None) -> EncodedImage:
         """
@@ -109,6 +115,8 @@ class EncodedImage(NamedTuple):
         :param black_white: the intensities that become 0 and 255; None: nothing changes
         """
         if not self.has_16_bits or black_white in (None, (0, (1 << 16) - 1)):
+            return self
+        if self.is_depth and black_white[0] < DEPTH_WHITE_MM:
             return self
         return self._replace(
             layout=self.layout._replace(to_8_bits=partial(_scale_intensities, black_white))

@@ -3,7 +3,8 @@ Which 16-bit intensities become black and white.
 
 Cameras of 10 to 14 bits and thermal ones use a small part of 16 bits, of which the upper eight
 hold next to nothing. Then the intensities that a recording holds are scaled to grey levels, those
-of all its frames alike; the frame store and the manifest keep the range for the robot.
+of all its frames alike; the frame store and the manifest keep the range for the robot. 16UC1 is
+treated likewise where all is farther than the scale of depth reaches, as of thermal cameras.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from itertools import islice
 import logging
 from typing import Any
 
-from keypoint_perception.encodings import EncodedImage
+from keypoint_perception.encodings import DEPTH_WHITE_MM, EncodedImage
 from keypoint_perception.errors import EncodingError, SourceError
 import numpy as np
 
@@ -48,6 +49,8 @@ def measure_range(recordings: Iterable[tuple[Any, Collection[str]]]) -> tuple[in
                     counts += _counts(encoded)
     finally:
         log.disabled = before
+    if not counts.any():
+        return FULL_RANGE
     shares = counts.cumsum() / max(1, counts.sum())
     black, white = (int(n) for n in np.searchsorted(shares, (OUTLIERS, 1 - OUTLIERS)))
     white = min(max(white, black + 1), INTENSITIES - 1)
@@ -64,5 +67,7 @@ def _counts(encoded: Any) -> np.ndarray | int:
         if isinstance(image, EncodedImage) and image.has_16_bits:
             pixels = image.planes[0]
             step = min(pixels.shape[:2]) // SAMPLED_SIDE | 1  # odd: all colours of a mosaic
-            return np.bincount(pixels[::step, ::step].ravel(), minlength=INTENSITIES)
+            counts = np.bincount(pixels[::step, ::step].ravel(), minlength=INTENSITIES)
+            near = counts[1:DEPTH_WHITE_MM].sum()
+            return 0 if image.is_depth and near > OUTLIERS * counts.sum() else counts
     return 0

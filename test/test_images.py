@@ -188,7 +188,8 @@ def test_received_pixels_are_not_copied():
         assert image.image_hw == (4, 4)
 
 
-def test_unknown_encoding_lists_the_known_ones():
+def test_unknown_encoding_lists_the_known_ones(monkeypatch):
+    monkeypatch.setattr('keypoint_perception.images.find_cv_bridge', lambda: (False, ''))
     with pytest.raises(
         EncodingError, match=r"Encoding '32SC1' is not supported; supported: rgb8, bgr8.*nv24; set"
     ):

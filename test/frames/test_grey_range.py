@@ -100,6 +100,26 @@ def test_stores_and_models_without_a_range_go_on_as_before(tmp_path):
     assert extract_frames([eight, more], [], tmp_path / 'store', size=64).images.max() == 255
 
 
+@pytest.mark.parametrize(('low', 'high', 'maxima'), [(29_000, 30_000, 255), (500, 3000, 187)])
+def test_16uc1_is_depth_unless_nothing_is_near(recordings, tmp_path, low, high, maxima):
+    rows = []
+    for number in range(3):
+        data = scene(number, low, high).view(np.uint8).ravel()
+        fields = {'encoding': '16UC1', 'step': 128, 'data': data}
+        message = recordings.raw_message(np.zeros((48, 64, 3), np.uint8), 5 + number, **fields)
+        rows.append(('/c', 5 + number, message))
+    frames = list(read_frames([recordings.write_bag(tmp_path / 'bag', rows)]))
+    assert frames[0].image.max() == maxima
+    assert len(levels(frames)) > 60
+
+
+def test_16_bit_images_that_no_sample_meets_keep_their_high_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr('keypoint_perception.grey_range.SAMPLED_IMAGES', 1)
+    images = [np.zeros((48, 64), np.uint8), scene(1), np.zeros((48, 64), np.uint8)]
+    _, frame, _ = read_frames([write_folder(tmp_path / 'in', images)])
+    np.testing.assert_array_equal(frame.image[..., 0], scene(1) >> 8)
+
+
 @pytest.mark.parametrize('order', ['<', '>'])
 def test_either_byte_order_is_scaled(order):
     pixels = np.array([[0, 1000, 2004, 3000, 65_535]], order + 'u2')
