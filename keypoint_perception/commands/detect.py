@@ -12,6 +12,7 @@ from keypoint_perception.commands.options import (
     Model,
     Precision,
     Recording,
+    Stamps,
     Threads,
     Topics,
     Video,
@@ -27,6 +28,7 @@ def detect(
     source: Recording,
     out: Annotated[Path, typer.Option(help='Keypoint CSV to write.')],
     topic: Topics = None,
+    stamps: Stamps = '',
     video: Video = None,
     bag: Annotated[
         Path | None, typer.Option(help='rosbag2 directory for the keypoints, as PointCloud2.')
@@ -72,7 +74,7 @@ def detect(
             outputs.enter_context(videos)
         clouds = outputs.enter_context(KeypointBag(bag)) if bag else None
         started = time.perf_counter()
-        frames = read_frames([source], topics, estimator.grey_range)
+        frames = read_frames([source], topics, estimator.grey_range, stamps)
         detected = detections.detect_frames(
             frames,
             lambda images: list(map(np.concatenate, estimator.estimate_with_landmarks(images))),

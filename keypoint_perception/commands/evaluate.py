@@ -12,6 +12,7 @@ from keypoint_perception.commands.options import (
     Model,
     Precision,
     Recording,
+    Stamps,
     Threads,
     Topic,
     Video,
@@ -38,6 +39,7 @@ def evaluate(
     source: Recording,
     out: Annotated[Path, typer.Option(help=OUT_HELP)],
     topic: Topic = None,
+    stamps: Stamps = '',
     annotations: Annotated[
         Path | None,
         typer.Option(help='Labels, CSV stamp_ns,keypoint,u,v; default: label-free measures only.'),
@@ -68,7 +70,7 @@ def evaluate(
     loaded = load_engine(model, engine, threads=threads, precision=precision)
     estimator = Estimator(loaded)
     started = time.perf_counter()
-    recording = _detect(source, topic, estimator, video)
+    recording = _detect(source, topic, stamps, estimator, video)
     detected = time.perf_counter()
     values: dict[str, Any] = {
         'format_version': report.FORMAT_VERSION,
@@ -98,7 +100,7 @@ def evaluate(
 
 
 def _detect(
-    source: Path, topic: str | None, estimator: Estimator, video: Path | None
+    source: Path, topic: str | None, stamps: str, estimator: Estimator, video: Path | None
 ) -> RecordingMeasurements:
     """Run the model over the recording."""
     from keypoint_perception.evaluation.detections import detect_frames
@@ -113,7 +115,8 @@ def _detect(
     overlay = None if video is None else OverlayVideo(video, skeleton=estimator.skeleton)
     with overlay or nullcontext():
         detections = detect_frames(
-            read_frames([source], topics, estimator.grey_range), estimator.estimate_batch
+            read_frames([source], topics, estimator.grey_range, stamps),
+            estimator.estimate_batch,
         )
         recording.add_all(show_progress(detections, 'detecting', total=total), overlay)
         if not len(recording.sequence):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from keypoint_perception.commands.options import Recordings, Topics
+from keypoint_perception.commands.options import Recordings, Stamps, Topics
 from keypoint_perception.commands.progress import progress_bars
 import typer
 
@@ -14,6 +14,7 @@ def extract(
     source: Recordings,
     out: Annotated[Path, typer.Option(help='Frame store to create, resume or extend.')],
     topic: Topics = None,
+    stamps: Stamps = '',
     size: Annotated[int, typer.Option(help='Long side of the stored frames, px.')] = 128,
 ) -> None:
     """Extract the images of recordings, scaled to network size, into a frame store."""
@@ -21,7 +22,9 @@ def extract(
 
     with progress_bars() as bars:
         progress = bars.counter('extracting')
-        store = extract_frames(source, topic or [], out, size=size, progress=progress)
+        store = extract_frames(
+            source, topic or [], out, size=size, stamps=stamps, progress=progress
+        )
     height, width = store.network_hw
     cameras = ', '.join(camera or '(no topic)' for camera in store.cameras)
     print(f'{len(store)} frames of {width}x{height} in {out}')

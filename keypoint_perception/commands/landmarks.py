@@ -13,6 +13,7 @@ from keypoint_perception.commands.options import (
     Labels,
     Model,
     Recording,
+    Stamps,
     Threads,
     Topic,
 )
@@ -33,6 +34,7 @@ def landmarks(
     source: Recording,
     annotations: Labels,
     topic: Topic = None,
+    stamps: Stamps = '',
     frames: Annotated[
         int | None,
         typer.Option(
@@ -57,7 +59,9 @@ def landmarks(
     with sole_writer(model) if model.is_dir() else nullcontext():
         loaded = load_engine(model, engine, threads=threads)
         digest = network_digest(model)
-        sequence, uv = _labelled_frames(source, topic, Estimator(loaded), labels, annotations)
+        sequence, uv = _labelled_frames(
+            (source, topic, stamps), Estimator(loaded), labels, annotations
+        )
         names, hw = labels.names, loaded.input_hw
         fitted = build_landmarks(
             sequence, uv, names=names, network_hw=hw, path=annotations, frames=frames
@@ -73,7 +77,10 @@ def landmarks(
 
 
 def _labelled_frames(
-    source: Path, topic: str | None, estimator: Estimator, labels: Annotations, path: Path
+    recording: tuple[Path, str | None, str],
+    estimator: Estimator,
+    labels: Annotations,
+    path: Path,
 ) -> tuple[KeypointSequence, np.ndarray]:
     """Return the keypoints of the labelled frames and their labels (N, L, 2), sorted by stamp."""
     from keypoint_perception.evaluation.detections import detect_frames, KeypointSequence
@@ -81,6 +88,7 @@ def _labelled_frames(
     from keypoint_perception.frames.source import count_frames, read_frames
     import numpy as np
 
+    source, topic, stamps = recording
     topics = [] if topic is None else [topic]
     stamps_ns, sizes, sequence = [], [], KeypointSequence()
     pending = set(labels.stamps_ns.tolist())
@@ -93,8 +101,8 @@ def _labelled_frames(
                 pending.remove(frame.stamp_ns)  # the label belongs to the first such frame
                 yield frame
 
-    recording = read_frames([source], topics, estimator.grey_range)
-    shown = show_progress(recording, 'reading', total=count_frames([source], topics))
+    frames = read_frames([source], topics, estimator.grey_range, stamps)
+    shown = show_progress(frames, 'reading', total=count_frames([source], topics))
     for detection in detect_frames(labelled(shown), estimator.estimate_batch):
         sequence.add(detection)
     # Given all frames, so that labels without a frame are reported.

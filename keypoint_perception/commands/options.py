@@ -20,6 +20,14 @@ Topic = Annotated[
     str | None, typer.Option(help='Image topic; optional if the recording has only one.')
 ]
 Topics = Annotated[list[str] | None, typer.Option(help='Image topic; repeat for several cameras.')]
+Stamps = Annotated[
+    str,
+    typer.Option(
+        help='Stamps of the images: header, bag (when they were recorded), index:RATE (numbered, '
+        'RATE images per second); default: header unless these are no use.',
+        show_default=False,
+    ),
+]
 Labels = Annotated[Path, typer.Option(help='Labels, CSV stamp_ns,keypoint,u,v.')]
 Video = Annotated[
     Path | None,

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from keypoint_perception.commands.options import Topics
+from keypoint_perception.commands.options import Stamps, Topics
 from keypoint_perception.commands.outputs import check_outputs
 from keypoint_perception.errors import ConfigError, TrainingError
 from keypoint_perception.faults import fault_sentence, FULL
@@ -33,6 +33,7 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help='Model directory to write.')],
     topic: Topics = None,
+    stamps: Stamps = '',
     objective: Annotated[str | None, typer.Option(help=OBJECTIVE_HELP)] = None,
     keypoints: Annotated[int | None, typer.Option(help='Number of keypoints, K.')] = None,
     steps: Annotated[int | None, typer.Option(min=1, help='Total optimiser steps.')] = None,
@@ -98,7 +99,11 @@ def train(
         with progress_bars(quiet=not first) as bars:
             show, size = bars.counter('extracting frames'), settings.size
             store = prepare_frames(
-                fabric, source, topic or [], out, size=size, resume=resume, progress=show
+                *(fabric, source, topic or [], out),
+                size=size,
+                stamps=stamps,
+                resume=resume,
+                progress=show,
             )
             budget = Budget(steps=limit, minutes=minutes)
             outcome = learning.train(

@@ -76,7 +76,10 @@ class Bag:
                         again += 1
                         continue
                     given.append(key)
-                    yield EncodedFrame(message.stamp_ns, message.topic, message.decode)
+                    yield EncodedFrame(
+                        *(message.stamp_ns, message.topic, message.decode),
+                        *(message.time_ns, len(message.data)),
+                    )
                 reported = reported or file.damaged
                 repeated += again
                 if again:

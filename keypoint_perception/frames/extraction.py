@@ -20,6 +20,7 @@ from keypoint_perception.frames.digest import source_digest
 from keypoint_perception.frames.frame import total_count
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.frames.source import choose_topics, FrameSource, open_recordings, Source
+from keypoint_perception.frames.stamps import checked_stamps, stamped_frames
 from keypoint_perception.frames.store_format import SourceEntry, StoreHeader
 from keypoint_perception.frames.store_writer import header_to_extend, StoreWriter
 from keypoint_perception.grey_range import measure_range, stored_range
@@ -59,6 +60,7 @@ def extract_frames(
     *,
     size: int = 128,
     network_hw: tuple[int, int] | None = None,
+    stamps: str = '',
     progress: Progress | None = None,
 ) -> FrameStore:
     """
@@ -71,6 +73,8 @@ def extract_frames(
     :param out: the store's directory
     :param size: long side of the working size, px; the short one follows from the first image
     :param network_hw: working size instead of ``size``
+    :param stamps: as in :func:`keypoint_perception.frames.source.read_frames`; the default for
+        what the store has already is what it was extracted with
     :param progress: called with the number of images read and the total, if that is known
     :raises SourceError: if a source or the store cannot be used
     :raises ConfigError: if the size is out of range
@@ -80,7 +84,7 @@ def extract_frames(
         got = ' x '.join(str(length) for length in lengths)
         msg = f'size must be between {MIN_SIZE} and {MAX_SIZE} px, got {got}.'
         raise ConfigError(msg)
-    out = Path(out)
+    out, stamps = Path(out), checked_stamps(stamps)
     recordings = open_recordings(sources)
     if any(Path(recording.name).resolve() == out.resolve() for recording in recordings):
         msg = f'Frame store {str(out)!r} cannot be added to itself; specify another directory.'
@@ -88,7 +92,7 @@ def extract_frames(
     chosen = choose_topics(recordings, topics)
     try:
         header = header_to_extend(out, size=size, network_hw=network_hw)
-        jobs = _plan(recordings, chosen, header, out)
+        jobs = _plan(recordings, chosen, header, out, stamps)
         with ExitStack() as stack:
             extraction = _Extraction(out, header, network_hw or size, progress, stack)
             extraction.run(jobs)
@@ -104,6 +108,7 @@ def _plan(
     chosen: list[tuple[str, ...]],
     header: StoreHeader | None,
     out: Path,
+    stamps: str,
 ) -> list[_Job]:
     """Return the recordings with their entries in the store, new ones where it has none."""
     held = header.sources if header else []
@@ -118,9 +123,18 @@ def _plan(
             failed=0,
             complete=False,
             grey_range=None,
+            stamps=stamps,
         )
         same = (e for e in held if all(e[key] == new[key] for key in ('digest', 'topics')))
-        jobs.append(_Job(recording, topics, next(same, new)))
+        entry = next(same, new)
+        if stamps not in ('', before := entry.get('stamps', '')):
+            how = f'with --stamps {before}' if before else 'without --stamps'
+            msg = (
+                f'Frame store {str(out)!r} holds {recording.name!r} extracted {how}, not with '
+                f'--stamps {stamps}; do as before, or choose another --out.'
+            )
+            raise SourceError(msg)
+        jobs.append(_Job(recording, topics, entry))
     for entry in header.unfinished if header else ():
         if entry not in [job.entry for job in jobs]:
             msg = (
@@ -169,7 +183,9 @@ class _Extraction:
         decoder = FrameDecoder(name, topics, measure, decoded=decoded, failed=failed)
         sizes = _ImageSizes(name)
         committed = entry['position']
-        for position, encoded in enumerate(recording.frames(topics)):
+        for position, encoded in enumerate(
+            stamped_frames(recording, topics, entry.get('stamps', ''))
+        ):
             self.read += 1
             if position < committed:
                 continue

@@ -42,14 +42,18 @@ class EncodedFrame(NamedTuple):
     """
     One image as recorded.
 
-    :param stamp_ns: time of capture (the header's stamp, or the bag's if that is zero), ns
+    :param stamp_ns: time of capture, as the header has it or follows from the source, ns
     :param topic: topic of the image; empty for sources without topics
     :param decode: returns the image, or RGB, (H, W, 3) uint8; raises EncodingError if it is broken
+    :param bag_ns: when a bag recorded it, ns; None for other sources
+    :param size: bytes that are held for it
     """
 
     stamp_ns: int
     topic: str
     decode: Callable[[], np.ndarray | EncodedImage]
+    bag_ns: int | None = None
+    size: int = 0
 
 
 class Frame(NamedTuple):

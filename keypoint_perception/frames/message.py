@@ -33,12 +33,11 @@ class Message(NamedTuple):
 
     @property
     def stamp_ns(self) -> int:
-        """Return the header's stamp, or the time of recording if that is zero or unreadable."""
+        """Return the header's stamp, or the time of recording if that is unreadable."""
         try:
-            stamp_ns = read_stamp_ns(self.data, ros1=self.serialization == 'ros1')
+            return read_stamp_ns(self.data, ros1=self.serialization == 'ros1')
         except EncodingError:
-            stamp_ns = 0  # decoding reports the error
-        return stamp_ns or self.time_ns
+            return self.time_ns  # decoding reports the error
 
     def decode(self) -> EncodedImage:
         """

@@ -2,7 +2,8 @@
 Sources of recorded images, opened and read as stamped RGB frames.
 
 A source is a rosbag2 directory, an ``.mcap``, ``.db3`` or ROS 1 ``.bag`` file, a video file, a
-folder of images, or a frame store. All are streamed; at most one chunk of a bag is in memory.
+folder of images, or a frame store. All are streamed; at most one chunk of a bag is in memory, and
+images of up to 64 MB, whose stamps are judged first.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from keypoint_perception.frames.decoding import FrameDecoder
 from keypoint_perception.frames.folder import Folder
 from keypoint_perception.frames.frame import EncodedFrame, Frame, Topic, total_count
 from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.frames.stamps import checked_stamps, stamped_frames
 from keypoint_perception.frames.store_format import is_store
 from keypoint_perception.frames.video import Video, VIDEO_SUFFIXES
 from keypoint_perception.grey_range import measure_range
@@ -189,6 +191,7 @@ def read_frames(
     sources: Sequence[Source] | Source,
     topics: Iterable[str] = (),
     grey_range: tuple[int, int] | None = None,
+    stamps: str = '',
 ) -> Iterator[Frame]:
     """
     Yield the frames of the sources, one source after another, each in the order of recording.
@@ -197,23 +200,25 @@ def read_frames(
 
     :param topics: image topics; may be omitted if each source has exactly one
     :param grey_range: 16-bit intensities that become black and white; measured if not given
+    :param stamps: ``header``, ``bag`` or ``index:HZ``, default: what is found best
     :raises SourceError: if a source cannot be read, has no image, or the topics are wrong
     :raises EncodingError: if no image of a source can be decoded
     """
     recordings = open_recordings(sources)
-    return _read(recordings, choose_topics(recordings, topics), grey_range)
+    return _read(recordings, choose_topics(recordings, topics), grey_range, checked_stamps(stamps))
 
 
 def _read(
     recordings: list[FrameSource],
     chosen: list[tuple[str, ...]],
     grey_range: tuple[int, int] | None,
+    stamps: str,
 ) -> Iterator[Frame]:
     jobs = list(zip(recordings, chosen, strict=True))
     measure = cache(lambda: grey_range or measure_range(jobs))
     for recording, topics in jobs:
         decoder = FrameDecoder(recording.name, topics, measure)
-        for encoded in recording.frames(topics):
+        for encoded in stamped_frames(recording, topics, stamps):
             image = decoder.decode(encoded)
             if image is not None:
                 yield Frame(encoded.stamp_ns, encoded.topic, recording.name, image)

@@ -38,7 +38,8 @@ class SourceEntry(TypedDict):
     """
     A recording: of the first ``position`` images ``frames`` are stored, ``failed`` broken.
 
-    Its ``grey_range`` are the 16-bit intensities that are black and white, None without any.
+    Its ``grey_range`` are the 16-bit intensities that are black and white, None without any; its
+    ``stamps`` are those that were asked for, empty or missing for what was found best.
     """
 
     name: str
@@ -49,6 +50,7 @@ class SourceEntry(TypedDict):
     failed: int
     complete: bool
     grey_range: tuple[int, int] | None
+    stamps: str
 
 
 @dataclass

@@ -37,6 +37,7 @@ import torch
 from torch import Tensor
 
 SAMPLE_FRAMES = 64
+FRAMES_OF_A_RUN = ('digest', 'topics', 'frames', 'stamps')
 # Data that objectives need besides the frames of a batch, by the name in their ``needs``. ``take``
 # gets the indices of a batch's frames, (2, B), and must be deterministic, so that a resumed run
 # gets the same.
@@ -183,7 +184,7 @@ def resumed_training_state(out: Path, store: FrameStore, config: TrainConfig) ->
 def _check_frames(out: Path, store: FrameStore, expected: list[dict[str, Any]]) -> None:
     # in another order, or from other cameras, other pairs would be drawn
     before, now = (
-        [(source['digest'], source['topics'], source['frames']) for source in sources]
+        [[source.get(key) or '' for key in FRAMES_OF_A_RUN] for source in sources]
         for sources in (expected, store.sources)
     )
     if before != now:

@@ -60,7 +60,7 @@ def make_bag(tmp_path):
     def make(*, topics=('/camera/image',), order=range(20)) -> Path:
         path = tmp_path / 'bag'
         typestore = get_typestore(Stores.ROS2_JAZZY)
-        positions = spot_positions(len(order))
+        positions = spot_positions(max(order) + 1)
         with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
             cameras = [
                 writer.add_connection(topic, IMAGE_TYPE, typestore=typestore) for topic in topics

@@ -124,3 +124,16 @@ def test_changed_model_is_refused(run_verb, model, bag, tmp_path):
     code, _, err = run_verb('detect', model, bag, '--out', tmp_path / 'kp.csv')
     assert code == 2
     assert 'keypointer.onnx do not match the manifest' in err
+
+
+def test_stamps_can_be_chosen(run_verb, model, make_bag, tmp_path):
+    bag, out = make_bag(order=range(9, 29)), tmp_path / 'kp.csv'
+    first = 1_700_000_000_000_000_000
+    expected = {'header': first + 500_000_000, 'bag': first + 50_000_000, 'index:4': 250_000_000}
+    for choice, second in expected.items():
+        assert run_verb('detect', model, bag, '--out', out, '--stamps', choice)[0] == 0
+        assert read_keypoints(out).stamps_ns[:2].tolist()[-1] == second
+    report = tmp_path / 'report.json'
+    code, _, told = run_verb('evaluate', model, bag, '--out', report, '--stamps', 'clock')
+    assert code == 2
+    assert "--stamps is 'clock'; expected header, bag, index" in told

@@ -243,6 +243,12 @@ def test_a_frame_store_is_used_where_it_lies(capsys, recording, quick, tmp_path)
     )
     assert code == 2
     assert 'holds frames of 64x48, not of a long side of 96 px; use --size 64' in sentence(stderr)
+    code, _, stderr = run(
+        *(capsys, 'train', store, '--out', tmp_path / 'other', '--stamps', 'bag'),
+        *('--config', quick),
+    )
+    assert code == 2
+    assert 'keeps the stamps that it was extracted with; give --stamps to' in sentence(stderr)
 
 
 def test_ctrl_c_leaves_a_usable_model(recording, quick, tmp_path):

@@ -41,10 +41,10 @@ def test_surplus_bytes_of_a_ros1_message_are_ignored(recordings):
     np.testing.assert_array_equal(message.decode().to_rgb(), picture)
 
 
-def test_zero_stamp_gives_way_to_the_time_of_recording(recordings):
+def test_zero_stamp_of_a_header_is_one(recordings):
     written = recordings.raw_message(recordings.picture_number(5), 0)
     data = recordings.TYPES.serialize_cdr(written, recordings.RAW)
-    assert as_message(recordings, data).stamp_ns == 77
+    assert as_message(recordings, data).stamp_ns == 0
 
 
 @pytest.mark.parametrize('length', [0, 3, 10, 30, 60, 100])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from keypoint_perception.commands.options import Labels, Model, Recording, Topic
+from keypoint_perception.commands.options import Labels, Model, Recording, Stamps, Topic
 from keypoint_perception.commands.outputs import check_file, check_outputs
 from keypoint_perception.commands.progress import show_progress
 import typer
@@ -17,6 +17,7 @@ def curve(
     annotations: Labels,
     out: Annotated[Path, typer.Option(help='JSON to write.')],
     topic: Topic = None,
+    stamps: Stamps = '',
     target: Annotated[
         list[float] | None,
         typer.Option(
@@ -43,7 +44,7 @@ def curve(
     manifest = read_manifest(model)
     snapshots = find_snapshots(model)
     labels = read_annotations(annotations)
-    recorded = read_frames([source], [] if topic is None else [topic])
+    recorded = read_frames([source], [] if topic is None else [topic], stamps=stamps)
     frames = learning_curve.read_labelled_frames(recorded, labels.stamps_ns, manifest.input_hw)
     uv = match_labels(labels, frames.stamps_ns, frames.image_hw, path=annotations)
     points = []

@@ -20,6 +20,7 @@ def prepare_frames(
     out: Path,
     *,
     size: int,
+    stamps: str,
     resume: bool,
     progress: Callable[[int, int | None], None],
 ) -> FrameStore:
@@ -29,6 +30,7 @@ def prepare_frames(
     A single source that is a frame store is used in place. With several processes, the first
     extracts and the others wait.
 
+    :param stamps: as in :func:`keypoint_perception.frames.source.read_frames`
     :param resume: whether a run is resumed, whose recordings must all be there already
     :raises SourceError: if a recording cannot be used
     :raises ConfigError: if ``out/frames`` holds the frames of other recordings
@@ -36,6 +38,12 @@ def prepare_frames(
     if len(sources) == 1 and is_store(Path(sources[0])):
         store = FrameStore.open(sources[0])
         height, width = store.network_hw
+        if stamps:
+            msg = (
+                f'Frame store {str(sources[0])!r} keeps the stamps that it was extracted with; '
+                'give --stamps to `extract` instead.'
+            )
+            raise ConfigError(msg)
         if max(height, width) != size:
             msg = (
                 f'Frame store {str(sources[0])!r} holds frames of {width}x{height}, not of a long '
@@ -50,7 +58,7 @@ def prepare_frames(
         # loads rosbags, which is not needed to train on a store
         from keypoint_perception.frames.extraction import extract_frames
 
-        extract_frames(sources, topics, place, size=size, progress=progress)
+        extract_frames(sources, topics, place, size=size, stamps=stamps, progress=progress)
     fabric.barrier()
     return FrameStore.open(place)
 
