@@ -236,6 +236,8 @@ def test_images_are_turned_upright(extension, orientation, order):
     image = open_compressed(content)
     assert image.image_hw == ((40, 60) if orientation < 5 else (60, 40))
     np.testing.assert_array_equal(image.to_rgb()[..., ::-1], by_opencv)
+    small = decode(memoryview(content), cv2.IMREAD_REDUCED_GRAYSCALE_4)
+    assert small.shape == ((10, 15) if orientation < 5 else (15, 10))
 
 
 def test_a_wrong_orientation_is_ignored():

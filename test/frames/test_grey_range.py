@@ -75,7 +75,7 @@ def test_a_store_keeps_the_range_for_what_is_added_later(tmp_path):
     first = write_folder(tmp_path / 'first', [scene(n) for n in range(4)])
     later = write_folder(tmp_path / 'later', [scene(n, 0, 2000) for n in range(4)])
     extract_frames([first], [], tmp_path / 'store', size=64)
-    store = extract_frames([first, later], [], tmp_path / 'store', size=64)
+    store = extract_frames([later], [], tmp_path / 'store', size=64)
     assert [list(source['grey_range']) for source in store.sources] == [[0, 4000]] * 2
     assert [int(image.max()) for image in store.images[[0, 5]]] == [255, 128]
     manifest = Manifest(('a',), (8, 8), 'none', 'none', sources=store.sources)
