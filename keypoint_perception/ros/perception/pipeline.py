@@ -17,6 +17,11 @@ from keypoint_perception.ros.perception.engine_loading import MonitoredEngine
 from keypoint_perception.ros.perception.node_statistics import StageTimes
 from keypoint_perception.seen_messages import SeenMessages
 
+DIM = 1 << 14
+FEW_LEVELS = (
+    f'all intensities of a 16-bit image are below {DIM}, which leaves few grey levels; train the '
+    'model on a recording of this camera.'
+)
 logger = logging.getLogger('keypoint_perception')
 
 
@@ -55,6 +60,8 @@ class Pipeline:
         started_s = time.perf_counter()
         try:
             image = open_message(queued.image).in_range(self._estimator.grey_range)
+            if image.has_16_bits and not image.is_depth and image.planes[0][::8, ::8].max() < DIM:
+                queued.camera.report_degraded('few grey levels', FEW_LEVELS)
             return OpenedImage(queued, image, started_s)
         except Exception as error:
             _reject(queued, error)

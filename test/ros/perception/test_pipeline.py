@@ -274,3 +274,8 @@ def test_16_bit_images_are_scaled_as_the_models_recordings_were(make):
     header = MessageHeader(0, 0, '')
     cameras.process(ImageMessage(header, encoding='mono16', data=pixels.tobytes(), **fields))
     assert seen[0][0, :, 0, 0].tolist() == [0, 85, 170, 255]
+    assert not cameras.counts().degraded.counts
+    cameras._pipeline._estimator.grey_range = (0, 65535)  # of a model that knows no such camera
+    cameras.process(ImageMessage(header, encoding='mono16', data=pixels.tobytes(), **fields))
+    assert seen[1].max() == 6
+    assert cameras.counts().degraded.counts == {'few grey levels': 1}
