@@ -160,38 +160,6 @@ def test_starts_from_the_wheels_without_a_sourced_prefix(start_node, model_dir, 
     assert 'Traceback' not in node.output
 
 
-# A signal that comes while the engine is being loaded.
-STOPPED_WHILE_LOADING = """
-import os, signal, sys, time
-import numpy as np
-from fake_engine import FakeEngine
-from keypoint_perception.ros.perception import engine_loading
-from keypoint_perception.ros.perception_node import main
-from keypoint_perception.ros.stop_signals import stop_requested
-engine_loading.model_identity = str
-def load(model_dir, name, **settings):
-    os.kill(os.getpid(), signal.{name})
-    while {until}:
-        time.sleep(0.01)
-    return FakeEngine(lambda images: np.zeros((1, 3, 3), np.float32))
-sys.exit(main(load=load))
-"""
-
-
-@pytest.mark.parametrize('until', ['not stop_requested()', 'True'], ids=['ends', 'hangs'])
-@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
-def test_signal_while_loading_ends_the_node_cleanly(start, name, until):
-    node = start(
-        '-c',
-        STOPPED_WHILE_LOADING.replace('{name}', name).replace('{until}', until),
-        '--ros-args',
-        '-p',
-        'model:=x',
-    )
-    assert node.wait() == 0, node.output
-    assert 'Traceback' not in node.output
-
-
 def test_silence_names_the_topic_that_has_no_publisher(peer, start_node, model_dir, make_image):
     node = start_node(
         model=model_dir, remaps={'image': '/a/image'}, silence_timeout=0.1, lazy=False
