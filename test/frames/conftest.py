@@ -94,10 +94,20 @@ def storage_file(bag: Path) -> Path:
     return path
 
 
-def write_ros1_bag(path: Path, frames: int = 3, surplus: bytes = b'') -> Path:
+def write_ros1_bag(
+    path: Path,
+    frames: int = 3,
+    surplus: bytes = b'',
+    compression: str = '',
+    chunk_bytes: int = 1 << 20,
+) -> Path:
     """Write a ROS 1 bag of one camera."""
     header_type = TYPES1.types['std_msgs/msg/Header']
-    with Writer1(path) as writer:
+    writer = Writer1(path)
+    writer.chunk_threshold = chunk_bytes
+    if compression:
+        writer.set_compression(Writer1.CompressionFormat[compression.upper()])
+    with writer:
         connection = writer.add_connection('/camera/image_raw', RAW, typestore=TYPES1)
         for index in range(frames):
             stamp_ns = START_NS + index * PERIOD_NS

@@ -14,7 +14,7 @@ from pathlib import Path
 import re
 import struct
 
-from keypoint_perception.cdr import Buffer
+from keypoint_perception.cdr import Buffer, IMAGE_TYPES
 from keypoint_perception.frames.message import Message, normal_type
 from keypoint_perception.frames.salvage.record_reader import Read, Record, RecordReader
 from keypoint_perception.frames.salvage.salvage_reader import RECORD_COST, UNREADABLE
@@ -22,7 +22,7 @@ from keypoint_perception.frames.salvage.salvage_reader import RECORD_COST, UNREA
 MESSAGE, INDEX, CHUNK, CHUNK_INFO, CONNECTION = 2, 4, 5, 6, 7
 # Sizes of the fields that must be in the header of each kind, None for any.
 FIELDS: dict[int, dict[bytes, int | None]] = {
-    MESSAGE: {b'conn': 4, b'time': 8},
+    MESSAGE: {b'conn': 4},
     3: {},
     INDEX: {b'conn': 4},
     CHUNK: {b'compression': None, b'size': 4},
@@ -42,6 +42,7 @@ class Ros1Salvage(RecordReader):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self._time = 0
         self._listed: Counter[Hashable] = Counter()  # messages by connection, at the end
 
     def _record(self, read: Read, at: int, size: int) -> Record:
@@ -85,7 +86,7 @@ class Ros1Salvage(RecordReader):
             if record.kind == CHUNK:
                 chunk, times = record.begin, []
             elif record.kind == MESSAGE:
-                yield _time_ns(record.fields[b'time']), record.begin
+                yield self._time_of(record), record.begin
             elif record.kind == CHUNK_INFO:
                 size = min(record.end - record.start, MAX_CONNECTION_BYTES) // 8 * 8
                 for key, count in struct.iter_unpack('<4sI', self._read(record.start, size)):
@@ -133,8 +134,7 @@ class Ros1Salvage(RecordReader):
             self._damaged(place, len(content), 'a message has an unknown connection')
         elif wanted is None or self._channels[key][0] in wanted:
             topic, msgtype, serialization = self._channels[key]
-            time_ns = _time_ns(record.fields[b'time'])
-            yield Message(topic, msgtype, serialization, time_ns, content)
+            yield Message(topic, msgtype, serialization, self._time_of(record), content)
 
     def _connect(self, record: Record, content: bytes) -> None:
         try:
@@ -145,7 +145,16 @@ class Ros1Salvage(RecordReader):
             return
         # double and trailing slashes are not significant
         topic = '/' * name.startswith('/') + '/'.join(part for part in name.split('/') if part)
-        self._channels[record.fields[b'conn']] = topic, msgtype, 'ros1'
+        key = record.fields[b'conn']
+        # those at the end of the file, which are read first, and those in chunks may differ
+        if key not in self._channels or self._channels[key][1] not in IMAGE_TYPES:
+            self._channels[key] = topic, msgtype, 'ros1'
+
+    def _time_of(self, record: Record) -> int:
+        """Return the time of a message, or where it is damaged, of the one before."""
+        field = record.fields.get(b'time', b'')
+        self._time = _time_ns(field) if len(field) == 8 else self._time
+        return self._time
 
 
 def _time_ns(field: bytes) -> int:

@@ -142,13 +142,12 @@ class SqliteSalvage(SalvageReader):
     def _read_topics(self) -> None:
         columns: dict[str, set[str]] = {}
         for table, needed in COLUMNS.items():
-            about = self._connection.execute(f'PRAGMA table_xinfo({table})').fetchall()
-            columns[table] = {name for _, name, *_, hidden in about if not hidden}
-            is_table = self._connection.execute(TABLE, (table,)).fetchone()
-            if not is_table or not needed <= columns[table]:
-                raise sqlite3.DatabaseError(
-                    f'{table!r} is no table with {", ".join(sorted(needed))}'
-                )
+            if self._connection.execute(TABLE, (table,)).fetchone():
+                about = self._connection.execute(f'PRAGMA table_xinfo({table})').fetchall()
+                columns[table] = {name for _, name, *_, hidden in about if not hidden}
+            if not needed <= columns.get(table, set()):
+                expected = ', '.join(sorted(needed))
+                raise sqlite3.DatabaseError(f'{table!r} is no table with columns {expected}')
         stated = 'serialization_format'
         query = TOPICS.format(stated if stated in columns['topics'] else "'cdr'")
         for key, name, kind, serialization in self._connection.execute(query, (MAX_TOPICS,)):
