@@ -62,30 +62,26 @@ class Bag:
     def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
         for notice in self._notices:
             log.warning(notice)
-        given, repeated, reported = array('q'), 0, False
+        given, repeated, reported = _GivenImages(), 0, False
         for path in self.paths:
             with _decompressed_file(path, self._name_of(path)) as file:
                 if file.path.stat().st_size == 0:
                     log.warning('%r is empty (0 bytes) and has no images.', file.name)
                     reported = True
                     continue
-                before, again = (frozenset(given) if len(self.paths) > 1 else frozenset()), 0
+                given.next_file()
                 for message in file.messages(topics):
-                    key = _key(message)
-                    if key in before:
-                        again += 1
-                        continue
-                    given.append(key)
-                    yield EncodedFrame(
-                        *(message.stamp_ns, message.topic, message.decode),
-                        *(message.time_ns, len(message.data)),
-                    )
+                    if given.is_new(message):
+                        yield EncodedFrame(
+                            *(message.stamp_ns, message.topic, message.decode),
+                            *(message.time_ns, len(message.data)),
+                        )
                 reported = reported or file.damaged
-                repeated += again
-                if again:
+                repeated += given.repeated
+                if given.repeated:
                     text = '%r repeats %d images of other files of its bag: each is used once.'
-                    log.warning(text, file.name, again)
-        announced, count = self.count(topics), len(given) + repeated
+                    log.warning(text, file.name, given.repeated)
+        announced, count = self.count(topics), len(given.keys) + repeated
         # damage that turns records into others goes unnoticed by all readers
         if announced is not None and count < announced and not reported:
             text = '%r announces %d images on %s but has only %d: %d are missing.'
@@ -125,12 +121,7 @@ class Bag:
         errors: list[SourceError] = []
         for path in paths:
             try:
-                opened = (
-                    _beginning
-                    if is_sample and path.suffix.lower() == PACKED
-                    else _decompressed_file
-                )
-                with opened(path, self._name_of(path)) as file:
+                with _decompressed_file(path, self._name_of(path), begin=is_sample) as file:
                     found += file.topics()
             except SourceError as error:
                 errors.append(error)
@@ -148,30 +139,48 @@ def _image_types(topics: dict[str, Topic]) -> list[str]:
     return sorted(f'{n} ({t.msgtype})' for n, t in topics.items() if t.is_image and t.count != 0)
 
 
-def _key(message: Message) -> int:
-    """Return what an image and its copy in another file have in common."""
-    topic, data = message.topic, message.data
-    return hash((topic, message.time_ns, len(data), bytes(data[:1024]), bytes(data[-1024:])))
+class _GivenImages:
+    """
+    The images that the files of a bag have given, eight bytes each.
+
+    They are looked up only in files that overlap former ones in time.
+    """
+
+    def __init__(self) -> None:
+        self.keys, self.repeated = array('q'), 0
+        self._seen, self._seen_count, self._start = set[int](), 0, 0
+        self._latest_ns = self._newest_ns = -1
+
+    def next_file(self) -> None:
+        self.repeated, self._start, self._latest_ns = 0, len(self.keys), self._newest_ns
+
+    def is_new(self, message: Message) -> bool:
+        """Return whether no former file has an image, and keep it."""
+        topic, _, _, time_ns, data = message
+        key = hash((topic, time_ns, len(data), bytes(data[:1024]), bytes(data[-1024:])))
+        if time_ns <= self._latest_ns:
+            self._seen.update(self.keys[self._seen_count : self._start])
+            self._seen_count = self._start
+            if key in self._seen:
+                self.repeated += 1
+                return False
+        self.keys.append(key)
+        self._newest_ns = max(self._newest_ns, time_ns)
+        return True
 
 
 @contextmanager
-def _beginning(path: Path, name: str) -> Iterator[BagFile]:
-    """Open the beginning of a packed file."""
-    with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
-        unpacked = Path(directory) / path.stem
-        with path.open('rb') as packed:
-            piece = packed.read(CHECKED_BYTES)
-        unpacked.write_bytes(decompress_prefix(piece, 'zstd', CHECKED_BYTES)[0])
-        yield BagFile(unpacked, name)
-
-
-@contextmanager
-def _decompressed_file(path: Path, name: str) -> Iterator[BagFile]:
-    """Open a storage file, in a temporary file if it is compressed as a whole."""
+def _decompressed_file(path: Path, name: str, *, begin: bool = False) -> Iterator[BagFile]:
+    """Open a storage file; one that is compressed as a whole, or its beginning, temporarily."""
     if path.suffix.lower() != PACKED:
         yield BagFile(path, name)
         return
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
         decompressed = Path(directory) / path.stem
-        unpack_file(path, decompressed, name)
+        if begin:
+            with path.open('rb') as packed:
+                piece = packed.read(CHECKED_BYTES)
+            decompressed.write_bytes(decompress_prefix(piece, 'zstd', CHECKED_BYTES)[0])
+        else:
+            unpack_file(path, decompressed, name)
         yield BagFile(decompressed, name)

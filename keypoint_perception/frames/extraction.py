@@ -183,9 +183,8 @@ class _Extraction:
         decoder = FrameDecoder(name, topics, measure, decoded=decoded, failed=failed)
         sizes = _ImageSizes(name)
         committed = entry['position']
-        for position, encoded in enumerate(
-            stamped_frames(recording, topics, entry.get('stamps', ''))
-        ):
+        frames = stamped_frames(name, recording.frames(topics), entry.get('stamps', ''))
+        for position, encoded in enumerate(frames):
             self.read += 1
             if position < committed:
                 continue

@@ -218,7 +218,7 @@ def _read(
     measure = cache(lambda: grey_range or measure_range(jobs))
     for recording, topics in jobs:
         decoder = FrameDecoder(recording.name, topics, measure)
-        for encoded in stamped_frames(recording, topics, stamps):
+        for encoded in stamped_frames(recording.name, recording.frames(topics), stamps):
             image = decoder.decode(encoded)
             if image is not None:
                 yield Frame(encoded.stamp_ns, encoded.topic, recording.name, image)

@@ -10,10 +10,9 @@ first images decide for the recording; after that, single stamps that do not fit
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 import logging
-from typing import Protocol
 
 from keypoint_perception.errors import ConfigError, SourceError
 from keypoint_perception.frames.frame import EncodedFrame
@@ -31,15 +30,6 @@ LONGEST_STILL_NS = SECOND_NS // 2
 INT64 = np.iinfo(np.int64)
 
 log = logging.getLogger('keypoint_perception')
-
-
-class StampedSource(Protocol):
-    """What :func:`stamped_frames` needs of a source."""
-
-    name: str
-
-    def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
-        """Yield the images of some topics in the order of recording."""
 
 
 def checked_stamps(text: str) -> str:
@@ -65,25 +55,25 @@ def checked_stamps(text: str) -> str:
 
 
 def stamped_frames(
-    recording: StampedSource, topics: Collection[str], stamps: str = ''
+    name: str, frames: Iterator[EncodedFrame], stamps: str = ''
 ) -> Iterator[EncodedFrame]:
     """
-    Yield the images of some topics with the stamps of one clock; what is odd is logged.
+    Yield the images of a recording with the stamps of one clock; what is odd is logged.
 
+    :param name: the recording's in messages
     :param stamps: as for :func:`checked_stamps`
     :raises SourceError: if the source has no times of a bag, which were chosen
     """
-    frames, (kind, _, rate) = recording.frames(topics), checked_stamps(stamps).partition(':')
-    head = _head(frames)
-    hz = float(rate or ASSUMED_HZ)
+    kind, _, rate = checked_stamps(stamps).partition(':')
+    head, hz = _head(frames), float(rate or ASSUMED_HZ)
     timed = [frame for frame in head if frame.bag_ns is not None]
     if kind == 'bag' and len(timed) < len(head):
-        msg = f'{recording.name!r} has no times of a bag; leave out --stamps, or use index.'
+        msg = f'{name!r} has no times of a bag; leave out --stamps, or use index.'
         raise SourceError(msg)
     fitting = None
     if not kind and timed:
-        kind, fitting = _choose(recording.name, timed)
-    watch, numbers = _Watch(recording.name), defaultdict[str, int](int)
+        kind, fitting = _choose(name, timed)
+    watch, numbers = _Watch(name), defaultdict[str, int](int)
     while head or (head := _head(frames, most=1)):
         frame = head.pop(0)
         stamp_ns = frame.stamp_ns
@@ -99,7 +89,7 @@ def stamped_frames(
         yield frame._replace(stamp_ns=stamp_ns)
     watch.report()
     if fitting is not None:
-        fitting.report(recording.name)
+        fitting.report(name)
 
 
 def _head(frames: Iterator[EncodedFrame], most: int = HEAD_IMAGES) -> list[EncodedFrame]:
@@ -195,14 +185,13 @@ class _Watch:
         self.name = name
         self.times: dict[str, list[int]] = {}
         self.last: dict[str, int] = {}
-        self.pauses: list[int] = []
+        self.pause = 0
 
     def add(self, topic: str, stamp_ns: int) -> None:
         times = self.times.setdefault(topic, [])
         if len(times) < HEAD_IMAGES:
             times.append(stamp_ns)
-        if (pause := stamp_ns - self.last.get(topic, stamp_ns)) > DAY_NS:
-            self.pauses.append(pause)
+        self.pause = max(self.pause, stamp_ns - self.last.get(topic, stamp_ns))
         self.last[topic] = stamp_ns
 
     def report(self) -> None:
@@ -210,8 +199,8 @@ class _Watch:
         if any(len(times) >= QUESTIONED_IMAGES for times in self.times.values()):
             slow = f'tell of {hz:.3g} images per second' if 0 < hz < MIN_HZ else ''
             clauses = [_fault(self.times) or slow]
-        if self.pauses:
-            days = max(self.pauses) / DAY_NS
+        if self.pause > DAY_NS:
+            days = self.pause / DAY_NS
             clauses.append(f'pause for {days:,.1f} days, as when a clock is set')
         if text := ' and '.join(filter(None, clauses)):
             log.warning(
@@ -221,20 +210,19 @@ class _Watch:
             )
 
 
+def _steps(times: Mapping[str, Sequence[int]]) -> list[int]:
+    return [b - a for each in times.values() for a, b in pairwise(each)]
+
+
 def _hz(times: Mapping[str, Sequence[int]]) -> float:
     """Return the usual images per second of a topic, 0 if no two have different times."""
-    steps = [step for each in times.values() for step in _steps(each) if step > 0]
+    steps = [step for step in _steps(times) if step > 0]
     return SECOND_NS / float(np.median(steps)) if steps else 0.0
-
-
-def _steps(times: Sequence[int]) -> list[int]:
-    return [after - before for before, after in pairwise(times)]
 
 
 def _fault(times: Mapping[str, Sequence[int]]) -> str:
     """Return why the times of images by topic are no use, as a clause, or an empty text."""
-    every = [time for each in times.values() for time in each]
-    steps = [step for each in times.values() for step in _steps(each)]
+    every, steps = [time for each in times.values() for time in each], _steps(times)
     different = sum(len(set(each)) for each in times.values())
     if not any(every):
         return 'are zero'

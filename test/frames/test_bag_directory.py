@@ -179,3 +179,14 @@ def test_counts_that_are_none_are_not_used(bag, count, caplog):
     change_metadata(bag, topics_with_message_count=[topic_entry(TOPIC, count=count)])
     assert numbers(bag) == list(range(FRAMES))
     assert 'has an unusable metadata.yaml' in caplog.text
+
+
+def test_many_files_that_follow_each_other(tmp_path, recordings):
+    rows = recordings.camera_rows(40)
+    bag = recordings.write_bag(tmp_path / 'bag', rows[:1])
+    for index in range(1, 40):
+        part = recordings.write_bag(tmp_path / f'part{index}', rows[index : index + 1])
+        recordings.storage_file(part).rename(bag / f'bag_{index}.mcap')
+    again = recordings.write_bag(tmp_path / 'again', rows[5:25])
+    recordings.storage_file(again).rename(bag / 'z.mcap')
+    assert numbers(bag) == list(range(40))

@@ -1,7 +1,5 @@
 """Stamps are those of one clock, whatever drivers write into headers, and what is odd is told."""
 
-from types import SimpleNamespace
-
 from keypoint_perception.errors import ConfigError, SourceError
 from keypoint_perception.frames.frame import EncodedFrame
 from keypoint_perception.frames.frame_store import FrameStore
@@ -21,13 +19,12 @@ BOOT = [time - START_NS + 7 * 10**9 for time in HEADER]
 def stamps_of(header, bag=BAG, choice='', topics=('/camera',)):
     """Return the stamps that are given for those of headers and a bag."""
 
-    def frames(names):
+    def frames():
         for index, stamp_ns in enumerate(header):
             bag_ns = None if bag is None else bag[index]
-            yield EncodedFrame(stamp_ns, names[index % len(names)], lambda: None, bag_ns, 10)
+            yield EncodedFrame(stamp_ns, topics[index % len(topics)], lambda: None, bag_ns, 10)
 
-    source = SimpleNamespace(name='run', frames=frames)
-    return [frame.stamp_ns for frame in stamped_frames(source, topics, choice)]
+    return [frame.stamp_ns for frame in stamped_frames('run', frames(), choice)]
 
 
 @pytest.mark.parametrize(
@@ -169,12 +166,12 @@ def test_few_images_are_held(caplog):
     """Large ones would fill the memory."""
     held = []
 
-    def frames(topics):
+    def frames():
         for index in range(COUNT):
             held.append(index)
-            yield EncodedFrame(HEADER[index], *topics, lambda: None, BAG[index], 20_000_000)
+            yield EncodedFrame(HEADER[index], '/camera', lambda: None, BAG[index], 20_000_000)
 
-    given = stamped_frames(SimpleNamespace(name='run', frames=frames), ('/camera',))
+    given = stamped_frames('run', frames())
     next(given)
     assert len(held) == 4
 
