@@ -95,6 +95,8 @@ def init_ros(arguments: list[str]) -> None:
                 f'ROS has no place for its logs ({reason}); set ROS_LOG_DIR to a directory that '
                 'is writable.'
             )
+        elif 'SECURITY' in reason:
+            msg = f'ROS has no keys ({reason}); see sros2/README.md, or unset ROS_SECURITY_ENABLE.'
         else:
             msg = f'ROS cannot use the command line: {reason}; see `--help`.'
         raise ConfigError(msg) from error
@@ -132,6 +134,7 @@ def running_node(
     ``stop`` can publish and answer.
     """
     from keypoint_perception.ros.node_executor import NodeExecutor
+    from keypoint_perception.settings import Setting
     from rclpy.executors import ExternalShutdownException
     from rclpy.impl.implementation_singleton import rclpy_implementation
     from rclpy.utilities import try_shutdown
@@ -149,6 +152,7 @@ def running_node(
             raise ConfigError(msg) from error
         at_end.callback(node.destroy_node)
         at_end.callback(stop, node)
+        Setting('use_sim_time', bool).check(node.get_parameter('use_sim_time').value)
         executor.add_node(node)
         with suppress(ExternalShutdownException):
             yield node, executor

@@ -33,6 +33,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
             "subscription.depth: must be an integer, 0 or more, got 'x'",
         ),
         ({'modle': '/x'}, "'modle' is not known; did you mean 'model'"),
+        ({'model': '/x', 'use_sim_time': 'maybe'}, "use_sim_time: must be true or false, got 'ma"),
     ],
 )
 def test_wrong_parameters_are_rejected(start_node, parameters, sentence):
@@ -102,12 +103,29 @@ def test_a_parameter_file_for_other_nodes_is_told_and_the_remedy_works(start, tm
     assert node.count("'/nowhere' is not a model directory") == 1, node.output
 
 
-@pytest.mark.parametrize('domain', ['abc', '233'])
-def test_domains_that_do_not_exist_are_rejected(start_node, monkeypatch, domain):
-    monkeypatch.setenv('ROS_DOMAIN_ID', domain)
+DOMAIN = 'error: ROS_DOMAIN_ID is .*, expected a number from 0 to 232; set one'
+SECURED = {'ROS_SECURITY_ENABLE': 'true', 'ROS_SECURITY_STRATEGY': 'Enforce'}
+
+
+@pytest.mark.parametrize(
+    ('variables', 'sentence'),
+    [
+        ({'ROS_DOMAIN_ID': 'abc'}, DOMAIN),
+        ({'ROS_DOMAIN_ID': '233'}, DOMAIN),
+        (
+            SECURED | {'ROS_SECURITY_KEYSTORE': '/nowhere'},
+            'error: ROS has no keys .*; see sros',
+        ),
+        ({'ROS_LOG_DIR': '/dev/null'}, 'error: ROS has no place for its logs .*; set ROS_LOG_DIR'),
+    ],
+)
+def test_an_environment_that_ros_cannot_use_is_told(start_node, monkeypatch, variables, sentence):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     node = start_node(autostart=False)
     assert node.wait() == 2
-    assert node.count(f"error: ROS_DOMAIN_ID is '{domain}', expected a number from 0 to 232") == 1
+    assert node.count(sentence) == 1, node.output
+    assert 'Traceback' not in node.output
 
 
 def change_a_byte(model):
