@@ -64,23 +64,29 @@ class Bag:
             log.warning(notice)
         given, repeated, reported = _GivenImages(), 0, False
         for path in self.paths:
-            with _decompressed_file(path, self._name_of(path)) as file:
-                if file.path.stat().st_size == 0:
-                    log.warning('%r is empty (0 bytes) and has no images.', file.name)
-                    reported = True
-                    continue
-                given.next_file()
-                for message in file.messages(topics):
-                    if given.is_new(message):
-                        yield EncodedFrame(
-                            *(message.stamp_ns, message.topic, message.decode),
-                            *(message.time_ns, len(message.data)),
-                        )
-                reported = reported or file.damaged
-                repeated += given.repeated
-                if given.repeated:
-                    text = '%r repeats %d images of other files of its bag: each is used once.'
-                    log.warning(text, file.name, given.repeated)
+            try:
+                with _decompressed_file(path, self._name_of(path)) as file:
+                    if file.path.stat().st_size == 0:
+                        log.warning('%r is empty (0 bytes) and has no images.', file.name)
+                        reported = True
+                        continue
+                    given.next_file()
+                    for message in file.messages(topics):
+                        if given.is_new(message):
+                            yield EncodedFrame(
+                                *(message.stamp_ns, message.topic, message.decode),
+                                *(message.time_ns, len(message.data)),
+                            )
+                    reported = reported or file.damaged
+                    repeated += given.repeated
+                    if given.repeated:
+                        text = '%r repeats %d images of other files of its bag: each is used once.'
+                        log.warning(text, file.name, given.repeated)
+            except SourceError as error:  # of a packed file
+                if len(self.paths) == 1:
+                    raise
+                log.warning('%s', error)
+                reported = True
         announced, count = self.count(topics), len(given.keys) + repeated
         # damage that turns records into others goes unnoticed by all readers
         if announced is not None and count < announced and not reported:

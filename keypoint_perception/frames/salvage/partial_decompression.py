@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import bz2
 from collections.abc import Iterable, Iterator
-from functools import partial
 import logging
 from pathlib import Path
 import shutil
 import sys
-from typing import Any
+from typing import Any, IO
 
 from keypoint_perception.cdr import Buffer
 from keypoint_perception.errors import SourceError
@@ -134,11 +133,17 @@ def claimed_size(data: Buffer) -> int:
         return 0
 
 
-def unpack_file(path: Path, out_path: Path, name: str) -> None:
+def _packed(stream: IO[bytes], whole: int) -> Iterator[bytes]:
+    while piece := stream.read(PIECE if stream.tell() < whole else SMALL_PIECE):
+        yield piece
+
+
+def unpack_file(path: Path, out_path: Path, name: str, whole: int | None = None) -> None:
     """
     Decompress a zstd file as far as it is undamaged, which is reported.
 
     :param name: its name in messages
+    :param whole: where to continue in small pieces, None if that is unknown
     :raises SourceError: if it expands to more than the limit or than the disk has room for
     """
     zstd = zstd_module()
@@ -148,7 +153,8 @@ def unpack_file(path: Path, out_path: Path, name: str) -> None:
         try:
             claimed = claimed_size(packed.read(PIECE))
             packed.seek(0)
-            for piece in decompressed_pieces(iter(partial(packed.read, OUT_PIECE), b''), 'zstd'):
+            pieces = _packed(packed, size if whole is None else whole)
+            for piece in decompressed_pieces(pieces, 'zstd'):
                 count += len(piece)
                 if max(count, claimed) > min(most, free):
                     break
@@ -156,6 +162,9 @@ def unpack_file(path: Path, out_path: Path, name: str) -> None:
         except EOFError:
             log.warning('%r has truncated zstd data: the rest is lost.', name)
         except (zstd.ZstdError, ValueError) as error:
+            if whole is None:
+                unpack_file(path, out_path, name, max(packed.tell() - PIECE, 0))
+                return
             place = f'{name!r} is damaged near byte {packed.tell()}'
             log.warning('%s (%s): everything after it is lost.', place, error)
     needed = max(count, claimed)

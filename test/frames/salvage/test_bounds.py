@@ -100,6 +100,34 @@ def test_packed_file_that_expands_too_far_is_refused(tmp_path, recordings, state
         count_frames([packed])
 
 
+def test_other_files_than_the_one_that_expands_too_far_are_read(
+    tmp_path, recordings, caplog, monkeypatch
+):
+    rows, mode = recordings.camera_rows(6, height=60, width=80), recordings.CompressionMode.FILE
+    bag = recordings.write_bag(tmp_path / 'bag', rows[:3], compression=mode)
+    later = recordings.write_bag(tmp_path / 'later', rows[3:])
+    recordings.storage_file(later).rename(bag / 'bag_1.mcap')
+    monkeypatch.setattr(partial_decompression, 'ALWAYS_EXPANDED', 1000)
+    monkeypatch.setenv(VARIABLE, 'max_expansion=1.5')
+    stamps = [frame.stamp_ns for frame in read_frames([bag])]
+    assert stamps == [recordings.START_NS + i * recordings.PERIOD_NS for i in (3, 4, 5)]
+    assert "bag.mcap.zstd' expands to" in caplog.text
+
+
+def test_packed_file_with_damage_gives_all_blocks_before_it(tmp_path, recordings, caplog):
+    rows = recordings.camera_rows(20, height=60, width=80)
+    chance = np.random.default_rng(0)
+    for _, _, message in rows:
+        message.data = chance.integers(0, 256, message.data.size, np.uint8)
+    path = recordings.storage_file(recordings.write_bag(tmp_path / 'bag', rows))
+    content = bytearray(zstd.compress(path.read_bytes()))
+    content[len(content) // 2 :] = b'\xff' * (len(content) // 2)
+    packed = tmp_path / 'packed.mcap.zstd'
+    packed.write_bytes(content)
+    assert len(list(read_frames([packed]))) >= 5  # blocks have 128 KiB, images 14 kB
+    assert 'is damaged near byte' in caplog.text
+
+
 ENDLESS = 'WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x AS id, '
 
 
