@@ -13,6 +13,7 @@ from typing import Any
 from keypoint_perception.atomic_files import PendingDirectory
 from keypoint_perception.cdr import MessageHeader
 from keypoint_perception.errors import SourceError
+from keypoint_perception.frames.stamps import END_NS
 from keypoint_perception.point_cloud import POINT_CLOUD_TYPE, serialise_point_cloud
 import numpy as np
 
@@ -62,7 +63,14 @@ class KeypointBag:
         :param topic: topic of the keypoints
         :param keypoints: u, v in px and confidence, (K, 3)
         :param frame_id: of the image's header
+        :raises SourceError: if the stamp is negative or after 2038
         """
+        if not 0 <= stamp_ns < END_NS:
+            msg = (
+                f'An image has the stamp {stamp_ns} ns, which a bag cannot hold; choose others '
+                'with --stamps bag or --stamps index.'
+            )
+            raise SourceError(msg)
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
                 topic, POINT_CLOUD_TYPE, typestore=self._typestore

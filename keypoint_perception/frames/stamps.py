@@ -164,7 +164,8 @@ class _Fitting:
             self.replaced.append(stamp_ns)
             self.last.setdefault(frame.topic, (expected, bag_ns))
             return expected
-        self.last[frame.topic] = stamp_ns, bag_ns
+        if last is None or stamp_ns != last[0]:  # not one that stands still
+            self.last[frame.topic] = stamp_ns, bag_ns
         self.offset = stamp_ns - bag_ns
         return stamp_ns
 

@@ -83,3 +83,14 @@ def test_bag_is_not_overwritten(tmp_path):
     (tmp_path / 'points').mkdir()
     with pytest.raises(SourceError, match=r"points' exists already and bags are not overwritten"):
         KeypointBag(tmp_path / 'points')
+
+
+@pytest.mark.parametrize('stamp_ns', [-1, 2**31 * 10**9])
+def test_stamp_that_no_header_holds_is_refused(tmp_path, stamp_ns):
+    with (
+        KeypointBag(tmp_path / 'points') as bag,
+        pytest.raises(
+            SourceError, match=r'stamp -?\d+ ns, which a bag cannot hold; choose others'
+        ),
+    ):
+        bag.write(stamp_ns, KEYPOINT_TOPIC, KEYPOINTS)
