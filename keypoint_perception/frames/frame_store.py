@@ -41,6 +41,13 @@ class FrameStore:
         self.camera = index['camera'].astype(np.int32)
         self.source = index['source'].astype(np.int32)
         self.image_hw = np.stack([index['h'], index['w']], axis=1).astype(np.int32)
+        for column, values in ((self.camera, self.cameras), (self.source, self.sources)):
+            if not ((column >= 0) & (column < len(values))).all():
+                msg = (
+                    f'Frame store {self.name!r} has frames of no camera or source; delete the '
+                    'store and extract it again.'
+                )
+                raise SourceError(msg)
         counts = np.bincount(self.camera, minlength=len(self.cameras)).tolist()
         topics = zip(self.cameras, counts, strict=True)
         self.topics = {camera: Topic(IMAGE_TYPE, count) for camera, count in topics}

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-import json
 from pathlib import Path
 from typing import TypedDict
 import zlib
 
 from keypoint_perception.errors import SourceError
+from keypoint_perception.json_files import read_json
+from keypoint_perception.manifest import MAX_SIDE
 import numpy as np
 
 FORMAT_VERSION = 1
@@ -97,7 +98,7 @@ def read_header(path: Path) -> StoreHeader:
     :raises SourceError: if there is none, it is damaged, or of another format version
     """
     try:
-        values = json.loads((path / HEADER_NAME).read_text())
+        values = read_json(path / HEADER_NAME)
         version = values['format_version']
         if version != FORMAT_VERSION:
             msg = (
@@ -106,12 +107,9 @@ def read_header(path: Path) -> StoreHeader:
             )
             raise SourceError(msg)
         header = StoreHeader(**values)
-        height, width = header.network_hw
-        header.network_hw = int(height), int(width)
+        _check_types(header)
+        header.network_hw = header.network_hw[0], header.network_hw[1]
         header.blocks = [(frames, images, index) for frames, images, index in header.blocks]
-        if header.frames < 0 or header.frame_bytes <= 0:
-            msg = 'a size is not positive'
-            raise ValueError(msg)
     except FileNotFoundError as error:
         msg = (
             f'{str(path)!r} is not a frame store (it has no {HEADER_NAME}); expected a directory '
@@ -125,6 +123,23 @@ def read_header(path: Path) -> StoreHeader:
         )
         raise SourceError(msg) from error
     return header
+
+
+def _check_types(header: StoreHeader) -> None:
+    """Raise ValueError, or TypeError for what is no list, if a value cannot be meant."""
+    numbers = [*header.network_hw, *(number for block in header.blocks for number in block)]
+    texts = [*header.cameras]
+    for source in header.sources:
+        numbers += [source['frames'], source['position'], source['failed']]
+        texts += [source['name'], source['digest'], *source['topics']]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError('a number is not a whole one, 0 or more')
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError('a name is no text')
+    if not all(type(source['complete']) is bool for source in header.sources):
+        raise ValueError('a source is neither complete nor incomplete')
+    if len(header.network_hw) != 2 or not all(0 < side <= MAX_SIDE for side in header.network_hw):
+        raise ValueError(f'network_hw is not two sides from 1 to {MAX_SIDE}')
 
 
 def check_contents(path: Path, header: StoreHeader) -> None:
@@ -148,7 +163,10 @@ def check_contents(path: Path, header: StoreHeader) -> None:
             for number in sorted(checked):
                 block, start = header.blocks[number], int(starts[number])
                 stream.seek(start * frame_bytes)
-                if zlib.crc32(stream.read(block[0] * frame_bytes)) != block[column]:
+                checksum = 0
+                for _ in range(block[0]):
+                    checksum = zlib.crc32(stream.read(frame_bytes), checksum)
+                if checksum != block[column]:
                     reason = f'{name} differs from what was written at frame {start} or after'
                     _refuse(path, reason)
 

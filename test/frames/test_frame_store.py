@@ -12,7 +12,7 @@ from keypoint_perception.frames.decoding import FrameDecoder
 from keypoint_perception.frames.extraction import extract_frames, working_size
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.frames.source import read_frames
-from keypoint_perception.frames.store_format import StoreHeader
+from keypoint_perception.frames.store_format import INDEX_DTYPE, StoreHeader
 from keypoint_perception.frames.store_writer import StoreWriter
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
@@ -311,6 +311,42 @@ def test_damaged_header_is_refused(tmp_path, bag, text):
     extract_frames([bag], [], tmp_path / 'store', **SIZE)
     (tmp_path / 'store' / 'store.json').write_text(text)
     with pytest.raises(SourceError, match=r'has a damaged store.json \(.*; delete the store and'):
+        FrameStore.open(tmp_path / 'store')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'reason'),
+    [
+        ({'network_hw': [48, 'x']}, 'a number is not a whole one'),
+        ({'network_hw': [10**9, 10**9]}, 'network_hw is not two sides from 1 to 4096'),
+        ({'network_hw': [48]}, 'network_hw is not two sides'),
+        ({'blocks': [[-1, 0, 0]]}, 'a number is not a whole one, 0 or more'),
+        ({'blocks': [[True, 0, 0]]}, 'a number is not a whole one, 0 or more'),
+        ({'cameras': [5]}, 'a name is no text'),
+        ({'sources': [{'name': 'x'}]}, "'frames'"),
+        ({'sources': 7}, "'int' object is not iterable"),
+    ],
+)
+def test_a_header_with_values_that_cannot_be_meant_is_refused(tmp_path, bag, changes, reason):
+    extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    header = tmp_path / 'store' / 'store.json'
+    header.write_text(json.dumps(json.loads(header.read_text()) | changes))
+    with pytest.raises(SourceError, match=r'has a damaged store\.json') as raised:
+        FrameStore.open(tmp_path / 'store')
+    assert reason in str(raised.value)
+
+
+@pytest.mark.parametrize('field', ['camera', 'source'])
+def test_frames_of_no_camera_or_source_are_refused(tmp_path, bag, field):
+    extract_frames([bag], [], tmp_path / 'store', **SIZE)
+    path, header = tmp_path / 'store' / 'index.bin', tmp_path / 'store' / 'store.json'
+    index = np.fromfile(path, INDEX_DTYPE)
+    index[field][1] = 3
+    index.tofile(path)
+    values = json.loads(header.read_text())
+    values['blocks'] = [[len(index), values['blocks'][0][1], zlib.crc32(path.read_bytes())]]
+    header.write_text(json.dumps(values))
+    with pytest.raises(SourceError, match='has frames of no camera or source; delete the store'):
         FrameStore.open(tmp_path / 'store')
 
 
