@@ -2,6 +2,8 @@
 # make closed-loop   a simulated arm: record, train, perceive, and control from what is perceived
 # make test          the whole test suite, through colcon
 # make lint          ruff and mypy
+# make torture       damage, kill and fill what the package reads and writes; CASES=1000 KILLS=20
+# make fuzz          fuzz the readers, guided by coverage, each for FUZZ_SECONDS=60
 # make clean         remove build/, install/, log/ and out/, but not .venv/
 #
 # Requires Python 3.11 with venv, make and a package registry; no ROS and no GPU. Everything is
@@ -36,7 +38,11 @@ export AMENT_PREFIX_PATH := $(VENV)
 export PATH := $(BIN):$(PATH)
 unexport PYTHONPATH LD_LIBRARY_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH ROS_DISTRO
 
-.PHONY: demo closed-loop test lint constraints environment clean
+CASES ?= 1000
+KILLS ?= 20
+FUZZ_SECONDS ?= 60
+
+.PHONY: demo closed-loop test lint torture fuzz constraints environment clean
 
 demo: $(READY)
 	@$(BIN)/python -m demo.run --out '$(OUT)' --minutes '$(MINUTES)' \
@@ -66,6 +72,15 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+torture: $(READY)
+	@$(BIN)/python -m torture.run --cases $(CASES) --kills $(KILLS) --seed $(SEED)
+
+fuzz: $(READY)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) atheris
+	@for reader in cdr mcap ros1 image manifest csv yaml; do \
+		$(BIN)/python -m torture.fuzz $$reader -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
+	done
 
 environment: $(READY)
 

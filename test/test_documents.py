@@ -6,6 +6,7 @@ from pathlib import Path
 import re
 
 from keypoint_perception.commands.program import app
+from keypoint_perception.limits import Limits
 from keypoint_perception.ros.perception.node_parameters import NodeParameters
 from keypoint_perception.ros.recorder.recorder_settings import RecorderParameters
 from keypoint_perception.settings import table
@@ -59,6 +60,11 @@ def test_the_tables_of_parameters_are_those_of_the_nodes():
     assert f'\n\n{table(NodeParameters, live=True)}\n\n' in NODE
     recording = (ROOT / 'docs' / 'recording.md').read_text(encoding='utf-8')
     assert f'\n\n{table(RecorderParameters)}\n\n' in recording
+
+
+def test_the_table_of_limits_is_that_of_the_package():
+    reliability = (ROOT / 'docs' / 'reliability.md').read_text(encoding='utf-8')
+    assert f'\n\n{table(Limits)}\n\n' in reliability
 
 
 def test_readme_names_every_verb():
