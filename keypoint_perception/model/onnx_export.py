@@ -177,7 +177,7 @@ def run_onnx(path: Path, frames: np.ndarray, output: str = 'keypoints') -> np.nd
     except ImportError as error:
         msg = (
             'onnxruntime, which checks the export, is not installed; install it with '
-            "`pip install 'keypoint_perception[onnx]'`."
+            '`pip install onnxruntime`.'
         )
         raise EngineError(msg) from error
     try:

@@ -53,7 +53,7 @@ def write_quantised(
     except ImportError as error:
         msg = (
             f'int8 requires the packages onnx and onnxruntime ({error}); install them with '
-            "`pip install 'keypoint_perception[train]'`."
+            '`pip install onnx onnxruntime`.'
         )
         raise EngineError(msg) from error
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:
