@@ -155,8 +155,8 @@ def _drop_twins(bag: BagDirectory, listed: list[Path]) -> None:
         if twin != path:
             bag.paths.remove(path)
             listed += [twin] * (path in listed)
-            text = f'{str(path)!r} has the same content as {twin.name!r} and is not read.'
-            bag.notices.append(text)
+            same = f'its size and samples of it are those of {twin.name!r}'
+            bag.notices.append(f'{str(path)!r} is not read: {same}.')
 
 
 def _is_packed(packed: Path, unpacked: Path) -> bool:
