@@ -27,14 +27,14 @@ PROGRAMS = {
 OPTIONS = {'--help', '--ipc', '--ros-args', '--shm-size', '--system-site-packages'}
 VARIABLES = {
     CACHE_VARIABLE, 'FASTRTPS_DEFAULT_PROFILES_FILE', 'ROS_DISTRO', 'ROS_DOMAIN_ID',
-    'ROS_LOG_DIR',
+    'ROS_LOG_DIR', 'ROS_SECURITY_ENABLE',
 }  # fmt: skip
 NAMES = {
     'align_depth', 'camera_calibration', 'camera_info', 'cv_bridge', 'depth_image_proc',
     'fastdds_large_images', 'image_raw', 'image_rect', 'keypoint_perception', 'left_arm',
-    'message_count', 'perception_node', 'qos_overrides', 'recorder_node', 'sensor_msgs',
-    'stamp_ns', 'std_msgs',
-    'std_srvs', 'visualization_msgs', 'dds_profile', 'params_file', 'save_file',
+    'message_count', 'network_hw', 'perception_node', 'qos_overrides', 'recorder_node',
+    'sensor_msgs', 'stamp_ns', 'std_msgs', 'std_srvs', 'visualization_msgs', 'dds_profile',
+    'params_file', 'save_file',
 }  # fmt: skip
 REMAPPED = {'__node', 'camera_info', 'depth', 'image'}
 ROS_WHEELS = {'ros-jazzy-sensor-msgs', 'ros-jazzy-diagnostic-msgs'}
