@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from keypoint_perception.errors import SourceError
@@ -65,19 +66,16 @@ def _recorded(
     source: Path, topic: str | None, input_hw: tuple[int, int], model: Path
 ) -> np.ndarray:
     """Return evenly spaced frames of a recording, at the network's size."""
-    from keypoint_perception.frames.source import count_frames, read_frames
+    from keypoint_perception.evaluation.stream_samples import EvenSample
+    from keypoint_perception.frames.source import read_frames
     from keypoint_perception.images import fit_image
     from keypoint_perception.keypoints import Fit
     from keypoint_perception.manifest import parse_manifest
 
-    topics = [] if topic is None else [topic]
-    most = 4 * (CALIBRATION_FRAMES + HELD_OUT_FRAMES)
-    every = max(1, (count_frames([source], topics) or 0) // most)
-    images: list[np.ndarray] = []
-    grey_range = parse_manifest(model).grey_range
-    for number, frame in enumerate(read_frames([source], topics, grey_range)):
-        if number % every == 0 and len(images) < 2 * most:
-            image = np.zeros((*input_hw, 3), np.uint8)
-            fit_image(frame.image, Fit(frame.image.shape[:2], input_hw), out=image)
-            images.append(image)
+    sample = EvenSample[np.ndarray](4 * (CALIBRATION_FRAMES + HELD_OUT_FRAMES))
+    topics, grey_range = [] if topic is None else [topic], parse_manifest(model).grey_range
+    for frame in read_frames([source], topics, grey_range):
+        fit = Fit(frame.image.shape[:2], input_hw)
+        sample.add(partial(fit_image, frame.image, fit))
+    images = sample.items()
     return np.stack(images) if images else np.zeros((0, *input_hw, 3), np.uint8)

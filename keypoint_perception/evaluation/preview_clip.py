@@ -46,7 +46,7 @@ class PreviewClip:
         if total is None or total <= count:
             self._scenes = [range(count)]
         else:
-            starts = evenly_spaced(np.arange(total - _SCENE_FRAMES + 1), _SCENES)
+            starts = np.linspace(0, total - _SCENE_FRAMES, _SCENES).round()
             self._scenes = [range(int(s), int(s) + _SCENE_FRAMES) for s in starts]
         self._seen = 0
         self._trail: deque[np.ndarray] = deque(maxlen=TRAIL_FRAMES)

@@ -71,3 +71,7 @@ def test_crops_are_spread_over_a_recording_of_unknown_length():
     assert shades == sorted(shades)
     assert shades[-1] > 120
     assert crops.strip(1)[2, 2].max() == 0
+
+
+def test_a_length_may_be_announced_that_no_memory_could_hold():
+    assert PreviewClip(10**12).add(0, grey(9), np.zeros((1, 3))) is None
