@@ -8,7 +8,9 @@ than :attr:`Limits.max_image_megapixels` or more than its bytes can become.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 import re
 import struct
 from typing import NamedTuple, NoReturn
@@ -53,8 +55,9 @@ PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 TIFF_KINDS = {1: 'B', 3: 'H', 4: 'I', 16: 'Q'}
 WIDTH, HEIGHT, BITS, COMPRESSION, ORIENTATION, SAMPLES = 256, 257, 258, 259, 274, 277
 TILE_WIDTH, TILE_HEIGHT = 322, 323
+SUBFILE, THUMBNAIL, MASK = 254, 1, 4  # what a page is for
 TIFF_COMPRESSIONS = (1, 5, 7, 8, 32773, 32946)  # none, LZW, JPEG, deflate, PackBits
-MOST_TAGS = 1000
+MOST_TAGS, MOST_PAGES = 1000, 100_000
 PNM_HEADER = re.compile(rb'P([2356])' + rb'(?:\s|#[^\n]*\n)+(\d{1,9})' * 3)
 
 
@@ -113,6 +116,21 @@ def read_image_header(
         )
         raise EncodingError(msg)
     return header
+
+
+def count_images(content: bytes) -> int:
+    """Return how many images a readable file holds: pages of a TIFF, frames of an animation."""
+    pixels = content.find(b'IDAT')
+    if content.startswith(PNG_SIGNATURE) and content.find(b'acTL', 0, pixels) > 0:
+        return content.count(b'fcTL') + (content.find(b'fcTL', 0, pixels) < 0)
+    if content[8:16] == b'WEBPVP8X':
+        return max(1, content.count(b'ANMF'))
+    pages = 0
+    with suppress(struct.error, LookupError, OverflowError):
+        for form, _, at, _ in _tiff_directories(content):
+            tag, *_, value = struct.unpack_from(f'{form}I', content, at)
+            pages += not (tag == SUBFILE and value & (THUMBNAIL | MASK))
+    return max(1, pages)
 
 
 def either(formats: Sequence[str]) -> str:
@@ -190,22 +208,35 @@ def _read_bmp(content: bytes | memoryview) -> ImageHeader:
     return ImageHeader(abs(height), width)
 
 
-def _tiff_tags(content: bytes | memoryview) -> dict[int, int]:
-    """Return the first value of each tag of the first image."""
+def _tiff_directories(content: bytes | memoryview) -> Iterator[tuple[str, int, int, int]]:
+    """Yield how tags begin, the bytes of an offset, and where and how many tags each image has."""
     order = {b'II': '<', b'MM': '>'}[bytes(content[:2])]
     big = struct.unpack_from(order + 'H', content, 2)[0] == 43  # BigTIFF: offsets of 64 bits
-    offset, length = ('Q', 8) if big else ('I', 4)
-    (at,) = struct.unpack_from(order + offset, content, length)
-    (count,) = struct.unpack_from(order + ('Q' if big else 'H'), content, at)
-    first, step = at + (8 if big else 2), 4 + 2 * length
+    number, offset, length = ('Q', 'Q', 8) if big else ('H', 'I', 4)
+    at, seen = length, set[int]()
+    while len(seen) < MOST_PAGES:
+        (at,) = struct.unpack_from(order + offset, content, at)
+        if not at or at in seen:
+            return
+        seen.add(at)
+        (count,) = struct.unpack_from(order + number, content, at)
+        at += struct.calcsize(number)
+        yield f'{order}HH{offset}', length, at, count
+        at += count * (4 + 2 * length)
+
+
+def _tiff_tags(content: bytes | memoryview) -> dict[int, int]:
+    """Return the first value of each tag of the first image."""
     tags: dict[int, int] = {}
-    for at in range(first, first + min(count, MOST_TAGS) * step, step):
-        tag, kind, number = struct.unpack_from(f'{order}HH{offset}', content, at)
-        if code := TIFF_KINDS.get(kind):
-            at += 4 + length
-            if number * struct.calcsize(code) > length:
-                (at,) = struct.unpack_from(order + offset, content, at)
-            (tags[tag],) = struct.unpack_from(order + code, content, at)
+    for form, length, first, count in islice(_tiff_directories(content), 1):
+        step = 4 + 2 * length
+        for at in range(first, first + min(count, MOST_TAGS) * step, step):
+            tag, kind, number = struct.unpack_from(form, content, at)
+            if code := TIFF_KINDS.get(kind):
+                at += 4 + length
+                if number * struct.calcsize(code) > length:
+                    (at,) = struct.unpack_from(form[0] + form[-1], content, at)
+                (tags[tag],) = struct.unpack_from(form[0] + code, content, at)
     return tags
 
 
