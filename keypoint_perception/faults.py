@@ -30,6 +30,8 @@ REMEDIES = {
     errno.EACCES: 'check its permissions, or choose another path',
     errno.EDQUOT: FULL,
     errno.EEXIST: 'move it away, or choose another path',  # a file where a directory is needed
+    errno.EFBIG: 'raise the limit of file sizes (`ulimit -f`), or use another file system',
+    errno.EIO: 'check the disk',
     errno.EISDIR: 'choose the path of a file',
     errno.ELOOP: 'remove the link that leads to itself',
     errno.EMFILE: 'raise the limit of open files with `ulimit -n`',

@@ -78,4 +78,7 @@ def remedy(name: str, needed: float) -> str:
     :param name: the limit's
     :param needed: the value that would accept it, in the limit's unit
     """
-    return f'if it is meant to be so large, set {VARIABLE}={name}={math.ceil(needed)}'
+    given = os.environ.get(VARIABLE, '').replace(',', ' ').split()
+    kept = [part for part in given if not part.startswith(f'{name}=')]
+    value = ','.join([*kept, f'{name}={math.ceil(needed)}'])
+    return f'if it is meant to be so large, set {VARIABLE}={value}'

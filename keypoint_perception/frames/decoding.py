@@ -66,7 +66,10 @@ class FrameDecoder:
             msg = f'None of the {self.failed} images of {source} can be used: {error}'
             raise EncodingError(msg) from error
         if not self.decoded:
-            msg = f'{self.name!r} has no readable image{on_topics}; record it again.'
+            msg = (
+                f'{self.name!r} has no readable image{on_topics}; follow the warning above if '
+                'there is one, else record it again.'
+            )
             raise SourceError(msg)
         if self.failed:
             text = 'Skipped %d of %d images of %s, which cannot be decoded%s'

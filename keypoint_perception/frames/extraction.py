@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keypoint_perception.errors import ConfigError, SourceError
+from keypoint_perception.faults import fault_sentence
 from keypoint_perception.frames.decoding import FrameDecoder
 from keypoint_perception.frames.digest import source_digest
 from keypoint_perception.frames.frame import total_count
@@ -97,7 +98,7 @@ def extract_frames(
             extraction = _Extraction(out, header, network_hw or size, progress, stack)
             extraction.run(jobs)
     except OSError as error:
-        msg = f'Frame store {str(out)!r} cannot be written ({error.strerror or error}).'
+        msg = f'Frame store {str(out)!r} cannot be written: {fault_sentence(error)}'
         raise SourceError(msg) from error
     assert extraction.header is not None
     return FrameStore(out, extraction.header)

@@ -103,7 +103,7 @@ def read_header(path: Path) -> StoreHeader:
         if version != FORMAT_VERSION:
             msg = (
                 f'Frame store {str(path)!r} has format {version!r}, this package reads '
-                f'{FORMAT_VERSION}; extract it again.'
+                f'{FORMAT_VERSION}; delete the store and extract it again.'
             )
             raise SourceError(msg)
         header = StoreHeader(**values)

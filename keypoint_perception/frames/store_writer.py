@@ -132,7 +132,7 @@ def header_to_extend(
         wanted = f'{network_hw[1]}x{network_hw[0]}' if network_hw else f'a long side of {size}'
         msg = (
             f'Frame store {str(path)!r} has a working size of {width}x{height} px, expected '
-            f'{wanted} px; specify another directory or the same size.'
+            f'{wanted} px; delete it, or choose another --out or the same size.'
         )
         raise SourceError(msg)
     check_contents(path, header)

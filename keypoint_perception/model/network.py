@@ -75,7 +75,7 @@ class NetworkConfig:
         if any(n < 16 or n % 8 for n in self.input_hw):
             msg = (
                 f'input size: height and width must be multiples of 8 and at least 16, got '
-                f'{self.input_hw[0]} x {self.input_hw[1]}; choose another --size.'
+                f'{self.input_hw[0]} x {self.input_hw[1]}; choose a larger --size.'
             )
             raise ConfigError(msg)
         height, width = (side // map_stride(self.network) for side in self.input_hw)

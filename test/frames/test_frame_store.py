@@ -116,7 +116,7 @@ def test_store_can_be_added_to(tmp_path, recordings, bag, decoded):
 def test_another_working_size_is_refused(tmp_path, bag):
     extract_frames([bag], [], tmp_path / 'store', **SIZE)
     with pytest.raises(
-        SourceError, match='has a working size of 32x24 px, expected a long side of 64 px; specify'
+        SourceError, match='has a working size of 32x24 px, expected a long side of 64 px; delete'
     ):
         extract_frames([bag], [], tmp_path / 'store', size=64)
     with pytest.raises(SourceError, match='has a working size of 32x24 px, expected 40x24 px;'):
@@ -354,7 +354,7 @@ def test_newer_format_and_other_directories_are_refused(tmp_path, bag):
     extract_frames([bag], [], tmp_path / 'store', **SIZE)
     header = tmp_path / 'store' / 'store.json'
     header.write_text(json.dumps(json.loads(header.read_text()) | {'format_version': 2}))
-    with pytest.raises(SourceError, match='has format 2, this package reads 1; extract it again'):
+    with pytest.raises(SourceError, match='has format 2, this package reads 1; delete the store'):
         FrameStore.open(tmp_path / 'store')
     with pytest.raises(SourceError, match=r'is not a frame store \(it has no store.json\)'):
         FrameStore.open(bag)

@@ -44,10 +44,12 @@ def prepare_frames(
                 'give --stamps to `extract` instead.'
             )
             raise ConfigError(msg)
-        if max(height, width) != size:
+        if (held := max(height, width)) != size:
+            # a resumed run keeps its size
+            other = '' if resume else f'use --size {held}, or '
             msg = (
                 f'Frame store {str(sources[0])!r} holds frames of {width}x{height}, not of a long '
-                f'side of {size} px; use --size {max(height, width)} or extract again.'
+                f'side of {size} px; {other}extract into another store with --size {size}.'
             )
             raise ConfigError(msg)
         return store
@@ -72,7 +74,8 @@ def settings_of_store(sources: Sequence[str]) -> dict[str, int]:
         low = size // 8 * 8
         msg = (
             f'Frame store {str(sources[0])!r} holds frames with a long side of {size} px; '
-            f'training needs a multiple of 8: extract again with --size {low} or {low + 8}.'
+            f'training needs a multiple of 8: extract into another store with --size {low} or '
+            f'{low + 8}.'
         )
         raise ConfigError(msg)
     return {'size': size}

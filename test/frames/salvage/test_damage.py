@@ -253,7 +253,7 @@ def test_bag_whose_storage_is_gone_is_refused(camera_bag, recordings):
 
 def test_bag_with_an_empty_storage_file_is_refused(camera_bag, recordings, caplog):
     recordings.storage_file(camera_bag).write_bytes(b'')
-    sentence = r'camera_bag. has no readable image on /camera/image_raw; record'
+    sentence = r'camera_bag. has no readable image on /camera/image_raw; follow'
     with pytest.raises(SourceError, match=sentence):
         list(read_frames([camera_bag]))
     assert 'is empty (0 bytes) and has no images' in caplog.text
