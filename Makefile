@@ -75,6 +75,9 @@ lint: $(READY)
 
 torture: $(READY)
 	@$(BIN)/python -m torture.run --cases $(CASES) --kills $(KILLS) --seed $(SEED)
+	@for transport in raw compressed; do \
+		$(BIN)/python -m torture.node_campaign --seed $(SEED) --transport $$transport || exit 1; \
+	done
 
 fuzz: $(READY)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) atheris
