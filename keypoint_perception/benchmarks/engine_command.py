@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, TYPE_CHECKING
 
 from keypoint_perception.commands.options import Model
-from keypoint_perception.commands.outputs import check_file
+from keypoint_perception.commands.outputs import check_outputs
 from keypoint_perception.model_directory import CHECKPOINT_NAME, FRAME_STORE_NAME
 import typer
 
@@ -38,7 +38,7 @@ def engine(
     ] = True,
 ) -> None:
     """Measure a model in every available engine, in turns, and compare their keypoints."""
-    check_file('--out', out)
+    check_outputs({'--out': out}, {})
     from keypoint_perception.benchmarks import engine_benchmark as benchmark
     from keypoint_perception.benchmarks.results import write_results
     from keypoint_perception.commands.progress import progress_bars

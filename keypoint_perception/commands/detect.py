@@ -17,7 +17,7 @@ from keypoint_perception.commands.options import (
     Topics,
     Video,
 )
-from keypoint_perception.commands.outputs import check_file, check_outputs, print_run
+from keypoint_perception.commands.outputs import check_outputs, print_run, videos_of
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.errors import ModelError, SourceError
 import typer
@@ -41,12 +41,10 @@ def detect(
     precision: Precision = 'fp32',
 ) -> None:
     """Run a model over a recording and write its keypoints."""
-    check_file('--out', out)
-    check_file('--landmarks', landmarks)
     # An existing bag is rejected by its writer.
     new_bag = bag if bag is not None and not bag.exists() else None
-    files = {'--out': out, '--video': video, '--bag': new_bag, '--landmarks': landmarks}
-    check_outputs(files, {'the recording': source})
+    files = {'--out': out, '--bag': new_bag, '--landmarks': landmarks} | videos_of(video)
+    check_outputs(files, {'the recording': source}, directories=('--bag',))
     from keypoint_perception.evaluation import detections
     from keypoint_perception.evaluation.overlay_video import OverlayVideos
     from keypoint_perception.frames.annotations import KeypointWriter

@@ -17,7 +17,7 @@ from keypoint_perception.commands.options import (
     Topic,
     Video,
 )
-from keypoint_perception.commands.outputs import check_file, check_outputs, print_run
+from keypoint_perception.commands.outputs import check_outputs, print_run, videos_of
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.errors import PerceptionError, SourceError
 import typer
@@ -50,10 +50,10 @@ def evaluate(
     precision: Precision = 'fp32',
 ) -> None:
     """Measure the quality of a model's keypoints on a recording, with or without labels."""
-    check_file('--out', out)
     inputs = {'the recording': source, 'the labels': annotations}
     page_path = out.with_suffix('.html')
-    check_outputs({'--out': out, 'the page beside --out': page_path, '--video': video}, inputs)
+    files = {'--out': out, 'the page beside --out': page_path} | videos_of(video)
+    check_outputs(files, inputs)
     from keypoint_perception.atomic_files import replace_file
     from keypoint_perception.evaluation import report
     from keypoint_perception.evaluation.report_page import report_page

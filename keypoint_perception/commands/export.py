@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
+from keypoint_perception.commands.outputs import check_outputs
 from keypoint_perception.errors import ConfigError, EngineError
 from keypoint_perception.manifest import Manifest
 from keypoint_perception.model_directory import ONNX_NAME, onnx_name, PRECISIONS
@@ -69,6 +70,8 @@ def export(
     if engine == 'tensorrt':
         _compile(model, precision, max_batch)
         return
+    changed = model if model.is_dir() else None
+    check_outputs({'MODEL': changed}, {}, directories=('MODEL',))
     with sole_writer(model) if model.is_dir() else nullcontext():
         if precision == 'fp32':
             _export_fp32(model)

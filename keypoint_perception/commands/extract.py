@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from keypoint_perception.commands.options import Recordings, Stamps, Topics
+from keypoint_perception.commands.outputs import check_outputs, Paths
 from keypoint_perception.commands.progress import progress_bars
 import typer
 
@@ -18,6 +19,8 @@ def extract(
     size: Annotated[int, typer.Option(help='Long side of the stored frames, px.')] = 128,
 ) -> None:
     """Extract the images of recordings, scaled to network size, into a frame store."""
+    recordings: Paths = {f'recording {i}': path for i, path in enumerate(source, start=1)}
+    check_outputs({'--out': out}, recordings, directories=('--out',))
     from keypoint_perception.frames.extraction import extract_frames
 
     with progress_bars() as bars:

@@ -17,6 +17,7 @@ from keypoint_perception.commands.options import (
     Threads,
     Topic,
 )
+from keypoint_perception.commands.outputs import check_outputs
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.model_directory import LANDMARKS_NAME, MANIFEST_NAME, ONNX_NAME
 import typer
@@ -55,6 +56,8 @@ def landmarks(
     from keypoint_perception.model.onnx_export import export_model
     from rich.console import Console
 
+    changed = model if model.is_dir() else None
+    check_outputs({'MODEL': changed}, {}, directories=('MODEL',))
     labels = read_annotations(annotations)
     with sole_writer(model) if model.is_dir() else nullcontext():
         loaded = load_engine(model, engine, threads=threads)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+import os
 from pathlib import Path
+import tempfile
 
 from keypoint_perception.errors import ConfigError
 
@@ -11,39 +13,41 @@ Paths = Mapping[str, Path | None]
 
 # Files that may be written into a recording's directory, because readers ignore them.
 IGNORED_SUFFIXES = ('.csv', '.json')
+# What is written beside an output of this name before it is complete: ``.NAME.part``.
+PART_BYTES = len('..part')
 
 
-def check_outputs(outputs: Paths, inputs: Paths) -> None:
+def check_outputs(outputs: Paths, inputs: Paths, *, directories: Collection[str] = ()) -> None:
     """
-    Reject outputs that would overwrite an input or another output.
+    Reject outputs that cannot be written or would overwrite an input or another output.
 
     :param outputs: paths by option, None if not requested
     :param inputs: paths by description, None if not given
+    :param directories: the options whose outputs are directories
     :raises ConfigError: with the names of both
     """
     seen: dict[Path, str] = {}
     for option, path in outputs.items():
         if path is None:
             continue
-        resolved = path.resolve()
+        resolved = _real(path)
         for name, source in inputs.items():
-            if source is not None and _overwrites(resolved, source.resolve()):
+            if source is not None and _overwrites(resolved, _real(source)):
                 msg = (
                     f'{option} {str(path)!r} would overwrite or change {name} {str(source)!r}; '
                     'choose another path.'
                 )
                 raise ConfigError(msg)
+        _check_place(option, path, is_directory=option in directories)
         if resolved in seen:
             msg = f'{seen[resolved]} and {option} are both {str(path)!r}; choose different paths.'
             raise ConfigError(msg)
         seen[resolved] = option
 
 
-def check_file(option: str, path: Path | None) -> None:
-    """Raise ConfigError if the path of an output file is a directory."""
-    if path is not None and path.is_dir():
-        msg = f'{option} {str(path)!r} is a directory; specify a file.'
-        raise ConfigError(msg)
+def videos_of(video: Path | None) -> dict[str, Path | None]:
+    """Return what ``--video`` writes."""
+    return {'--video': video, 'the sheet beside --video': video and video.with_suffix('.png')}
 
 
 def print_run(engine: str, frames: int, seconds: float, paths: Iterable[Path | None]) -> None:
@@ -54,6 +58,37 @@ def print_run(engine: str, frames: int, seconds: float, paths: Iterable[Path | N
         print(f'  {path}')
 
 
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # unlike resolve, also of links that lead to themselves
+
+
 def _overwrites(output: Path, source: Path) -> bool:
     inside = source in output.parents and output.suffix.lower() not in IGNORED_SUFFIXES
     return output == source or inside
+
+
+def _check_place(option: str, path: Path, *, is_directory: bool) -> None:
+    """Raise ConfigError if an output cannot be written, which is tried with a nameless file."""
+    what = f'{option} {str(path)!r}'
+    try:
+        is_right = path.is_dir() if is_directory else path.is_file()
+        if os.path.lexists(path) and not is_right:
+            others = 'a file' if path.is_file() else 'a pipe, a device or a broken link'
+            found, wanted = 'a directory' if path.is_dir() else others, 'directory'
+            msg = f'{what} is {found}; specify a {wanted if is_directory else "file"}.'
+            raise ConfigError(msg)
+        place = path if path.is_dir() else path.parent
+        while not place.exists():
+            place = place.parent
+        longest = max((len(os.fsencode(n)) for n in path.parts[len(place.parts) :]), default=0)
+        if longest > (most := os.statvfs(place).f_namemax - PART_BYTES):
+            msg = f'{what} has a name of {longest} bytes; specify one of at most {most}.'
+            raise ConfigError(msg)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        msg = (
+            f'{what} cannot be written ({error.strerror}); choose another path, or check the '
+            'permissions of its directory.'
+        )
+        raise ConfigError(msg) from error

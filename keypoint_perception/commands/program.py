@@ -22,7 +22,7 @@ from keypoint_perception.commands.extract import extract
 from keypoint_perception.commands.landmarks import landmarks
 from keypoint_perception.commands.record import record
 from keypoint_perception.commands.train import train
-from keypoint_perception.errors import PerceptionError
+from keypoint_perception.errors import ConfigError, PerceptionError
 from keypoint_perception.faults import fault_sentence
 import typer
 
@@ -76,6 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal cannot show is no error
         sys.stdout.reconfigure(errors='backslashreplace')
     try:
+        refuse_empty(arguments)
         code = app(args=arguments or ['--help'], prog_name=NAME, standalone_mode=False)
     except PerceptionError as error:
         stop(str(error), error)
@@ -91,6 +92,16 @@ def main(arguments: list[str] | None = None) -> None:
         code = 128 + (_terminated or signal.SIGINT)
         print(f'stopped by {"SIGTERM" if _terminated else "Ctrl-C"}', file=sys.stderr)
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def refuse_empty(arguments: list[str]) -> None:
+    """Raise ConfigError for an empty argument, which a path would take for the current folder."""
+    for before, argument in zip((NAME, *arguments), arguments, strict=False):
+        if not argument or (argument.startswith('--') and argument.endswith('=')):
+            msg = (
+                f'Nothing follows {argument or before!r}; check the command for an unset variable.'
+            )
+            raise ConfigError(msg)
 
 
 def prepare_process() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from keypoint_perception.commands.options import Stamps, Topics
 from keypoint_perception.commands.outputs import check_outputs
-from keypoint_perception.errors import ConfigError, TrainingError
+from keypoint_perception.errors import TrainingError
 from keypoint_perception.faults import fault_sentence, FULL
 from keypoint_perception.model_directory import (
     MANIFEST_NAME,
@@ -74,7 +74,8 @@ def train(
         'init': None if init is None else str(init),
     }
     recordings = {f'recording {i}': Path(name) for i, name in enumerate(source, start=1)}
-    check_outputs({'--out': out}, recordings | {'the labels': annotations, '--init': init})
+    inputs = recordings | {'the labels': annotations, '--init': init}
+    check_outputs({'--out': out}, inputs, directories=('--out',))
     from keypoint_perception.commands.progress import progress_bars
     from keypoint_perception.evaluation.training_page import write_training_page
     from keypoint_perception.learning import training_loop as learning
@@ -132,9 +133,6 @@ def _sole_writer(out: Path, *, resume: bool) -> Iterator[None]:
     from keypoint_perception.atomic_files import sole_writer
     from keypoint_perception.model.checkpoint import has_checkpoint
 
-    if out.exists() and not out.is_dir():
-        msg = f'--out {str(out)!r} is a file; choose a directory.'
-        raise ConfigError(msg)
     is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from keypoint_perception.commands.options import Labels, Model, Recording, Stamps, Topic
-from keypoint_perception.commands.outputs import check_file, check_outputs
+from keypoint_perception.commands.outputs import check_outputs
 from keypoint_perception.commands.progress import show_progress
 import typer
 
@@ -27,7 +27,6 @@ def curve(
     ] = None,
 ) -> None:
     """Score the snapshots of a run against training time (requires snapshot_every_s)."""
-    check_file('--out', out)
     check_outputs({'--out': out}, {'the recording': source, 'the labels': annotations})
     from keypoint_perception.benchmarks.learning import learning_curve
     from keypoint_perception.benchmarks.results import write_results
