@@ -83,7 +83,7 @@ def test_places_are_judged_before_any_work(run_verb, model, tmp_path, monkeypatc
     Path('link').symlink_to('gone')
     Path('file').touch()
     if not verb.endswith('bag') or place in ('link', 250 * 'n'):  # bags never replace what exists
-        paths = {'BAG': tmp_path / 'gone', 'MODEL': model, 'OK': tmp_path / 'ok'}
+        paths = {'BAG': tmp_path / 'bag', 'MODEL': model, 'OK': tmp_path / 'ok'}
         words = [paths.get(word, word) for word in OUTPUTS[verb].split()]
         code, _, err = run_verb(verb.split()[0], *words, place)
         assert code == 2
