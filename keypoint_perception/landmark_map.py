@@ -20,6 +20,7 @@ from keypoint_perception.model_directory import LANDMARKS_NAME
 import numpy as np
 
 FORMAT_VERSION = 1
+AGAIN = 'delete it, run `export`, then `landmarks` again'
 _ARRAYS = ('weights', 'offset', 'trust', 'trust_offset')
 
 
@@ -92,12 +93,11 @@ def read_landmarks(model_dir: Path) -> Landmarks | None:
         arrays = {name: np.array(values[name], np.float64) for name in _ARRAYS}
         digest, report = str(values['network_sha256']), dict(values['report'])
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        msg = f'{str(path)!r} cannot be read ({error}); run `landmarks` again, or delete it.'
+        msg = f'{str(path)!r} cannot be read ({error}); {AGAIN}.'
         raise ModelError(msg) from error
     if version != FORMAT_VERSION:
         msg = (
-            f'{str(path)!r} has format {version!r}, this package reads {FORMAT_VERSION}; run '
-            '`landmarks` again, or delete it.'
+            f'{str(path)!r} has format {version!r}, this package reads {FORMAT_VERSION}; {AGAIN}.'
         )
         raise ModelError(msg)
     found = [arrays[name].shape for name in _ARRAYS]
@@ -106,7 +106,7 @@ def read_landmarks(model_dir: Path) -> Landmarks | None:
     if not names or found != wanted or not all(np.isfinite(a).all() for a in arrays.values()):
         msg = (
             f'{str(path)!r} has {count} names and arrays of {found}, expected {wanted} and '
-            'finite numbers; run `landmarks` again, or delete it.'
+            f'finite numbers; {AGAIN}.'
         )
         raise ModelError(msg)
     return Landmarks(names, **arrays, network_sha256=digest, report=report)

@@ -15,6 +15,7 @@ import json
 import os
 from pathlib import Path
 import reprlib
+from shlex import quote
 from typing import Any
 
 from keypoint_perception import __version__
@@ -28,6 +29,7 @@ from keypoint_perception.model_directory import MANIFEST_NAME, ONNX_NAME, onnx_n
 FORMAT_VERSION = 1
 MAX_SIDE = 4096  # of the network input, px
 MAX_WEIGHT = 1e6
+RESTORE = 'copy the model directory again, or rebuild it from its checkpoint with `export`'
 MAX_LISTED, MAX_SHOWN = 5, 100  # names in an error message, characters of each
 
 
@@ -88,7 +90,7 @@ def onnx_file(model_dir: Path, manifest: Manifest, precision: str = 'fp32') -> P
         has = ', '.join(['fp32', *manifest.precisions])
         msg = (
             f'Model {str(model_dir)!r} has no {precision} network, only {has}; run '
-            f'`export {model_dir} --precision {precision}`.'
+            f'`export {quote(str(model_dir))} --precision {precision}`.'
         )
         raise ModelError(msg)
     return Path(model_dir) / name
@@ -142,8 +144,8 @@ def _verify(model_dir: Path, files: dict[str, str]) -> None:
     missing = [name for name in files if not (model_dir / name).is_file()]
     if missing:
         msg = (
-            f'Model {str(model_dir)!r} lacks {_listed(missing)}, which its manifest lists; copy '
-            'the whole model directory again or train again.'
+            f'Model {str(model_dir)!r} lacks {_listed(missing)}, which its manifest lists; '
+            f'{RESTORE}.'
         )
         raise ModelError(msg)
     megabytes = sum((model_dir / name).stat().st_size for name in files) / 1e6
@@ -157,8 +159,7 @@ def _verify(model_dir: Path, files: dict[str, str]) -> None:
     if changed:
         msg = (
             f'In model {str(model_dir)!r} the contents of {_listed(changed)} do not match the '
-            'manifest; copy the model directory again, or rebuild it from its checkpoint with '
-            '`export`.'
+            f'manifest; {RESTORE}.'
         )
         raise ModelError(msg)
 

@@ -65,5 +65,5 @@ def test_invalid_files_are_refused(tmp_path, changes, sentence):
 
 def test_a_file_that_is_not_json_is_refused(tmp_path):
     (tmp_path / LANDMARKS_NAME).write_text('{')
-    with pytest.raises(ModelError, match='run `landmarks` again, or delete it'):
+    with pytest.raises(ModelError, match='delete it, run `export`, then `landmarks` again'):
         read_landmarks(tmp_path)

@@ -13,6 +13,7 @@ import json
 import os
 from pathlib import Path
 import platform
+from shlex import quote
 import shutil
 import subprocess
 import sys
@@ -187,7 +188,7 @@ def engine_cache() -> Finding:
     path, fault = cache.path, cache.folder.fault()
     if fault:
         variable = engine_cache.CACHE_VARIABLE
-        remedy = f'`chmod 700 {path}`, or set {variable} to a folder of your own'
+        remedy = f'`chmod 700 {quote(str(path))}`, or set {variable} to a folder of your own'
         return Finding('engine', 'engine cache', WARNING, f'{path} is not used: {fault}', remedy)
     sizes = cache.folder.sizes()
     engines = sum(name.endswith(engine_cache.PLAN_SUFFIX) for name in sizes)
@@ -226,8 +227,8 @@ def dds_profile() -> Finding:
 
     shipped = shipped_file('config', DDS_PROFILE)
     remedy = (
-        f'`export FASTRTPS_DEFAULT_PROFILES_FILE={shipped.absolute()}` before starting the camera '
-        'and the node; without it, images above 0.5 MB are lost'
+        f'`export FASTRTPS_DEFAULT_PROFILES_FILE={quote(str(shipped.absolute()))}` before '
+        'starting the camera and the node; without it, images above 0.5 MB are lost'
     )
     in_use = dds_profile_in_use()
     if not shipped.is_file() and not in_use:

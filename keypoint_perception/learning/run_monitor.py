@@ -180,7 +180,7 @@ class RunMonitor:
         return (
             f'The loss became {loss} near step {self._session.step}; {saved}; lower '
             f'learning_rate (it is {self._config.learning_rate:g}) or set precision to 32, and '
-            'train again.'
+            'train into another --out.'
         )
 
     def _metrics(self, health: CollapseCheck) -> dict[str, Any]:

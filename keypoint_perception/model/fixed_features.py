@@ -10,7 +10,9 @@ Checkpoints do not include their weights, which follow from a seed or from the u
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from shlex import quote
 
 from keypoint_perception.errors import ConfigError
 from safetensors import SafetensorError
@@ -110,11 +112,17 @@ def load_vgg16(path: Path | str) -> Vgg16Features:
     """
     path = Path(path)
     if path.suffix.lower() in PICKLES:
+        names = [
+            json.dumps(str(p), ensure_ascii=False)
+            for p in (path, path.with_suffix('.safetensors'))
+        ]
+        program = (
+            'import torch; from safetensors.torch import save_file; '
+            f'save_file(torch.load({names[0]}, weights_only=True), {names[1]})'
+        )
         msg = (
             f'{str(path)!r} is a pickle, which may execute code when loaded; if you trust it, '
-            'convert it to safetensors: python -c "import torch; from safetensors.torch '
-            f"import save_file; save_file(torch.load('{path.name}', weights_only=True), "
-            f"'{path.stem}.safetensors')\"."
+            f'convert it to safetensors: python -c {quote(program)}.'
         )
         raise ConfigError(msg)
     try:

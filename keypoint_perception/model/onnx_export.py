@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 import logging
 from pathlib import Path
+from shlex import quote
 from typing import Any
 import warnings
 
@@ -100,8 +101,8 @@ def _compare(checkpoint: Checkpoint, path: Path, landmarks: Landmarks | None) ->
         expected = checkpoint.network(checkpoint.frames).cpu().numpy()
     if not np.isfinite(expected).all():
         msg = (
-            'The network gives NaN on its own training frames; train again at a lower '
-            'learning_rate.'
+            'The network gives NaN on its own training frames; train into another --out at a '
+            'lower learning_rate.'
         )
         raise ModelError(msg)
     limit, images = TOLERANCES['fp32'], 'frames of the training recording'
@@ -161,7 +162,7 @@ def _remove(model_dir: Path, kept: dict[str, dict[str, Any]], reason: str) -> No
         path = model_dir / onnx_name(precision)
         if path.name != ONNX_NAME and precision not in kept and path.is_file():
             path.unlink()
-            again = f'export {model_dir} --precision {precision}'
+            again = f'export {quote(str(model_dir))} --precision {precision}'
             log.warning('removed %s, which %s; run `%s` again', path, reason, again)
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from advice import QUICK, sentence_of
+import cv2
 from keypoint_perception.inference.synthetic_model import write_synthetic_model
 import numpy as np
 import pytest
@@ -105,3 +107,51 @@ def positions():
 def stamps_ns():
     """Return the stamps of frames 0 to 19."""
     return FIRST_NS + FRAME_NS * np.arange(20)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder of 40 images, 64 x 48, in which a square goes round."""
+    path = tmp_path / 'images'
+    path.mkdir()
+    for i in range(40):
+        image = np.full((48, 64, 3), 60, np.uint8)
+        u, v = 28 + round(18 * np.cos(i / 4)), 20 + round(12 * np.sin(i / 4))
+        image[v : v + 9, u : u + 9] = (30, 60, 240)
+        cv2.imwrite(str(path / f'{10**18 + i * 33_333_333}.png'), image)
+    return path
+
+
+@pytest.fixture
+def train(run_verb, tmp_path):
+    """Return a function that trains for one step."""
+
+    def train(*arguments, out='trained'):
+        config = tmp_path / 'quick.yaml'
+        config.write_text(QUICK)
+        common = ('--config', config, '--steps', 1, '--keypoints', 2)
+        return run_verb('train', *arguments, '--out', tmp_path / out, *common)
+
+    return train
+
+
+@pytest.fixture
+def refused(run_verb):
+    """Return a function that runs a verb which must fail, and returns its one sentence."""
+
+    def refused(*arguments):
+        return sentence_of(run_verb(*arguments))
+
+    return refused
+
+
+@pytest.fixture
+def accepted(run_verb):
+    """Return a function that runs a verb which must work, and returns what it printed."""
+
+    def accepted(*arguments):
+        code, out, err = run_verb(*arguments)
+        assert (code, 'Traceback' in err) == (0, False), err
+        return out + err
+
+    return accepted

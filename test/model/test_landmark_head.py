@@ -95,5 +95,5 @@ def test_a_wrong_graph_is_not_exported(model_dir, monkeypatch):
 
 def test_a_broken_file_of_names_stops_an_export(model_dir):
     write_landmarks(model_dir, replace(landmarks(''), names=('hand',)))
-    with pytest.raises(ModelError, match='run `landmarks` again, or delete it'):
+    with pytest.raises(ModelError, match='delete it, run `export`, then `landmarks` again'):
         onnx_export.export_model(model_dir)

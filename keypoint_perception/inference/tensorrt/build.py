@@ -13,6 +13,7 @@ import hashlib
 import logging
 from pathlib import Path
 import platform
+from shlex import quote
 import time
 from typing import Any
 
@@ -76,7 +77,7 @@ class BuildRequest:
         if self.precision == 'int8' and not self.manifest.precisions['int8'].get('signed'):
             msg = (
                 f'Model {str(self.model_dir)!r} uses unsigned int8, which TensorRT does not '
-                f'support; run `export {self.model_dir} --precision int8 --signed`.'
+                f'support; run `export {quote(str(self.model_dir))} --precision int8 --signed`.'
             )
             raise EngineError(msg)
         check_content(path)
@@ -191,7 +192,7 @@ def _build(
         'tensorrt` does it ahead of time',
         key.name,
         device.gpu.name,
-        request.model_dir,
+        quote(str(request.model_dir)),
     )
     started = time.monotonic()
     phases = BuildProgress(LoggedProgress('building the TensorRT engine', progress))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import logging
 from pathlib import Path
+import shutil
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.frames.digest import source_digest
@@ -11,6 +13,8 @@ from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.frames.store_format import is_store, read_header
 from keypoint_perception.model_directory import FRAME_STORE_NAME
 from lightning_fabric import Fabric
+
+log = logging.getLogger('keypoint_perception')
 
 
 def prepare_frames(
@@ -57,6 +61,11 @@ def prepare_frames(
     if fabric.is_global_zero:
         if is_store(place):
             _check_recordings(place, sources, topics, complete=resume)
+            if not resume and max(read_header(place).network_hw) != size:
+                log.info(
+                    'The frames in %r are of another size and are extracted again.', str(place)
+                )
+                shutil.rmtree(place)
         # loads rosbags, which is not needed to train on a store
         from keypoint_perception.frames.extraction import extract_frames
 

@@ -1,0 +1,343 @@
+"""Advice on models and their training: who does what the sentence says has no error left."""
+
+from contextlib import suppress
+import json
+import math
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+from advice import named, QUICK, sentence_of
+import cv2
+from keypoint_perception.atomic_files import sole_writer
+from keypoint_perception.commands.program import main
+from keypoint_perception.learning import run_monitor
+import numpy as np
+import pytest
+
+LABELS = 'stamp_ns,keypoint,u,v\n'
+
+
+def write_circle(folder):
+    """Write 40 images, 64 x 48, in which a square goes round, and return its labels."""
+    folder.mkdir()
+    rows = []
+    for i in range(40):
+        image = np.full((48, 64, 3), 60, np.uint8)
+        u, v = 28 + round(18 * np.cos(i / 4)), 20 + round(12 * np.sin(i / 4))
+        image[v : v + 9, u : u + 9] = (30, 60, 240)
+        stamp_ns = 10**18 + i * 33_333_333
+        cv2.imwrite(str(folder / f'{stamp_ns}.png'), image)
+        rows.append(f'{stamp_ns},square,{u + 4},{v + 4}\n')
+    return rows
+
+
+@pytest.fixture(scope='module')
+def learned(tmp_path_factory):
+    """Return a directory with images/, labels.csv and a trained model/."""
+    place = tmp_path_factory.mktemp('learned')
+    (place / 'labels.csv').write_text(LABELS + ''.join(write_circle(place / 'images')))
+    (place / 'quick.yaml').write_text(QUICK + 'learning_rate: 0.01\n')
+    words = f'train {place}/images --out {place}/model --config {place}/quick.yaml --steps 60'
+    words += f' --size 64 --objective supervised --annotations {place}/labels.csv --keypoints 1'
+    with suppress(SystemExit):
+        main(words.split())
+    return place
+
+
+@pytest.fixture
+def model_of(learned, tmp_path):
+    """Return a function that copies the trained model, into a name that a shell would split."""
+
+    def copy(name='my model'):
+        return shutil.copytree(learned / 'model', tmp_path / name)
+
+    return copy
+
+
+@pytest.fixture
+def detect(learned, tmp_path):
+    """Return a function that makes the arguments of a detection."""
+
+    def detect(model, *more):
+        return ('detect', model, learned / 'images', '--out', tmp_path / 'points.csv', *more)
+
+    return detect
+
+
+def words_of(pattern, sentence):
+    """Return the command that a sentence names, as a shell understands it."""
+    return shlex.split(named(pattern, sentence))
+
+
+def damage(name):
+    def apply(model):
+        (model / name).write_bytes((model / name).read_bytes()[:-7] + b'damaged')
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        damage('keypointer.onnx'),
+        damage('report.html'),
+        lambda model: (model / 'keypointer.onnx').unlink(),
+        lambda model: (model / 'report.html').unlink(),
+        lambda model: change_manifest(model, files={}),
+        lambda model: change_manifest(model, skeleton=[[0, 7, 1.0]]),
+    ],
+    ids=['network', 'report', 'no network', 'no report', 'files', 'skeleton'],
+)
+def test_a_model_that_its_checkpoint_restores(model_of, detect, refused, accepted, change):
+    model = model_of()
+    change(model)
+    assert re.search(
+        'it from its checkpoint with `export`|export the model again', refused(*detect(model))
+    )
+    accepted('export', model)
+    accepted(*detect(model))
+
+
+def change_manifest(model, **values):
+    path = model / 'manifest.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda model: change_manifest(model, input_hw=[0, 0]),
+        lambda model: (model / 'manifest.json').write_text('{'),
+        lambda model: (model / 'checkpoint' / 'training.safetensors').unlink(),
+    ],
+    ids=['value', 'no JSON', 'checkpoint'],
+)
+def test_a_model_to_copy_again(model_of, learned, detect, refused, accepted, change):
+    model = model_of()
+    change(model)
+    assert re.search('copy the (whole )?model directory again', refused(*detect(model)))
+    shutil.rmtree(model)
+    accepted(*detect(model_of()))
+
+
+@pytest.mark.parametrize('name', ['network.safetensors', 'training.json'])
+def test_a_checkpoint_that_cannot_be_read(model_of, learned, train, tmp_path, name):
+    again = ('--resume', '--objective', 'supervised', '--annotations', learned / 'labels.csv')
+    model = model_of('trained')
+    damage(f'checkpoint/{name}')(model)
+    sentence = sentence_of(train(learned / 'images', *again))
+    assert 'copy the complete model directory again, or train into another --out' in sentence
+    assert train(learned / 'images', '--size', 64, out='other')[0] == 0
+    shutil.rmtree(model)
+    model_of('trained')
+    # what the sentence restores is the run as it was, with its own settings
+    assert 'was started with other settings' in sentence_of(train(learned / 'images', *again))
+
+
+def test_a_precision_that_was_not_exported(model_of, detect, refused, accepted, learned):
+    model = model_of()
+    for precision in ('fp16', 'int8'):
+        sentence = refused(*detect(model, '--precision', precision))
+        accepted(*words_of('run `(export .+)`', sentence))
+        accepted(*detect(model, '--precision', precision))
+    assert 'use fp32, or allow more with --max-loss' in refused(
+        *('export', model, '--precision', 'int8', '--max-loss', 0.0001)
+    )
+    accepted('export', model, '--precision', 'int8', '--max-loss', 10)
+    sentence = refused('export', model, '--max-loss', 1)
+    precision = named('requires --precision (fp16)', sentence)
+    accepted('export', model, '--precision', precision, '--max-loss', 1)
+    assert 'needs another engine' in refused(
+        *detect(model, '--precision', 'fp16', '--engine', 'torch')
+    )
+    accepted(*detect(model, '--precision', 'fp16', '--engine', 'onnxruntime'))
+    shutil.rmtree(model / 'frames')
+    assert 'give a recording of the same scene with --frames' in refused(
+        *('export', model, '--precision', 'int8')
+    )
+    accepted('export', model, '--precision', 'int8', '--frames', learned / 'images')
+
+
+def test_landmarks(model_of, detect, learned, refused, accepted, tmp_path):
+    model = model_of()
+    points = detect(model, '--landmarks', tmp_path / 'landmarks.csv')
+    fit = ('landmarks', model, learned / 'images', '--annotations', learned / 'labels.csv')
+    assert 'add some with `landmarks` first' in refused(*points)
+    accepted(*fit)
+    accepted(*points)
+    (model / 'landmarks.json').write_text('{}')
+    sentences = [refused(*points), refused('export', model), refused(*fit)]
+    assert 'delete it, run `export`' in sentences[1]
+    (model / 'landmarks.json').unlink()
+    for verb in (('export', model), fit, points):
+        accepted(*verb)
+
+
+def test_a_model_that_is_there(model_of, learned, train, detect, refused, accepted, tmp_path):
+    model_of('trained')
+    sentence = sentence_of(train(learned / 'images', '--size', 64))
+    assert 'continue it with --resume, or choose another --out' in sentence
+    assert train(learned / 'images', '--size', 64, out='other')[0] == 0
+    assert train(learned / 'images', '--resume', out='other')[0] == 0
+    bag = tmp_path / 'points'
+    accepted(*detect(model_of(), '--bag', bag))
+    sentence = refused(*detect(tmp_path / 'my model', '--bag', bag))
+    assert 'remove it, or choose another directory' in sentence
+    accepted(*detect(tmp_path / 'my model', '--bag', tmp_path / 'other_points'))
+    shutil.rmtree(bag)
+    accepted(*detect(tmp_path / 'my model', '--bag', bag))
+
+
+def test_a_run_that_is_resumed_with_other_settings(learned, train):
+    assert train(learned / 'images', '--size', 64)[0] == 0
+    for change in (('--size', 96), ('--seed', 5), ('--objective', 'motion_energy')):
+        sentence = sentence_of(train(learned / 'images', '--resume', *change))
+        assert 'resume it without them, or train into another --out' in sentence
+    assert train(learned / 'images', '--resume')[0] == 0
+    other = shutil.copytree(learned / 'images', learned / 'other', dirs_exist_ok=True)
+    next(other.iterdir()).unlink()
+    sentence = sentence_of(train(other, '--resume'))
+    assert 'give the same recordings and topics as before, or train into another' in sentence
+    assert train(other, '--size', 64, out='second')[0] == 0
+
+
+def test_a_loss_that_is_no_number(learned, train, monkeypatch):
+    never = {'isfinite': lambda _: False}
+    with monkeypatch.context() as patch:
+        patch.setattr(run_monitor, 'math', SimpleNamespace(**vars(math) | never))
+        sentence = sentence_of(train(learned / 'images', '--size', 64))
+    assert 'lower learning_rate (it is 0.002) or set precision to 32, and train into' in sentence
+    assert train(learned / 'images', '--size', 64, out='another')[0] == 0
+
+
+def test_a_directory_in_use(model_of, refused, accepted):
+    model = model_of()
+    with sole_writer(model):
+        assert 'wait until it has finished' in refused('export', model)
+    accepted('export', model)
+
+
+def test_engines(model_of, detect, refused, accepted, monkeypatch):
+    model = model_of()
+    for name in named('known: ([^.]+)', refused(*detect(model, '--engine', 'gpu'))).split(', '):
+        if name != 'tensorrt':
+            accepted(*detect(model, '--engine', name))
+    other = named('or choose engine (.+)[.]', refused(*detect(model, '--engine', 'tensorrt')))
+    accepted(*detect(model, '--engine', other))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, 'onnxruntime', None)
+        sentence = refused(*detect(model, '--engine', 'onnxruntime'))
+        assert named('`pip install (.+)`', sentence) == 'onnxruntime'
+    accepted(*detect(model, '--engine', 'onnxruntime'))
+
+
+def test_names_of_outputs(model_of, detect, refused, accepted, tmp_path):
+    model = model_of()
+    assert 'rename it' in refused(*detect(model, '--video', tmp_path / 'v.avi'))
+    assert 'choose different paths' in refused(
+        *detect(model, '--landmarks', tmp_path / 'points.csv')
+    )
+    (tmp_path / 'file').write_text('')
+    missing = ('export', model.with_name('none'))
+    assert 'give the directory that `train --out` wrote' in refused(*missing)
+    command = words_of('see `keypoint_perception (.+)`', refused('detect', '--model', model))
+    accepted(*command)
+    accepted(*detect(model, '--video', tmp_path / 'v.mp4'))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'remedy', 'better'),
+    [
+        ('size: 100', r'for example (\d+) or', 'size: {}'),
+        ('keypoints: 60', 'choose fewer --keypoints or a larger --size', 'size: 72'),
+        ('min_gap_s: 30\nmax_gap_s: 40', 'a smaller min_gap_s', 'min_gap_s: 0.1'),
+        ('min_gap_s: 1\nmax_gap_s: 0.5', 'must not exceed max_gap_s', 'max_gap_s: 1.1'),
+        ('objective: best', r'must be one of (\w+)', 'objective: {}'),
+        ('objective: [default, default]', 'list each once', 'objective: [default]'),
+        (
+            'objective: supervised',
+            r'--annotations FILE\.csv',
+            'annotations: {labels}\nkeypoints: 1',
+        ),
+        (
+            'annotations: {labels}\nkeypoints: 1',
+            'choose the objective supervised',
+            'objective: supervised',
+        ),
+        ('keypoint: 2', r'known: .*(keypoints)', '{}: 2'),
+        (
+            'objective: edge_linking\nextra_keypoints: 2',
+            '(set keypoints) inst',
+            'extra_keypoints: 0',
+        ),
+        ('objective: equivariance\nnetwork: paper', r'such as (\w+)', 'network: {}'),
+    ],
+)
+def test_a_setting(learned, tmp_path, run_verb, settings, remedy, better):
+    labels = learned / 'labels.csv'
+    config = tmp_path / 'settings.yaml'
+    train = ('train', learned / 'images', '--out', tmp_path / 'out', '--config', config)
+
+    def run(text):
+        values = dict(line.split(': ', 1) for line in text.splitlines() if line)
+        config.write_text(''.join(f'{name}: {value}\n' for name, value in values.items()))
+        return run_verb(*train)
+
+    base = f'{QUICK}steps: 1\nsize: 64\nkeypoints: 2\n'
+    text = (base + settings).format(labels=labels)
+    found = re.search(remedy, sentence := sentence_of(run(text)))
+    assert found, sentence
+    change = better.format(*found.groups(), labels=labels)
+    text = base if 'has no' in sentence else text  # an unknown name makes room for a known one
+    code, _, err = run(f'{text}\n{change}')
+    assert code == 0, err
+
+
+def test_initial_weights(learned, model_of, train, tmp_path, run_verb):
+    config = tmp_path / 'wide.yaml'
+    run = ('train', learned / 'images', '--out', tmp_path / 'out', '--init', model_of())
+    quick = QUICK.replace('width: 8\n', '') + 'steps: 1\nsize: 64\nkeypoints: 1\n'
+    config.write_text(quick + 'width: 24\nnetwork: hourglass\n')
+    sentence = sentence_of(run_verb(*run, '--config', config))
+    assert 'omit network and width' in sentence
+    config.write_text(quick)
+    assert run_verb(*run, '--config', config)[0] == 0
+
+
+def test_labels(learned, model_of, refused, accepted, tmp_path):
+    path, model = tmp_path / 'labels.csv', model_of()
+    fit = ('landmarks', model, learned / 'images', '--annotations', path)
+    good = (learned / 'labels.csv').read_text()
+    for text, remedy in (
+        (good.replace(LABELS, 'stamp,keypoint,u,v\n'), f'expected the header {LABELS.strip()}'),
+        ('\n'.join(good.splitlines()[:2]), 'label more frames'),
+        ('\n'.join(good.splitlines()[:4]), 'label more frames'),
+        (good + good.splitlines()[1], 'keep one row'),
+        (good.replace('square', '', 1), 'expected one such as kp0'),
+        (good.replace('000000', '111111'), "use the stamps of the images' headers"),
+    ):
+        path.write_text(text)
+        assert remedy in refused(*fit)
+    path.write_text(good)
+    accepted(*fit)
+
+
+def test_weights_in_a_pickle(tmp_path, learned, run_verb):
+    import torch
+
+    shapes = {'features.0.weight': (64, 3, 3, 3)}
+    torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, tmp_path / 'it 7.pth')
+    config = tmp_path / 'vgg.yaml'
+    config.write_text(
+        f'{QUICK}objective: conditional_generation\nobjective_settings:\n  compare: vgg16\n'
+        f'  vgg16: {tmp_path}/it 7.pth\n'
+    )
+    run = ('train', learned / 'images', '--out', tmp_path / 'out', '--config', config)
+    _, _, program = words_of('convert it to safetensors: (.+)[.]$', sentence_of(run_verb(*run)))
+    subprocess.run((sys.executable, '-c', program), cwd=tmp_path, check=True)
+    config.write_text(config.read_text().replace('.pth', '.safetensors'))
+    assert 'does not hold VGG-16: features.0.bias' in sentence_of(run_verb(*run))
