@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-import stat
 from typing import Any
 
-from keypoint_perception.limits import limits, remedy
+from keypoint_perception.limits import check_file_size
 
 MAX_DEPTH = 64
 
@@ -19,13 +18,7 @@ def read_json(path: Path) -> Any:
     :raises OSError: if it cannot be read
     :raises ValueError: if it is no JSON, too large or nested too deeply; the message is a reason
     """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # a pipe would wait for its writer
-        raise ValueError('it is not a regular file')
-    megabytes = status.st_size / 1e6
-    if megabytes > (largest := limits().max_json_mb):
-        reason = remedy('max_json_mb', megabytes)
-        raise ValueError(f'it has {megabytes:.0f} MB, expected {largest:g} or less; {reason}')
+    check_file_size(path, 'max_json_mb')
     return parse_json(path.read_bytes())
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 import math
 import os
+from pathlib import Path
+import stat
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.settings import from_yaml, setting, Settings
@@ -46,6 +48,9 @@ class Limits(Settings):
     )
     max_yaml_mb: float = setting(
         2.0, above=0, help='Megabytes of a YAML file, such as the metadata of a bag.'
+    )
+    max_csv_mb: float = setting(
+        16.0, above=0, help='Megabytes of a CSV file, such as annotations.'
     )
 
 
@@ -82,3 +87,20 @@ def remedy(name: str, needed: float) -> str:
     kept = [part for part in given if not part.startswith(f'{name}=')]
     value = ','.join([*kept, f'{name}={math.ceil(needed)}'])
     return f'if it is meant to be so large, set {VARIABLE}={value}'
+
+
+def check_file_size(path: Path, name: str) -> None:
+    """
+    Check a file before it is read.
+
+    :param name: of its limit in megabytes
+    :raises OSError: if it is missing
+    :raises ValueError: if it is larger, or a pipe or device; the message is a reason
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would wait for its writer
+        raise ValueError('it is not a regular file')
+    megabytes, largest = status.st_size / 1e6, getattr(limits(), name)
+    if megabytes > largest:
+        reason = remedy(name, megabytes)
+        raise ValueError(f'it has {megabytes:.4g} MB, expected {largest:g} or less; {reason}')

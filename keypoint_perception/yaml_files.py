@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-import stat
 from typing import Any
 
-from keypoint_perception.limits import limits, remedy
+from keypoint_perception.limits import check_file_size
 import yaml
 
 MAX_DEPTH = 32
@@ -29,13 +28,7 @@ def read_yaml_file(path: Path) -> Any:
     :raises ValueError: if it is too large or no YAML, or has what is refused; the message is a
         reason
     """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # a pipe would wait for its writer
-        raise ValueError('it is not a regular file')
-    megabytes = status.st_size / 1e6
-    if megabytes > (largest := limits().max_yaml_mb):
-        reason = remedy('max_yaml_mb', megabytes)
-        raise ValueError(f'it has {megabytes:.1f} MB, expected {largest:g} or less; {reason}')
+    check_file_size(path, 'max_yaml_mb')
     return parse_yaml(path.read_bytes().decode('utf-8-sig'))
 
 

@@ -14,15 +14,18 @@ import csv
 import logging
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from keypoint_perception.atomic_files import PendingFile
 from keypoint_perception.errors import SourceError
+from keypoint_perception.limits import check_file_size
 import numpy as np
 
 log = logging.getLogger('keypoint_perception')
 
 ANNOTATION_HEADER = ['stamp_ns', 'keypoint', 'u', 'v']
+MOST_CHARACTERS = 10_000  # in a line
+MOST_NAMES, MOST_POINTS = 1000, 20_000_000  # in a table, which has every name in every frame
 KEYPOINT_HEADER = ['stamp_ns', 'topic', 'keypoint', 'u', 'v', 'confidence']
 
 
@@ -151,6 +154,12 @@ def _read_table(path: Path, header: list[str]) -> Keypoints:
             msg = f'{place} has no keypoint name; expected one such as kp0.'
             raise SourceError(msg)
         cell = frames.setdefault(frame, len(frames)), names.setdefault(name, len(names))
+        if len(names) > MOST_NAMES or len(names) * len(frames) > MOST_POINTS:
+            msg = (
+                f'{place} makes {len(names)} keypoints in {len(frames)} frames, more than '
+                'are read; check the columns stamp_ns and keypoint.'
+            )
+            raise SourceError(msg)
         if cell in values:
             msg = f'{place} has {name!r} at {frame[0]} again; keep one row.'
             raise SourceError(msg)
@@ -171,8 +180,9 @@ def _rows(path: Path, header: list[str]) -> Iterator[tuple[str, dict[str, str]]]
     """Yield the rows of a file, each after its place for error messages."""
     file, expected = repr(str(path)), ','.join(header)
     try:
+        check_file_size(path, 'max_csv_mb')
         with path.open(newline='', encoding='utf-8-sig') as stream:
-            reader = csv.reader(stream)
+            reader = csv.reader(_lines(stream))
             found = ','.join(name.strip() for name in next(reader, []))
             if found != expected:
                 msg = f'{file} line 1 is {found[:80]!r}; expected the header {expected}.'
@@ -183,17 +193,28 @@ def _rows(path: Path, header: list[str]) -> Iterator[tuple[str, dict[str, str]]]
                     msg = f'{place} has {len(row)} fields; expected {len(header)}: {expected}.'
                     raise SourceError(msg)
                 yield place, dict(zip(header, map(str.strip, row), strict=True))
-    except OSError as error:
-        msg = f'{file} cannot be read ({error.strerror}); expected a CSV file.'
-        raise SourceError(msg) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        msg = f'{file} is not CSV text ({error}); expected the header {expected}.'
+        msg = f'{file} is not CSV text ({error}); save it in UTF-8 with the header {expected}.'
         raise SourceError(msg) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        msg = f'{file} cannot be read ({reason}); expected a CSV file.'
+        raise SourceError(msg) from error
+
+
+def _lines(stream: TextIO) -> Iterator[str]:
+    while line := stream.readline(MOST_CHARACTERS + 1):
+        if len(line) > MOST_CHARACTERS or '\0' in line:
+            found = (
+                'a NUL' if '\0' in line else f'a line of more than {MOST_CHARACTERS} characters'
+            )
+            raise csv.Error(f'it has {found}')
+        yield line
 
 
 def _stamp(place: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 2**63):
-        msg = f'{place} has the stamp {text!r}; expected an integer in ns.'
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63):
+        msg = f'{place} has the stamp {text[:40]!r}; expected an integer in ns.'
         raise SourceError(msg)
     return int(text)
 

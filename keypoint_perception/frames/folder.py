@@ -19,7 +19,7 @@ from keypoint_perception.errors import EncodingError, SourceError
 from keypoint_perception.frames.bag_directory import natural_key
 from keypoint_perception.frames.frame import EncodedFrame, Topic
 from keypoint_perception.image_headers import count_images, READABLE
-from keypoint_perception.limits import limits, remedy
+from keypoint_perception.limits import check_file_size
 import numpy as np
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.pgm', '.ppm')
@@ -101,18 +101,12 @@ def _stamps_from_names(paths: list[Path]) -> list[int] | None:
 
 def _read(path: Path, several: dict[str, int]) -> EncodedImage:
     try:
-        megabytes, most = path.stat().st_size / 1e6, limits().max_message_mb
-        if megabytes > most:
-            msg = (
-                f'it has {megabytes:.0f} MB, more than the limit of {most:g}; '
-                f'{remedy("max_message_mb", megabytes)}'
-            )
-            raise EncodingError(msg)
+        check_file_size(path, 'max_message_mb')
         content = path.read_bytes()
         image = open_compressed(content, formats=READABLE)
         if (count := count_images(content)) > 1:
             several[path.name] = count
         return image
-    except (OSError, EncodingError) as error:
+    except (OSError, ValueError, EncodingError) as error:
         msg = f'The image {str(path)!r} cannot be read ({error}); replace or remove it.'
         raise EncodingError(msg) from error

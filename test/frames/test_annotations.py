@@ -1,6 +1,7 @@
 """Annotations and keypoints survive a round trip, and errors state the line."""
 
 import logging
+import os
 
 from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.annotations import (
@@ -75,6 +76,50 @@ def test_wrong_file_is_refused(tmp_path):
     (tmp_path / 'binary.csv').write_bytes(b'\xff\xfe\x00\x80')
     with pytest.raises(SourceError, match='is not CSV text'):
         read_annotations(tmp_path / 'binary.csv')
+
+
+HEADER = b'stamp_ns,keypoint,u,v\n'
+SPARSE = b''.join(b'%d,k%d,1,2\n' % (i, i % 1000) for i in range(20_001))
+
+
+@pytest.mark.parametrize(
+    ('content', 'sentence'),
+    [
+        (HEADER + b'0,a\0b,1,2\n', r'is not CSV text \(it has a NUL\); save it in UTF-8 with the'),
+        (
+            HEADER + b'0,' + b'x' * 10_000,
+            'not CSV text .it has a line of more than 10000 characte',
+        ),
+        (b',' * 100_000, 'is not CSV text .it has a line of more than'),
+        (HEADER + b'0,Ma\xdfe,1,2\n', r"is not CSV text \('utf-8' codec .*; save it in UTF-8"),
+        (HEADER.decode().encode('utf-16'), r"is not CSV text \('utf-8' codec"),
+        (HEADER + b'9' * 5000 + b',a,1,2\n', "has the stamp '9{40}'; expected an integer"),
+        (HEADER + SPARSE, 'line 20002 makes 1000 keypoints in 20001 frames, more than are read'),
+        (
+            HEADER + b''.join(b'0,k%d,1,2\n' % i for i in range(1001)),
+            'line 1002 makes 1001 keypoints in 1 frames, more than are read; check the columns',
+        ),
+    ],
+    ids=['nul', 'field', 'columns', 'latin1', 'utf16', 'digits', 'sparse', 'names'],
+)
+def test_hostile_files_are_refused(tmp_path, content, sentence):
+    (tmp_path / 'a.csv').write_bytes(content)
+    with pytest.raises(SourceError, match=sentence):
+        read_annotations(tmp_path / 'a.csv')
+
+
+def test_only_files_of_a_bounded_size_are_opened(tmp_path, monkeypatch):
+    path = write(tmp_path, 'stamp_ns,keypoint,u,v\r', '5,hand,1,2\r', '6,hand,1,2\r')
+    monkeypatch.setenv('KEYPOINT_PERCEPTION_LIMITS', 'max_csv_mb=1e-5')
+    with pytest.raises(SourceError, match=r'it has 4\.\de-05 MB, .* set \S+=max_csv_mb=1'):
+        read_annotations(path)
+    monkeypatch.setenv('KEYPOINT_PERCEPTION_LIMITS', 'max_csv_mb=1')
+    assert read_annotations(path).stamps_ns.tolist() == [5, 6]
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'zero').symlink_to('/dev/zero')
+    for name in ('pipe', 'zero', '.'):
+        with pytest.raises(SourceError, match=r'cannot be read \(it is not a regular file\)'):
+            read_annotations(tmp_path / name)
 
 
 def test_keypoints_survive_a_round_trip(tmp_path):
