@@ -82,6 +82,8 @@ def system_error(error: BaseException | None) -> int:
             return error.errno
         if not isinstance(error, OSError):
             text = str(error)
+            if text.startswith('Symlink loop'):  # of pathlib, before Python 3.13
+                return errno.ELOOP
             for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 if os.strerror(number) in text:
                     return number

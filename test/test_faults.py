@@ -50,6 +50,14 @@ def test_a_full_disk_behind_another_exception_is_found():
     assert system_error(error) == errno.EDQUOT
 
 
+def test_a_loop_of_links_is_told_by_every_function_of_pathlib(tmp_path):
+    (tmp_path / 'loop').symlink_to('loop')
+    for use in (Path.resolve, Path.stat):
+        with pytest.raises((OSError, RuntimeError)) as raised:
+            use(tmp_path / 'loop', **({'strict': True} if use is Path.resolve else {}))
+        assert fault_sentence(raised.value).endswith('; remove the link that leads to itself.')
+
+
 def test_a_name_that_a_library_cannot_encode_is_told():
     name = os.fsdecode(b'Ma\xdfe')
     with pytest.raises(UnicodeEncodeError) as raised:

@@ -200,6 +200,15 @@ def test_closed_streams_do_not_change_what_a_verb_does(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (2, b'', b'')
 
 
+@pytest.mark.parametrize('stderr', ['/dev/full', '>(:)'])
+def test_work_goes_on_when_nothing_can_be_shown(tmp_path, stderr):
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'b/1.png').write_bytes(b'no image')
+    command = [sys.executable, '-m', 'keypoint_perception', 'extract', str(tmp_path / 'b')]
+    shell = ['bash', '-c', f'"$@" 2> {stderr}', 'bash', *command, '--out', str(tmp_path / 's')]
+    assert subprocess.run(shell, check=False).returncode == 2
+
+
 def test_a_library_that_is_broken_is_told_as_such(main, capsys):
     broken = ImportError('libcudart.so.12: cannot open shared object file', name='onnxruntime.x')
     assert main(['work', 'x'], broken) == 2

@@ -9,6 +9,7 @@ import tempfile
 
 from keypoint_perception.errors import ConfigError
 
+DEVICES = Path('/dev')
 Paths = Mapping[str, Path | None]
 
 # Files that may be written into a recording's directory, because readers ignore them.
@@ -71,9 +72,10 @@ def _check_place(option: str, path: Path, *, is_directory: bool) -> None:
     """Raise ConfigError if an output cannot be written, which is tried with a nameless file."""
     what = f'{option} {str(path)!r}'
     try:
-        is_right = path.is_dir() if is_directory else path.is_file()
+        is_plain = path.is_file() and path.parent != DEVICES  # /dev/stdout may lead to a file
+        is_right = path.is_dir() if is_directory else is_plain
         if os.path.lexists(path) and not is_right:
-            others = 'a file' if path.is_file() else 'a pipe, a device or a broken link'
+            others = 'a file' if is_plain else 'a pipe, a device or a broken link'
             found, wanted = 'a directory' if path.is_dir() else others, 'directory'
             msg = f'{what} is {found}; specify a {wanted if is_directory else "file"}.'
             raise ConfigError(msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from io import TextIOWrapper
 import logging
 import os
@@ -111,6 +112,9 @@ def prepare_process() -> None:
         pass
     os.close(handle)
     sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, 'w'), sys.stderr or os.fdopen(2, 'w')
+    if isinstance(sys.stderr, TextIOWrapper):
+        coding = (sys.stderr.encoding, sys.stderr.errors)
+        sys.stderr = Stderr(sys.stderr.detach(), *coding, line_buffering=True)
     if not sys.warnoptions:
         warnings.simplefilter('ignore')
     sys.unraisablehook = lambda _: None
@@ -142,6 +146,19 @@ def show_log() -> None:
     if not log.handlers:
         log.addHandler(StderrHandler())
         log.setLevel(logging.INFO)
+
+
+class Stderr(TextIOWrapper):
+    """Loses what cannot be shown, as on a full disk or to a pipe that is closed: work goes on."""
+
+    def write(self, text: str, /) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
 
 
 class StderrHandler(logging.Handler):

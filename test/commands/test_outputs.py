@@ -58,6 +58,7 @@ def test_a_file_in_place_of_a_folder_is_named(run_verb, model, bag, tmp_path, ve
 
 PLACES = {
     'pipe': 'is a pipe, a device or a broken link; specify a',
+    '/dev/stdout': 'is a pipe, a device or a broken link; specify a',
     '/dev/null': 'is a pipe, a device or a broken link; specify a',
     'link': 'is a pipe, a device or a broken link; specify a',
     '/proc/new/out': 'cannot be written (No such file or directory); choose another path',
