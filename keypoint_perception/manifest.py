@@ -220,9 +220,8 @@ def _maps_to(kind: type, value: object) -> bool:
 
 
 def _is_size(value: object) -> bool:
-    if not isinstance(value, list) or len(value) != 2:
-        return False
-    return all(type(side) is int and 0 < side <= MAX_SIDE for side in value)
+    sides = value if isinstance(value, list) and len(value) == 2 else [0]
+    return all(type(side) is int and 0 < side <= MAX_SIDE for side in sides)
 
 
 def _are_edges(value: object) -> bool:
@@ -276,9 +275,7 @@ def _from_values(path: Path, values: dict[str, Any]) -> Manifest:
             'export the model again.'
         )
         raise ModelError(msg)
-    paths = map(Path, manifest.files)
-    outside = [str(path) for path in paths if path.is_absolute() or '..' in path.parts]
-    if outside:
+    if outside := [f for f in manifest.files if f.startswith('/') or '..' in Path(f).parts]:
         msg = f'{str(path)!r} lists files outside the model: {_listed(outside)}; do not use it.'
         raise ModelError(msg)
     return manifest
