@@ -106,16 +106,21 @@ def read_image_header(
         refuse_broken(found, content, claim)
     if header.needed > len(content):
         refuse_broken(found, content, f'{claim}, which do not fit into so few bytes')
-    megapixels, most = height * width / 1e6, limits().max_image_megapixels
+    check_size(f'A {found} image', header)
+    return header
+
+
+def check_size(what: str, header: ImageHeader) -> None:
+    """Raise EncodingError if an image, or each of a video, has too many pixels."""
+    megapixels, most = header.height * header.width / 1e6, limits().max_image_megapixels
     counted = megapixels * max(1, header.pixel_bytes / FEW_SIDES)
     if counted > most:
         deep = f' of {header.pixel_bytes} bytes' if counted > megapixels else ''
         msg = (
-            f'A {found} image of {width}x{height} has {megapixels:.3g} million pixels{deep}, more '
-            f'than the limit of {most:g}; {remedy("max_image_megapixels", counted)}.'
+            f'{what} of {header.width}x{header.height} has {megapixels:.3g} million pixels{deep}, '
+            f'more than the limit of {most:g}; {remedy("max_image_megapixels", counted)}.'
         )
         raise EncodingError(msg)
-    return header
 
 
 def count_images(content: bytes) -> int:

@@ -31,9 +31,9 @@ def check_outputs(outputs: Paths, inputs: Paths, *, directories: Collection[str]
     for option, path in outputs.items():
         if path is None:
             continue
-        resolved = _real(path)
+        resolved = Path(os.path.realpath(path))  # of links that lead to themselves too
         for name, source in inputs.items():
-            if source is not None and _overwrites(resolved, _real(source)):
+            if source is not None and _overwrites(resolved, Path(os.path.realpath(source))):
                 msg = (
                     f'{option} {str(path)!r} would overwrite or change {name} {str(source)!r}; '
                     'choose another path.'
@@ -57,10 +57,6 @@ def print_run(engine: str, frames: int, seconds: float, paths: Iterable[Path | N
     print(f'{frames} frames in {seconds:.1f} s, {frames / seconds:.0f} per s; wrote')
     for path in filter(None, paths):
         print(f'  {path}')
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # unlike resolve, also of links that lead to themselves
 
 
 def _overwrites(output: Path, source: Path) -> bool:

@@ -120,11 +120,7 @@ class KeypointWriter:
         self._pending = PendingFile(self.path)
 
     def __enter__(self) -> KeypointWriter:
-        try:
-            self._stream = self._pending.part.open('w', newline='')
-        except OSError as error:
-            msg = f'{str(self.path)!r} cannot be written ({error.strerror}); specify another file.'
-            raise SourceError(msg) from error
+        self._stream = self._pending.part.open('w', newline='')
         self._writer = csv.writer(self._stream, lineterminator='\n')
         self._writer.writerow(KEYPOINT_HEADER)
         return self

@@ -77,9 +77,9 @@ class Folder:
             yield EncodedFrame(stamp_ns, '', partial(_read, path, several))
         if several:
             log.warning(
-                'Of %r in %r only the first image is read, and of %d more such files: %d pages or '
-                'frames are left out; save each as a file, or all as a video.',
-                *(min(several), self.name, len(several) - 1, sum(several.values()) - len(several)),
+                '%d pages or frames in %r are left out, because only the first image of a file is '
+                'read, as of %r; save each as a file, or all as a video.',
+                *(sum(several.values()) - len(several), self.name, min(several)),
             )
         if self.unread:
             log.warning(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 import logging
-import math
 from pathlib import Path
 import re
 
 import cv2
 from keypoint_perception.errors import EncodingError, SourceError
 from keypoint_perception.frames.frame import EncodedFrame, Topic
-from keypoint_perception.limits import limits, remedy
+from keypoint_perception.image_headers import check_size, ImageHeader
 from keypoint_perception.opencv_files import opencv_name
 import numpy as np
 
@@ -23,7 +22,7 @@ FRAME_BYTES = 8  # that a frame takes at least in a plausible file
 # What videos begin with. FFmpeg goes by content, and playlists would make it open other files; it
 # takes none of these for one.
 CONTAINERS = re.compile(
-    rb'\0.{3}(?:ftyp|wide|free|skip|pnot)|.{4}(?:moov|mdat)|RIFF.{4}AVI|\x1a\x45\xdf\xa3|GIF8|'
+    rb'\0.{3}[A-Za-z]{4}|.{4}(?:moov|mdat)|RIFF.{4}AVI|\x1a\x45\xdf\xa3|GIF8|'
     rb'\0\0\x01[\xb0\xb3\xb5\xba]|G(?=.{0,3}\0).{187}G.{187}G|FLV\x01|OggS|\x30\x26\xb2\x75',
     re.DOTALL,
 )
@@ -48,15 +47,17 @@ class Video:
             known = CONTAINERS.match(stream.read(512))
         with self._capture() if known else nullcontext() as capture:
             if capture is not None and capture.isOpened():
-                self._check_size(capture)
+                height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+                width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+                check_size(f'Video {name!r}', ImageHeader(height, width))
             if capture is None or not capture.grab():
                 msg = (
                     f'Video {name!r} ({size} bytes) has no readable frame; expected a file that '
                     'OpenCV can play; convert it to MP4 (H.264) or copy it again.'
                 )
                 raise SourceError(msg)
-            self.hz = _property(capture, cv2.CAP_PROP_FPS)
-            announced = int(_property(capture, cv2.CAP_PROP_FRAME_COUNT))
+            self.hz = capture.get(cv2.CAP_PROP_FPS)
+            announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.announced = announced if 0 < announced <= size / FRAME_BYTES else None
 
     def count(self, topics: Collection[str]) -> int | None:
@@ -68,7 +69,7 @@ class Video:
         with self._capture() as capture:
             index, last_ns = 0, -1
             while capture.grab():
-                stamp_ns = round(_property(capture, cv2.CAP_PROP_POS_MSEC) * 1e6)
+                stamp_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
                 if stamp_ns <= last_ns:  # some containers and backends have no times
                     if not hz:
                         hz = ASSUMED_HZ
@@ -80,18 +81,6 @@ class Video:
             text = 'Video %r has %d frames but announces %d; if it was cut short, copy it again.'
             log.warning(text, self.name, index, self.announced)
 
-    def _check_size(self, capture: cv2.VideoCapture) -> None:
-        sides = cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT
-        width, height = (_property(capture, side) for side in sides)
-        megapixels, most = width * height / 1e6, limits().max_image_megapixels
-        if megapixels > most:
-            msg = (
-                f'Video {self.name!r} has frames of {width:g}x{height:g}, {megapixels:.3g} '
-                f'million pixels, more than the limit of {most:g}; scale it down, or '
-                f'{remedy("max_image_megapixels", megapixels)}.'
-            )
-            raise SourceError(msg)
-
     @contextmanager
     def _capture(self) -> Iterator[cv2.VideoCapture]:
         with opencv_name(self.path) as name:
@@ -100,11 +89,6 @@ class Video:
                 yield capture
             finally:
                 capture.release()
-
-
-def _property(capture: cv2.VideoCapture, number: int) -> float:
-    value = capture.get(number)
-    return value if math.isfinite(value) else 0.0
 
 
 def _retrieve(capture: cv2.VideoCapture) -> np.ndarray:

@@ -147,14 +147,6 @@ def test_interrupted_keypoint_file_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_keypoint_file_in_a_missing_directory_is_refused(tmp_path):
-    with (
-        pytest.raises(SourceError, match=r'cannot be written \(No such file or directory\); spec'),
-        KeypointWriter(tmp_path / 'nowhere' / 'keypoints.csv'),
-    ):
-        pass
-
-
 def test_wrong_keypoint_line_is_named(tmp_path):
     path = write(tmp_path, 'stamp_ns,topic,keypoint,u,v,confidence', '1,/c,kp0,1,2,high')
     with pytest.raises(SourceError, match="line 2 has confidence 'high'; expected a number"):

@@ -33,8 +33,8 @@ def test_further_images_of_a_file_are_left_out_with_a_word(tmp_path, caplog, suf
     cv2.imwrite(str(folder / '02.png'), IMAGES[0])
     assert len(list(read_frames([folder]))) == 3
     (text,) = (record.getMessage() for record in caplog.records[1:])
-    assert text.startswith(f"Of '00{suffix}' in {str(folder)!r} only the first image is read, and")
-    assert 'of 1 more such files: 8 pages or frames are left out; save each as a file' in text
+    assert text.startswith(f'8 pages or frames in {str(folder)!r} are left out, because only')
+    assert text.endswith(f"as of '00{suffix}'; save each as a file, or all as a video.")
     for path in folder.iterdir():
         path.unlink()
     for number, image in enumerate(IMAGES):
