@@ -92,14 +92,25 @@ def open_recordings(sources: Sequence[Source] | Source) -> list[FrameSource]:
     """
     Open one or several sources.
 
-    :raises SourceError: as :func:`open_recording`, or if there is none
+    :raises SourceError: as :func:`open_recording`, if there is none, or one is given twice
     """
     if isinstance(sources, str | Path):
         sources = [sources]
     if not sources:
         msg = 'No source was given; expected at least one recording.'
         raise SourceError(msg)
-    return [open_recording(source) for source in sources]
+    recordings = [open_recording(source) for source in sources]
+    given = dict[tuple[int, int], FrameSource]()
+    for recording in recordings:
+        for path in recording.paths if isinstance(recording, Bag) else [Path(recording.name)]:
+            place = path.stat()
+            first = given.setdefault((place.st_dev, place.st_ino), recording)
+            if first is not recording:
+                msg = (
+                    f'{recording.name!r} holds the same as {first.name!r}; give each source once.'
+                )
+                raise SourceError(msg)
+    return recordings
 
 
 def list_image_topics(source: Source | FrameSource) -> list[str]:

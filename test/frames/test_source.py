@@ -5,7 +5,12 @@ import logging
 import cv2
 from keypoint_perception.errors import EncodingError, SourceError
 from keypoint_perception.frames.extraction import extract_frames
-from keypoint_perception.frames.source import count_frames, list_image_topics, read_frames
+from keypoint_perception.frames.source import (
+    count_frames,
+    list_image_topics,
+    open_recordings,
+    read_frames,
+)
 import numpy as np
 import pytest
 
@@ -316,3 +321,18 @@ def test_one_source_needs_no_list_and_none_is_refused(camera_bag):
     assert count_frames(camera_bag) == len(list(read_frames(str(camera_bag)))) == 3
     with pytest.raises(SourceError, match=r'No source was given; expected at least one'):
         read_frames([])
+
+
+@pytest.mark.parametrize('again', ['same', 'file', 'link', 'hard link', 'folder'])
+def test_what_is_given_twice_is_refused(camera_bag, recordings, tmp_path, again):
+    storage, other = recordings.storage_file(camera_bag), tmp_path / 'other.mcap'
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    (folder / '1.png').touch()
+    (tmp_path / 'link').symlink_to(camera_bag)
+    other.hardlink_to(storage)
+    sources = {'file': storage, 'link': tmp_path / 'link', 'hard link': other}
+    first = folder if again == 'folder' else camera_bag
+    with pytest.raises(SourceError, match=r'holds the same as .*; give each source once\.$'):
+        open_recordings([first, sources.get(again, first)])
+    assert len(open_recordings([camera_bag, folder])) == 2
