@@ -140,8 +140,8 @@ def _plan(
         if entry not in [job.entry for job in jobs]:
             msg = (
                 f'Frame store {str(out)!r} is incomplete: {entry["name"]!r} was interrupted and '
-                'is not among the sources, or has changed; run its `extract` again first, or '
-                'delete the store.'
+                'is not among the sources, or has changed; run its `extract` again first or, if '
+                'it has changed, delete the store.'
             )
             raise SourceError(msg)
     return jobs

@@ -177,14 +177,14 @@ def _given_topics(recording: FrameSource, wanted: tuple[str, ...]) -> tuple[str,
 
 
 def _refuse_topic(recording: FrameSource, topic: str) -> None:
-    found = ', '.join(list_image_topics(recording)) or 'none'
+    found = ', '.join(list_image_topics(recording))
     if topic in recording.topics:
         msgtype = recording.topics[topic].msgtype
         problem = f'Topic {topic!r} of {recording.name!r} is not an image topic but {msgtype}'
     else:
         problem = f'{recording.name!r} has no topic {topic!r}'
-    msg = f'{problem}; image topics: {found}; choose one of these with --topic.'
-    raise SourceError(msg)
+    choice = f'image topics: {found}; choose one of these with --topic.'
+    raise SourceError(f'{problem}; {choice if found else "record a camera topic."}')
 
 
 def count_frames(sources: Sequence[Source] | Source, topics: Iterable[str] = ()) -> int | None:

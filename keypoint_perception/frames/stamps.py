@@ -73,7 +73,7 @@ def stamped_frames(
     fitting = None
     if not kind and timed:
         kind, fitting = _choose(name, timed)
-    watch, numbers = _Watch(name), defaultdict[str, int](int)
+    watch, numbers = _Watch(name, bool(timed) and kind != 'bag'), defaultdict[str, int](int)
     while head or (head := _head(frames, most=1)):
         frame = head.pop(0)
         stamp_ns = frame.stamp_ns
@@ -182,8 +182,9 @@ class _Fitting:
 class _Watch:
     """Questions the stamps that are given: rates that no camera has, and pauses of days."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, has_bag: bool) -> None:
         self.name = name
+        self.has_bag = has_bag
         self.times: dict[str, list[int]] = {}
         self.last: dict[str, int] = {}
         self.pause = 0
@@ -205,9 +206,9 @@ class _Watch:
             clauses.append(f'pause for {days:,.1f} days, as when a clock is set')
         if text := ' and '.join(filter(None, clauses)):
             log.warning(
-                'The stamps of %r %s; if that is wrong, use --stamps bag or, with the rate of the '
-                'camera, --stamps index:RATE.',
-                *(self.name, text),
+                'The stamps of %r %s; if that is wrong, use %s--stamps index:RATE with the rate '
+                'of the camera.',
+                *(self.name, text, '--stamps bag or ' if self.has_bag else ''),
             )
 
 

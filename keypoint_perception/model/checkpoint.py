@@ -222,7 +222,7 @@ def _require(model_dir: Path) -> Path:
     if place is None:
         msg = (
             f'{str(model_dir)!r} holds no checkpoint (expected {CHECKPOINT_NAME}/{STATE_FILE}); '
-            'give the directory that `train --out` wrote.'
+            'give a directory that `train --out` has finished, or train without --resume.'
         )
         raise ModelError(msg)
     return place

@@ -126,10 +126,10 @@ def folder(tmp_path):
 def train(run_verb, tmp_path):
     """Return a function that trains for one step."""
 
-    def train(*arguments, out='trained'):
+    def train(*arguments, out='trained', keypoints=2):
         config = tmp_path / 'quick.yaml'
         config.write_text(QUICK)
-        common = ('--config', config, '--steps', 1, '--keypoints', 2)
+        common = ('--config', config, '--steps', 1, '--keypoints', keypoints)
         return run_verb('train', *arguments, '--out', tmp_path / out, *common)
 
     return train

@@ -201,3 +201,56 @@ def test_a_limit_of_bags(bag, store, run_verb, accepted, monkeypatch, limit):
     assert (code, 'follow the warning above' in err) == (2, True), err
     monkeypatch.setenv(VARIABLE, named(f'set {VARIABLE}=([^ ;.)]+)', err))
     assert '20 frames' in accepted('extract', bag, '--out', store)
+
+
+def test_labels_of_several_cameras(make_bag, store, accepted, train, stamps_ns, positions):
+    bag, path = make_bag(topics=('/left/image', '/right/image')), store.with_name('labels.csv')
+    rows = (f'{t},spot,{u},{v}\n' for t, (u, v) in zip(stamps_ns, positions, strict=True))
+    path.write_text('stamp_ns,keypoint,u,v\n' + ''.join(rows))
+    both = ('--topic', '/left/image', '--topic', '/right/image')
+    accepted('extract', bag, *both, '--out', store, '--size', 64)
+    labelled = ('--objective', 'supervised', '--annotations', path)
+    sentence = sentence_of(train(store, *labelled, keypoints=1))
+    one = ('--topic', named("cameras at the same stamps .'([^']+)'", sentence))
+    assert 'extract one of them into a frame store with --topic, and train on that' in sentence
+    sentence = sentence_of(train(store, *labelled, *one, keypoints=1))
+    assert 'give --stamps and --topic to `extract`, with another --out' in sentence
+    accepted('extract', bag, *one, '--out', store.with_name('one'), '--size', 64)
+    assert train(store.with_name('one'), *labelled, keypoints=1)[0] == 0
+
+
+def test_stamps_of_a_store(folder, store, accepted, train):
+    accepted('extract', folder, '--out', store, '--size', 64)
+    assert 'give --stamps' in sentence_of(train(store, '--stamps', 'index:15'))
+    again = store.with_name('again')
+    accepted('extract', folder, '--out', again, '--size', 64, '--stamps', 'index:15')
+    assert train(again)[0] == 0
+
+
+def test_stamps_that_are_questioned(folder, store, make_bag, accepted):
+    for number, path in enumerate(sorted(folder.iterdir())):  # one image in 100 s
+        path.rename(folder / f'{10**18 + number * 10**11}.png')
+    told = accepted('extract', folder, '--out', store)
+    assert '--stamps bag' not in told  # a folder has no times of a bag
+    rate = named('use --stamps (index:RATE) with the rate', told).replace('RATE', '15')
+    told = accepted('extract', folder, '--out', store.with_name('again'), '--stamps', rate)
+    assert 'The stamps of' not in told
+    bag = make_bag(order=range(0, 4000, 100))
+    told = accepted('extract', bag, '--out', store.with_name('by_header'), '--stamps', 'header')
+    stamps = named('use --stamps (bag) or', told)
+    told = accepted('extract', bag, '--out', store.with_name('by_bag'), '--stamps', stamps)
+    assert 'use --stamps bag' not in told
+
+
+def test_a_run_that_was_not_started(folder, train):
+    sentence = sentence_of(train(folder, '--size', 64, '--resume'))
+    assert 'or train without --resume' in sentence
+    assert train(folder, '--size', 64)[0] == 0
+
+
+def test_a_recording_that_changed_while_it_was_extracted(folder, interrupted, refused, accepted):
+    next(folder.iterdir()).unlink()
+    extract = ('extract', folder, '--out', interrupted, '--size', 64)
+    assert 'or, if it has changed, delete the store' in refused(*extract)
+    shutil.rmtree(interrupted)
+    accepted(*extract)

@@ -248,7 +248,7 @@ def test_a_frame_store_is_used_where_it_lies(capsys, recording, quick, tmp_path)
         *('--config', quick),
     )
     assert code == 2
-    assert 'keeps the stamps that it was extracted with; give --stamps to' in sentence(stderr)
+    assert 'keeps the stamps and topics that it was extracted with; give --st' in sentence(stderr)
 
 
 def test_ctrl_c_leaves_a_usable_model(recording, quick, tmp_path):

@@ -87,6 +87,7 @@ def _refuse_several_cameras(store: FrameStore, frames: np.ndarray, path: Path) -
         topics = ', '.join(repr(store.cameras[camera]) for camera in np.unique(seen[1]))
         msg = (
             f'Annotations {str(path)!r} match images of several cameras at the same stamps '
-            f'({topics}), and do not say which is meant; select one with --topic.'
+            f'({topics}), and do not say which is meant; extract one of them into a frame store '
+            'with --topic, and train on that.'
         )
         raise SourceError(msg)

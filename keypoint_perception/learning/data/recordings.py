@@ -42,10 +42,10 @@ def prepare_frames(
     if len(sources) == 1 and is_store(Path(sources[0])):
         store = FrameStore.open(sources[0])
         height, width = store.network_hw
-        if stamps:
+        if stamps or (store.topics and topics and {*topics} != {*store.topics}):
             msg = (
-                f'Frame store {str(sources[0])!r} keeps the stamps that it was extracted with; '
-                'give --stamps to `extract` instead.'
+                f'Frame store {str(sources[0])!r} keeps the stamps and topics that it was '
+                'extracted with; give --stamps and --topic to `extract`, with another --out.'
             )
             raise ConfigError(msg)
         if (held := max(height, width)) != size:
