@@ -235,7 +235,7 @@ def test_stamps_that_are_questioned(folder, store, make_bag, accepted):
     rate = named('use --stamps (index:RATE) with the rate', told).replace('RATE', '15')
     told = accepted('extract', folder, '--out', store.with_name('again'), '--stamps', rate)
     assert 'The stamps of' not in told
-    bag = make_bag(order=range(0, 4000, 100))
+    bag = make_bag(order=range(0, 80_000, 2000))
     told = accepted('extract', bag, '--out', store.with_name('by_header'), '--stamps', 'header')
     stamps = named('use --stamps (bag) or', told)
     told = accepted('extract', bag, '--out', store.with_name('by_bag'), '--stamps', stamps)
