@@ -63,7 +63,8 @@ def fault_sentence(error: BaseException) -> str:
     if number in REMEDIES:
         name = getattr(error, 'filename', None)
         path = '' if name is None else f': {os.fspath(name)!r}'
-        return f'{os.strerror(number)}{path}; {REMEDIES[number]}.'
+        what = getattr(error, 'strerror', None) or os.strerror(number)
+        return f'{what}{path}; {REMEDIES[number]}.'
     reason = ' '.join(str(error).split())[:200] or 'no reason given'
     return (
         f'This is a bug of {PACKAGE} ({type(error).__name__}: {reason}); please report it to '

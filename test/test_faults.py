@@ -25,6 +25,13 @@ def test_a_full_disk_is_named_with_its_path_and_remedy():
     )
 
 
+def test_an_error_of_the_system_keeps_a_text_of_its_own():
+    error = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+    assert fault_sentence(error) == (
+        "No usable temporary directory found in ['/tmp']; check the path."
+    )
+
+
 def test_a_library_that_repeats_the_text_of_a_full_disk_is_understood():
     error = RuntimeError('Error: No space left on device (os error 28)')
     assert system_error(error) == errno.ENOSPC

@@ -89,9 +89,7 @@ def evaluate(
     report.write_json(out, values)
     page = report_page(values, recording, model).encode(errors='backslashreplace')
     replace_file(page_path, page)
-    written = [out, page_path, _update_model(model, page), video]
-    if video is not None:
-        written.append(video.with_suffix('.png'))
+    written = [out, page_path, _update_model(model, page), *videos_of(video).values()]
     console = Console()
     for table in evaluation_tables(values):
         console.print(table.terminal(), '')

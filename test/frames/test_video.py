@@ -4,7 +4,7 @@ import struct
 
 import cv2
 from keypoint_perception.errors import SourceError
-from keypoint_perception.frames.source import count_frames, read_frames
+from keypoint_perception.frames.source import count_frames, open_recording, read_frames
 import numpy as np
 import pytest
 
@@ -86,3 +86,32 @@ def test_videos_are_turned_upright(tmp_path):
     path.write_bytes(path.read_bytes().partition(b'moov')[0])  # cut short
     with pytest.raises(SourceError, match=r'has no readable frame; .* copy it again'):
         read_frames([path])
+
+
+def test_stamps_increase_whatever_times_there_are(clip, caplog, monkeypatch):
+    times = iter([0, 0, 100, 100, 50, 400])  # the first for the check when it is opened
+
+    class Capture:
+        def __init__(self, _name):
+            self.values = {cv2.CAP_PROP_FPS: 0.0, cv2.CAP_PROP_FRAME_COUNT: -9e15}
+
+        def get(self, number):
+            return self.values.get(number, 1.0)
+
+        def grab(self):
+            self.values[cv2.CAP_PROP_POS_MSEC] = next(times, None)
+            return self.values[cv2.CAP_PROP_POS_MSEC] is not None
+
+        def isOpened(self):  # noqa: N802
+            return True
+
+        def release(self): ...
+
+    monkeypatch.setattr(cv2, 'VideoCapture', Capture)
+    video = open_recording(clip)
+    assert video.count([]) is None
+    stamps = [frame.stamp_ns for frame in video.frames([])]
+    assert stamps == [0, 100_000_000, 100_000_001, 100_000_002, 400_000_000]
+    assert [r.getMessage().partition(' has ')[2] for r in caplog.records] == [
+        'no frame rate: 30 Hz is assumed.'
+    ]
