@@ -1,9 +1,12 @@
 """A model that finds the brightest pixel, and a recording in which one walks about."""
 
+from contextlib import suppress
 from pathlib import Path
+import shutil
 
-from advice import QUICK, sentence_of
+from advice import LABELS, QUICK, sentence_of
 import cv2
+from keypoint_perception.commands.program import main
 from keypoint_perception.inference.synthetic_model import write_synthetic_model
 import numpy as np
 import pytest
@@ -109,17 +112,48 @@ def stamps_ns():
     return FIRST_NS + FRAME_NS * np.arange(20)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Return a folder of 40 images, 64 x 48, in which a square goes round."""
-    path = tmp_path / 'images'
-    path.mkdir()
+def write_circle(folder):
+    """Write 40 images, 64 x 48, in which a square goes round, and return its labels."""
+    folder.mkdir()
+    rows = []
     for i in range(40):
         image = np.full((48, 64, 3), 60, np.uint8)
         u, v = 28 + round(18 * np.cos(i / 4)), 20 + round(12 * np.sin(i / 4))
         image[v : v + 9, u : u + 9] = (30, 60, 240)
-        cv2.imwrite(str(path / f'{10**18 + i * 33_333_333}.png'), image)
-    return path
+        stamp_ns = 10**18 + i * 33_333_333
+        cv2.imwrite(str(folder / f'{stamp_ns}.png'), image)
+        rows.append(f'{stamp_ns},square,{u + 4},{v + 4}\n')
+    return rows
+
+
+@pytest.fixture(scope='session')
+def learned(tmp_path_factory):
+    """Return a directory with images/, labels.csv and a trained model/."""
+    place = tmp_path_factory.mktemp('learned')
+    (place / 'labels.csv').write_text(LABELS + ''.join(write_circle(place / 'images')))
+    (place / 'quick.yaml').write_text(QUICK + 'learning_rate: 0.01\n')
+    words = f'train {place}/images --out {place}/model --config {place}/quick.yaml --steps 60'
+    words += f' --size 64 --objective supervised --annotations {place}/labels.csv --keypoints 1'
+    with suppress(SystemExit):
+        main(words.split())
+    return place
+
+
+@pytest.fixture
+def model_of(learned, tmp_path):
+    """Return a function that copies the trained model, into a name that a shell would split."""
+
+    def copy(name='my model'):
+        return shutil.copytree(learned / 'model', tmp_path / name)
+
+    return copy
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder of 40 images, 64 x 48, in which a square goes round."""
+    write_circle(tmp_path / 'images')
+    return tmp_path / 'images'
 
 
 @pytest.fixture

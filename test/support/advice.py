@@ -1,7 +1,9 @@
 """What a sentence of the program advises, and settings of a quick run."""
 
 import re
+import shlex
 
+LABELS = 'stamp_ns,keypoint,u,v\n'
 QUICK = 'width: 8\nbatch_size: 4\nlog_every: 1\nthreads: 1\nprecision: "32"\n'
 
 
@@ -19,3 +21,8 @@ def named(pattern, sentence):
     found = re.search(pattern, sentence)
     assert found, sentence
     return found[1]
+
+
+def words_of(pattern, sentence):
+    """Return the command that a sentence names, as a shell understands it."""
+    return shlex.split(named(pattern, sentence))
