@@ -4,11 +4,14 @@ import json
 import math
 import re
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
 from advice import named, sentence_of, words_of
 from keypoint_perception.atomic_files import sole_writer
+from keypoint_perception.commands.diagnosis import engine_cache, OK, WARNING
+from keypoint_perception.inference.engine_cache import CACHE_VARIABLE
 from keypoint_perception.learning import run_monitor
 import pytest
 
@@ -197,3 +200,14 @@ def test_names_of_outputs(model_of, detect, refused, accepted, tmp_path):
     command = words_of('see `keypoint_perception (.+)`', refused('detect', '--model', model))
     accepted(*command)
     accepted(*detect(model, '--video', tmp_path / 'v.mp4'))
+
+
+def test_a_cache_that_others_can_write(tmp_path, monkeypatch):
+    folder = tmp_path / 'my cache'
+    folder.mkdir()
+    folder.chmod(0o777)
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    finding = engine_cache()
+    assert finding.state == WARNING
+    subprocess.run(words_of('`(chmod .+?)`', finding.remedy), check=True)
+    assert engine_cache().state == OK
