@@ -72,9 +72,12 @@ class SqliteSalvage(SalvageReader):
             return
         header = self._read(0, 100)
         page, pages = struct.unpack_from('>H10xI', header, 16)
-        absent = (page if page > 1 else 1 << 16) * pages - self._stored
+        page = page if page > 1 else 1 << 16
+        absent = page * pages - self._stored
         if absent > 0 and header[24:28] == header[92:96]:
             self._damaged(self.size, absent, 'it is shorter than its header states')
+        elif self.size % page:
+            self._damaged(self.size, 0, f'it has {self.size % page} bytes that are in no page')
         for key, topic, time_ns in self._rows():
             self._has_stepped = False
             if not isinstance(time_ns, int) or topic not in self._channels:

@@ -191,6 +191,15 @@ def test_cut_sqlite_bag_is_used_up_to_the_cut(tmp_path, recordings, caplog):
         assert f'bytes are lost; readable images: {len(stamps)}.' in warning
 
 
+def test_sqlite_bag_with_bytes_too_many_is_told(tmp_path, recordings, caplog):
+    """SQLite itself reads such a file, and may give fewer rows without a word."""
+    rows = recordings.camera_rows(FRAMES, height=48, width=64)
+    path = recordings.storage_file(recordings.write_bag(tmp_path / 'bag', rows, storage='sqlite3'))
+    path.write_bytes(path.read_bytes() + bytes(16))
+    assert len(list(read_frames([path]))) == FRAMES
+    assert 'it has 16 bytes that are in no page' in caplog.text
+
+
 def test_rows_in_a_write_ahead_log_are_read(tmp_path, recordings):
     import sqlite3
 
