@@ -59,6 +59,11 @@ def fault_sentence(error: BaseException) -> str:
         )
     if isinstance(error, UnicodeEncodeError) and (name := UNDECODED.search(error.object)):
         return f'The name {name[0]!r} is not UTF-8, which some libraries require; rename it.'
+    if type(error).__name__ == 'RCLError':
+        return (
+            f'ROS refuses this ({str(error).partition(", at /")[0]}); check the remappings, as a '
+            'topic can have only one type, and the ROS_ and RMW_ variables.'
+        )
     number = system_error(error)
     if number in REMEDIES:
         name = getattr(error, 'filename', None)

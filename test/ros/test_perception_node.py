@@ -162,6 +162,21 @@ def test_damaged_models_are_rejected(start_node, tmp_path, damage, sentence):
     assert 'Traceback' not in node.output
 
 
+@pytest.mark.parametrize(
+    ('remaps', 'sentence'),
+    [
+        ({'~/keypoints': '/y', '~/overlay': '/y'}, 'topics not created: ROS refuses this .*/y'),
+        ({'image': '/rosout'}, 'not activated: ROS refuses this .*; check the remappings'),
+    ],
+)
+def test_names_that_collide_are_told(start_node, model_dir, remaps, sentence):
+    node = start_node(model=model_dir, remaps=remaps, lazy=False)
+    assert node.wait() == 2
+    assert node.count(sentence) == 1, node.output
+    assert 'Traceback' not in node.output
+    assert 'bug' not in node.output
+
+
 def test_help_shows_the_parameters(start):
     node = start('-m', 'keypoint_perception.ros.perception_node', '--help')
     assert node.wait() == 0

@@ -107,25 +107,27 @@ class PerceptionNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the engine and warm it up."""
         del state
+        missing = 'model not loaded'
         try:
             self._supervisor.load(self.parameters.engine_spec, self._keep_waiting)
+            missing = 'topics not created'
+            for name in self.parameters.cameras or ('',):
+                camera = Camera(
+                    self,
+                    name,
+                    transport=self.parameters.image_transport,
+                    put=lambda queued: self._latest_buffer.put(queued.camera, queued),
+                    geometry=self.parameters.geometry,
+                    qos_overrides=self._qos_overrides,
+                )
+                self._cameras.append(camera)
         except Exception as error:  # rclpy would swallow it
-            self._load_error = f'model not loaded: {fault_sentence(error)}'
+            self._load_error = f'{missing}: {fault_sentence(error)}'
             if not stop_requested():
                 self._log.fatal(self._load_error)
+            self._unload()
             return FAILURE
         self._load_error = ''
-        self._cameras = [
-            Camera(
-                self,
-                name,
-                transport=self.parameters.image_transport,
-                put=lambda queued: self._latest_buffer.put(queued.camera, queued),
-                geometry=self.parameters.geometry,
-                qos_overrides=self._qos_overrides,
-            )
-            for name in self.parameters.cameras or ('',)
-        ]
         self._announce_model()
         self._state = 'inactive'
         self._log.info(f'loaded {self._supervisor.identity} into {self._supervisor.description}')

@@ -229,7 +229,7 @@ class Recorder:
             topic.counts.dropped += 1
 
     def _poll_graph(self) -> None:
-        """Follow the publishers, and log once why a topic is silent."""
+        """Follow the publishers, and log once why a topic is silent or incomplete."""
         if self.finished.is_set():
             self._stop_listening()
             return
@@ -239,10 +239,11 @@ class Recorder:
             return
         self._checked = time.monotonic()
         for topic in self._topics:
-            reason = '' if topic.counts.received else topic.silence_reason()
+            reason = topic.silence_reason()
             if reason and self._warned.get(topic.name) != reason:
                 self._warned[topic.name] = reason
-                self._log.warning(f'nothing to record: {reason}')
+                share = 'recorded in part' if topic.counts.received else 'nothing to record'
+                self._log.warning(f'{share}: {reason}')
 
     def _stop_listening(self) -> None:
         if self._timer is not None:

@@ -123,7 +123,7 @@ class TopicSubscription:
         self.counts.lost += event.total_count_change
 
     def silence_reason(self) -> str:
-        """Return in one sentence why no messages arrive."""
+        """Return in one sentence why none or not all messages arrive; empty if all may."""
         publishers = self._node.get_publishers_info_by_topic(self.name)
         if not publishers:
             others = ', '.join(self._topics_with_publishers()[:6])
@@ -140,6 +140,8 @@ class TopicSubscription:
                 f'{self.name} is published as {", ".join(types)} but recorded as '
                 f'{self.info.msgtype}; stop one of the publishers, or restart the recording.'
             )
+        if self.counts.received:
+            return ''
         return (
             f'{self.name} has {len(publishers)} publishers ({types[0]}) but no message arrives; '
             'check that it is sending, and that both sides use the same Fast DDS profile '

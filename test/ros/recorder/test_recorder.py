@@ -196,6 +196,32 @@ def test_silence_is_explained(peer, record, monkeypatch):
     del publisher, silent
 
 
+def test_a_publisher_that_ends_or_changes_its_type_is_told(peer, record, make_image, monkeypatch):
+    from keypoint_perception.ros.recorder import recorder as module
+    from sensor_msgs.msg import Image
+
+    monkeypatch.setattr(module, 'SILENCE_S', 0.0)
+    log = Log()
+    recorder = record('/cam/image', log=log)
+    publisher = peer.publisher(Image, '/cam/image')
+    publish(peer, recorder, publisher, [make_image(1)])
+    assert not log.has('recorded in part')
+    peer.node.destroy_publisher(publisher)
+    said = 'recorded in part: no publisher on /cam/image'
+    peer.spin_until(lambda: log.has(said), 'that it has ended')
+    recorder.stop()
+    other = record('/cam/other', out='other', log=log)
+    publisher = peer.publisher(Image, '/cam/other')
+    publish(peer, other, publisher, [make_image(1)])
+    monkeypatch.setattr(
+        peer.node,
+        'get_publishers_info_by_topic',
+        lambda topic: [SimpleNamespace(topic_type='std_msgs/msg/Header')],
+    )
+    said = 'recorded in part: /cam/other is published as std_msgs/msg/Header but recorded as sens'
+    peer.spin_until(lambda: log.has(said), 'that it has changed')
+
+
 @pytest.mark.parametrize(
     ('settings', 'sentence', 'free'),
     [
