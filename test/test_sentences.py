@@ -22,7 +22,7 @@ FEWEST_WORDS = 4
 OF_MACHINES = re.compile(r'SELECT|PRAGMA|.*var\(--', re.DOTALL)  # SQL and CSS
 # What others define: programs, their options, environment variables, ROS names, CSV columns.
 PROGRAMS = {
-    'apt', 'chmod', 'dmesg', 'nvidia-smi', 'pip', 'ros2', 'source', 'ulimit', 'FASTRTPS',
+    'apt', 'chmod', 'dmesg', 'git', 'nvidia-smi', 'pip', 'ros2', 'source', 'ulimit', 'FASTRTPS',
 }  # fmt: skip
 OPTIONS = {'--help', '--ipc', '--ros-args', '--shm-size', '--system-site-packages'}
 VARIABLES = {

@@ -17,7 +17,13 @@ from keypoint_perception.frames.bag_directory import (
     PACKED_SUFFIXES,
     storage_paths,
 )
-from keypoint_perception.frames.bag_file import BagFile, SALVAGE_READERS
+from keypoint_perception.frames.bag_file import (
+    BagFile,
+    first_bytes,
+    LFS_POINTER,
+    MAGICS,
+    SALVAGE_READERS,
+)
 from keypoint_perception.frames.bag_writer import METADATA_NAME
 from keypoint_perception.frames.frame import EncodedFrame, Topic, total_count
 from keypoint_perception.frames.message import Message
@@ -178,7 +184,7 @@ class _GivenImages:
 @contextmanager
 def _decompressed_file(path: Path, name: str, *, begin: bool = False) -> Iterator[BagFile]:
     """Open a storage file; one that is compressed as a whole, or its beginning, temporarily."""
-    if path.suffix.lower() != PACKED:
+    if path.suffix.lower() != PACKED or first_bytes(path).startswith((*MAGICS, LFS_POINTER)):
         yield BagFile(path, name)
         return
     with tempfile.TemporaryDirectory(prefix='keypoint_perception_') as directory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from itertools import chain
 import logging
 from pathlib import Path
 
@@ -21,6 +22,13 @@ SALVAGE_READERS: dict[str, type[SalvageReader]] = {
     '.bag.active': Ros1Salvage,  # as a recorder that was killed leaves it
 }
 
+MAGICS: dict[bytes, type[SalvageReader]] = {
+    b'\x89MCAP0\r\n': McapSalvage,
+    b'SQLite format 3\0': SqliteSalvage,
+    b'#ROSBAG V2': Ros1Salvage,
+}
+LFS_POINTER = b'version https://git-lfs.github.com/'
+
 log = logging.getLogger('keypoint_perception')
 
 
@@ -28,7 +36,7 @@ class BagFile:
     """
     One ``.mcap``, ``.db3`` or ROS 1 ``.bag`` file.
 
-    :param path: its suffix tells the format
+    :param path: its first bytes tell the format, or if they are damaged its suffix
     :param name: its name in messages
     :param damaged: whether a damage has been reported
     """
@@ -74,6 +82,18 @@ class BagFile:
             log.warning(salvage.report(self.name, count))
 
     def _reader(self) -> SalvageReader:
-        name = self.path.name.lower()
-        reader = next(r for suffix, r in SALVAGE_READERS.items() if name.endswith(suffix))
-        return reader(self.path)
+        head, name = first_bytes(self.path), self.path.name.lower()
+        if head.startswith(LFS_POINTER):
+            msg = (
+                f'{self.name!r} is a pointer of Git LFS; fetch the recording with `git lfs pull`.'
+            )
+            raise SourceError(msg)
+        by_content = (reader for magic, reader in MAGICS.items() if head.startswith(magic))
+        by_name = (r for suffix, r in SALVAGE_READERS.items() if name.endswith(suffix))
+        return next(chain(by_content, by_name))(self.path)
+
+
+def first_bytes(path: Path) -> bytes:
+    """Return the bytes that tell the format of a file."""
+    with path.open('rb') as stream:
+        return stream.read(len(LFS_POINTER))

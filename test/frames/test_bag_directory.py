@@ -193,3 +193,23 @@ def test_many_files_that_follow_each_other(tmp_path, recordings):
     again = recordings.write_bag(tmp_path / 'again', rows[5:25])
     recordings.storage_file(again).rename(bag / 'z.mcap')
     assert numbers(bag) == list(range(40))
+
+
+@pytest.mark.parametrize('kind', ['mcap', 'sqlite3', 'ros1'])
+@pytest.mark.parametrize('suffix', ['.mcap', '.db3', '.bag', '.db3.zstd', '.mcap.zstd'])
+def test_the_content_tells_the_format(recordings, tmp_path, kind, suffix):
+    if kind == 'ros1':
+        source = recordings.write_ros1_bag(tmp_path / 'a.bag')
+    else:
+        rows = recordings.camera_rows()
+        source = recordings.storage_file(recordings.write_bag(tmp_path / 'a', rows, storage=kind))
+    renamed = source.rename(tmp_path / f'renamed{suffix}')
+    assert len(list(read_frames(renamed))) == 3
+
+
+@pytest.mark.parametrize('suffix', ['.mcap', '.db3', '.bag', '.db3.zstd'])
+def test_a_pointer_of_git_lfs_is_told(tmp_path, suffix):
+    path = tmp_path / f'a{suffix}'
+    path.write_text('version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n')
+    with pytest.raises(SourceError, match=r'is a pointer of Git LFS; .* `git lfs pull`\.$'):
+        list(read_frames(path))
