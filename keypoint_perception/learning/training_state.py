@@ -31,6 +31,7 @@ from keypoint_perception.model.checkpoint import (
     valid_checkpoint,
 )
 from keypoint_perception.model.network import Keypointer
+from keypoint_perception.model_directory import FRAME_STORE_NAME
 from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 import torch
@@ -189,9 +190,11 @@ def _check_frames(out: Path, store: FrameStore, expected: list[dict[str, Any]]) 
     )
     if before != now:
         names = ', '.join(f'{source["name"]} ({source["frames"]} frames)' for source in expected)
+        wrong = store.path == out / FRAME_STORE_NAME  # extracted again from other recordings
+        first = f'delete {str(store.path)!r} and ' if wrong else ''
         msg = (
-            f'The run in {str(out)!r} was started on other frames, those of {names}; resume it '
-            'with the same recordings and topics, or train into another --out.'
+            f'The run in {str(out)!r} was started on other frames, those of {names}; {first}'
+            'resume it with the same recordings and topics, or train into another --out.'
         )
         raise TrainingError(msg)
 

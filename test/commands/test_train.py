@@ -309,6 +309,11 @@ def test_a_run_goes_on_with_its_own_frames_only(capsys, recording, quick, tmp_pa
     code, _, stderr = run(capsys, *resume, store)
     assert code == 2
     assert f'was started on other frames, those of {recording} (40 frames)' in sentence(stderr)
+    shutil.rmtree(out / 'frames')
+    code, _, stderr = run(capsys, *resume, other)
+    assert code == 2
+    assert f"; delete '{out / 'frames'}' and resume it with the same" in sentence(stderr)
+    shutil.rmtree(out / 'frames')
     assert run(capsys, *resume, recording)[0] == 0
 
 
