@@ -141,8 +141,13 @@ def _judge_bag(bag: Path, killed_ns: int, tally: Tally) -> set[str]:
     numbers = [int(re.search(rb'(\d+)\0', message[12:40])[1]) for message in data]
     tally.seconds = max(tally.seconds, lost_s := (killed_ns - read_stamp_ns(data[-1])) / 1e9)
     gap = numbers != list(range(numbers[0], numbers[0] + len(numbers)))
-    wrong = {'wrong'} if gap or counted not in (None, len(data)) else set()
-    return wrong | ({'lost'} if lost_s > MOST_LOST_S else set())
+    kinds = {'lost'} if lost_s > MOST_LOST_S else set()
+    if gap or (counted or 0) > len(data):
+        kinds.add('wrong')
+    if kinds:
+        told = f'{len(data)} of {counted} images, the last {lost_s:.2f} s before the end'
+        tally.examples.append(f'{bag.name}: {told}, {"a gap" if gap else "no gap"}')
+    return kinds
 
 
 PUBLISHER = """
