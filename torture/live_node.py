@@ -134,7 +134,7 @@ class LiveNode:
         """Bring the node back to where it publishes."""
         from lifecycle_msgs.msg import Transition
         from lifecycle_msgs.srv import ChangeState, GetState
-        from std_srvs.srv import SetBool
+        from std_srvs.srv import SetBool, Trigger
 
         for _ in range(5):
             answer = self.call(GetState, f'{NODE}/get_state', GetState.Request())
@@ -148,6 +148,8 @@ class LiveNode:
         self.call(SetBool, f'{NODE}/enable', SetBool.Request(data=True))
         self.set(use_sim_time=False)
         self.set(lazy=False, threads=1, engine='auto', provider='auto', precision='fp32')
+        self.set(engine_timeout=10.0)
+        self.call(Trigger, f'{NODE}/stop_recording', Trigger.Request())
 
     def answer_an_image(self, second: int) -> None:
         """Wait for the keypoints of a good image, which its stamp tells from others."""
