@@ -9,7 +9,7 @@ from random import Random
 import subprocess
 import sys
 
-from torture.bags import identity, picture, SIZE_HW, write_directory
+from torture.bags import identity, PERIOD_NS, picture, SIZE_HW, START_NS, write_directory
 from torture.campaign import Subject
 
 ROOT = Path(__file__).parents[1]
@@ -25,14 +25,14 @@ def model_subjects(directory: Path, only: str = '') -> Iterator[Subject]:
         (
             'image folder',
             _write_images,
-            tuple(f'{i}.png' for i in range(IMAGES)),
+            image_names('.png'),
             _use_images,
             _keep,
         ),
         (
             'JPEG folder',
             _write_jpegs,
-            tuple(f'{i}.jpg' for i in range(IMAGES)),
+            image_names('.jpg'),
             _use_images,
             _keep,
         ),
@@ -88,13 +88,18 @@ def _use_model(place: Path) -> list[str]:
         engine.close()
 
 
+def image_names(suffix: str) -> tuple[str, ...]:
+    """Return names that are stamps: nothing needs to be said of undamaged images."""
+    return tuple(f'{START_NS + index * PERIOD_NS}{suffix}' for index in range(IMAGES))
+
+
 def _write_images(place: Path, suffix: str = '.png') -> None:
     import cv2
     import numpy as np
 
-    for index in range(IMAGES):
+    for index, name in enumerate(image_names(suffix)):
         pixels = np.frombuffer(picture(index), np.uint8).reshape(*SIZE_HW, 3)
-        cv2.imwrite(str(place / f'{index}{suffix}'), pixels)
+        cv2.imwrite(str(place / name), pixels)
 
 
 def _write_jpegs(place: Path) -> None:
