@@ -6,15 +6,16 @@ estimator -> node -> message. The folders, and what each may import:
 
     root         errors, faults (sentences for unexpected exceptions), limits (largest sizes that
                  are read), keypoints (the coordinate convention), encodings (pixel layouts),
-                 compressed (JPEG, PNG), images (from received images to the network
-                 input), model_directory (file names), manifest (what an engine must know of its
-                 network), landmark_map (points named by the user), drawing (overlays),
-                 settings (checked settings), cdr (serialised ROS messages), point_cloud
-                 (keypoints as a message), episodes (where a recording is interrupted), parity
-                 (differences between engines), atomic_files (files that appear when they are
-                 complete, directories with one writer), json_files and yaml_files (bounded in size
-                 and depth), opencv_files (names that OpenCV can open), seen_messages (messages
-                 that are logged once), sampling
+                 image_headers (what image files claim), compressed (JPEG, PNG and other files),
+                 cv_bridge_images (further encodings), grey_range (of 16-bit images), images (from
+                 received images to the network input), model_directory (file names), manifest
+                 (what an engine must know of its network), landmark_map (points named by the
+                 user), drawing (overlays), settings (checked settings), cdr (serialised ROS
+                 messages), point_cloud (keypoints as a message), episodes (where a recording is
+                 interrupted), parity (differences between engines), atomic_files (files that
+                 appear when they are complete, directories with one writer), json_files and
+                 yaml_files (bounded in size and depth), opencv_files (names that OpenCV can open),
+                 seen_messages (messages that are logged once), sampling
     frames/      bags, videos, folders -> stamped frames; the frame store; annotations
                  (imports root); salvage/ reads what is damaged
     model/       the one network, heatmaps, checkpoints, ONNX export (root)
