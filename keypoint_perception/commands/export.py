@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
-from keypoint_perception.commands.outputs import check_outputs
+from keypoint_perception.commands.outputs import changed_model
 from keypoint_perception.errors import ConfigError, EngineError
 from keypoint_perception.manifest import Manifest
 from keypoint_perception.model_directory import ONNX_NAME, onnx_name, PRECISIONS
@@ -54,8 +53,6 @@ def export(
     _check_choice('--precision', precision, PRECISIONS)
     _check_choice('--engine', engine, ENGINES)
     _check_applicable(precision, frames=frames, topic=topic, max_loss=max_loss, signed=signed)
-    from keypoint_perception.atomic_files import sole_writer
-
     if clear_cache:
         from keypoint_perception.inference.engine_cache import EngineCache
 
@@ -70,9 +67,7 @@ def export(
     if engine == 'tensorrt':
         _compile(model, precision, max_batch)
         return
-    changed = model if model.is_dir() else None
-    check_outputs({'MODEL': changed}, {}, directories=('MODEL',))
-    with sole_writer(model) if model.is_dir() else nullcontext():
+    with changed_model(model):
         if precision == 'fp32':
             _export_fp32(model)
         elif precision == 'fp16':

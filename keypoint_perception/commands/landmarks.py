@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TYPE_CHECKING
@@ -17,7 +16,7 @@ from keypoint_perception.commands.options import (
     Threads,
     Topic,
 )
-from keypoint_perception.commands.outputs import check_outputs
+from keypoint_perception.commands.outputs import changed_model
 from keypoint_perception.commands.progress import show_progress
 from keypoint_perception.model_directory import LANDMARKS_NAME, MANIFEST_NAME, ONNX_NAME
 import typer
@@ -46,7 +45,6 @@ def landmarks(
     threads: Threads = 0,
 ) -> None:
     """Fit landmarks, named by labels, to a few labelled frames and add them to the model."""
-    from keypoint_perception.atomic_files import sole_writer
     from keypoint_perception.evaluation.landmark_report import build_landmarks
     from keypoint_perception.evaluation.report_tables import landmark_fit_table
     from keypoint_perception.frames.annotations import read_annotations
@@ -56,10 +54,8 @@ def landmarks(
     from keypoint_perception.model.onnx_export import export_model
     from rich.console import Console
 
-    changed = model if model.is_dir() else None
-    check_outputs({'MODEL': changed}, {}, directories=('MODEL',))
-    labels = read_annotations(annotations)
-    with sole_writer(model) if model.is_dir() else nullcontext():
+    with changed_model(model):
+        labels = read_annotations(annotations)
         loaded = load_engine(model, engine, threads=threads)
         digest = network_digest(model)
         sequence, uv = _labelled_frames(

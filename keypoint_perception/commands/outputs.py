@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 import os
 from pathlib import Path
 import tempfile
@@ -44,6 +45,23 @@ def check_outputs(outputs: Paths, inputs: Paths, *, directories: Collection[str]
             msg = f'{seen[resolved]} and {option} are both {str(path)!r}; choose different paths.'
             raise ConfigError(msg)
         seen[resolved] = option
+
+
+@contextmanager
+def changed_model(model: Path) -> Iterator[None]:
+    """
+    Be the only writer of a model directory, if there is one: who reads it tells if there is none.
+
+    :raises ConfigError: if it cannot be written
+    """
+    from keypoint_perception.atomic_files import sole_writer
+
+    if not model.is_dir():
+        yield
+        return
+    check_outputs({'MODEL': model}, {}, directories=('MODEL',))
+    with sole_writer(model):
+        yield
 
 
 def videos_of(video: Path | None) -> dict[str, Path | None]:
