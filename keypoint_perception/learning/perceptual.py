@@ -92,6 +92,8 @@ class PerceptualError(nn.Module):
         if self.training:
             self.total.mul_(DECAY).add_(torch.stack(changes), alpha=1 - DECAY)
             self.steps.add_(1)
+        elif not self.steps:
+            return torch.stack(changes).clamp(min=1e-8)  # before the first step
         # corrected for the zero that the mean starts from
         return (self.total / (1 - DECAY**self.steps)).clamp(min=1e-8)
 

@@ -51,14 +51,21 @@ class TrainingStep:
         """
         Return the mean loss on some batches, without side effects.
 
+        The learner is in evaluation mode: batch normalisation uses its running statistics, as the
+        exported network does, and neither they nor other running means change.
+
         :param pairs: state of the sampler to draw them from
         """
         sampler = self._session.sampler
         current = sampler.state()
         sampler.restore(pairs)
+        training = [module for module in self._learner.modules() if module.training]
+        self._learner.eval()
         with torch.random.fork_rng():
             torch.manual_seed(0)
             loss = torch.stack([self._loss()[0] for _ in range(batches)]).mean()
+        for module in training:
+            module.training = True
         sampler.restore(current)
         mean = self._fabric.all_reduce(loss, reduce_op='mean')
         assert isinstance(mean, Tensor)

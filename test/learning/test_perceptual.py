@@ -67,6 +67,13 @@ def test_the_mean_runs_over_the_steps():
     torch.testing.assert_close(error(second[:1], second, ones(1)), torch.tensor([0.16 / mean]))
 
 
+def test_before_the_first_step_the_unit_is_the_change_of_the_batch():
+    error = PerceptualError(TwoLayers()).eval()
+    images = even(0.0, 0.5, 0.2, 0.9)
+    torch.testing.assert_close(error(images[:2], images, ones(2)), torch.tensor([0.4, 1.6]))
+    assert not error.steps and not error.total.any()
+
+
 def test_pixels_are_weighted_in_every_layer():
     error = PerceptualError(TwoLayers())
     images = even(0.0, 0.2)

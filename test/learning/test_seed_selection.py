@@ -1,5 +1,7 @@
 """Of several beginnings the one with the lowest loss goes on."""
 
+import copy
+
 from keypoint_perception.errors import ConfigError, TrainingError
 from keypoint_perception.learning import seed_selection
 from keypoint_perception.learning import training_loop as learning
@@ -68,6 +70,25 @@ def test_the_loss_compared_is_of_the_same_pairs_and_leaves_no_trace(small, squar
     torch.set_rng_state(random)
     step.loss_on(session.sampler.state(), 2)
     assert step(0.0)[0] == before
+
+
+@pytest.mark.parametrize('objective', ['conditional_generation', 'motion_energy'])
+def test_the_loss_compared_is_of_the_network_that_would_be_exported(
+    small, square_store, objective
+):
+    """Running statistics are used as they are, and neither they nor the modes change."""
+    config = TrainConfig(**small | {'steps': 4, 'objective': objective, 'norm': 'batch'})
+    session = new_training_state(config, square_store)
+    step = TrainingStep(session, learning.make_fabric(config))
+    assert step.loss_on(session.sampler.state(), 1) > 0
+    step(0.001)
+    before = copy.deepcopy(session.learner.state_dict())
+    modes = [module.training for module in session.learner.modules()]
+    loss = step.loss_on(session.sampler.state(), 1)
+    torch.testing.assert_close(session.learner.state_dict(), before, rtol=0, atol=0)
+    assert [module.training for module in session.learner.modules()] == modes
+    session.learner.network.body.stem[0][1].running_var.mul_(100)
+    assert step.loss_on(session.sampler.state(), 1) != loss
 
 
 def test_seeds_that_all_fail_are_said(run, square_store, tmp_path, monkeypatch):
