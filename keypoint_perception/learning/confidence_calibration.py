@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 
 from keypoint_perception.keypoints import diagonal_px
+from keypoint_perception.learning.data.backgrounds import NOISE
 from keypoint_perception.learning.data.foreground import foreground_mask
 from keypoint_perception.learning.data.scenes import medians
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
@@ -109,11 +110,12 @@ def warped_samples(
     generator = torch.Generator().manual_seed(seed)
     images, still = normalise(frames), normalise(background)
     hw = map_size(images)
-    on_foreground = _values_at(foreground_mask(images, still)[:, 0] > 0.5, found)  # (N, K)
+    noise = torch.full_like(images[:, :1], NOISE)
+    on_foreground = _values_at(foreground_mask(images, still, noise)[:, 0] > 0.5, found)  # (N, K)
     logits, correct = [], []
     for _ in range(ROUNDS):
         warp = random_warp(len(images), hw, WARPS, generator=generator, device=images.device)
-        moved = _detect(network, warp_foreground(images, still, warp))
+        moved = _detect(network, warp_foreground(images, still, noise, warp))
         warped = _detect(network, warp.images(images))
         detected = torch.where(on_foreground[..., None], moved, warped)
         distance = (warp.back(detected[..., :2], hw) - found).norm(dim=-1) / diagonal_px(*hw)

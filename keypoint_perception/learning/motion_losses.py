@@ -29,16 +29,17 @@ LEAST_MOTION = 0.02
 
 
 def warp_foreground(
-    images: Tensor, background: Tensor, warp: Warp, *, onto: Tensor | None = None
+    images: Tensor, background: Tensor, noise: Tensor, warp: Warp, *, onto: Tensor | None = None
 ) -> Tensor:
     """
     Return the images with their foreground warped, in front of an unwarped background.
 
     :param images: in [-1, 1], (n, 3, H, W), like their backgrounds
+    :param noise: what differs from the background by no more is not foreground, (n, 1, H, W)
     :param onto: backgrounds to paste the foreground on, ``background`` by default
     """
     onto = background if onto is None else onto
-    moved = warp.images(torch.cat([images, foreground_mask(images, background)], dim=1))
+    moved = warp.images(torch.cat([images, foreground_mask(images, background, noise)], dim=1))
     mask = moved[:, 3:] * warp.seen(map_size(images))
     return onto + mask * (moved[:, :3] - onto)
 

@@ -96,11 +96,15 @@ def test_a_keypoint_out_of_view_need_not_agree():
     assert map_divergence(points, bump(0, 0), quarter_turn(), 0.6).item() == 0.0
 
 
+def noise_of(images):
+    return torch.full_like(images[:, :1], 0.05)
+
+
 def test_the_foreground_is_turned_and_the_background_stays():
     background = torch.linspace(-0.5, 0.5, 96).expand(1, 3, 64, 96).contiguous()
     image = background.clone()
     image[:, :, 28:36, 60:68] = 1.0  # right of the middle
-    turned = warp_foreground(image, background, quarter_turn())
+    turned = warp_foreground(image, background, noise_of(image), quarter_turn())
     changed = (turned - background).abs().mean(dim=1)[0] > 0.01
     rows, columns = changed.nonzero().unbind(dim=-1)
     # below the middle, with the margin of 4 px and what smoothing adds round it
@@ -114,7 +118,7 @@ def test_what_comes_from_outside_the_image_is_not_pasted():
     image = background.clone()
     image[:, :, :, 90:] = 1.0  # at the border, which a warp repeats beyond it
     shifted = make_warp(torch.zeros(1), torch.ones(1), torch.tensor([[0.5, 0.0]]))
-    turned = warp_foreground(image, background, shifted)
+    turned = warp_foreground(image, background, noise_of(image), shifted)
     # g v = v + t: half of a half side, 24 px, to the left
     assert (turned[..., 67:71] > 0.9).all()
     assert (turned[..., 73:] == 0).all()
@@ -124,7 +128,7 @@ def test_the_foreground_is_put_on_another_background():
     background = torch.full((1, 3, 64, 96), -0.5)
     image, other = background.clone(), torch.full((1, 3, 64, 96), 0.3)
     image[:, :, 28:36, 60:68] = 1.0
-    turned = warp_foreground(image, background, quarter_turn(), onto=other)
+    turned = warp_foreground(image, background, noise_of(image), quarter_turn(), onto=other)
     torch.testing.assert_close(turned[:, :, 46:50, 46:50], torch.ones(1, 3, 4, 4))
     assert (turned[:, :, :38] == other[:, :, :38]).all()
     assert (turned[..., :38] == other[..., :38]).all()

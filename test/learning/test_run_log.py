@@ -23,7 +23,8 @@ def learner_of(objective: str) -> Learner:
 
 def pair():
     frames = torch.randint(0, 255, (2, 2, *HW, 3), dtype=torch.uint8)
-    return frames[0], frames[1], {'background': torch.zeros(2, 3, *HW)}
+    extra = {'background': torch.zeros(4, 3, *HW), 'noise': torch.full((4, 1, *HW), 0.05)}
+    return frames[0], frames[1], extra
 
 
 RECONSTRUCTING = (

@@ -20,6 +20,8 @@ from torch import Tensor
 
 log = logging.getLogger('keypoint_perception')
 
+# Difference of a frame from its background that noise explains, in units of [-1, 1].
+NOISE = 0.05
 # Frames of an episode that its median is computed from.
 MEDIAN_FRAMES = 40
 # The camera or the light moves if a frame differs from the background by more than CHANGED_LEVELS
@@ -29,7 +31,12 @@ CELL, CHANGED_LEVELS, CHECKED_FRAMES = 8, 12, 16
 
 
 class Backgrounds:
-    """Provides ``background``: that of each pair's episode, (B, 3, H, W) in [-1, 1]."""
+    """
+    Provides what each frame of a batch of pairs would show without foreground.
+
+    ``background``: of the first frames, then of the second ones, (2B, 3, H, W) in [-1, 1].
+    ``noise``: the difference from it that noise explains at each pixel, (2B, 1, H, W).
+    """
 
     def __init__(self, store: FrameStore, config: TrainConfig) -> None:
         """Use a recording; an episode's median is computed on first use."""
@@ -46,10 +53,11 @@ class Backgrounds:
             )
 
     def take(self, frames: np.ndarray) -> dict[str, Tensor]:
-        """Return the backgrounds of pairs, (2, B) frame indices."""
-        medians = [self._median(int(episode)) for episode in self._episodes[frames[0]]]
+        """Return the backgrounds of the frames of pairs, (2, B) indices, and their noise."""
+        medians = [self._median(int(episode)) for episode in self._episodes[frames.reshape(-1)]]
         images = torch.from_numpy(np.stack(medians)).permute(0, 3, 1, 2)
-        return {'background': images.to(torch.float32) / 127.5 - 1}
+        background = images.to(torch.float32) / 127.5 - 1
+        return {'background': background, 'noise': torch.full_like(background[:, :1], NOISE)}
 
     def _changed_share(self) -> float:
         """Return the share of cells that are not background, the median over some frames."""

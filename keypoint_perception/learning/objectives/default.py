@@ -132,10 +132,10 @@ class Default(nn.Module):
 
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
-        background = batch.extra['background']
         covered = union(batch.bumps(self.config.sigma))
-        pixel, focus = self._reconstruct(batch, covered, background)
-        foreground = foreground_map(batch.images, background.repeat(2, 1, 1, 1), batch.hw)
+        pixel, focus = self._reconstruct(batch, covered)
+        background, noise = batch.extra['background'], batch.extra['noise']
+        foreground = foreground_map(batch.images, background, noise, batch.hw)
         on = torch.einsum('bkhw,bhw->bk', batch.maps, foreground)  # (2B, K)
         settled = on.detach()
         explained = explained_motion(pixel)
@@ -164,7 +164,7 @@ class Default(nn.Module):
         """Return the second frames, reconstructed from the first ones, (B, 3, H, W)."""
         covered = union(batch.bumps(self.config.sigma)).chunk(2)
         made = self.render(*covered, *self.features(batch.images).chunk(2))
-        return made + batch.extra['background']
+        return made + batch.extra['background'].chunk(2)[1]
 
     def render(
         self, source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor
@@ -174,14 +174,12 @@ class Default(nn.Module):
         difference: Tensor = self.refine(moved)
         return difference
 
-    def _reconstruct(
-        self, batch: PairBatch, covered: Tensor, background: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _reconstruct(self, batch: PairBatch, covered: Tensor) -> tuple[Tensor, Tensor]:
         features = self.features(batch.images)
         made = self.render(swap(covered), covered, swap(features), features).float()
         weight = motion_weight(batch.image0, batch.image1, self.config.still_weight)
-        # (2, B, ...): the two frames of a pair share its weight and background
-        error = made.unflatten(0, (2, -1)) + background - batch.images.unflatten(0, (2, -1))
+        # (2, B, ...): the two frames of a pair share its weight
+        error = (made + batch.extra['background'] - batch.images).unflatten(0, (2, -1))
         error = (weight * error.square().mean(dim=2, keepdim=True)).flatten(0, 1)
         cells = functional.adaptive_avg_pool2d(error / self.change, map_size(covered))
         mean = cells.mean(dim=(1, 2, 3))
@@ -198,12 +196,13 @@ class Default(nn.Module):
         return flow_error(earlier, moved, flow)
 
     def _turn(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
-        images, background = batch.image0, batch.extra['background']
-        warp = random_warp(len(images), map_size(images), self.warps, device=images.device)
+        images, count = batch.image0, len(batch.image0)
+        background, noise = (batch.extra[name][:count] for name in ('background', 'noise'))
+        warp = random_warp(count, map_size(images), self.warps, device=images.device)
         # onto the background of another pair; pairs are in random order
         onto = background.roll(1, dims=0) if self.config.swap_backgrounds else background
-        turned = warp_foreground(images, background, warp, onto=onto)
+        turned = warp_foreground(images, background, noise, warp, onto=onto)
         logits = batch.network.logits(jitter_colours(turned, self.config.colour))
-        points = batch.points[: len(images)]
+        points = batch.points[:count]
         error = warp_error(points, batch.network.points(logits), warp, map_size(logits))
         return error, map_divergence(points.detach(), logits, warp, NARROWEST)

@@ -14,10 +14,12 @@ def test_what_passes_by_is_not_background(as_store):
     later = np.full((10, 16, 16, 3), 50, np.uint8)
     stamps = np.arange(10) * 33_333_333
     both = as_store([*images, *later], [*stamps, *(stamps + PAUSE_NS)])
-    found = Backgrounds(both, TrainConfig()).take(np.array([[0, 12], [3, 15]]))['background']
-    assert found.shape == (2, 3, 16, 16)
-    torch.testing.assert_close(found[0], torch.full((3, 16, 16), 100 / 127.5 - 1))
-    torch.testing.assert_close(found[1], torch.full((3, 16, 16), 50 / 127.5 - 1))
+    taken = Backgrounds(both, TrainConfig()).take(np.array([[0, 12], [3, 15]]))
+    found = taken['background']
+    assert found.shape == (4, 3, 16, 16)
+    for i, level in enumerate((100, 50, 100, 50)):  # the first frames, then the second ones
+        torch.testing.assert_close(found[i], torch.full((3, 16, 16), level / 127.5 - 1))
+    assert taken['noise'].shape == (4, 1, 16, 16) and (taken['noise'] > 0).all()
 
 
 def test_a_moving_camera_is_reported(as_store, moving, texture, caplog):

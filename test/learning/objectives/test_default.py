@@ -29,8 +29,10 @@ def objective(make_objective):
 
 def make_batch(network, image0, image1, background=None):
     count = len(image0)
+    background = torch.zeros_like(image0) if background is None else background
     extra = {
-        'background': torch.zeros_like(image0) if background is None else background,
+        'background': background.repeat(2, 1, 1, 1),
+        'noise': torch.full_like(image0[:, :1], 0.05).repeat(2, 1, 1, 1),
         'flow': torch.zeros(count, 2, 8, 12),
         'forward': torch.arange(count) % 2 == 0,
     }
@@ -85,7 +87,7 @@ def test_keypoints_must_be_where_the_flow_says(network, objective, images):
         .float()
     )
     batch = make_batch(network, images(1, 2), images(1, 2))
-    batch.extra['background'] = batch.image0 - 0.5  # everything is foreground
+    batch.extra['background'] = batch.images - 0.5  # everything is foreground
     batch.extra['flow'][:, 0, 2, 7] = 8.0 * later  # px, where both are earlier
     torch.testing.assert_close(made(batch)['flow'], torch.zeros(2))
     batch.extra['forward'] = ~batch.extra['forward']
@@ -111,11 +113,12 @@ def test_keypoints_are_looked_for_where_the_foreground_is_turned_to(
     torch.manual_seed(5)
     warp = random_warp(2, (64, 96), made.warps)
     # each on the other's background, or on its own
+    noise = torch.full_like(frames[:, :1], 0.05)
     onto = backgrounds.flip(0) if swap else backgrounds
-    turned = warp_foreground(frames, backgrounds, warp, onto=onto)
+    turned = warp_foreground(frames, backgrounds, noise, warp, onto=onto)
     logits = network.logits(jitter_colours(turned, colour))
     points = batch.points[:2]
-    foreground = foreground_map(frames, backgrounds, (8, 12))
+    foreground = foreground_map(frames, backgrounds, noise, (8, 12))
     settled = torch.einsum('bkhw,bhw->bk', batch.maps[:2], foreground)
     turn = warp_error(points, network.points(logits), warp, (8, 12))
     agree = map_divergence(points, logits, warp, 0.6)
