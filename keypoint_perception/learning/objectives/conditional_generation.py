@@ -8,12 +8,15 @@ at the keypoints of the keypoint net, a source frame x_s and a target frame x_t:
     y = decode(Phi(x_s), H_1(x_t), ..., H_K(x_t))
     pixel = w |y - x_t|^2 / change
     perceptual = mean_l w |f_l(y) - f_l(x_t)|^2 / change of the layer
+    spread = max(0, 1 - 2 sg pixel) mean_k of the variance of the map of k
 
 The source gives the appearance, and the target's keypoints the positions of all that differs. The
 source's keypoints are not used, and no gradient is stopped.
 
 Departures, with their reasons:
 
+- A keypoint is the mean of a softmax over all cells of its map. The authors' code averages the
+  logits over each axis and takes a softmax along the other; the network ``paper`` is read so.
 - The layers f_l are those of fixed random filters unless the user provides weights of VGG-16, so
   that nothing is downloaded. The authors use a VGG-16 trained for colourisation.
 - Pixels and layers are divided by their change between frames and not by the running mean of

@@ -7,9 +7,10 @@ keypoints, the same in all frames, d_ij(u) the distance of a cell from the segme
 keypoints, and 80 % of the blocks of the frame masked::
 
     edges(u)   = max_ij softplus(a w_ij) exp(-d_ij(u)^2 / s^2)
-    pixel      = |decode(edges, masked x) - x| / sqrt(change)
+    pixel      = |decode(edges, b masked x) - x| / sqrt(change),  b a learned brightness
     perceptual = squared difference of the two in the layers of a fixed net (:mod:`..perceptual`)
-    spread     = mean_k of the variance of the map of k, half image sides squared
+    spread     = max(0, 1 - 2 sg squared) mean_k of the variance of the map of k
+    squared    = |decode(edges, b masked x) - x|^2 / change
 
 The masked frame shows colours and background; only the edges show where the parts are. So points
 move to where a few straight lines draw what changes from frame to frame, and the weights become
@@ -27,8 +28,8 @@ Departures, with their reasons:
 - a is 25 instead of 512: the rate of a weight is a times the learning rate, which is twenty times
   theirs here.
 - The term ``spread`` asks for maps with one peak, because the robot reads a window around it and
-  not the mean of the map; 0 is the paper's. It counts as far as keypoints explain the motion,
-  max(0, 1 - 2 sg squared pixel error): earlier, it would freeze them.
+  not the mean of the map; 0 is the paper's. It counts as far as keypoints explain the motion:
+  earlier, it would freeze them. Variances are in half image sides squared.
 """
 
 from __future__ import annotations

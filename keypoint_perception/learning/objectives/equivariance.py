@@ -11,17 +11,18 @@ shows the position g(v) of x. With the map p of a keypoint in x and p' in x'::
     spread    = E|u - E u|^2 + E|g(v) - E g(v)|^2
     diversity = 1 - 1/K sum_cells max_k pool(p_k)
 
-each but the last a mean over the keypoints. The factorised form is exact and needs two sums per
+each but the last a mean over the keypoints that the warp leaves in the image; ``diversity`` is the
+mean of that of x and x'. The factorised form is exact and needs two sums per
 map instead of one over all pairs of cells. It is zero only for maps of one cell each that follow
 the warp. Diversity asks the K maps to be disjoint; otherwise one point would serve for all.
 
 The option ``exchange`` follows Thewlis, Albanie, Bilen, Vedaldi: Unsupervised learning of
 landmarks by descriptor vector exchange, 2019, https://arxiv.org/abs/1908.06427. With a feature net
-Phi of this objective, the other frame y of the pair and vectors of length 20::
+Phi of this objective, whose vectors have length 20, and the other frame y of the pair::
 
-    f_k = sum_u p_k(u) Phi_u(x)                                the keypoint's vector
+    f_k = sum_u p_k(u) Phi_u(x), scaled to length 20           the keypoint's vector
     e_k = sum_w softmax_w <f_k, Phi_w(y)> Phi_w(y)             exchanged for vectors of y
-    exchange = mean_k sum_v softmax_v <e_k, Phi_v(x')> |g(v) - E u|^(1/2)
+    exchange = mean_k sum_v softmax_v <e_k, Phi_v(x')> sg |g(v) - E u|^(1/2)
 
 A keypoint is located in the warped frame by its vector in another frame, so it must look alike in
 both: the maps then prefer positions that are distinct from all others.

@@ -7,16 +7,17 @@ and y, the target is the contrast and structure term of SSIM, under a Gaussian w
 
     energy = blur(1 - (2 cov(x, y) + c) / (var(x) + var(y) + c)),  c = 0.03^2, colours in [0, 1]
     pixel = |decode(Phi(x), bumps of mu(x) and mu(y) at 3 widths) - energy|^2 / mean energy^2
-    turn = mean_k 1 - exp(-|R mu_k(y) - mu_k(R y)|^2 / (4 t^2)),  R one to three quarter turns
-    separation = mean_ij exp(-|mu_i - mu_j|^2 / (2 s^2)),  of mu(x), mu(y) and mu(R y)
-    spread = mean_k of the variance of the map of k, half image sides squared
+    turn = e mean_k 1 - exp(-|R sg mu_k(y) - mu_k(R y)|^2 / (4 t^2)),  R one to three quarter turns
+    separation = mean_{i != j} exp(-|mu_i - mu_j|^2 / (2 s^2)),  of mu(x), mu(y) and mu(R y)
+    spread = e mean_k of the variance of the map of k, half image sides squared
+    e = max(0, 1 - 4 sg pixel)
 
 Static texture has no energy, and changing light little: means are not compared. ``turn`` is the
 authors' squared difference of two bumps of standard deviation t, that of R mu(y), whose gradient
 is stopped, and that of mu(R y), integrated over the plane in closed form and divided by 2 pi t^2.
-It counts as far as keypoints explain the energy, max(0, 1 - 4 sg pixel), and so does ``spread``;
-theirs starts with the fourth epoch. From the start, static points would satisfy both, and Phi(x)
-alone reduces the error to about a quarter: it shows the objects that will have moved.
+It counts as far as keypoints explain the energy (e), and so does ``spread``; theirs starts with
+the fourth epoch. From the start, static points would satisfy both, and Phi(x) alone reduces the
+error to about a quarter: it shows the objects that will have moved.
 
 Departures, with their reasons:
 

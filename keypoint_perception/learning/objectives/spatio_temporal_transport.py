@@ -8,6 +8,7 @@ interpolated bilinearly with a repeated border::
 
     F = (1 - sg S) (1 - T) Phi(x_s) + sum_k H_k(x_t) Shift[Phi(x_s), d_k] / max(1, sum_k H_k(x_t))
     pixel = w |refine(F) - x_t|^2 / change
+    spread = max(0, 1 - 2 sg pixel) mean_k of the variance of the map of k
 
 Only the keypoint net sees the target: its content must be brought from the source by the motion of
 the keypoints, so a keypoint must track an object and not only lie on something that differs.
@@ -18,8 +19,10 @@ The formulas of the claims are not legible in the published scan, so this is an 
   here the source's are the only ones (claim 17 trains it).
 - The source's keypoints get no gradient, neither through S nor through d: as in temporal
   transport, they could otherwise learn to erase what is hard to predict.
-- Overlapping bumps are divided by their sum, so that two keypoints on one object do not bring it
-  twice.
+- Claim 22 adds the shifted features, weighted by the bumps. Here, overlapping bumps are divided by
+  their sum, so that two keypoints on one object do not bring it twice. Where the sum is below one,
+  nothing is divided. The weights of what stays and of what is brought are those of the claim and
+  can add up to more than one: (1 - T) + min(1, sum_k H_k) is 1.25 under two bumps of 0.5.
 - The term ``spread``, ``both_ways`` and ``still_weight`` are those of temporal transport, for the
   same reasons.
 

@@ -12,8 +12,9 @@ compete for every cell; a keypoint is the centre of mass of its map::
 
     pixel = |image - x|^2 / change
     concentration = mean_k of the variance of p_k
-    separation = mean_ij exp(-|mu_i - mu_j|^2 / (2 s^2))
+    separation = mean_{i != j} exp(-|mu_i - mu_j|^2 / (2 s^2))
     equivariance = mean_k |g(mu_k(x')) - mu_k(x)|^2,  x' the frame warped by g
+    readout = mean_k of the variance of softmax l_k about sg mu_k
 
 The background's logit is 0: a softmax over K + 1 channels depends only on differences, and the
 network stays the one that every objective trains.

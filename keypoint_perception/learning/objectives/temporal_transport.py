@@ -10,6 +10,7 @@ bumps H_k(x) = exp(-|u - mu_k(x)|^2 / sigma^2), a source frame x_s and a target 
     F = (1 - sg S) (1 - T) sg Phi(x_s) + T Phi(x_t)
     pixel = w |refine(F) - x_t|^2 / change
     w = w0 + (1 - w0) d / (d + noise), d = |x_t - x_s| blurred
+    spread = max(0, 1 - 2 sg pixel) mean_k of the variance of the map of k
 
 The source's features are removed at the keypoints of both frames and the target's are inserted at
 the keypoints of the target, so only keypoints on what moved can lower the error. ``sg`` stops the
@@ -17,6 +18,8 @@ gradient: otherwise the source branch could erase what is hard to predict instea
 
 Departures, with their reasons:
 
+- A keypoint is the mean of a softmax over all cells of its map. The authors' code averages the
+  logits over each axis and takes a softmax along the other; the network ``paper`` is read so.
 - S and T are unions. The authors' code pastes one keypoint after another, which depends on their
   order; other public code adds the bumps, which is not bounded. The claims fix neither.
 - The error is divided by ``change``, the mean squared difference between the frames of a pair
@@ -28,7 +31,11 @@ Departures, with their reasons:
 - A second term, ``spread``, is the variance of each map about its point, in half image sides
   squared. The robot reads a window around the peak and not the mean of the map; the two agree only
   for maps with one peak, which the pixel error does not require. It counts as far as keypoints
-  explain the motion, max(0, 1 - 2 sg pixel).
+  explain the motion.
+
+All that the camera's own motion changes has to be transported too. So a moving camera needs pairs
+that are close in time: on a panning recording, 0.96 of the motion of the labelled points was
+explained with ``max_gap_s: 0.4``, and 0.35 with 2 s, which is set by default.
 """
 
 from __future__ import annotations
