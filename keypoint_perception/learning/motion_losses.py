@@ -3,7 +3,8 @@ Losses that keep keypoints on their part of an object, under motion and under ra
 
 Only the foreground is warped, and pasted on the unwarped background of another pair::
 
-    x' = b' + g(m) (g(x) - b')      b' a background, m the foreground mask, g a random warp
+    x' = b' + g(m) (g(x) - b')      b' a background, m the foreground mask, g a random warp;
+                                    g(m) is 0 where the warp shows nothing of the image
 
 If the whole image is warped, the network can infer the rotation from the background, a horizon or
 the border, and rotate a lattice of keypoints with it that otherwise keeps its orientation in the
@@ -80,7 +81,9 @@ def flow_error(maps: Tensor, moved: Tensor, flow: Tensor) -> Tensor:
     """
     Return how badly keypoints follow the optical flow, (n, K): 0 = exactly, about 1 = not at all.
 
-    2 (sqrt(1 + q) - 1) with q the squared difference relative to the squared motion of the frame.
+    c 2 (sqrt(1 + q) - 1) with c the share of a map where the flow is known, which gets no
+    gradient, and q the squared difference from the mean flow there, divided by the mean squared
+    motion of the frame's moving part plus :data:`LEAST_MOTION`.
 
     :param maps: of the keypoints, (n, K, h, w)
     :param moved: displacement of the keypoints, (n, K, 2) cells
@@ -103,7 +106,7 @@ def background_share(on_foreground: Tensor, foreground: Tensor) -> Tensor:
     """
     Return the mean share of the maps that lies on the background, (B,) in [0, 1].
 
-    It is zero for frames without foreground.
+    It is multiplied by A / (A + 1), A the sum of the foreground: zero for frames without any.
 
     :param on_foreground: share of each map that lies on the foreground, (B, K)
     :param foreground: (B, h, w)
@@ -115,6 +118,8 @@ def background_share(on_foreground: Tensor, foreground: Tensor) -> Tensor:
 def uncovered_share(covered: Tensor, foreground: Tensor) -> Tensor:
     """
     Return the share of the foreground (B, h, w) that no bump covers, (B,) in [0, 1].
+
+    It is divided by A + 1, A the sum of the foreground: near zero for frames with hardly any.
 
     :param covered: union of the bumps, (B, 1, h, w)
     """

@@ -7,20 +7,33 @@ something moved. With p_k the map of keypoint k, mu_k its mean, T the union of t
 frame's keypoints, M in [0, 1] the foreground (where the frame differs from the median of its
 episode) and v the optical flow from the earlier frame of a pair to the later one, the terms are::
 
+    A = sum_u M(u),  o_k = sg sum_u p_k(u) M(u),  e = max(0, 1 - 2 sg pixel)
+
     pixel      = w |refine(F) + median - x_t|^2 / change
     focus      = root mean square of that error over the maps' cells
-    aside      = mean_k sum_u p_k(u) (1 - M(u))         keypoints lie on the foreground
-    uncovered  = sum_u M(u) (1 - T(u)) / sum_u M(u)     keypoints cover the foreground
+    aside      = mean_k (1 - sum_u p_k(u) M(u)) A / (A + 1)
+                                                        keypoints lie on the foreground
+    uncovered  = sum_u M(u) (1 - T(u)) / (A + 1)        keypoints cover the foreground
     overlap    = sum_{j != k} sum_u p_j(u) p_k(u) / K   no two occupy the same cells
-    spread     = max(0, variance of p_k about mu_k - 2 s^2)
+    spread     = e mean_k o_k max(0, variance of p_k about mu_k - 2 s^2)
                                                         each map has one peak
-    peak       = max(0, l_k(m_k) - mean of l_k beside m_k - 1 / (2 s^2))
+    peak       = mean_k o_k max(0, l_k(m_k) - mean of l_k beside m_k - 1 / (2 s^2))
                                                         that is wider than a cell
-    flow       = |mu_k(later) - mu_k - sum_u p_k(u) v(u)|^2 / |v|^2
-                                                        keypoints move with their object
-    turn       = |g mu_k(x') - mu_k(x)|^2               rotate with it, x' the frame with the
-    agree      = KL(bump at mu_k(x), warped || p_k(x')) foreground warped, and with certainty
+    flow       = mean_k o_k c_k 2 (sqrt(1 + q_k) - 1)   keypoints move with their object
+    q_k        = |mu_k(later) - mu_k - sum_u p_k(u) v(u)|^2 / (|v|^2 + 0.02)
+    turn       = e mean_k o_k min(0.25, |g mu_k(x') - mu_k(x)|^2)
+                                                        rotate with it, x' the frame with the
+                                                        foreground warped,
+    agree      = e mean_k o_k KL(bump at sg mu_k(x), warped || p_k(x'))
+                                                        and with certainty
 
+- The gate o_k is how far a keypoint lies on the foreground: from the start, keypoints would settle
+  on marks of the background, which are sharp, follow the flow and rotate with the image. In
+  ``flow`` it is the smaller one of the two frames. The gate e is how far keypoints explain the
+  motion (:func:`..reconstruction.explained_motion`). A / (A + 1) is near one unless a frame shows
+  no foreground.
+- In ``flow``, c_k is the share of p_k where the flow is known, and |v|^2 the mean square of the
+  moving part of the frame, cells squared.
 - ``focus`` weighs a small object that is missed, such as a ball, more than the same error spread
   over a large one, such as an arm; the mean does not distinguish the two.
 - The median is added to the output of the refinement net, so that training does not start with
@@ -45,9 +58,6 @@ episode) and v the optical flow from the earlier frame of a pair to the later on
   a variance of 2 s^2, wherever its centre is. (Nibali et al. 2018,
   https://arxiv.org/abs/1801.07372, hold maps to a width by their variance, whose gradient is lost
   once a map has snapped.)
-- ``spread``, ``peak``, ``flow``, ``turn`` and ``agree`` apply to a keypoint as far as it lies on
-  the foreground, sum_u p_k(u) M(u): from the start, keypoints would settle on marks of the
-  background, which are sharp, follow the flow and rotate with the image.
 
 A moving camera has no median and moves everything: use :mod:`.temporal_transport` there.
 """
