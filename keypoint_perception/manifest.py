@@ -22,6 +22,7 @@ from keypoint_perception import __version__
 from keypoint_perception.atomic_files import replace_file
 from keypoint_perception.errors import ModelError
 from keypoint_perception.grey_range import FULL_RANGE, stored_range
+from keypoint_perception.holdout import LARGEST_HOLDOUT
 from keypoint_perception.json_files import read_json
 from keypoint_perception.limits import limits, remedy
 from keypoint_perception.model_directory import MANIFEST_NAME, ONNX_NAME, onnx_name, PRECISIONS
@@ -41,7 +42,8 @@ class Manifest:
     :param keypoint_names: K names in the order of the network's output
     :param input_hw: height and width of the network input, px
     :param objective: name of the training objective, informative only like ``network``
-    :param sources: training recordings: name, digest, topics, frames
+    :param sources: training recordings: name, digest, topics, frames, and with a holdout the
+        stamps of the frames learned from and withheld (:mod:`~keypoint_perception.holdout`)
     :param metrics: measurements at the end of training
     :param files: SHA-256 of every file by its path in the model directory
     :param landmark_names: L names in the order of the network's second output, if it has one
@@ -49,6 +51,7 @@ class Manifest:
         first, and a weight, of which the largest is 1
     :param precisions: networks other than ``keypointer.onnx``, which is fp32, by precision, and
         the distance of their keypoints from its
+    :param holdout: share of each recording, its last frames, that was withheld from learning
     """
 
     keypoint_names: tuple[str, ...]
@@ -61,6 +64,7 @@ class Manifest:
     landmark_names: tuple[str, ...] = ()
     skeleton: tuple[tuple[int, int, float], ...] = ()
     precisions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    holdout: float = 0.0
     package_version: str = __version__
     format_version: int = FORMAT_VERSION
 
@@ -224,6 +228,10 @@ def _is_size(value: object) -> bool:
     return all(type(side) is int and 0 < side <= MAX_SIDE for side in sides)
 
 
+def _is_share(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value <= LARGEST_HOLDOUT  # type: ignore[operator]
+
+
 def _are_edges(value: object) -> bool:
     return isinstance(value, list) and all(
         isinstance(edge, list)
@@ -247,6 +255,7 @@ EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     'landmark_names': (partial(_all, str), 'a list of text'),
     'skeleton': (_are_edges, 'a list of [index, index, weight]'),
     'precisions': (partial(_maps_to, dict), 'a mapping of names to mappings'),
+    'holdout': (_is_share, f'a number from 0 to {LARGEST_HOLDOUT:g}'),
     'package_version': (lambda value: isinstance(value, str), 'text'),
     'format_version': (lambda value: type(value) is int, 'an integer'),
 }

@@ -48,6 +48,13 @@ def train(
     annotations: Annotated[
         Path | None, typer.Option(help='CSV of labels to learn from: stamp_ns,keypoint,u,v.')
     ] = None,
+    holdout: Annotated[
+        float | None,
+        typer.Option(
+            help='Share of each recording, its last frames, to withhold from learning, so that '
+            '`evaluate` can score them. [default: 0]'
+        ),
+    ] = None,
     init: Annotated[
         Path | None, typer.Option(help='Model directory to take the initial weights from.')
     ] = None,
@@ -70,6 +77,7 @@ def train(
         'size': size,
         'seed': seed,
         'seeds': seeds,
+        'holdout': holdout,
         'annotations': None if annotations is None else str(annotations),
         'init': None if init is None else str(init),
     }
@@ -119,8 +127,10 @@ def train(
         print(f'warning: {outcome.complaint}')
     pairs_per_s, memory_mb = (outcome.metrics[key] for key in ('pairs_per_s', 'peak_memory_mb'))
     speed = f' at {pairs_per_s:.0f} pairs/s' if pairs_per_s else ''
+    learned = outcome.metrics['frames']
+    rest = f' ({len(store) - learned} withheld)' if settings.holdout else ''
     print(
-        f'{manifest.keypoint_count} keypoints learned from {len(store)} frames{speed}, '
+        f'{manifest.keypoint_count} keypoints learned from {learned} frames{rest}{speed}, '
         f'{memory_mb} MB peak memory; wrote'
     )
     for name in (ONNX_NAME, MANIFEST_NAME, REPORT_NAME, OVERLAYS_NAME, TENSORBOARD_NAME):

@@ -28,9 +28,9 @@ from keypoint_perception.evaluation.point_motion import (
     mean_spread_percent,
     MIN_SPREAD_PERCENT,
 )
+from keypoint_perception.holdout import count_fitted
 import numpy as np
 
-FIT_SHARE = 0.7
 PCK_PERCENT = (2.0, 5.0, 10.0)
 _RIDGE_PER_FRAME = 1e-8
 
@@ -172,7 +172,7 @@ def fit_split(labelled: np.ndarray) -> np.ndarray:
             'fitted on the first 70 % of them and scored on the rest: label more frames.'
         )
         raise SourceError(msg)
-    last = int(frames[max(1, int(FIT_SHARE * len(frames))) - 1])
+    last = int(frames[count_fitted(len(frames)) - 1])
     return np.arange(len(labelled)) <= last
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+import copy
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 from keypoint_perception.cdr import IMAGE_TYPE
 from keypoint_perception.errors import SourceError
@@ -27,6 +29,9 @@ class FrameStore:
     ``images`` (N, H, W, 3) uint8 is mapped from disk; ``stamps_ns`` (N,) int64; ``camera`` and
     ``source`` (N,) int32 are indices into ``cameras`` (topic names) and ``sources``; ``image_hw``
     (N, 2) int32 is the size of the original image, px; ``network_hw`` the working size, px.
+
+    A selection of its frames, from :meth:`select`, is such a store too: ``whole`` is the store
+    that it is of and ``selected`` (N,) the indices of its frames there.
     """
 
     def __init__(self, path: Path | str, header: StoreHeader) -> None:
@@ -35,7 +40,7 @@ class FrameStore:
         self.cameras = tuple(header.cameras)
         self.sources = tuple(header.sources)
         shape = (header.frames, *header.network_hw, 3)
-        self.images = np.memmap(self.path / IMAGES_NAME, np.uint8, 'r', shape=shape)
+        self.images: np.ndarray = np.memmap(self.path / IMAGES_NAME, np.uint8, 'r', shape=shape)
         index = np.fromfile(self.path / INDEX_NAME, INDEX_DTYPE, header.frames)
         self.stamps_ns = index['stamp_ns'].astype(np.int64)
         self.camera = index['camera'].astype(np.int32)
@@ -53,6 +58,7 @@ class FrameStore:
         self.topics = {camera: Topic(IMAGE_TYPE, count) for camera, count in topics}
         if self.cameras == ('',):  # all from sources without topics
             self.topics = {}
+        self.whole, self.selected = self, np.arange(header.frames)
 
     @classmethod
     def open(cls, path: Path | str) -> FrameStore:
@@ -72,6 +78,15 @@ class FrameStore:
         check_contents(Path(path), header)
         return cls(path, header)
 
+    def select(self, indices: np.ndarray) -> FrameStore:
+        """Return a selection of the frames, (M,) indices in increasing order."""
+        chosen = copy.copy(self)
+        for name in ('stamps_ns', 'camera', 'source', 'image_hw', 'selected'):
+            setattr(chosen, name, getattr(self, name)[indices])
+        # indexed like an array, which would hold all images in memory
+        chosen.images = cast(np.ndarray, _SelectedImages(self.images, indices))
+        return chosen
+
     def __len__(self) -> int:
         return len(self.stamps_ns)
 
@@ -86,3 +101,23 @@ class FrameStore:
     def _indices(self, topics: Collection[str]) -> np.ndarray:
         chosen = [n for n, camera in enumerate(self.cameras) if camera in topics]
         return np.flatnonzero(np.isin(self.camera, chosen))
+
+
+class _SelectedImages:
+    """Some of the images of a store, read as they are indexed."""
+
+    def __init__(self, images: np.ndarray, indices: np.ndarray) -> None:
+        self._images, self._indices = images, indices
+        self.shape, self.dtype = (len(indices), *images.shape[1:]), images.dtype
+        self.ndim = images.ndim
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        frames, *rest = index if isinstance(index, tuple) else (index,)
+        found: np.ndarray = self._images[(self._indices[frames], *rest)]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)

@@ -14,6 +14,7 @@ from typing import Any
 
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.frames.annotations import read_annotations
+from keypoint_perception.holdout import LARGEST_HOLDOUT
 from keypoint_perception.learning.composite_objective import (
     needs,
     ObjectiveSpec,
@@ -118,6 +119,13 @@ class TrainConfig(Settings):
     )
     max_gap_s: float = setting(
         2.0, low=0.001, high=3600.0, help='Longest time between the frames of a pair, s.'
+    )
+    holdout: float = setting(
+        0.0,
+        low=0.0,
+        high=LARGEST_HOLDOUT,
+        help='Share of each recording, its last frames, that is withheld from learning; '
+        '`evaluate` scores them alone.',
     )
     annotations: str = setting('', help='CSV file of labels, for objectives that learn from them.')
     init: str = setting('', help='Model directory to take the initial weights from.')

@@ -186,6 +186,7 @@ class RunMonitor:
     def _metrics(self, health: CollapseCheck) -> dict[str, Any]:
         kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {
+            'frames': len(self._session.store),
             'steps': self._session.step,
             'minutes': round(self._session.elapsed_s / 60, 3),
             'terms': self._last,

@@ -18,6 +18,7 @@ from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.composite_objective import learns_from_labels_alone, needs
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.data.backgrounds import Backgrounds
+from keypoint_perception.learning.data.fitting_part import fitting_part, recorded_sources
 from keypoint_perception.learning.data.flows import Flows
 from keypoint_perception.learning.data.labels import Labels, LabelSampler
 from keypoint_perception.learning.data.pairs import mean_change, PairSampler
@@ -55,6 +56,7 @@ class TrainingState:
     """
     The parts of a training run, and its progress.
 
+    :param store: the frames to learn from
     :param step: optimiser steps done
     :param elapsed_s: time spent training, over all processes that resumed the run, s
     :param kept: keypoints to export; None = all
@@ -115,7 +117,7 @@ class TrainingState:
             'labels': '' if labels is None else labels.digest,
             'objective': self.config.title,
             'config': to_values(self.config),
-            'sources': [dict(source) for source in self.store.sources],
+            'sources': recorded_sources(self.store),
             'metrics': metrics,
             'skeleton': self.learner.objective.skeleton(),
         }
@@ -130,8 +132,10 @@ def new_training_state(config: TrainConfig, store: FrameStore) -> TrainingState:
     """
     Return the state of a run at its first step.
 
+    :param store: all frames; those of the holdout are left out here
     :raises TrainingError: if the recording has no pairs, or nothing moves in it
     """
+    store = fitting_part(store, config.holdout)
     extras = _batch_extras(config, store)
     labels = _labels(extras)
     alone = learns_from_labels_alone(config.parts)
@@ -162,6 +166,7 @@ def resumed_training_state(out: Path, store: FrameStore, config: TrainConfig) ->
     with valid_checkpoint(out):
         _check_frames(out, store, state['sources'])
         statistics = DatasetStatistics(**state['facts'])
+    store = fitting_part(store, config.holdout)
     extras = _batch_extras(config, store)
     labels = _labels(extras)
     if labels is not None and labels.digest != state.get('labels', ''):

@@ -8,11 +8,7 @@ import shlex
 from typing import Any
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.composite_objective import (
-    learns_from_labels,
-    needs,
-    split_objective,
-)
+from keypoint_perception.learning.composite_objective import needs
 from keypoint_perception.learning.config import read_config, read_yaml, to_values, TrainConfig
 from keypoint_perception.settings import current_names, from_yaml
 from keypoint_perception.yaml_files import parse_yaml
@@ -107,30 +103,16 @@ def changed(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def resolve(
-    settings: dict[str, Any], *, seed: int, annotations: Path | None, label_share: float = 1.0
+    settings: dict[str, Any], *, seed: int, annotations: Path | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     Return the settings to train with, and the values of all settings.
 
     :param annotations: labels of the recording, for objectives that learn from them
-    :param label_share: share of the labelled frames, the first ones, to learn from unless the
-        settings state it; must not include the frames that are scored
     :raises ConfigError: if a setting is unknown or out of range, or labels are needed and missing
     """
     stated = dict(settings)
     parts = from_yaml(TrainConfig, settings, 'the configuration').parts
     if annotations is not None and 'labels' in needs(parts):
         stated.setdefault('annotations', str(annotations))
-        stated |= _limit_labels(settings, label_share)
     return stated, to_values(read_config(None, stated | {'seed': seed}))
-
-
-def _limit_labels(settings: dict[str, Any], share: float) -> dict[str, Any]:
-    fraction = {'fraction': share}
-    entries = split_objective(settings['objective'])
-    if len(entries) == 1 and 'settings' not in entries[0]:
-        return {'objective_settings': fraction | settings.get('objective_settings', {})}
-    for entry in entries:
-        if learns_from_labels(entry['name']):
-            entry['settings'] = fraction | entry.get('settings', {})
-    return {'objective': entries}

@@ -1,7 +1,6 @@
 """Variants of a configuration from a command line."""
 
 from keypoint_perception.errors import ConfigError, ModelError
-from keypoint_perception.learning.config import read_config
 from keypoint_perception.learning.variants import changed, read_change, resolve, variants_of
 import pytest
 
@@ -64,30 +63,6 @@ def test_mistakes(changes, sentence):
         variants_of(['temporal_transport'], [], changes, [])
 
 
-@pytest.mark.parametrize(
-    ('settings', 'expected'),
-    [
-        ({'objective': 'supervised'}, [0.7]),
-        ({'objective': 'supervised', 'objective_settings': {'sigma': 2}}, [0.7]),
-        ({'objective': 'supervised', 'objective_settings': {'fraction': 0.2}}, [0.2]),
-        ({'objective': [{'name': 'supervised', 'settings': {'sigma': 2}}]}, [0.7]),
-        ({'objective': 'default+supervised'}, [None, 0.7]),
-        (
-            {'objective': ['default', {'name': 'supervised', 'settings': {'fraction': 0.1}}]},
-            [None, 0.1],
-        ),
-    ],
-)
-def test_labels_to_be_scored_by_are_not_learned_from(tmp_path, settings, expected):
-    labels = tmp_path / 'labels.csv'
-    labels.write_text('stamp_ns,keypoint,u,v\n1,a,0,0\n1,b,1,1\n2,c,1,1\n')
-    named, _ = resolve(settings, seed=0, annotations=labels, label_share=0.7)
-    parts = read_config(None, named).parts
-    assert [getattr(part.settings, 'fraction', None) for part in parts] == expected
-    stated = settings.get('objective_settings', {})
-    assert stated.items() <= named.get('objective_settings', {}).items()
-
-
 def test_all_settings_are_known_for_comparison(tmp_path):
     labels = tmp_path / 'labels.csv'
     labels.write_text('stamp_ns,keypoint,u,v\n1,a,0,0\n1,b,1,1\n2,c,1,1\n')
@@ -95,11 +70,7 @@ def test_all_settings_are_known_for_comparison(tmp_path):
     assert named == {'width': 8}
     assert (values['seed'], values['width'], values['size']) == (4, 8, 128)
     named, values = resolve({'objective': 'supervised'}, seed=0, annotations=labels)
-    assert named == {
-        'objective': 'supervised',
-        'annotations': str(labels),
-        'objective_settings': {'fraction': 1.0},
-    }
+    assert named == {'objective': 'supervised', 'annotations': str(labels)}
     assert values['keypoints'] == 3
     with pytest.raises(ModelError, match="'3'"):
         resolve({'init': 3}, seed=0, annotations=None)

@@ -16,6 +16,7 @@ from keypoint_perception.benchmarks.learning.benchmark_run import (
 )
 from keypoint_perception.benchmarks.learning.run_process import run_verb
 from keypoint_perception.errors import ConfigError, SourceError
+from keypoint_perception.holdout import HOLDOUT
 
 BAG_NAME, LABELS_NAME = 'bag', 'annotations.csv'
 
@@ -81,9 +82,10 @@ def plan_runs(
     """
     Return the runs, seed by seed, so that an interrupted benchmark has compared all variants.
 
+    All of them, also those that learn from labels, withhold the frames that are scored.
+
     :raises ConfigError: with the variant whose settings are invalid
     """
-    from keypoint_perception.evaluation.regression import FIT_SHARE
     from keypoint_perception.learning.data.recordings import settings_of_store
     from keypoint_perception.learning.variants import resolve
 
@@ -94,14 +96,23 @@ def plan_runs(
             for name, changes in variants.items():
                 labels = recording.annotations
                 try:
-                    settings, values = resolve(
-                        store | changes, seed=seed, annotations=labels, label_share=FIT_SHARE
-                    )
+                    _check_holdout(changes)
+                    stated = store | changes | {'holdout': HOLDOUT}
+                    settings, values = resolve(stated, seed=seed, annotations=labels)
                 except ConfigError as error:
                     msg = f'Variant {name!r} on {recording.name}: {error}'
                     raise ConfigError(msg) from error
                 runs.append(Run(recording, Variant(name, settings), seed, budget, values))
     return runs
+
+
+def _check_holdout(changes: dict[str, Any]) -> None:
+    if changes.get('holdout', HOLDOUT) != HOLDOUT:
+        msg = (
+            f'holdout: this benchmark always withholds {HOLDOUT:g}, so that its figures can be '
+            f'compared, got {changes["holdout"]!r}; omit it, or use `train` and `evaluate`.'
+        )
+        raise ConfigError(msg)
 
 
 def frames_of(run: Run, out: Path) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.annotations import match_labels, read_annotations
 from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.holdout import count_fitted
 from keypoint_perception.keypoints import Fit
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.data.pairs import SeededSampler
@@ -40,11 +41,18 @@ class Labels:
         """
         path = config.annotation_file()
         annotations = read_annotations(path)
-        uv = match_labels(annotations, store.stamps_ns, store.image_hw, path=path)
+        whole = store.whole  # labels of withheld frames are not without a frame
+        uv = match_labels(annotations, whole.stamps_ns, whole.image_hw, path=path)[store.selected]
         self.names, self.digest = annotations.names, file_digest(path)
         # the share that all objectives may use
         fraction = min(getattr(part.settings, 'fraction', 1.0) for part in config.parts)
         self.frames = _first_share(uv, store.stamps_ns, fraction)
+        if not len(self.frames):
+            msg = (
+                f'Annotations {str(path)!r} label withheld frames only; label frames of the first '
+                f'{1 - config.holdout:.0%} of the recording, or learn with --holdout 0.'
+            )
+            raise SourceError(msg)
         _refuse_several_cameras(store, self.frames, path)
         self.uv = np.full(uv.shape, np.nan, np.float32)
         for hw in np.unique(store.image_hw[self.frames], axis=0):
@@ -75,7 +83,7 @@ def _first_share(uv: np.ndarray, stamps_ns: np.ndarray, fraction: float) -> np.n
     """Return the first labelled frames in time; rounded down as evaluation does, at least one."""
     labelled = np.flatnonzero(np.isfinite(uv).all(axis=-1).any(axis=1))
     labelled = labelled[np.argsort(stamps_ns[labelled], kind='stable')]
-    return labelled[: max(1, int(fraction * len(labelled)))]
+    return labelled[: count_fitted(len(labelled), 1 - fraction)]
 
 
 def _refuse_several_cameras(store: FrameStore, frames: np.ndarray, path: Path) -> None:

@@ -46,6 +46,7 @@ def test_a_table_is_made_once(run_verb, recording, tmp_path):
     assert (row['recording'], row['variant'], row['runs']) == ('square', 'temporal_transport', 1)
     assert row['measures']['explained']['mean'] == run['figures']['explained'] <= 1
     assert run['figures']['steps'] == 2
+    assert run['asked']['settings']['holdout'] == 0.3
     assert run['figures']['keypoints'] == 2
     assert set(run['figures']['seconds_to']) == {'0.01'}
     assert '| square | temporal_transport | ' in (out / 'learning.md').read_text()
@@ -103,6 +104,7 @@ def test_recordings_and_their_labels(recording):
         (('--steps', 2, '--target', '1.5'), '--target: must be an explained value between 0 and'),
         (('--steps', 2, '--vary', 'a: wdth=3'), "Variant 'a' on square: the configuration has no"),
         (('--steps', 2, '--objective', 'magic'), "Variant 'magic' on square: objective: must be"),
+        (('--steps', 2, '--set', 'holdout=0.1'), 'always withholds 0.3, so that its figures can'),
         (('--steps', 2, '--recording', 'nowhere'), "'nowhere' does not exist"),
     ],
 )

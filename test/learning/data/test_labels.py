@@ -16,13 +16,16 @@ NAN = np.nan
 def store(stamps=(10, 20, 30, 40), camera=None, image_hw=None):
     """Return what is used of a frame store: images of 40 x 80 in a network input of 32 x 64."""
     count = len(stamps)
-    return SimpleNamespace(
+    frames = SimpleNamespace(
+        selected=np.arange(count),
         stamps_ns=np.array(stamps, np.int64),
         camera=np.zeros(count, int) if camera is None else np.array(camera),
         cameras=('/left', '/right'),
         image_hw=np.array([[40, 80]] * count if image_hw is None else image_hw),
         network_hw=(32, 64),
     )
+    frames.whole = frames
+    return frames
 
 
 @pytest.fixture
@@ -48,6 +51,19 @@ def test_labels_are_in_pixels_of_the_network(config):
     expected[1, 0] = (9.5 + 0.5) * 0.8 - 0.5, (4.5 + 0.5) * 0.8 - 0.5
     expected[3, 1] = 63.5, -0.5
     np.testing.assert_allclose(labels.uv, expected)
+
+
+def test_labels_of_withheld_frames_are_not_learned_from_and_not_missed(config, caplog):
+    part = store((10, 20, 30))
+    part.whole, part.selected = store(), np.array([0, 1, 2])
+    labels = Labels(part, config('20,hand,9.5,4.5', '40,hand,1,1'))
+    assert (labels.frames.tolist(), labels.uv.shape) == ([1], (3, 1, 2))
+    assert not caplog.records
+    part.selected = np.array([0, 1, 2])
+    only_late = config('40,hand,1,1', '50,hand,1,1', '30,hand,1,1')
+    part.stamps_ns, part.selected = part.stamps_ns[:2], part.selected[:2]
+    with pytest.raises(SourceError, match='label withheld frames only; label frames of the first'):
+        Labels(part, only_late)
 
 
 def test_every_image_has_its_own_size(config):
