@@ -143,7 +143,7 @@ class Default(nn.Module):
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,): the means over the two frames of a pair."""
         covered = union(batch.bumps(self.config.sigma))
-        pixel, focus = self._reconstruct(batch, covered)
+        pixel, focus = self._reconstruct(batch)
         background, noise = batch.extra['background'], batch.extra['noise']
         foreground = foreground_map(batch.images, background, noise, batch.hw)
         on = torch.einsum('bkhw,bhw->bk', batch.maps, foreground)  # (2B, K)
@@ -172,26 +172,26 @@ class Default(nn.Module):
 
     def reconstruct(self, batch: PairBatch) -> Tensor:
         """Return the second frames, reconstructed from the first ones, (B, 3, H, W)."""
-        covered = union(batch.bumps(self.config.sigma)).chunk(2)
-        made = self.render(*covered, *self.features(batch.images).chunk(2))
-        return made + batch.extra['background'].chunk(2)[1]
+        both = self.differences(batch) + batch.extra['background']
+        return both.chunk(2)[1]
 
-    def render(
-        self, source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor
-    ) -> Tensor:
-        """Return the difference of the reconstructed target from the background, (B, 3, H, W)."""
-        moved = transport(source.detach(), target, features_s.detach(), features_t)
-        difference: Tensor = self.refine(moved)
+    def differences(self, batch: PairBatch) -> Tensor:
+        """Return each frame's difference from its background, from the other, (2B, 3, H, W)."""
+        features = self.features(batch.images)
+        target = union(batch.bumps(self.config.sigma))
+        source = swap(target).detach()
+        difference: Tensor = self.refine(
+            transport(source, target, swap(features).detach(), features)
+        )
         return difference
 
-    def _reconstruct(self, batch: PairBatch, covered: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.features(batch.images)
-        made = self.render(swap(covered), covered, swap(features), features).float()
+    def _reconstruct(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        made = self.differences(batch).float()
         weight = motion_weight(batch.image0, batch.image1, self.config.still_weight)
         # (2, B, ...): the two frames of a pair share its weight
         error = (made + batch.extra['background'] - batch.images).unflatten(0, (2, -1))
         error = (weight * error.square().mean(dim=2, keepdim=True)).flatten(0, 1)
-        cells = functional.adaptive_avg_pool2d(error / self.change, map_size(covered))
+        cells = functional.adaptive_avg_pool2d(error / self.change, batch.hw)
         mean = cells.mean(dim=(1, 2, 3))
         # the gradient of the root is unbounded at zero
         root = (cells.square().mean(dim=(1, 2, 3)) + 1e-6).sqrt()
