@@ -30,6 +30,7 @@ from keypoint_perception.yaml_files import read_yaml_file
 USUAL_STEPS = 6000
 # The best 10 of 20 keypoints explain more than 10 learned alone: 0.72 against 0.66.
 MIN_LEARNED_KEYPOINTS = 20
+DEFAULTS = ('default', 'default_without_transport')
 PRECISIONS = ('auto', '32', 'bf16', '16')
 DAY_S = 86_400.0
 # Settings that the network shares, besides its keypoints and input size.
@@ -57,7 +58,7 @@ class TrainConfig(Settings):
         high=256,
         alias='spare',
         help='Keypoints learned beyond K, of which the best K are kept. If you set `keypoints` '
-        'but not `extra_keypoints`, the default objective learns at least '
+        'but not `extra_keypoints`, the default objectives learn at least '
         f'{MIN_LEARNED_KEYPOINTS} in total.',
     )
     size: int = setting(
@@ -224,7 +225,7 @@ def read_config(
     values = derived_defaults(stated) | (defaults or {}) | stated
     values.setdefault('prune', 'keypoints' not in values)
     # a paper's objective is trained as published, a given model as it is
-    plain = values.get('objective', 'default') == 'default' and not values.get('init')
+    plain = values.get('objective', 'default') in DEFAULTS and not values.get('init')
     if plain and not values['prune'] and isinstance(values.get('keypoints'), int):
         extra = max(0, MIN_LEARNED_KEYPOINTS - values['keypoints'])
         values.setdefault('extra_keypoints', extra)

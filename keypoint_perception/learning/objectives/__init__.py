@@ -11,6 +11,9 @@ from keypoint_perception.learning.objectives.conditional_generation import (
     ConditionalGeneration,
 )
 from keypoint_perception.learning.objectives.default import Default
+from keypoint_perception.learning.objectives.default_without_transport import (
+    DefaultWithoutTransport,
+)
 from keypoint_perception.learning.objectives.edge_linking import EdgeLinking
 from keypoint_perception.learning.objectives.equivariance import Equivariance
 from keypoint_perception.learning.objectives.motion_energy import MotionEnergy
@@ -26,6 +29,7 @@ from keypoint_perception.learning.objectives.temporal_transport import TemporalT
 OBJECTIVES = {
     'conditional_generation': ConditionalGeneration,
     'default': Default,
+    'default_without_transport': DefaultWithoutTransport,
     'edge_linking': EdgeLinking,
     'equivariance': Equivariance,
     'motion_energy': MotionEnergy,
