@@ -20,11 +20,12 @@ estimator -> node -> message. The folders, and what each may import:
                  (imports root); salvage/ reads what is damaged
     model/       the one network, heatmaps, checkpoints, ONNX export (root)
     learning/    objectives (one paper, one file), configuration, the training loop; data/ makes
-                 batches: pairs, warps, flow, labels (root, frames, model)
+                 batches: pairs, warps, flow, labels (root, frames, model, geometry)
     inference/   engines (one heavy library each) and the estimator; tensorrt/ compiles for GPUs
                  (root; model in the torch engine only)
-    evaluation/  metrics, overlay videos, the report (root)
-    geometry/    camera model, depth, lifting to 3-D, filters over time, without ROS (root)
+    evaluation/  metrics, overlay videos, the report (root, geometry)
+    geometry/    camera model, depth, lifting to 3-D, filters over time, how a camera moves,
+                 without ROS (root)
     ros/         the programs, parameters, messages, QoS and launch parts (root, inference);
                  perception/ is the node that publishes keypoints (also geometry),
                  recorder/ the one that writes bags (root, frames)
