@@ -7,8 +7,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from keypoint_perception.evaluation.overlay_video import OverlayVideo
 from keypoint_perception.evaluation.regression import RegressionScore, score_regression
+from keypoint_perception.evaluation.video.overlay_video import OverlayVideo
 from keypoint_perception.frames.annotations import (
     Keypoints,
     match_labels,

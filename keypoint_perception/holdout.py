@@ -81,6 +81,15 @@ class Exposure:
             )
         return {'scored': scored, 'withheld_frames': withheld, 'sentence': sentence}
 
+    def tell(self, withheld: int, frames: int) -> str:
+        """Return in a sentence which of some frames, all of them in use, were withheld."""
+        if not self.known or not withheld:
+            return str(self.describe(withheld, frames)['sentence'])
+        return (
+            f'The model has learned from {frames - withheld} of these {frames} frames; '
+            f'{withheld} were withheld from it.'
+        )
+
 
 def find_exposure(
     sources: Sequence[Mapping[str, Any]], digests: Collection[str], stamps: str = ''

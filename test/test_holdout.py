@@ -60,6 +60,12 @@ def test_what_is_no_span_is_ignored(value):
     assert find_exposure([{'digest': 'a', 'withheld_ns': value}], ['a']) == Exposure(known=True)
 
 
+def test_frames_that_are_all_in_use_are_told_apart():
+    assert 'learned from 7 of these 10 frames; 3 were withheld' in Exposure(True).tell(3, 10)
+    assert 'has learned from these frames' in Exposure(True).tell(0, 10)
+    assert 'has not learned from this recording' in Exposure().tell(0, 10)
+
+
 @pytest.mark.parametrize(
     ('known', 'withheld', 'scored', 'words'),
     [

@@ -46,7 +46,7 @@ def detect(
     files = {'--out': out, '--bag': new_bag, '--landmarks': landmarks} | videos_of(video)
     check_outputs(files, {'the recording': source}, directories=('--bag',))
     from keypoint_perception.evaluation import detections
-    from keypoint_perception.evaluation.overlay_video import OverlayVideos
+    from keypoint_perception.evaluation.video.overlay_video import OverlayVideos
     from keypoint_perception.frames.annotations import KeypointWriter
     from keypoint_perception.frames.keypoint_bag import keypoint_topic, KeypointBag
     from keypoint_perception.frames.source import count_frames, read_frames

@@ -7,6 +7,7 @@ from pathlib import Path
 import time
 from typing import Annotated, Any, TYPE_CHECKING
 
+from keypoint_perception.commands.learned_frames import read_exposure
 from keypoint_perception.commands.options import (
     EngineName,
     Model,
@@ -28,9 +29,9 @@ OUT_HELP = (
 )
 
 if TYPE_CHECKING:
-    from keypoint_perception.evaluation.detections import KeypointSequence
     from keypoint_perception.evaluation.recording_measurements import RecordingMeasurements
     from keypoint_perception.frames.annotations import Annotations
+    from keypoint_perception.holdout import Exposure
     from keypoint_perception.inference.estimator import Estimator
 
 
@@ -69,17 +70,20 @@ def evaluate(
     manifest = read_manifest(model)
     loaded = load_engine(model, engine, threads=threads, precision=precision)
     estimator = Estimator(loaded)
+    exposure = read_exposure(manifest, source, stamps)
     started = time.perf_counter()
-    recording = _detect(source, topic, stamps, estimator, video)
+    recording = _detect(source, topic, stamps, estimator, video, exposure)
     detected = time.perf_counter()
+    held_out = exposure.describe(sum(recording.withheld), len(recording.withheld))
     values: dict[str, Any] = {
         'format_version': report.FORMAT_VERSION,
+        'holdout': {'share': manifest.holdout, **held_out},
         'recording': report.describe_recording(source, recording.sequence),
         'model': report.describe_model(model, manifest),
         'engine': {'name': loaded.name, 'description': loaded.description},
     }
     if labels is not None:
-        values |= _score(model, recording.sequence, *labels, estimator)
+        values |= _score(model, recording, *labels, estimator)
     values['label_free'] = recording.label_free(
         lambda images: np.stack(estimator.estimate_batch(images)), estimator.keypoint_names
     )
@@ -91,6 +95,7 @@ def evaluate(
     replace_file(page_path, page)
     written = [out, page_path, _update_model(model, page), *videos_of(video).values()]
     console = Console()
+    console.print(held_out['sentence'], '', markup=False, highlight=False)
     for table in evaluation_tables(values):
         console.print(table.terminal(), '')
     engine = '{name} ({description})'.format(**values['engine'])
@@ -98,18 +103,24 @@ def evaluate(
 
 
 def _detect(
-    source: Path, topic: str | None, stamps: str, estimator: Estimator, video: Path | None
+    source: Path,
+    topic: str | None,
+    stamps: str,
+    estimator: Estimator,
+    video: Path | None,
+    exposure: Exposure,
 ) -> RecordingMeasurements:
     """Run the model over the recording."""
     from keypoint_perception.evaluation.detections import detect_frames
-    from keypoint_perception.evaluation.overlay_video import OverlayVideo
-    from keypoint_perception.evaluation.preview_clip import PreviewClip
     from keypoint_perception.evaluation.recording_measurements import RecordingMeasurements
+    from keypoint_perception.evaluation.video.overlay_video import OverlayVideo
+    from keypoint_perception.evaluation.video.preview_clip import PreviewClip
     from keypoint_perception.frames.source import count_frames, read_frames
 
     topics = [] if topic is None else [topic]
     total = count_frames([source], topics)
-    recording = RecordingMeasurements(preview=PreviewClip(total, skeleton=estimator.skeleton))
+    preview = PreviewClip(total, skeleton=estimator.skeleton)
+    recording = RecordingMeasurements(preview=preview, exposure=exposure)
     overlay = None if video is None else OverlayVideo(video, skeleton=estimator.skeleton)
     with overlay or nullcontext():
         detections = detect_frames(
@@ -124,7 +135,11 @@ def _detect(
 
 
 def _score(
-    model: Path, sequence: KeypointSequence, path: Path, labels: Annotations, estimator: Estimator
+    model: Path,
+    recording: RecordingMeasurements,
+    path: Path,
+    labels: Annotations,
+    estimator: Estimator,
 ) -> dict[str, Any]:
     """Return the measures that need labels, read from ``path``."""
     from keypoint_perception.evaluation.landmark_report import score_landmarks
@@ -132,15 +147,25 @@ def _score(
     from keypoint_perception.frames.annotations import match_labels
     from keypoint_perception.landmark_map import read_landmarks
 
-    sequence = sequence.in_stamp_order()
+    sequence = recording.sequence.in_stamp_order()
     uv = match_labels(labels, sequence.stamps_ns, sequence.image_hw, path=path)
+    withheld = recording.exposure.withheld_mask(sequence.stamps_ns, sequence.topics)
     scores = {'annotations': str(path)} | score_labels(
-        sequence, uv, label_names=labels.names, keypoint_names=estimator.keypoint_names
+        sequence,
+        uv,
+        label_names=labels.names,
+        keypoint_names=estimator.keypoint_names,
+        withheld=withheld,
     )
     landmarks = read_landmarks(model) if estimator.landmark_names else None
     if landmarks is not None:
         scores['landmarks'] = score_landmarks(
-            sequence, uv, landmarks, names=labels.names, network_hw=estimator.input_hw
+            sequence,
+            uv,
+            landmarks,
+            names=labels.names,
+            network_hw=estimator.input_hw,
+            withheld=withheld,
         )
     return scores
 

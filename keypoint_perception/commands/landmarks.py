@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TYPE_CHECKING
 
+from keypoint_perception.commands.learned_frames import read_exposure
 from keypoint_perception.commands.options import (
     EngineName,
     Labels,
@@ -50,6 +51,7 @@ def landmarks(
     from keypoint_perception.frames.annotations import read_annotations
     from keypoint_perception.inference.engine import load_engine
     from keypoint_perception.inference.estimator import Estimator
+    from keypoint_perception.manifest import read_manifest
     from keypoint_perception.model.landmark_head import network_digest
     from keypoint_perception.model.onnx_export import export_model
     from rich.console import Console
@@ -65,8 +67,13 @@ def landmarks(
         fitted = build_landmarks(
             sequence, uv, names=names, network_hw=hw, path=annotations, frames=frames
         )
+        exposure = read_exposure(read_manifest(model), source, stamps)
+        withheld = exposure.withheld_mask(sequence.stamps_ns, sequence.topics)
+        fitted.report['holdout'] = exposure.tell(int(withheld.sum()), len(withheld))
         export_model(model, replace(fitted, network_sha256=digest))
-    Console().print(landmark_fit_table(fitted.report).terminal())
+    console = Console()
+    console.print(landmark_fit_table(fitted.report).terminal())
+    console.print(fitted.report['holdout'], markup=False, highlight=False)
     error = fitted.report['held_out_error_percent']
     if error is not None:
         print(f'{error:.2f} % error on {fitted.report["held_out_frames"]} held-out frames')

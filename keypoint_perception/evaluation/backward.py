@@ -60,6 +60,7 @@ def score_backward(
     label_names: tuple[str, ...],
     keypoint_names: tuple[str, ...],
     diagonal_px: float | np.ndarray,
+    withheld: np.ndarray | None = None,
 ) -> BackwardScore | None:
     """
     Score labels against the learned points of the same frames; arguments as ``score_regression``.
@@ -71,7 +72,7 @@ def score_backward(
     used, frames = select_common_labels(np.asarray(np.isfinite(targets).all(axis=-1)))
     if len(frames) < 2:
         return None
-    fitting = fit_split(np.isin(np.arange(len(stamps_ns)), frames))
+    fitting = fit_split(np.isin(np.arange(len(stamps_ns)), frames), withheld)
     fit, score = frames[fitting[frames]], frames[~fitting[frames]]
     features = targets[:, used].reshape(len(targets), -1)
     away, trivial = held_out_errors(features, learned, fit, score)

@@ -86,19 +86,24 @@ def score_landmarks(
     *,
     names: tuple[str, ...],
     network_hw: tuple[int, int],
+    withheld: np.ndarray | None = None,
 ) -> dict[str, Any] | None:
     """
     Score a model's landmarks against labels of the same names.
 
-    Frames that the landmarks were fitted on are excluded.
+    Frames that the landmarks were fitted on are excluded, and all that the network has learned
+    from if there are others.
 
     :param labels: (N, L, 2) px of the images, NaN where not labelled
     :param names: names of the labels
+    :param withheld: whether each frame was withheld from the network, (N,) bool; None: none was
     :return: None if no landmark is labelled in another frame
     """
     keypoints, labels, network_diagonal = _in_network_px(sequence, labels, network_hw)
     predicted = landmarks.apply(keypoints)
     held_out = ~np.isin(sequence.stamps_ns, landmarks.report.get('stamps_ns', []))
+    if withheld is not None and withheld.any():
+        held_out &= withheld
     points = []
     for index, name in enumerate(landmarks.names):
         if name not in names:

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keypoint_perception.evaluation.background_error import background_error, shrink
-from keypoint_perception.evaluation.detections import Detection, KeypointSequence
+from keypoint_perception.evaluation.detections import (
+    Detection,
+    KeypointSequence,
+    StampedImage,
+)
 from keypoint_perception.evaluation.equivariance_error import Detector, equivariance_error
 from keypoint_perception.evaluation.illumination_error import illumination_error
 from keypoint_perception.evaluation.keypoint_crops import KeypointCrops
@@ -19,25 +23,40 @@ from keypoint_perception.evaluation.label_free import (
     static_share,
     still_jitter,
 )
-from keypoint_perception.evaluation.overlay_video import OverlayVideo
 from keypoint_perception.evaluation.pixel_motion import PixelMotion
-from keypoint_perception.evaluation.preview_clip import PreviewClip
 from keypoint_perception.evaluation.stream_samples import ReservoirSample
+from keypoint_perception.evaluation.video.overlay_video import OverlayVideo
+from keypoint_perception.evaluation.video.preview_clip import PreviewClip
+from keypoint_perception.holdout import Exposure
 import numpy as np
+
+
+def _sample() -> ReservoirSample[np.ndarray]:
+    return ReservoirSample(16)
+
+
+def _small_sample() -> ReservoirSample[tuple[int, np.ndarray]]:
+    return ReservoirSample(240)
 
 
 @dataclass
 class RecordingMeasurements:
-    """What is kept of a recording; of its images only samples, crops and a short preview."""
+    """
+    What is kept of a recording; of its images only samples, crops and a short preview.
+
+    :param exposure: what the model has learned from; if it has withheld frames, these alone are
+        sampled and measured
+    :param withheld: whether each frame was withheld from the model
+    """
 
     sequence: KeypointSequence = field(default_factory=KeypointSequence)
     motion: PixelMotion = field(default_factory=PixelMotion)
-    sample: ReservoirSample[np.ndarray] = field(default_factory=lambda: ReservoirSample(16))
-    small_sample: ReservoirSample[tuple[int, np.ndarray]] = field(
-        default_factory=lambda: ReservoirSample(240)
-    )
+    sample: ReservoirSample[np.ndarray] = field(default_factory=_sample)
+    small_sample: ReservoirSample[tuple[int, np.ndarray]] = field(default_factory=_small_sample)
     preview: PreviewClip = field(default_factory=PreviewClip)
     crops: KeypointCrops = field(default_factory=KeypointCrops)
+    exposure: Exposure = field(default_factory=Exposure)
+    withheld: list[bool] = field(default_factory=list)
 
     def add_all(self, detections: Iterable[Detection], video: OverlayVideo | None = None) -> None:
         """Add frames with their keypoints, to the overlay video too."""
@@ -45,12 +64,20 @@ class RecordingMeasurements:
             frame, keypoints = detection
             self.sequence.add(detection)
             self.motion.add(frame.image)
-            self.sample.add(frame.image)
-            self.small_sample.add((index, shrink(frame.image)))
+            self._add_to_samples(index, frame)
             self.preview.add(frame.stamp_ns, frame.image, keypoints)
             self.crops.add(frame.image, keypoints)
             if video is not None:
                 video.add(frame.stamp_ns, frame.image, keypoints)
+
+    def _add_to_samples(self, index: int, frame: StampedImage) -> None:
+        withheld = self.exposure.is_withheld(frame.stamp_ns, frame.topic)
+        if withheld and not any(self.withheld):
+            self.sample, self.small_sample = _sample(), _small_sample()
+        self.withheld.append(withheld)
+        if withheld or not any(self.withheld):
+            self.sample.add(frame.image)
+            self.small_sample.add((index, shrink(frame.image)))
 
     def label_free(self, detect: Detector, names: tuple[str, ...]) -> dict[str, Any]:
         """
@@ -63,14 +90,17 @@ class RecordingMeasurements:
         :param detect: list of B RGB images -> (B, K, 3)
         :param names: K names
         """
-        keypoints, diagonal = self.sequence.keypoints, self.sequence.diagonal_px
+        scored = (
+            np.array(self.withheld) if any(self.withheld) else np.ones(len(self.withheld), bool)
+        )
+        keypoints, diagonal = self.sequence.keypoints[scored], self.sequence.diagonal_px[scored]
         equivariance = equivariance_error(detect, self.sample.items)
         frames, images = map(list, zip(*self.small_sample.items, strict=True))
         background = background_error(detect, images, frames, self.sequence.stamps_ns)
-        static = static_share(keypoints[..., :2], self.sequence.image_hw, self.motion.deviation())
-        jitter, still_pairs = still_jitter(
-            keypoints, diagonal, self.sequence.stamps_ns, np.array(self.motion.image_changes)
-        )
+        image_hw, stamps_ns = self.sequence.image_hw[scored], self.sequence.stamps_ns[scored]
+        static = static_share(keypoints[..., :2], image_hw, self.motion.deviation())
+        changes = np.array(self.motion.image_changes)[scored]
+        jitter, still_pairs = still_jitter(keypoints, diagonal, stamps_ns, changes)
         dead = find_dead(keypoints, diagonal)
         pairs = find_duplicates(keypoints, diagonal)
         still = find_static(keypoints, diagonal, static)

@@ -2,7 +2,8 @@
 Forward regression: how much of the labelled motion the learned keypoints explain.
 
 Ridge regression with an intercept, from all K learned points (2K numbers) to each labelled point,
-fitted on the first 70 % of the labelled frames in time and scored on the last 30 %.
+fitted on the first 70 % of the labelled frames in time and scored on the last 30 %. If frames were
+withheld from the model, it is fitted on the others and scored on these.
 
     error     = mean over scored frames of |predicted - label|, in % of the image diagonal
     trivial   = the same, always predicting the mean label of the fitting part
@@ -126,6 +127,7 @@ def score_regression(
     names: tuple[str, ...],
     diagonal_px: float | np.ndarray,
     episode: np.ndarray | None = None,
+    withheld: np.ndarray | None = None,
 ) -> RegressionScore:
     """
     Score learned keypoints against labels of the same frames.
@@ -141,13 +143,14 @@ def score_regression(
     :param diagonal_px: diagonal of the images, one for all or (N,)
     :param episode: of each frame, (N,); if None, found from the stamps, which must then include
         unlabelled frames
+    :param withheld: as in :func:`fit_split`
     :raises SourceError: if fewer than two frames are labelled
     """
     features = in_diagonals(keypoints, diagonal_px).reshape(len(stamps_ns), -1)  # (N, 2K)
     targets = in_diagonals(labels, diagonal_px)
     labelled = np.asarray(np.isfinite(targets).all(axis=-1))  # (N, L)
     any_label = np.asarray(labelled.any(axis=1))
-    fitting = fit_split(any_label)
+    fitting = fit_split(any_label, withheld)
     episode = find_episodes(stamps_ns) if episode is None else episode
     points = tuple(
         _score_point(name, features, targets[:, j], labelled[:, j], fitting, episode)
@@ -157,14 +160,20 @@ def score_regression(
     return RegressionScore(points, fitted, count - fitted, int(episode[-1]) + 1)
 
 
-def fit_split(labelled: np.ndarray) -> np.ndarray:
+def fit_split(labelled: np.ndarray, withheld: np.ndarray | None = None) -> np.ndarray:
     """
-    Return which frames belong to the fitting part: the first 70 % of the labelled ones.
+    Return which frames belong to the fitting part.
+
+    These are the frames that were not withheld, if there are labels on either side; otherwise the
+    first 70 % of the labelled ones.
 
     :param labelled: whether each frame is labelled, (N,) bool, in time order
+    :param withheld: whether each frame was withheld from the model, (N,) bool; None: none was
     :return: (N,) bool
     :raises SourceError: if fewer than two frames are labelled
     """
+    if withheld is not None and (labelled & withheld).any() and (labelled & ~withheld).any():
+        return ~withheld
     frames = np.flatnonzero(labelled)
     if len(frames) < 2:
         msg = (
@@ -189,6 +198,24 @@ def fit_ridge(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np
     ridge = _RIDGE_PER_FRAME * len(features) * np.eye(features.shape[1])
     weights = np.linalg.solve(centred.T @ centred + ridge, centred.T @ (targets - target_mean))
     return weights, target_mean - mean @ weights
+
+
+def predict_labels(features: np.ndarray, labels: np.ndarray, fitting: np.ndarray) -> np.ndarray:
+    """
+    Return the labels of all frames as the regression predicts them, (N, L, 2) in diagonals.
+
+    :param features: (N, F)
+    :param labels: (N, L, 2) in diagonals, NaN where not labelled
+    :param fitting: which frames to fit on, (N,) bool
+    :return: NaN for points without a label in those frames
+    """
+    predicted = np.full(labels.shape, np.nan)
+    for j, target in enumerate(labels.swapaxes(0, 1)):
+        fit = fitting & np.isfinite(target).all(axis=-1)
+        if fit.any():
+            weights, intercept = fit_ridge(features[fit], target[fit])
+            predicted[:, j] = features @ weights + intercept
+    return predicted
 
 
 def _score_point(

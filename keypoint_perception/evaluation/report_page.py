@@ -81,6 +81,7 @@ def _introduction(values: Report) -> str:
         f'<p class="soft">{len(model["keypoints"])} keypoints, learned with objective '
         f'{escape(str(model["objective"]))}, on {recording["frames"]} frames{labels} · '
         f'{escape(values["date"].replace("T", " ")[:16])} UTC</p>'
+        f'<p>{escape(values["holdout"]["sentence"])}</p>'
     )
 
 
@@ -89,15 +90,19 @@ def _headline(values: Report) -> dict[str, str]:
     free = values['label_free']
     shown = {}
     if 'points' in values:
-        recalls = (
-            score['recall']
-            for score in values['tracking']
-            if (score['clip_frames'], score['epsilon_percent']) == (100, 5)
+        tracking: Report = next(
+            (
+                score
+                for score in values['tracking']
+                if (score['clip_frames'], score['epsilon_percent']) == (100, 5)
+            ),
+            {},
         )
         shown = {
             'of the labelled motion explained': number(values['explained'], '.0%'),
             'regressed error, % of the diagonal': number(values['regressed_error_percent'], '.1f'),
-            'tracking recall, 100 frames within 5 %': number(next(recalls, None), '.0%'),
+            'tracking recall, 100 frames within 5 %': number(tracking.get('recall'), '.0%'),
+            'of the bound of tracking precision': number(tracking.get('share_of_bound'), '.0%'),
         }
     return shown | {
         'of the keypoints static, dead or duplicate': number(free['wasted_share'], '.0%'),

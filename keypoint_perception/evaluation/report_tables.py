@@ -40,7 +40,8 @@ def point_table(report: Report) -> ReportTable:
         [_point_row(p['name'] + _static(p), p, switches[p['name']]) for p in points],
         _point_row('mean (moving)', report, report['identity']['switches']),
         'Each labelled point predicted from the keypoints by ridge regression, fitted on the '
-        'first 70 % of the labelled frames and scored on the rest. Errors in % of the image '
+        'first 70 % of the labelled frames and scored on the rest; if frames were withheld from '
+        'the model, fitted on the others and scored on these. Errors in % of the image '
         'diagonal; trivial: the error of always predicting the mean label; explained: 1 - error / '
         'trivial; <5 %: share of frames with a smaller error; IDSW: identity switches; '
         'frames: fitted + scored.',
@@ -59,18 +60,26 @@ def _point_row(name: str, point: Report, switches: int) -> tuple[str, ...]:
 
 
 def tracking_table(scores: list[Report]) -> ReportTable:
-    """Return tracking precision and recall: a row per clip length, a column per threshold."""
-    limits = sorted({score['epsilon_percent'] for score in scores})
-    rows: dict[int, list[str]] = {}
-    for score in scores:
-        cell = f'{number(score["precision"], ".2f")} / {number(score["recall"], ".2f")}'
-        rows.setdefault(score['clip_frames'], []).append(cell)
+    """Return tracking: a row per clip length and threshold."""
+    formats = {
+        'clip_frames': 'd',
+        'epsilon_percent': 'g',
+        'precision': '.2f',
+        'precision_bound': '.2f',
+        'share_of_bound': '.2f',
+        'recall': '.2f',
+        'recall_after_regression': '.2f',
+    }
     return ReportTable(
-        'Tracking: precision / recall',
-        ('clip, frames', *(f'within {limit:g} %' for limit in limits)),
-        [(str(frames), *cells) for frames, cells in rows.items()],
-        explanation='A match is a keypoint that stays within this distance, in % of the image '
-        'diagonal, of its labelled point in every frame of a clip.',
+        'Tracking',
+        ('frames', 'within, %', 'precision', 'bound', 'of bound', 'recall', 'after regression'),
+        [_cells(score, **formats) for score in scores],
+        explanation='A match is a keypoint that stays within a distance, in % of the image '
+        'diagonal, of its labelled point in every frame of a clip. Each labelled point matches '
+        'one keypoint at most, which bounds precision by the mean over clips of min(K, labelled '
+        'points that move and are labelled throughout) / K; of bound: precision / bound. After '
+        'regression: recall of the points that the regression predicts, in frames that it was '
+        'not fitted on.',
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ from keypoint_perception.evaluation.identity import (
     EPSILON_PERCENT,
     IdentityScore,
 )
+from keypoint_perception.evaluation.regressed_tracking import track_predictions
 from keypoint_perception.evaluation.regression import (
     PCK_PERCENT,
     RegressionScore,
@@ -28,6 +30,7 @@ def score_labels(
     *,
     label_names: tuple[str, ...],
     keypoint_names: tuple[str, ...],
+    withheld: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """
     Return all measures that need labels.
@@ -35,22 +38,44 @@ def score_labels(
     ``backward`` and ``reliability`` are None if fewer than two frames have labels in common.
 
     :param sequence: keypoints, sorted by stamp
+    Regressions are fitted on frames that the model has learned from and scored on withheld ones,
+    and tracking and identity are of withheld frames only, if some of these are labelled.
+
     :param labels: (N, L, 2) px, NaN where not labelled
+    :param withheld: whether each frame was withheld from the model, (N,) bool; None: none was
     """
     found = (sequence.stamps_ns, sequence.keypoints, labels)
     diagonal_px = sequence.diagonal_px
-    regression = score_regression(*found, names=label_names, diagonal_px=diagonal_px)
-    backward = score_backward(
-        *found, label_names=label_names, keypoint_names=keypoint_names, diagonal_px=diagonal_px
+    regression = score_regression(
+        *found, names=label_names, diagonal_px=diagonal_px, withheld=withheld
     )
-    tracking = score_tracking(*found, diagonal_px=diagonal_px)
-    identity = count_switches(*found, diagonal_px=diagonal_px)
+    backward = score_backward(
+        *found,
+        label_names=label_names,
+        keypoint_names=keypoint_names,
+        diagonal_px=diagonal_px,
+        withheld=withheld,
+    )
+    after_regression = track_predictions(*found, diagonal_px=diagonal_px, withheld=withheld)
+    scored = scored_frames(labels, withheld)
+    tracked = (sequence.stamps_ns[scored], sequence.keypoints[scored], labels[scored])
+    tracking = score_tracking(*tracked, diagonal_px=diagonal_px[scored])
+    identity = count_switches(*tracked, diagonal_px=diagonal_px[scored])
     return {
         **describe_regression(regression),
         **(describe_backward(backward) if backward else {'backward': None, 'reliability': None}),
-        'tracking': describe_tracking(tracking, keypoint_names, label_names),
+        'tracking': describe_tracking(tracking, after_regression, keypoint_names, label_names),
+        'tracked_frames': int(scored.sum()),
         'identity': describe_identity(identity, label_names),
     }
+
+
+def scored_frames(labels: np.ndarray, withheld: np.ndarray | None) -> np.ndarray:
+    """Return which frames are tracked, (N,) bool: the withheld ones if some are labelled."""
+    labelled = np.isfinite(labels).all(axis=-1).any(axis=1)
+    if withheld is not None and (labelled & withheld).any():
+        return withheld
+    return np.ones(len(labels), bool)
 
 
 def describe_regression(score: RegressionScore) -> dict[str, Any]:
@@ -109,12 +134,16 @@ def describe_backward(score: BackwardScore) -> dict[str, Any]:
 
 
 def describe_tracking(
-    scores: list[TrackingScore], keypoints: tuple[str, ...], labels: tuple[str, ...]
+    scores: list[TrackingScore],
+    after_regression: Mapping[tuple[int, float], float],
+    keypoints: tuple[str, ...],
+    labels: tuple[str, ...],
 ) -> list[dict[str, Any]]:
     """Return precision and recall for every clip length and threshold."""
     return [
         score._asdict()
         | {
+            'recall_after_regression': after_regression[score.clip_frames, score.epsilon_percent],
             'precision_by_keypoint': _by_name(keypoints, score.precision_by_keypoint),
             'recall_by_label': _by_name(labels, score.recall_by_label),
         }

@@ -13,6 +13,14 @@ frames are not used. In each clip
 
 precision = matches / moving learned points, recall = matches / moving labelled points, each summed
 over all clips before dividing.
+
+One-to-one matching bounds precision: with K keypoints and a clip in which l labelled points move
+and are complete, no more than l of them can match. So precision is held against
+
+    bound = mean over clips of min(K, l) / K        share of the bound = precision / bound
+
+K counts all keypoints and precision only those that move, so that the share exceeds 1 where
+keypoints stand still and the others match every label.
 """
 
 from __future__ import annotations
@@ -34,6 +42,8 @@ class TrackingScore(NamedTuple):
 
     Both are NaN if no labelled point moves in any clip, and precision if no learned point does.
 
+    :param precision_bound: what one-to-one matching allows, NaN without clips
+    :param share_of_bound: precision / bound, NaN if the bound is 0
     :param precision_by_keypoint: matches / clips in which the learned point moves, (K,)
     :param recall_by_label: the same for each labelled point, (L,)
     """
@@ -43,6 +53,8 @@ class TrackingScore(NamedTuple):
     precision: float
     recall: float
     clips: int
+    precision_bound: float
+    share_of_bound: float
     precision_by_keypoint: np.ndarray
     recall_by_label: np.ndarray
 
@@ -119,7 +131,16 @@ def _score_clips(
     precision, recall = shares
     if np.isnan(recall):
         precision = float('nan')
-    return TrackingScore(frames, epsilon, precision, recall, len(clips), *by_point)
+    bound = _precision_bound(clips)
+    share = precision / bound if bound > 0 else float('nan')
+    return TrackingScore(frames, epsilon, precision, recall, len(clips), bound, share, *by_point)
+
+
+def _precision_bound(clips: list[ClipMatches]) -> float:
+    shares = [
+        min(1.0, labels.sum() / len(learned)) for learned, labels in (c.moving for c in clips)
+    ]
+    return float(np.mean(shares)) if shares else float('nan')
 
 
 def _match_clip(learned: np.ndarray, labelled: np.ndarray) -> ClipMatches:

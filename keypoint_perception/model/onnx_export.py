@@ -144,7 +144,7 @@ def _describe(checkpoint: Checkpoint, parity: Parity, landmarks: Landmarks | Non
         metrics=state['metrics'] | {'parity': parity.report()},
         landmark_names=() if landmarks is None else landmarks.names,
         skeleton=tuple(tuple(edge) for edge in state.get('skeleton', ())),
-        holdout=state['config'].get('holdout', 0.0),
+        holdout=state.get('config', {}).get('holdout', 0.0),
     )
 
 

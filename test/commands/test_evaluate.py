@@ -1,8 +1,11 @@
 """``evaluate`` end to end: a bag, a model and labels in, a report out."""
 
+from dataclasses import replace
 import json
 
 from keypoint_perception.atomic_files import sole_writer
+from keypoint_perception.frames.digest import source_digest
+from keypoint_perception.manifest import read_manifest, write_manifest
 import numpy as np
 import pytest
 
@@ -80,6 +83,60 @@ def test_order_of_arrival_does_not_matter(
     away = positions[14:] - positions[:14].mean(axis=0)
     expected = 100 * np.hypot(*away.T).mean() / 40
     assert report['trivial_error_percent'] == pytest.approx(expected)
+
+
+def withhold(model, bag, stamps_ns, digest=None):
+    """Write into a model that it learned from the first 14 frames of the bag."""
+    source = {
+        'name': 'bag',
+        'digest': digest or source_digest(bag),
+        'learned_ns': {'/camera/image': [int(stamps_ns[0]), int(stamps_ns[13])]},
+        'withheld_ns': {'/camera/image': [int(stamps_ns[14]), int(stamps_ns[19])]},
+    }
+    manifest = read_manifest(model)
+    changed = replace(manifest, sources=(source,), holdout=0.3)
+    write_manifest(model, changed, files=list(manifest.files))
+
+
+def test_only_withheld_frames_are_scored(
+    run_verb, model, bag, tmp_path, write_labels, positions, stamps_ns
+):
+    withhold(model, bag, stamps_ns)
+    # labels of every second frame of the first ten and of the withheld ones but the last
+    labelled = [0, 2, 4, 6, 8, 14, 15, 16, 17, 18]
+    labels = write_labels([(stamps_ns[i], 'hand', *positions[i]) for i in labelled])
+    code, report, out, _ = evaluate(run_verb, model, bag, tmp_path, '--annotations', labels)
+    assert code == 0
+    assert (report['fitted_frames'], report['scored_frames']) == (5, 5)
+    away = positions[14:19] - positions[[0, 2, 4, 6, 8]].mean(axis=0)
+    expected = 100 * np.hypot(*away.T).mean() / 40
+    assert report['trivial_error_percent'] == pytest.approx(expected)
+    assert report['tracked_frames'] == 6
+    assert report['identity']['points'][0]['frames'] == 5
+    sentence = 'The scores are of the 6 of 20 frames that were withheld from the model.'
+    assert report['holdout'] == {
+        'share': 0.3,
+        'scored': 'withheld frames',
+        'withheld_frames': 6,
+        'sentence': sentence,
+    }
+    assert sentence in out
+    assert sentence in (model / 'report.html').read_text()
+    # two keypoints, two warps of each of the six images; some keypoints leave the image
+    assert 0 < report['label_free']['equivariance_pairs'] <= 2 * 2 * 6
+
+
+def test_what_was_learned_from_is_told(run_verb, model, bag, tmp_path, stamps_ns):
+    _, report, out, _ = evaluate(run_verb, model, bag, tmp_path)
+    assert report['holdout']['scored'] == 'another recording'
+    withhold(model, bag, stamps_ns)
+    _, report, out, _ = evaluate(run_verb, model, bag, tmp_path, '--stamps', 'bag')
+    assert report['holdout']['scored'] == 'learned frames'
+    assert 'has learned from these frames' in ' '.join(out.split())
+    # a frame store knows which recordings it is of
+    assert run_verb('extract', bag, '--out', tmp_path / 'store', '--size', '32')[0] == 0
+    _, report, out, _ = evaluate(run_verb, model, tmp_path / 'store', tmp_path)
+    assert report['holdout']['withheld_frames'] == 6
 
 
 def test_without_labels_there_are_the_other_measures(run_verb, model, bag, tmp_path):

@@ -127,6 +127,7 @@ def test_frames_not_used_are_scored(run_verb, model, recording, write_labels):
     )  # fmt: skip
     assert code == 0
     assert 'error on 12 held-out frames' in out
+    assert 'The model has not learned from this recording.' in ' '.join(out.split())
     report = json.loads((model / 'landmarks.json').read_text())['report']
     assert len(report['stamps_ns']) == report['held_out_frames'] == 12
     assert 0 < report['held_out_error_percent'] < 20

@@ -128,23 +128,30 @@ def test_label_table():
 
 def test_tracking_table():
     scores = [
-        TrackingScore(length, epsilon, epsilon / 10, NAN, 3, np.array([0.5]), np.array([NAN]))
+        TrackingScore(
+            length, epsilon, epsilon / 10, NAN, 3, 0.4, 0.7, np.array([0.5]), np.array([NAN])
+        )
         for length in (10, 50)
         for epsilon in (2.0, 5.0)
     ]
-    values = describe_tracking(scores, ('kp0',), ('hand',))
+    after = {(10, 2.0): 0.91, (10, 5.0): 0.92, (50, 2.0): 0.93, (50, 5.0): NAN}
+    values = describe_tracking(scores, after, ('kp0',), ('hand',))
     assert values[0] == {
         'clip_frames': 10,
         'epsilon_percent': 2.0,
         'precision': 0.2,
         'recall': values[0]['recall'],
         'clips': 3,
+        'precision_bound': 0.4,
+        'share_of_bound': 0.7,
+        'recall_after_regression': 0.91,
         'precision_by_keypoint': {'kp0': 0.5},
         'recall_by_label': {'hand': pytest.approx(NAN, nan_ok=True)},
     }
-    lines = [line for line in printed(tracking_table(values)).splitlines() if ' / ' in line]
-    assert [line.count('0.20 / -') for line in lines[-2:]] == [1, 1]
-    assert lines[-1].split()[0] == '50'
+    rows = [tuple(row) for row in tracking_table(values).rows]
+    assert rows[0] == ('10', '2', '0.20', '0.40', '0.70', '-', '0.91')
+    assert rows[-1] == ('50', '5', '0.50', '0.40', '0.70', '-', '-')
+    assert 'after regression' in printed(tracking_table(values))
 
 
 def test_machine_and_date_are_said():

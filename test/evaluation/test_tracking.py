@@ -58,6 +58,30 @@ def test_counts_are_summed_over_clips():
     assert tracking(learned, label)[2.0] == (0.5, 0.5)
 
 
+@pytest.mark.parametrize(
+    ('keypoints', 'bound', 'share'),
+    # clips with 2, 1 and no labels that move and are complete; both keypoints beside labels match
+    [(1, (1 + 1 + 0) / 3, (2 / 3) / (2 / 3)), (4, (0.5 + 0.25 + 0) / 3, (3 / 12) / 0.25)],
+)
+def test_precision_is_held_against_its_bound(keypoints, bound, share):
+    right, down = walk(30, 1.0), walk(30, 0.0, 1.0)
+    labelled = np.concatenate([right, down, np.zeros((30, 1, 2))], axis=1)
+    labelled[15, 1] = labelled[25, :2] = NAN
+    astray = np.repeat(walk(30, -3.0), 2, axis=1)
+    learned = np.concatenate([right + 20, down + 20, astray], axis=1)[:, :keypoints]
+    stamps = np.arange(30) * FRAME_NS
+    (score, *_) = score_tracking(stamps, learned, labelled, diagonal_px=100.0, clip_lengths=(10,))
+    assert score.precision_bound == pytest.approx(bound)
+    assert score.share_of_bound == pytest.approx(share)
+
+
+def test_without_clips_there_is_no_bound():
+    scores = score_tracking(
+        np.arange(9) * FRAME_NS, walk(9, 1.0), walk(9, 1.0), diagonal_px=100.0, clip_lengths=(10,)
+    )
+    assert np.isnan([scores[0].precision_bound, scores[0].share_of_bound]).all()
+
+
 def test_shares_of_each_point():
     # the third learned point stands still; the second follows nothing; the first follows label 1
     # in the first clip only

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from keypoint_perception.commands.learned_frames import read_exposure
 from keypoint_perception.commands.options import Labels, Model, Recording, Stamps, Topic
 from keypoint_perception.commands.outputs import check_outputs
 from keypoint_perception.commands.progress import show_progress
@@ -46,10 +47,14 @@ def curve(
     recorded = read_frames([source], [] if topic is None else [topic], stamps=stamps)
     frames = learning_curve.read_labelled_frames(recorded, labels.stamps_ns, manifest.input_hw)
     uv = match_labels(labels, frames.stamps_ns, frames.image_hw, path=annotations)
+    exposure = read_exposure(manifest, source, stamps)
+    withheld = exposure.withheld_mask(frames.stamps_ns, frames.topics)
     points = []
     for snapshot in show_progress(snapshots, 'scoring', total=len(snapshots)):
         estimator = Estimator(TorchEngine(model, manifest, snapshot=snapshot.path))
-        scores = learning_curve.score_snapshot(frames, uv, labels.names, estimator.estimate_batch)
+        scores = learning_curve.score_snapshot(
+            frames, uv, labels.names, estimator.estimate_batch, withheld
+        )
         points.append(learning_curve.CurvePoint(snapshot.step, snapshot.elapsed_s, *scores))
     times = {f'{value:g}': learning_curve.seconds_to(points, value) for value in targets}
     inputs = {'model': str(model), 'source': str(source), 'annotations': str(annotations)}

@@ -34,6 +34,7 @@ class CurveFrames(NamedTuple):
     images: np.ndarray
     image_hw: np.ndarray
     episode: np.ndarray
+    topics: tuple[str, ...] = ()
 
     def to_images(self, keypoints: np.ndarray) -> np.ndarray:
         """Convert network px (N, K, 2) to px of the recorded images."""
@@ -64,7 +65,7 @@ def read_labelled_frames(
     :raises SourceError: if there are none
     """
     wanted = {int(stamp) for stamp in stamps_ns}
-    found: dict[int, tuple[np.ndarray, tuple[int, int]]] = {}
+    found: dict[int, tuple[np.ndarray, tuple[int, int], str]] = {}
     all_stamps = []
     for frame in frames:
         all_stamps.append(frame.stamp_ns)
@@ -73,7 +74,7 @@ def read_labelled_frames(
             hw = frame.image.shape[0], frame.image.shape[1]
             fitted = np.zeros((*network_hw, 3), np.uint8)
             fit_image(frame.image, Fit(hw, network_hw), out=fitted)
-            found[frame.stamp_ns] = (fitted, hw)
+            found[frame.stamp_ns] = (fitted, hw, frame.topic)
     if not found:
         msg = 'No frame of the recording has a label; their stamps must be those of its images.'
         raise SourceError(msg)
@@ -84,6 +85,7 @@ def read_labelled_frames(
         np.stack([found[stamp][0] for stamp in stamps]),
         np.array([found[stamp][1] for stamp in stamps], np.int64),
         find_episodes(recorded)[np.searchsorted(recorded, stamps)],
+        tuple(found[stamp][2] for stamp in stamps),
     )
 
 
@@ -92,12 +94,14 @@ def score_snapshot(
     labels: np.ndarray,
     names: tuple[str, ...],
     estimate_batch: Callable[[list[np.ndarray]], list[np.ndarray]],
+    withheld: np.ndarray | None = None,
 ) -> tuple[float, float]:
     """
     Return ``explained`` and the regressed error (% of the diagonal) of a network.
 
     :param labels: (N, L, 2) px of the recorded images, NaN where not labelled
     :param estimate_batch: B images of the network's size -> B arrays (K, 3)
+    :param withheld: whether each frame was withheld from the model, (N,) bool
     """
     found: list[np.ndarray] = []
     for start in range(0, len(frames.images), BATCH):
@@ -109,6 +113,7 @@ def score_snapshot(
         names=names,
         diagonal_px=np.array([diagonal_px(*hw) for hw in frames.image_hw]),
         episode=frames.episode,
+        withheld=withheld,
     )
     return score.mean_explained, score.mean_error_percent
 

@@ -17,6 +17,7 @@ import pytest
 class Frame(NamedTuple):
     stamp_ns: int
     image: np.ndarray
+    topic: str = '/camera'
 
 
 def frame(stamp_ns, brightness, hw=(8, 16)):
@@ -52,6 +53,18 @@ def test_a_network_that_follows_the_label_explains_it():
         frames, labels, ('hand',), lambda images: [np.zeros((1, 3))] * len(images)
     )
     assert explained == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_snapshot_is_scored_on_withheld_frames():
+    frames = read_labelled_frames([frame(i, i) for i in range(20)], np.arange(20), (8, 16))
+    labels = np.stack([np.arange(20.0), np.full(20, 3.0)], axis=-1)[:, None]
+    # nothing is predicted: the error is the distance from the mean of the fitted frames
+    scores = score_snapshot(
+        frames, labels, ('hand',), lambda images: [np.zeros((1, 3))] * len(images),
+        np.arange(20) >= 10,
+    )  # fmt: skip
+    assert frames.topics == ('/camera',) * 20
+    assert scores[1] == pytest.approx(100 * 10 / np.hypot(8, 16))
 
 
 def test_episodes_are_those_of_all_frames():

@@ -2,7 +2,7 @@
 
 import cv2
 from keypoint_perception.evaluation.keypoint_crops import crop, CROP_PX, KeypointCrops
-from keypoint_perception.evaluation.preview_clip import PreviewClip
+from keypoint_perception.evaluation.video.preview_clip import PreviewClip
 import numpy as np
 import pytest
 

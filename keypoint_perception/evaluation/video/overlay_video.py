@@ -12,8 +12,8 @@ from keypoint_perception.atomic_files import PendingFile, replace_file
 from keypoint_perception.drawing import draw_keypoints, Edge, tile_images
 from keypoint_perception.episodes import LONGEST_GAP_S
 from keypoint_perception.errors import PerceptionError
-from keypoint_perception.evaluation.mp4_writer import Mp4Writer
 from keypoint_perception.evaluation.stream_samples import EvenSample
+from keypoint_perception.evaluation.video.mp4_writer import Mp4Writer
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
 import numpy as np

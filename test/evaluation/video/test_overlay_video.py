@@ -3,8 +3,8 @@
 import cv2
 from keypoint_perception.drawing import EDGE_COLOUR, keypoint_colour
 from keypoint_perception.errors import PerceptionError
-from keypoint_perception.evaluation import mp4_writer
-from keypoint_perception.evaluation.overlay_video import (
+from keypoint_perception.evaluation.video import mp4_writer
+from keypoint_perception.evaluation.video.overlay_video import (
     constant_rate_hz,
     ContactSheet,
     enlargement,

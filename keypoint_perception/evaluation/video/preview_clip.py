@@ -14,7 +14,11 @@ from tempfile import TemporaryDirectory
 
 import cv2
 from keypoint_perception.drawing import draw_keypoints, Edge
-from keypoint_perception.evaluation.overlay_video import constant_rate_hz, even_hw, TRAIL_FRAMES
+from keypoint_perception.evaluation.video.overlay_video import (
+    constant_rate_hz,
+    even_hw,
+    TRAIL_FRAMES,
+)
 from keypoint_perception.images import fit_image
 from keypoint_perception.keypoints import Fit
 from keypoint_perception.sampling import evenly_spaced

@@ -1,0 +1,1 @@
+"""Videos of recordings with their keypoints."""
