@@ -1,0 +1,117 @@
+"""
+Put faults into the objectives and the read-out, and list those that their unit tests do not see.
+
+    python -m torture.mutation_testing [--only transport] [--sample 200] [--seed 0] [--out FILE]
+
+A mutant is tested by the unit tests of its file alone: ``learning/loss_terms.py`` by
+``test/learning/test_loss_terms.py``. Mutants that no test can see are listed with the reason in
+``torture/equivalent_mutants.txt`` and are not counted. The exit status is 1 if more than one in 20
+survives.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import date
+import os
+from pathlib import Path
+import platform
+from random import Random
+import sys
+import time
+
+from torture.mutant_trials import import_libraries, PACKAGE, ROOT, survivors
+from torture.mutants import Mutant, mutants
+
+EQUIVALENTS = Path(__file__).with_name('equivalent_mutants.txt')
+MOST_SURVIVORS = 1 / 20
+# A mutant may loop for ever: it ends after this many times what its tests take, s.
+PATIENCE, LEAST_SECONDS = 5, 20
+OBJECTIVES = 'learning/objectives'
+# The files that are mutated, and tests of theirs beside the one that mirrors them.
+FILES = (
+    'learning/data/foreground.py', 'learning/data/pairs.py', 'learning/data/photometric.py',
+    'learning/data/warps.py', 'learning/loss_terms.py', 'learning/motion_losses.py',
+    'learning/reconstruction.py', 'model/heatmaps.py',
+)  # fmt: skip
+COMMON = {OBJECTIVES: f'test/{OBJECTIVES}/test_objectives.py'}
+
+
+def mutated_files() -> list[str]:
+    """Return the files of the package that are mutated."""
+    folder = ROOT / PACKAGE / OBJECTIVES
+    names = sorted(path.name for path in folder.glob('*.py') if path.stem[0] != '_')
+    return [f'{OBJECTIVES}/{name}' for name in names] + list(FILES)
+
+
+def tests_of(file: str) -> list[str]:
+    """Return the unit tests of a file of the package."""
+    folder, name = os.path.split(file)
+    return [f'test/{folder}/test_{name}', *([COMMON[folder]] if folder in COMMON else [])]
+
+
+def equivalents() -> dict[str, str]:
+    """Return the mutants that no test can see, ``file: key``, and the reasons."""
+    lines = EQUIVALENTS.read_text().splitlines()
+    pairs = [line.split(' | ') for line in lines if line and not line.startswith('#')]
+    return {key.strip(): reason.strip() for key, reason in pairs}
+
+
+def mutants_of(file: str) -> list[Mutant]:
+    """Return the mutants of a file of the package that a test can see."""
+    known = equivalents()
+    source = (ROOT / PACKAGE / file).read_text()
+    return [m for m in mutants(source) if f'{file}: {m.key}' not in known]
+
+
+def _survivors(file: str, chosen: Sequence[Mutant]) -> list[str]:
+    """Return those of a file's mutants that its tests accept, as ``file: key``, and print them."""
+    began = time.monotonic()
+    tests = tests_of(file)
+    unchanged = Mutant('', 0, '', (ROOT / PACKAGE / file).read_text())
+    if not survivors(file, tests, [unchanged], 0):
+        sys.exit(f'{", ".join(tests)} fail without any mutant; mend that first.')
+    seconds = max(LEAST_SECONDS, round(PATIENCE * (time.monotonic() - began)))
+    found = [chosen[i] for i in sorted(survivors(file, tests, chosen, seconds))]
+    for mutant in found:
+        print(f'line {mutant.line} | {file}: {mutant.key}')
+    spent = time.monotonic() - began
+    print(f'{file}: {len(chosen)} mutants, {len(found)} survive, {spent:.0f} s', flush=True)
+    return [f'{file}: {mutant.key}' for mutant in found]
+
+
+def main() -> int:
+    """Run the campaign and return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('--only', default='', help='files whose path contains this')
+    parser.add_argument('--sample', type=int, default=0, help='mutants of all files; 0: all')
+    parser.add_argument('--seed', type=int, default=0, help='of the sample')
+    parser.add_argument('--out', type=Path, help='file for the survivors')
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    import_libraries()
+    made = [(f, m) for f in mutated_files() if options.only in f for m in mutants_of(f)]
+    if not made:
+        parser.error(f'no file has {options.only!r} in its path')
+    total = len(made)
+    if options.sample:
+        made = Random(options.seed).sample(made, min(options.sample, total))
+    left: list[str] = []
+    for file in dict.fromkeys(file for file, _ in sorted(made, key=lambda pair: pair[0])):
+        left += _survivors(file, [mutant for name, mutant in made if name == file])
+    share = len(left) / len(made)
+    print(
+        f'{len(left)} of {len(made)} mutants survive ({100 * share:.1f} %; {total} can be '
+        f'made), seed {options.seed}, {platform.processor() or platform.machine()}, '
+        f'{date.today()}.'
+    )
+    if options.out:
+        options.out.write_text(''.join(f'{key}\n' for key in left))
+    return int(share > MOST_SURVIVORS)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
