@@ -111,7 +111,7 @@ def _is_ignored(node: ast.AST) -> bool:
 def _changes(node: ast.AST, holder: ast.AST) -> Iterator[ast.AST]:
     """Yield what a node is replaced by."""
     if isinstance(node, ast.BinOp):
-        yield from _binary(node)
+        yield from _binary(node, holder)
     elif isinstance(node, ast.Compare):
         for other in COMPARISONS[type(node.ops[0])]:
             yield ast.Compare(node.left, [other(), *node.ops[1:]], node.comparators)
@@ -134,14 +134,16 @@ def _changes(node: ast.AST, holder: ast.AST) -> Iterator[ast.AST]:
         yield from _statement(node)
 
 
-def _binary(node: ast.BinOp) -> Iterator[ast.AST]:
+def _binary(node: ast.BinOp, holder: ast.AST) -> Iterator[ast.AST]:
     if type(node.op) not in OPERATORS:
         return
     yield ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
     yield node.left
     if isinstance(node.op, COMMUTATIVE):
         yield node.right
-    if isinstance(node.op, (ast.Sub, ast.Div)):
+    even = isinstance(holder, ast.BinOp) and isinstance(holder.op, ast.Pow)
+    even |= isinstance(holder, ast.Attribute) and holder.attr in ('square', 'abs')
+    if isinstance(node.op, ast.Div) or (isinstance(node.op, ast.Sub) and not even):
         yield ast.BinOp(node.right, node.op, node.left)
 
 

@@ -1,12 +1,15 @@
 """The terms that objectives share, against figures worked out by hand."""
 
+from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.warps import make_warp
 from keypoint_perception.learning.loss_terms import (
     concentration,
     equivariance,
     masked_mean,
+    refuse_separable_reading,
     separation,
 )
+from keypoint_perception.model.network import NetworkConfig
 import pytest
 import torch
 
@@ -96,3 +99,10 @@ def test_the_mean_is_over_what_counts():
     values = torch.tensor([[1.0, 5.0], [2.0, 4.0]])
     mask = torch.tensor([[True, False], [False, False]])
     torch.testing.assert_close(masked_mean(values, mask), torch.tensor([1.0, 0.0]))
+
+
+def test_a_network_that_reads_each_axis_is_refused():
+    with pytest.raises(ConfigError, match="equivariance needs 2-D heatmaps, but network 'paper'"):
+        refuse_separable_reading(NetworkConfig(network='paper'), 'equivariance')
+    for name in ('default', 'hourglass'):
+        refuse_separable_reading(NetworkConfig(network=name), 'equivariance')

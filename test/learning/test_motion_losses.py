@@ -39,6 +39,36 @@ def test_unknown_flow_asks_nothing(peak):
     assert found.item() == 0.0
 
 
+def test_the_flow_of_a_map_is_the_mean_where_it_is_known():
+    # half of the map on a cell that moves by (3, 4), half where the flow is unknown along y
+    maps = torch.zeros(1, 1, 8, 12)
+    maps[0, 0, 2, 7] = maps[0, 0, 5, 1] = 0.5
+    flow = torch.zeros(1, 2, 8, 12)
+    flow[0, :, 2, 7] = torch.tensor([3.0, 4.0])
+    flow[0, 1, 5, 1] = torch.nan
+    maps.requires_grad_()
+    assert flow_error(maps, torch.tensor([[[3.0, 4.0]]]), flow).item() == pytest.approx(
+        0, abs=1e-6
+    )
+    error = flow_error(maps, torch.zeros(1, 1, 2), flow)
+    # the mean square motion is 25
+    expected = 0.5 * 2 * ((1 + 25 / 25.02) ** 0.5 - 1)
+    assert error.item() == pytest.approx(expected, rel=1e-5)
+    # nothing is gained by mass where the flow is unknown
+    error.sum().backward()
+    assert maps.grad[0, 0, 5, 1].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_map_that_hardly_knows_the_flow_expects_less():
+    # a known share of 0.02 counts as 0.05: of a flow of 4 cells, 1.6 are expected
+    maps = torch.zeros(1, 1, 8, 12)
+    maps[0, 0, 2, 7], maps[0, 0, 5, 1] = 0.02, 0.98
+    flow = torch.full((1, 2, 8, 12), torch.nan)
+    flow[0, :, 2, 7] = torch.tensor([0.0, 4.0])
+    found = flow_error(maps, torch.tensor([[[0.0, 1.6]]]), flow)
+    assert found.item() == pytest.approx(0, abs=1e-6)
+
+
 def quarter_turn():
     return make_warp(torch.tensor([torch.pi / 2]), torch.ones(1), torch.zeros(1, 2))
 
@@ -81,6 +111,13 @@ def test_maps_that_say_where_keypoints_are_turned_to_agree():
     # of two bumps of width s a cell apart: 1 / (2 s^2), where the border is far away
     off = map_divergence(points, bump(5.5, 4.5), quarter_turn(), 0.6)
     assert off.item() == pytest.approx(1 / (2 * 0.6**2), rel=0.02)
+
+
+def test_maps_do_not_move_the_keypoints_that_they_are_compared_with():
+    points = torch.tensor([[[7.5, 3.5]]], requires_grad=True)
+    logits = bump(3.0, 1.0).requires_grad_()
+    map_divergence(points, logits, quarter_turn(), 0.6).sum().backward()
+    assert points.grad is None and logits.grad.any()
 
 
 def test_a_map_that_is_sure_of_the_wrong_place_has_a_slope():
@@ -127,9 +164,10 @@ def test_what_comes_from_outside_the_image_is_not_pasted():
 def test_the_foreground_is_put_on_another_background():
     background = torch.full((1, 3, 64, 96), -0.5)
     image, other = background.clone(), torch.full((1, 3, 64, 96), 0.3)
-    image[:, :, 28:36, 60:68] = 1.0
+    colour = torch.tensor([0.8, -0.2, 0.1])[:, None, None]
+    image[:, :, 28:36, 60:68] = colour
     turned = warp_foreground(image, background, noise_of(image), quarter_turn(), onto=other)
-    torch.testing.assert_close(turned[:, :, 46:50, 46:50], torch.ones(1, 3, 4, 4))
+    torch.testing.assert_close(turned[0, :, 46:50, 46:50], colour.expand(3, 4, 4))
     assert (turned[:, :, :38] == other[:, :, :38]).all()
     assert (turned[..., :38] == other[..., :38]).all()
 

@@ -14,18 +14,22 @@ import torch
 
 def test_pixels_that_differ_count_more():
     # the right half differs by 0.2 in all colours, the left half is the same
-    image0 = torch.zeros(1, 3, 32, 48)
+    image0 = torch.full((1, 3, 32, 48), 0.7)
     image1 = image0.clone()
-    image1[..., 24:] = 0.2
+    image1[..., :20, 24:] -= 0.2
+    image1[..., 20:, 24:] += 0.2
     weight = motion_weight(image0, image1, 0.4)[0, 0]
+    assert weight.shape == (32, 48)
     # far from the edge the blur changes nothing: 0.4 + 0.6 * 0.2 / (0.2 + 0.05)
-    torch.testing.assert_close(weight[16, 40], torch.tensor(0.88))
+    torch.testing.assert_close(weight[[16, 29], 40], torch.full((2,), 0.88))
     torch.testing.assert_close(weight[16, 5], torch.tensor(0.4))
+    # three of the five columns around the edge differ: a mean of 0.12
+    torch.testing.assert_close(weight[16, 24], torch.tensor(0.4 + 0.6 * 0.12 / 0.17))
     assert (motion_weight(image0, image1, 1.0) == 1).all()
 
 
 def test_the_error_is_weighted_and_in_units_of_the_change():
-    image = torch.zeros(2, 3, 2, 2)
+    image = torch.full((2, 3, 2, 2), -0.5)
     reconstructed = image + torch.tensor([0.6, 0.2])[:, None, None, None]
     weight = torch.tensor([[1.0, 0.5], [0.0, 0.5]]).expand(2, 1, 2, 2)
     # half of 0.36 and of 0.04, over 0.09
@@ -42,8 +46,8 @@ def test_an_error_of_one_half_explains_nothing():
 
 
 def test_swapping_twice_changes_nothing():
-    both = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    assert swap(both).tolist() == [3.0, 4.0, 1.0, 2.0]
+    both = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert swap(both).tolist() == [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]
     assert swap(swap(both)).tolist() == both.tolist()
 
 

@@ -7,6 +7,7 @@ from keypoint_perception.model.heatmaps import (
     divergence,
     expectation,
     gaussian_maps,
+    overlap,
     peak_curvature,
     separable_expectation,
     softmax_2d,
@@ -96,6 +97,26 @@ def test_window_does_not_see_far_mass():
     assert expectation(maps)[0, 0, 0] < 6
 
 
+def test_window_has_two_sides_along_each_axis():
+    maps = torch.zeros(1, 1, 9, 9)
+    maps[0, 0, 4, 4], maps[0, 0, 3, 5] = 0.3, 0.2
+    for row, column in ((0, 4), (8, 4), (4, 0), (4, 8)):
+        maps[0, 0, row, column] = 0.1
+    xy, mass = windowed_expectation(maps, radius=1)
+    torch.testing.assert_close(xy, torch.tensor([[[4.4, 3.6]]]))
+    torch.testing.assert_close(mass, torch.tensor([[0.5]]))
+
+
+def test_each_map_has_its_own_window():
+    logits = 3 * torch.randn(2, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+    maps = softmax_2d(logits)
+    xy, mass = windowed_expectation(maps, radius=2)
+    assert xy.shape == (2, 3, 2) and mass.shape == (2, 3)
+    for b, k in ((0, 0), (0, 2), (1, 1)):
+        alone_xy, alone_mass = windowed_expectation(maps[b : b + 1, k : k + 1], radius=2)
+        torch.testing.assert_close((xy[b, k], mass[b, k]), (alone_xy[0, 0], alone_mass[0, 0]))
+
+
 def test_window_at_the_border_is_cut_off_not_wrapped():
     maps = torch.zeros(1, 1, 4, 4)
     maps[0, 0, 0, 3], maps[0, 0, 1, 0] = 0.9, 0.1
@@ -119,7 +140,7 @@ def test_nan_maps_stay_nan():
 
 def test_bump_is_one_at_its_point_and_1_over_e_at_sigma():
     maps = gaussian_maps(torch.tensor([[[5.0, 2.0]]]), height=6, width=9, sigma=3.0)
-    assert maps[0, 0, 2, 5] == 1.0
+    assert maps.shape == (1, 1, 6, 9) and maps[0, 0, 2, 5] == 1.0
     torch.testing.assert_close(maps[0, 0, 2, 8], torch.tensor(-1.0).exp())
     # (2, 1) away: exp(-(4 + 1) / 9)
     torch.testing.assert_close(maps[0, 0, 3, 7], torch.tensor(-5 / 9).exp())
@@ -135,6 +156,10 @@ def test_divergence_by_hand():
     away = (place[None, :] - 4) ** 2 + (place[:, None] - 7) ** 2
     found = divergence(-away[None, None] / 2, torch.tensor([[[5.0, 5.0]]]), sigma=1.0)
     torch.testing.assert_close(found, torch.tensor([[(1 + 4) / 2]]), rtol=1e-3, atol=0)
+    place = torch.arange(32.0)
+    away = (place[None, :] - 14) ** 2 + (place[:, None] - 17) ** 2
+    found = divergence(-away[None, None] / 8, torch.tensor([[[15.0, 15.0]]]), sigma=2.0)
+    torch.testing.assert_close(found, torch.tensor([[(1 + 4) / 8]]), rtol=1e-3, atol=0)
 
 
 def test_the_bump_of_a_point_beyond_the_border_is_at_the_border():
@@ -159,3 +184,13 @@ def test_union_is_bounded_and_does_not_know_the_order():
     torch.testing.assert_close(union(maps[:, torch.randperm(7)]), joined)
     # two maps of one half: 1 - 0.5 * 0.5
     torch.testing.assert_close(union(torch.full((1, 2, 1, 1), 0.5)).item(), 0.75)
+
+
+def test_overlap_by_hand():
+    # the first map shares half its mass with a half of the second: two ordered pairs of 1/2
+    maps = torch.zeros(2, 3, 2, 4)
+    maps[0, 0, 0, 1] = maps[0, 2, 1, 3] = 1.0
+    maps[0, 1, 0, 0] = maps[0, 1, 0, 1] = 0.5
+    maps[1, :, 1, 2] = 1.0
+    # all three in one cell: six ordered pairs of one
+    torch.testing.assert_close(overlap(maps), torch.tensor([2 * 0.5 / 3, 6 / 3]))
