@@ -6,6 +6,7 @@ from keypoint_perception.learning import objectives
 from keypoint_perception.learning.objectives import OBJECTIVES
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
+from keypoint_perception.settings import table
 import pytest
 import torch
 
@@ -25,6 +26,26 @@ def test_an_objective_is_whole(name):
     assert (ROOT / 'test' / 'learning' / 'objectives' / f'test_{name}.py').is_file()
     assert f'## {name}\n' in (ROOT / 'docs' / 'objectives.md').read_text()
     assert 'http' in __import__(OBJECTIVES[name].__module__, fromlist=['x']).__doc__
+
+
+def section(name):
+    """Return the section of an objective in the documents, on one line."""
+    text = (ROOT / 'docs' / 'objectives.md').read_text().split(f'## {name}\n')[1]
+    return ' '.join(text.split('\n## ')[0].split())
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_settings_and_weights_are_those_of_the_documents(name):
+    kind = OBJECTIVES[name]
+    weights = ', '.join(f'`{term}` {weight:g}' for term, weight in kind.weights.items())
+    written = f'`weights`: {weights}. `objective_settings`: ' + ' '.join(table(kind.Config).split())
+    # those of another objective are written there alone
+    alike = [
+        other
+        for other, theirs in OBJECTIVES.items()
+        if (theirs.Config, theirs.weights) == (kind.Config, kind.weights)
+    ]
+    assert any(written in section(other) for other in alike)
 
 
 @pytest.mark.parametrize(
