@@ -3,6 +3,7 @@
 # make test          the whole test suite, through colcon
 # make lint          ruff and mypy
 # make torture       damage, kill and fill what the package reads and writes; CASES=1000 KILLS=20
+# make mutants       put small faults into the objectives that their unit tests have to notice; MUTANTS=200
 # make fuzz          fuzz the readers, guided by coverage, each for FUZZ_SECONDS=60
 # make clean         remove build/, install/, log/ and out/, but not .venv/
 #
@@ -40,9 +41,11 @@ unexport PYTHONPATH LD_LIBRARY_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH ROS_DIS
 
 CASES ?= 1000
 KILLS ?= 20
+# Mutants of all files that are tried; 0: all.
+MUTANTS ?= 0
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo closed-loop test lint torture fuzz constraints environment clean
+.PHONY: demo closed-loop test lint torture mutants fuzz constraints environment clean
 
 demo: $(READY)
 	@$(BIN)/python -m demo.run --out '$(OUT)' --minutes '$(MINUTES)' \
@@ -78,6 +81,9 @@ torture: $(READY)
 	@for transport in raw compressed; do \
 		$(BIN)/python -m torture.node_campaign --seed $(SEED) --transport $$transport || exit 1; \
 	done
+
+mutants: $(READY)
+	@$(BIN)/python -m torture.mutation_testing --sample $(MUTANTS) --seed $(SEED)
 
 fuzz: $(READY)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) atheris

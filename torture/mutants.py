@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 OPERATORS: dict[type, type] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
@@ -44,6 +45,8 @@ IGNORED_CALLS = {
     'register_buffer',
 }
 IGNORED_KEYWORDS = {'help', 'name'}
+# What holds a node: another node, its field, and the place in a list.
+Slot = tuple[ast.AST, str, int | None]
 
 
 @dataclass(frozen=True)
@@ -59,29 +62,38 @@ class Mutant:
     key: str
     line: int
     function: str
-    source: str
+    write: Callable[[], str]
+
+    @property
+    def source(self) -> str:
+        """Return the whole file with the fault."""
+        return self.write()
 
 
 def mutants(source: str) -> Iterator[Mutant]:
     """Yield the mutants of a source file, in the order of its lines."""
     tree = ast.parse(source)
     seen: Counter[str] = Counter()
-    for place, function, holder, field, index in _sites(tree, '', ''):
-        node = _get(holder, field, index)
-        for changed in _changes(node, holder):
-            _set(holder, field, index, changed)
+    for place, function, slot in _sites(tree, '', ''):
+        node = _get(slot)
+        for changed in _changes(node, slot[0]):
             key = f'{place}: {_shown(node)} -> {_shown(changed)}'
             seen[key] += 1
             key += f' #{seen[key]}' if seen[key] > 1 else ''
-            text = ast.unparse(ast.fix_missing_locations(tree))
-            _set(holder, field, index, node)
-            yield Mutant(key, getattr(node, 'lineno', 0), function, text)
+            write = partial(_written, tree, slot, node, changed)
+            yield Mutant(key, getattr(node, 'lineno', 0), function, write)
 
 
-def _sites(
-    node: ast.AST, place: str, function: str
-) -> Iterator[tuple[str, str, ast.AST, str, int | None]]:
-    """Yield the class and function that each node is in, the outermost function, its holder."""
+def _written(tree: ast.Module, slot: Slot, node: ast.AST, changed: ast.AST) -> str:
+    """Return the code of a tree with one node changed."""
+    _set(slot, changed)
+    text = ast.unparse(ast.fix_missing_locations(tree))
+    _set(slot, node)
+    return text
+
+
+def _sites(node: ast.AST, place: str, function: str) -> Iterator[tuple[str, str, Slot]]:
+    """Yield the class and function that each node is in, the outermost function, and its slot."""
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         place = f'{place}.{node.name}' if place else node.name
     for field, value in ast.iter_fields(node):
@@ -91,7 +103,7 @@ def _sites(
             function = function or place
         for index, child in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(child, ast.AST) and not _is_ignored(child):
-                yield place, function, node, field, index if isinstance(value, list) else None
+                yield place, function, (node, field, index if isinstance(value, list) else None)
                 yield from _sites(child, place, function)
 
 
@@ -223,13 +235,15 @@ def _shown(node: ast.AST) -> str:
     return ast.unparse(ast.fix_missing_locations(copy.copy(node))).strip().split('\n')[0]
 
 
-def _get(holder: ast.AST, field: str, index: int | None) -> ast.AST:
+def _get(slot: Slot) -> ast.AST:
+    holder, field, index = slot
     value = getattr(holder, field)
     found: ast.AST = value if index is None else value[index]
     return found
 
 
-def _set(holder: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
+def _set(slot: Slot, node: ast.AST) -> None:
+    holder, field, index = slot
     if index is None:
         setattr(holder, field, node)
     else:

@@ -38,7 +38,8 @@ def section(name):
 def test_settings_and_weights_are_those_of_the_documents(name):
     kind = OBJECTIVES[name]
     weights = ', '.join(f'`{term}` {weight:g}' for term, weight in kind.weights.items())
-    written = f'`weights`: {weights}. `objective_settings`: ' + ' '.join(table(kind.Config).split())
+    settings = ' '.join(table(kind.Config).split())
+    written = f'`weights`: {weights}. `objective_settings`: {settings}'
     # those of another objective are written there alone
     alike = [
         other
