@@ -76,3 +76,47 @@ def check_gradients():
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
     return check_gradients
+
+
+@pytest.fixture
+def check_terms():
+    """
+    Return a function that compares terms, and the gradients of each, with those of equations.
+
+    ``equations(batch)`` returns the terms, by another way and with the same random numbers.
+    """
+
+    def check_terms(objective, batch, equations):
+        parameters = [*batch.network.parameters(), *objective.parameters()]
+        results = []
+        for terms in (objective, equations):
+            torch.manual_seed(2)
+            results.append(terms(batch))
+        found, expected = results
+        assert list(found) == list(objective.weights) and set(found) == set(expected)
+        for name, value in found.items():
+            assert value.shape == (len(batch.image0),) and (expected[name] > 0).all(), name
+            torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-5, msg=name)
+            gradients = [
+                torch.autograd.grad(
+                    (terms[name] * torch.arange(1, 1 + len(value))).sum(),
+                    parameters,
+                    retain_graph=True,
+                    materialize_grads=True,
+                )
+                for terms in results
+            ]
+            largest = max(gradient.abs().max().item() for gradient in gradients[1])
+            for theirs, mine in zip(*gradients, strict=True):
+                tolerance = 2e-3 * mine.abs().max().item() + 1e-5 * largest
+                torch.testing.assert_close(theirs, mine, rtol=0, atol=tolerance)
+
+    return check_terms
+
+
+@pytest.fixture
+def triple(network, images):
+    """Three pairs, with maps that have a peak: no number of theirs is another's."""
+    with torch.no_grad():
+        network.body.head.weight.mul_(20)
+    return PairBatch(network, images(1, 3), images(2, 3))

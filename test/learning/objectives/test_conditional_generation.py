@@ -8,7 +8,8 @@ from keypoint_perception.learning.objectives.conditional_generation import (
     ConditionalGenerationConfig,
 )
 from keypoint_perception.learning.pair_batch import PairBatch
-from keypoint_perception.model.heatmaps import gaussian_maps
+from keypoint_perception.learning.reconstruction import motion_weight
+from keypoint_perception.model.heatmaps import gaussian_maps, variance
 import pytest
 import torch
 
@@ -16,6 +17,40 @@ import torch
 @pytest.fixture
 def objective(make_objective):
     return partial(make_objective, ConditionalGeneration, still_weight=1.0)
+
+
+@pytest.mark.parametrize('both_ways', [True, False])
+def test_the_terms_are_those_of_the_equations(make_objective, triple, check_terms, both_ways):
+    settings = {'still_weight': 0.4, 'sigma': 0.3, 'both_ways': both_ways}
+    terms = make_objective(ConditionalGeneration, change=4.0, **settings)
+
+    def generate(image, points):
+        bumps = gaussian_maps(points, 8, 12, 0.3 * 6)
+        return terms.decode(torch.cat([terms.features(image), bumps], dim=1))
+
+    def equations(batch):
+        points0, points1 = batch.points.chunk(2)
+        answers = [generate(batch.image0, points1), generate(batch.image1, points0)][
+            : 1 + both_ways
+        ]
+        goals = [batch.image1, batch.image0][: 1 + both_ways]
+        weight = motion_weight(batch.image0, batch.image1, 0.4)
+        pairs = list(zip(answers, goals, strict=True))
+        pixel = sum((weight * (a - g) ** 2).mean(dim=(1, 2, 3)) / 4.0 for a, g in pairs)
+        layers = terms.compare.eval()(
+            torch.cat(answers), batch.images, weight.repeat(len(pairs), 1, 1, 1)
+        )
+        perceptual = layers.view(-1, 3).mean(dim=0)
+        pixel = pixel / len(pairs)
+        spread = (variance(batch.maps, batch.points).mean(dim=1) / 36).view(2, 3)
+        spread = spread.mean(dim=0) if both_ways else spread[1]
+        gate = 1 - 2 * pixel.detach()
+        return {'pixel': pixel, 'perceptual': perceptual, 'spread': gate * spread}
+
+    check_terms(terms, triple, equations)
+    assert terms.one_way == (not both_ways)
+    expected = generate(triple.image0, triple.points[3:])
+    torch.testing.assert_close(terms.reconstruct(triple), expected)
 
 
 def test_a_perfect_picture_has_no_error(network, objective, images, fixed_output):

@@ -17,6 +17,7 @@ from keypoint_perception.learning.objectives.edge_linking import (
 from keypoint_perception.learning.run_log import RunLog
 from keypoint_perception.learning.training_state import new_training_state
 from keypoint_perception.manifest import read_manifest
+from keypoint_perception.model.heatmaps import variance
 from keypoint_perception.model.network import NetworkConfig
 from keypoint_perception.model.onnx_export import export_model
 import pytest
@@ -30,6 +31,59 @@ PAIRS = torch.tensor([[0, 0, 1], [1, 2, 2]])
 @pytest.fixture
 def objective(make_objective):
     return partial(make_objective, EdgeLinking, compare='pixels')
+
+
+def redrawn(terms, image, points, visible):
+    """Return images of their visible part and of the edges between their points."""
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(24.0), indexing='ij')
+    cells = torch.stack([x, y], dim=-1)[None]
+    points = 2 * points + 0.5  # from cells of 8 px to cells of 4 px
+    edges = []
+    for e, (i, j) in enumerate(PAIRS.T.tolist()):
+        start, end = points[:, i, None, None], points[:, j, None, None]
+        along = end - start
+        share = ((cells - start) * along).sum(dim=-1) / along.square().sum(dim=-1)
+        nearest = start + share.clamp(0, 1)[..., None] * along
+        square = (cells - nearest).square().sum(dim=-1)
+        thickness = terms.config.thickness * 12
+        weight = torch.log1p(torch.exp(25 * terms.links[e]))
+        edges.append(weight * torch.exp(-square / thickness**2))
+    edges = torch.stack(edges, dim=1).amax(dim=1, keepdim=True)
+    shown = terms.fold(terms.share * image * visible)
+    return terms.decode(torch.cat([shown, edges], dim=1))
+
+
+def test_the_terms_are_those_of_the_equations(objective, triple, check_terms):
+    terms = objective(change=4.0, compare='random', thickness=0.3, masked=0.6, blocks=12)
+    with torch.no_grad():
+        terms.share.fill_(0.7)
+        terms.links.add_(0.2)
+
+    def visible(count):
+        blocks = torch.rand(count, 1, 8, 12) >= 0.6
+        return blocks.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+
+    def equations(batch):
+        answer = redrawn(terms, batch.images, batch.points, visible(6))
+        error = answer - batch.images
+        squared = error.square().mean(dim=(1, 2, 3)) / 4.0
+        other = torch.cat([batch.image1, batch.image0])
+        terms.compare.eval()  # the running mean knows the batch
+        found = {
+            'pixel': error.abs().mean(dim=(1, 2, 3)) / 2.0,
+            'perceptual': terms.compare(answer, other, torch.ones(6, 1, 64, 96)),
+            'spread': (1 - 2 * squared.detach())
+            * variance(batch.maps, batch.points).mean(dim=1)
+            / 36,
+        }
+        return {name: (value[:3] + value[3:]) / 2 for name, value in found.items()}
+
+    check_terms(terms, triple, equations)
+    torch.manual_seed(4)
+    shown = terms.reconstruct(triple)
+    torch.manual_seed(4)
+    expected = redrawn(terms, triple.image1, triple.points[3:], visible(3))
+    torch.testing.assert_close(shown, expected)
 
 
 def test_the_error_is_zero_for_a_perfect_image_and_in_units_of_change(

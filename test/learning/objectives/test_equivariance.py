@@ -3,6 +3,7 @@
 from functools import partial
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import make_warp, random_warp, WarpConfig
 from keypoint_perception.learning.objectives.equivariance import (
     _vectors,
@@ -42,6 +43,52 @@ def one_cell(*cells):
 def shift_right(cells):
     warp = make_warp(torch.zeros(1), torch.ones(1), torch.tensor([[-cells / 6, 0.0]]))
     return to_half_sides(warp.sources(HW), HW)
+
+
+def test_the_terms_are_those_of_the_equations(objective, triple, check_terms):
+    terms = objective(
+        exchange=True, angle=40.0, scale=0.2, shift=0.7, bend=0.02, colour=0.3, pool=0.3
+    )
+    u = torch.cartesian_prod(torch.arange(8), torch.arange(12)).flip(-1)
+    u = (u - torch.tensor([5.5, 3.5])) / 6  # of each cell, half image sides
+
+    def vectors(features):
+        return 20 * features / features.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+    def equations(batch):
+        warp = random_warp(6, HW, terms.config)
+        warped = jitter_colours(warp.images(batch.images), 0.3)
+        p, q = batch.maps.flatten(2), softmax_2d(batch.network.logits(warped)).flatten(2)
+        g = (warp.sources(HW).flatten(1, 2) - torch.tensor([5.5, 3.5])) / 6  # (6, cells, 2)
+        mean, mean_warped = p @ u, q @ g
+        within = (p * (u - mean[:, :, None]).square().sum(dim=-1)).sum(dim=-1)
+        away = (g[:, None] - mean_warped[:, :, None]).square().sum(dim=-1)
+        seen = warp.inside(p @ (6 * u + torch.tensor([5.5, 3.5])), HW)
+        assert 6 < seen.sum() < 18
+
+        def of_seen(values):
+            return ((values * seen).sum(dim=1) / seen.sum(dim=1).clamp(min=1)).view(2, 3).mean(0)
+
+        def apart(maps):  # windows of 2 x 2 cells, also those that reach over the border
+            padded = torch.nn.functional.pad(maps.unflatten(2, HW), (1, 1, 1, 1))
+            pooled = (padded[..., :-1, :] + padded[..., 1:, :]) / 2
+            pooled = (pooled[..., :-1] + pooled[..., 1:]) / 2
+            return 1 - pooled.amax(dim=1).sum(dim=(1, 2)) / 3
+
+        phi, phi_warped = (vectors(terms.features(i)).flatten(2) for i in (batch.images, warped))
+        f = vectors(torch.einsum('bku,bcu->bck', p, phi))
+        y = torch.cat([phi[3:], phi[:3]])
+        e = (torch.einsum('bck,bcw->bkw', f, y)).softmax(dim=-1) @ y.transpose(1, 2)
+        found = (e @ phi_warped).softmax(dim=-1)
+        missed = (g[:, None] - mean[:, :, None]).detach().norm(dim=-1).sqrt()
+        return {
+            'align': of_seen((mean - mean_warped).square().sum(dim=-1)),
+            'spread': of_seen(within + (q * away).sum(dim=-1)),
+            'diversity': ((apart(p) + apart(q)) / 2).view(2, 3).mean(dim=0),
+            'exchange': of_seen((found * missed).sum(dim=-1)),
+        }
+
+    check_terms(terms, triple, equations)
 
 
 def test_sharp_maps_that_follow_cost_nothing():

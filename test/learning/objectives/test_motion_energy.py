@@ -11,8 +11,10 @@ from keypoint_perception.learning.objectives.motion_energy import (
     WIDTHS,
 )
 from keypoint_perception.learning.pair_batch import PairBatch
+from keypoint_perception.model.heatmaps import gaussian_maps, variance
 import pytest
 import torch
+from torch.nn import functional
 
 HW = (8, 12)
 
@@ -20,6 +22,64 @@ HW = (8, 12)
 @pytest.fixture
 def objective(make_objective):
     return partial(make_objective, MotionEnergy)
+
+
+def windowed(maps, sigma):
+    """Return maps (B, C, H, W) under a Gaussian window of 11 x 11 px that is inside of them."""
+    at = torch.arange(-5.0, 6.0)
+    window = torch.exp(-(at**2 + at[:, None] ** 2) / (2 * sigma**2))
+    window = (window / window.sum()).expand(maps.shape[1], 1, 11, 11)
+    return functional.conv2d(maps, window, groups=maps.shape[1])
+
+
+def energy_of(image0, image1):
+    x, y = ((functional.pad(i, (10,) * 4, mode='replicate') + 1) / 2 for i in (image0, image1))
+    mean_x, mean_y = windowed(x, 1.5), windowed(y, 1.5)
+    cov = windowed(x * y, 1.5) - mean_x * mean_y
+    var = windowed(x * x, 1.5) - mean_x**2 + windowed(y * y, 1.5) - mean_y**2
+    c = 0.03**2
+    return windowed(1 - ((2 * cov + c) / (var + c)).mean(dim=1, keepdim=True), 1.0)
+
+
+@pytest.mark.parametrize('turns', [1, 2, 3])
+def test_the_terms_are_those_of_the_equations(objective, triple, check_terms, monkeypatch, turns):
+    terms = objective(tolerance=0.3, apart=0.4)
+    terms.mean_energy.fill_(20.0)
+    monkeypatch.setattr(torch, 'randint', lambda low, high, size: torch.tensor(turns))
+    wide = [2**0.5 * width * 6 for width in (0.3, 0.15, 0.075)]
+
+    def predicted(batch):
+        bumps = [gaussian_maps(batch.points, 8, 12, width) for width in wide]
+        shown = [half for both in bumps for half in (both[:3], both[3:])]
+        return terms.decode(torch.cat([terms.features(batch.image0), *shown], dim=1))
+
+    def equations(batch):
+        energy = energy_of(batch.image0, batch.image1)
+        pixel = (predicted(batch) - energy).square().mean(dim=(1, 2, 3)) / 20.0
+        gate = 1 - 4 * pixel.detach()
+        image = batch.image1
+        x, y = batch.points[3:].detach().unbind(-1)
+        for _ in range(turns):
+            x, y = y, image.shape[-1] // 8 - 1 - x
+            image = image.transpose(2, 3).flip(2)
+        turned = batch.network.points(batch.network.logits(image))
+        away = (turned - torch.stack([x, y], dim=-1)).square().sum(dim=-1) / 36
+        near = []
+        for points in (batch.points[:3], batch.points[3:], turned):
+            for i, j in ((0, 1), (0, 2), (1, 2)):
+                square = (points[:, i] - points[:, j]).square().sum(dim=-1)
+                near.append(torch.exp(-square / (2 * (0.4 * 6) ** 2)))
+        spread = (variance(batch.maps, batch.points).mean(dim=1) / 36).view(2, 3).mean(dim=0)
+        return {
+            'pixel': pixel,
+            'turn': gate * (1 - torch.exp(-away / (4 * 0.3**2))).mean(dim=1),
+            'separation': torch.stack(near).mean(dim=0),
+            'spread': gate * spread,
+        }
+
+    check_terms(terms, triple, equations)
+    shown = terms.reconstruct(triple)
+    torch.testing.assert_close(shown, (predicted(triple) - 1).repeat(1, 3, 1, 1))
 
 
 def test_the_same_structure_has_no_energy():

@@ -8,7 +8,8 @@ from keypoint_perception.learning.objectives.spatio_temporal_transport import (
     transport,
 )
 from keypoint_perception.learning.pair_batch import PairBatch
-from keypoint_perception.model.heatmaps import gaussian_maps
+from keypoint_perception.learning.reconstruction import motion_weight
+from keypoint_perception.model.heatmaps import gaussian_maps, variance
 import pytest
 import torch
 from torch.nn import functional
@@ -35,7 +36,7 @@ def slowly(features, source, target, sigma):
     height, width = features.shape[-2:]
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
     cells = torch.stack([x, y], dim=-1).float()
-    moved = torch.zeros_like(features)
+    moved = list(torch.zeros_like(features))
     for i in range(len(features)):
         for k in range(source.shape[1]):
             bump = torch.exp(-(cells - target[i, k]).square().sum(-1) / sigma**2)
@@ -45,8 +46,58 @@ def slowly(features, source, target, sigma):
             shift = functional.grid_sample(
                 features[i : i + 1], grid[None], padding_mode='border', align_corners=True
             )
-            moved[i] += (bump * shift[0]).detach()
-    return moved
+            moved[i] = moved[i] + bump * shift[0]
+    return torch.stack(moved)
+
+
+def frames_from_each_other(terms, batch):
+    """Return the second frames from the first ones and the first from the second, (3, 3, H, W)."""
+    sigma = terms.config.sigma * 6
+    answers = []
+    points, images = batch.points.chunk(2), (batch.image0, batch.image1)
+    for source, target, image in ((*points, images[0]), (*points[::-1], images[1])):
+        features, source = terms.features(image), source.detach()
+        bumps = gaussian_maps(target, 8, 12, sigma)
+        left = (1 - gaussian_maps(source, 8, 12, sigma)).prod(dim=1, keepdim=True)
+        left = left * (1 - bumps).prod(dim=1, keepdim=True)
+        brought = slowly(features, source, target, sigma)
+        answers.append(terms.refine(left * features + brought / bumps.sum(1, True).clamp(min=1)))
+    return answers
+
+
+@pytest.mark.parametrize('both_ways', [True, False])
+def test_the_terms_are_those_of_the_equations(make_objective, triple, check_terms, both_ways):
+    settings = {'still_weight': 0.4, 'sigma': 0.3, 'both_ways': both_ways}
+    terms = make_objective(SpatioTemporalTransport, change=3.0, **settings)
+
+    def equations(batch):
+        weight = motion_weight(batch.image0, batch.image1, 0.4)
+        goals = (batch.image1, batch.image0)
+        answers = zip(frames_from_each_other(terms, batch), goals, strict=True)
+        pixels = [(weight * (a - g) ** 2).mean(dim=(1, 2, 3)) / 3.0 for a, g in answers]
+        pixel = (pixels[0] + pixels[1]) / 2 if both_ways else pixels[0]
+        spread = variance(batch.maps, batch.points).mean(dim=1) / 36
+        spread = (spread[:3] + spread[3:]) / 2 if both_ways else spread[3:]
+        return {'pixel': pixel, 'spread': (1 - 2 * pixel.detach()) * spread}
+
+    check_terms(terms, triple, equations)
+    assert terms.one_way == (not both_ways)
+
+
+def test_what_is_shown_is_the_second_frame_made_of_the_first(make_objective, triple):
+    terms = make_objective(SpatioTemporalTransport, sigma=0.3)
+    expected = frames_from_each_other(terms, triple)[0]
+    torch.testing.assert_close(terms.reconstruct(triple), expected, rtol=0, atol=1e-3)
+
+
+def test_a_narrow_bump_between_cells_is_read_on_both_sides():
+    # 0.3 cells wide: its four cells are half a cell away along each axis
+    for place in ((4.5, 3.5), (5.5, 2.5)):
+        source, target = point(2.0, 4.0), point(*place)
+        expected = slowly(features(), source, target, 0.3)
+        assert expected.amax() > 0.001
+        found = shifted(features(), source, target, 0.3)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
 def test_keypoints_that_stay_leave_the_features_where_they_are():

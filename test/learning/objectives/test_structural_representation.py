@@ -3,6 +3,8 @@
 from functools import partial
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.data.photometric import jitter_colours
+from keypoint_perception.learning.data.warps import random_warp
 from keypoint_perception.learning.objectives.structural_representation import (
     DESCRIPTION,
     detection_maps,
@@ -12,17 +14,66 @@ from keypoint_perception.learning.objectives.structural_representation import (
     WIDTHS,
 )
 from keypoint_perception.learning.pair_batch import PairBatch
-from keypoint_perception.model.heatmaps import expectation
+from keypoint_perception.model.heatmaps import expectation, variance
 from keypoint_perception.model.network import NetworkConfig
 import pytest
 import torch
 
 HW = (8, 12)
+PAIRS = ((0, 1), (0, 2), (1, 2))
 
 
 @pytest.fixture
 def objective(make_objective):
     return partial(make_objective, StructuralRepresentation)
+
+
+def described(terms, image, logits):
+    """Return the image of its points and descriptors, and the points."""
+    odds = torch.cat([torch.ones_like(logits[:, :1]), logits.exp()], dim=1)
+    shares = odds / odds.sum(dim=1, keepdim=True)
+    shares = shares / shares.sum(dim=(2, 3), keepdim=True)
+    y, x = torch.arange(8.0)[:, None].expand(8, 12), torch.arange(12.0).expand(8, 12)
+    points = torch.stack([(shares[:, 1:] * axis).sum(dim=(2, 3)) for axis in (x, y)], dim=-1)
+    pooled = torch.einsum('bkhw,bchw->bkc', shares, terms.features(image))
+    drawn = []
+    for i in range(5):
+        away = (x - points[..., 0, None, None]) ** 2 + (y - points[..., 1, None, None]) ** 2
+        bumps = torch.exp(-away / (2 * (terms.config.sigma * 2 ** (i / 2) * 6) ** 2))
+        maps = torch.cat([torch.full_like(bumps[:, :1], 0.1), bumps], dim=1)
+        maps = maps / maps.sum(dim=1, keepdim=True)
+        spread = torch.einsum('bkhw,bkc,kcd,kde->behw', maps, pooled, terms.describe, terms.unfold)
+        drawn += [maps, spread]
+    return terms.decode(torch.cat(drawn, dim=1)), points, shares[:, 1:]
+
+
+def test_the_terms_are_those_of_the_equations(objective, triple, check_terms):
+    terms = objective(
+        change=0.3, angle=40.0, shift=0.7, bend=0.02, colour=0.3, sigma=0.2, apart=0.4
+    )
+
+    def equations(batch):
+        image, points, shares = described(terms, batch.images, batch.logits)
+        warp = random_warp(6, HW, terms.config)
+        warped = jitter_colours(warp.images(batch.images), 0.3)
+        points_warped = described(terms, warped, batch.network.logits(warped))[1]
+        seen = warp.inside(points.detach(), HW)
+        assert 6 < seen.sum() < 18
+        missed = (warp.back(points_warped, HW) - points).square().sum(dim=-1) / 36
+        pairs = [(points[:, i] - points[:, j]).square().sum(dim=-1) for i, j in PAIRS]
+        near = torch.stack([torch.exp(-d / (2 * (0.4 * 6) ** 2)) for d in pairs]).mean(dim=0)
+        found = {
+            'pixel': (image - batch.images).square().mean(dim=(1, 2, 3)) / 0.3,
+            'concentration': variance(shares, points).mean(dim=1) / 36,
+            'separation': near,
+            'equivariance': (missed * seen).sum(dim=1) / seen.sum(dim=1).clamp(min=1),
+            'readout': variance(batch.maps, points.detach()).mean(dim=1) / 36,
+        }
+        return {name: (value[:3] + value[3:]) / 2 for name, value in found.items()}
+
+    check_terms(terms, triple, equations)
+    expected = described(terms, triple.images, triple.logits)[0][3:]
+    torch.testing.assert_close(terms.reconstruct(triple), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_the_error_is_zero_for_a_perfect_image_and_in_units_of_change(

@@ -3,6 +3,8 @@
 import math
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.data.photometric import jitter_colours
+from keypoint_perception.learning.data.warps import random_warp
 from keypoint_perception.learning.objectives.supervised import Supervised, SupervisedConfig
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
@@ -46,6 +48,45 @@ def bump(x, y, sigma=1.0, height=8, width=12):
     """Return the logarithm of a bump, (height, width)."""
     square = (torch.arange(width) - x) ** 2 + (torch.arange(height)[:, None] - y) ** 2
     return -square / (2 * sigma**2)
+
+
+@pytest.mark.parametrize(
+    ('warps', 'colour'), [(True, 0.4), (True, 0.0), (False, 0.4), (False, 0.0)]
+)
+def test_the_terms_are_those_of_the_equations(network, check_terms, warps, colour):
+    changes = {'angle': 30.0, 'scale': 0.2, 'shift': 0.3, 'bend': 0.02} if warps else {}
+    terms = objective(sigma=1.3, colour=colour, **changes)
+    generator = torch.Generator().manual_seed(1)
+    image0, image1 = torch.rand(2, 3, 3, 32, 48, generator=generator) * 2 - 1
+    uv = torch.rand(6, 3, 2, generator=generator) * torch.tensor([47.0, 31.0])
+    uv[1, 2] = uv[3, 0] = uv[5, 1, 1] = NAN
+    batch = PairBatch(network, image0, image1, {'labels0': uv[:3], 'labels1': uv[3:]})
+
+    def equations(batch):
+        images, where = jitter_colours(batch.images, colour), uv
+        if warps:
+            warp = random_warp(6, (32, 48), terms.config)
+            images = warp.images(images)
+            where = torch.where(
+                warp.inside(uv, (32, 48))[..., None], warp.points(uv, (32, 48)), NAN
+            )
+        labelled = where.isfinite().all(dim=-1)
+        assert 6 < labelled.sum() < 18
+        xy = ((where - 1.5) / 4).nan_to_num()
+        total = torch.zeros(2, 6, 3)
+        for logits in network.stacks(images):
+            p = logits.flatten(2).softmax(dim=-1)
+            y, x = torch.arange(8.0)[:, None], torch.arange(12.0)
+            square = (x - xy[..., 0, None, None]) ** 2 + (y - xy[..., 1, None, None]) ** 2
+            t = (-square / (2 * 1.3**2)).flatten(2).softmax(dim=-1)
+            mean = torch.stack([(p * a.expand(8, 12).flatten()).sum(-1) for a in (x, y)], dim=-1)
+            apart = (t * (t.log() - p.log())).sum(dim=-1)
+            total = total + torch.stack([apart, (mean - xy).norm(dim=-1) / 6]) / 2
+        total = (total * labelled).sum(dim=-1).view(2, 2, 3).sum(dim=1)
+        count = labelled.sum(dim=-1).view(2, 3).sum(dim=0)
+        return dict(zip(('map', 'point'), total / count, strict=True))
+
+    check_terms(terms, batch, equations)
 
 
 def test_maps_that_are_the_bumps_have_no_error(network):

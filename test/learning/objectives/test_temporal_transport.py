@@ -7,6 +7,8 @@ from keypoint_perception.learning.objectives.temporal_transport import (
     transport,
 )
 from keypoint_perception.learning.pair_batch import PairBatch
+from keypoint_perception.learning.reconstruction import motion_weight
+from keypoint_perception.model.heatmaps import gaussian_maps, variance
 import pytest
 import torch
 
@@ -14,6 +16,43 @@ import torch
 @pytest.fixture
 def objective(make_objective):
     return partial(make_objective, TemporalTransport, still_weight=1.0)
+
+
+def frames_from_each_other(terms, batch):
+    """Return the second frames from the first ones and the first from the second, (3, 3, H, W)."""
+    sigma = terms.config.sigma * 6
+    covered0, covered1 = (
+        1 - (1 - gaussian_maps(points, 8, 12, sigma)).prod(dim=1, keepdim=True)
+        for points in (batch.points[:3], batch.points[3:])
+    )
+    features0, features1 = terms.features(batch.image0), terms.features(batch.image1)
+    forth = (1 - covered0.detach()) * (1 - covered1) * features0.detach() + covered1 * features1
+    back = (1 - covered1.detach()) * (1 - covered0) * features1.detach() + covered0 * features0
+    return terms.refine(forth), terms.refine(back)
+
+
+@pytest.mark.parametrize('both_ways', [True, False])
+def test_the_terms_are_those_of_the_equations(make_objective, triple, check_terms, both_ways):
+    settings = {'still_weight': 0.4, 'sigma': 0.3, 'both_ways': both_ways}
+    terms = make_objective(TemporalTransport, change=3.0, **settings)
+
+    def equations(batch):
+        weight = motion_weight(batch.image0, batch.image1, 0.4)
+        goals = (batch.image1, batch.image0)
+        answers = zip(frames_from_each_other(terms, batch), goals, strict=True)
+        pixels = [(weight * (a - g) ** 2).mean(dim=(1, 2, 3)) / 3.0 for a, g in answers]
+        pixel = (pixels[0] + pixels[1]) / 2 if both_ways else pixels[0]
+        spread = variance(batch.maps, batch.points).mean(dim=1) / 36
+        spread = (spread[:3] + spread[3:]) / 2 if both_ways else spread[3:]
+        return {'pixel': pixel, 'spread': (1 - 2 * pixel.detach()) * spread}
+
+    check_terms(terms, triple, equations)
+    assert terms.one_way == (not both_ways)
+
+
+def test_what_is_shown_is_the_second_frame_made_of_the_first(make_objective, triple):
+    terms = make_objective(TemporalTransport)
+    torch.testing.assert_close(terms.reconstruct(triple), frames_from_each_other(terms, triple)[0])
 
 
 def test_a_perfect_reconstruction_has_no_error(network, objective, images, fixed_output):
