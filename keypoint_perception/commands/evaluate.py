@@ -59,6 +59,7 @@ def evaluate(
     from keypoint_perception.evaluation import report
     from keypoint_perception.evaluation.report_page import report_page
     from keypoint_perception.evaluation.report_tables import evaluation_tables
+    from keypoint_perception.evaluation.scores import plain_background_share
     from keypoint_perception.frames.annotations import read_annotations
     from keypoint_perception.inference.engine import load_engine
     from keypoint_perception.inference.estimator import Estimator
@@ -87,6 +88,8 @@ def evaluate(
     values['label_free'] = recording.label_free(
         lambda images: np.stack(estimator.estimate_batch(images)), estimator.keypoint_names
     )
+    if labels is not None:
+        values['plain_background_share'] = plain_background_share(values)
     durations = {'detection': detected - started, 'measures': time.perf_counter() - detected}
     machine = report.describe_machine()
     values |= {'durations_s': durations, 'machine': machine, 'date': report.now()}
@@ -111,6 +114,7 @@ def _detect(
     exposure: Exposure,
 ) -> RecordingMeasurements:
     """Run the model over the recording."""
+    from keypoint_perception.evaluation.background_points import BackgroundPoints
     from keypoint_perception.evaluation.detections import detect_frames
     from keypoint_perception.evaluation.recording_measurements import RecordingMeasurements
     from keypoint_perception.evaluation.video.overlay_video import OverlayVideo
@@ -120,7 +124,9 @@ def _detect(
     topics = [] if topic is None else [topic]
     total = count_frames([source], topics)
     preview = PreviewClip(total, skeleton=estimator.skeleton)
-    recording = RecordingMeasurements(preview=preview, exposure=exposure)
+    recording = RecordingMeasurements(
+        preview=preview, exposure=exposure, background=BackgroundPoints(total)
+    )
     overlay = None if video is None else OverlayVideo(video, skeleton=estimator.skeleton)
     with overlay or nullcontext():
         detections = detect_frames(

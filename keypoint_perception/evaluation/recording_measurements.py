@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keypoint_perception.evaluation.background_error import background_error, shrink
+from keypoint_perception.evaluation.background_points import BackgroundPoints
 from keypoint_perception.evaluation.detections import (
     Detection,
     KeypointSequence,
@@ -57,6 +58,7 @@ class RecordingMeasurements:
     crops: KeypointCrops = field(default_factory=KeypointCrops)
     exposure: Exposure = field(default_factory=Exposure)
     withheld: list[bool] = field(default_factory=list)
+    background: BackgroundPoints = field(default_factory=BackgroundPoints)
 
     def add_all(self, detections: Iterable[Detection], video: OverlayVideo | None = None) -> None:
         """Add frames with their keypoints, to the overlay video too."""
@@ -65,6 +67,7 @@ class RecordingMeasurements:
             self.sequence.add(detection)
             self.motion.add(frame.image)
             self._add_to_samples(index, frame)
+            self.background.add(frame.stamp_ns, frame.image, keypoints)
             self.preview.add(frame.stamp_ns, frame.image, keypoints)
             self.crops.add(frame.image, keypoints)
             if video is not None:
@@ -96,6 +99,7 @@ class RecordingMeasurements:
         keypoints, diagonal = self.sequence.keypoints[scored], self.sequence.diagonal_px[scored]
         equivariance = equivariance_error(detect, self.sample.items)
         frames, images = map(list, zip(*self.small_sample.items, strict=True))
+        lying = self.background.score(scored)
         background = background_error(detect, images, frames, self.sequence.stamps_ns)
         image_hw, stamps_ns = self.sequence.image_hw[scored], self.sequence.stamps_ns[scored]
         static = static_share(keypoints[..., :2], image_hw, self.motion.deviation())
@@ -112,6 +116,10 @@ class RecordingMeasurements:
             'background_error_percent': background.percent,
             'background_pairs': background.pairs,
             'light_error_percent': illumination_error(detect, self.sample.items),
+            'background_keypoints': [names[k] for k in lying.points],
+            'background_share': lying.points_share,
+            'camera_moving_share': lying.moving_share,
+            'camera_range_percent': lying.range_percent,
             'duplicate_pairs': [[names[i], names[j]] for i, j in pairs],
             'dead_keypoints': [names[k] for k in dead],
             'static_keypoints': [names[k] for k in still],
@@ -125,10 +133,13 @@ class RecordingMeasurements:
                     'name': name,
                     'equivariance_error_percent': float(equivariance.by_keypoint[k]),
                     'static_share': float(static[k]),
+                    'background_share': float(lying.share[k]),
+                    'background_judged_frames': int(lying.judged[k]),
                     'still_jitter_percent': float(jitter[k]),
                     'mean_confidence': float(confidence[k]),
                     'dead': k in dead,
                     'static': k in still,
+                    'background': k in lying.points,
                     'wasted': k in uninformative,
                 }
                 for k, name in enumerate(names)

@@ -106,6 +106,7 @@ def _headline(values: Report) -> dict[str, str]:
         }
     return shown | {
         'of the keypoints static, dead or duplicate': number(free['wasted_share'], '.0%'),
+        'of the keypoints on the background': number(free['background_share'], '.0%'),
         'equivariance error, % of the diagonal': number(free['equivariance_error_percent'], '.1f'),
     }
 
@@ -134,7 +135,7 @@ def _cards(values: Report, recording: RecordingMeasurements, names: tuple[str, .
     cards = []
     for k, name in enumerate(names):
         entry = free[name]
-        flags = [flag for flag in ('dead', 'static') if entry[flag]]
+        flags = [flag for flag in ('dead', 'static', 'background') if entry[flag]]
         flags += ['duplicate'] if name in duplicates else []
         marks = ''.join(f'<span class="flag">{flag}</span>' for flag in flags)
         facts = [

@@ -98,6 +98,12 @@ def label_table(report: Report) -> ReportTable:
         error, explained = _cells(backward, error_percent='.2f', explained='.3f')
         rows.append(('backward error (labels to keypoints), %', error))
         rows.append(('backward explained', explained))
+    rows.append(
+        (
+            'share on the background and off labelled points',
+            number(report['plain_background_share'], '.0%'),
+        )
+    )
     if reliability := report['reliability']:
         calibration, rank = _cells(reliability, calibration_error='.2f', rank_correlation='.2f')
         rows.append(('confidence: calibration error', calibration))
@@ -154,6 +160,10 @@ def label_free_table(measures: Report) -> ReportTable:
         ('duplicate keypoints', pairs or 'none'),
         ('dead keypoints', ', '.join(measures['dead_keypoints']) or 'none'),
         ('static keypoints', ', '.join(measures['static_keypoints']) or 'none'),
+        ('background keypoints', ', '.join(measures['background_keypoints']) or 'none'),
+        ('share on the background', number(measures['background_share'], '.0%')),
+        ('camera moves, share of the frames', number(measures['camera_moving_share'], '.0%')),
+        ('picture displaced within a clip, %', number(measures['camera_range_percent'], '.1f')),
         ('share static, dead or duplicate', number(measures['wasted_share'], '.0%')),
         ('share on parts that never move', number(measures['static_share'], '.0%')),
     ]
@@ -163,7 +173,9 @@ def label_free_table(measures: Report) -> ReportTable:
         rows,
         explanation='Errors in % of the image diagonal: equivariance, under known warps; '
         "background, in front of another episode's background; illumination, under other "
-        'exposures and white balances.',
+        'exposures and white balances. Background keypoints lie in most frames on what does not '
+        'move in the world: neither within its clip, nor from clip to clip where the camera is '
+        'at the same place; frames of a moving camera are registered first.',
     )
 
 

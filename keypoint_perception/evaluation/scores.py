@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from keypoint_perception.evaluation.background_points import near_labels
 from keypoint_perception.evaluation.backward import BackwardScore, score_backward
 from keypoint_perception.evaluation.detections import KeypointSequence
 from keypoint_perception.evaluation.identity import (
@@ -66,8 +67,24 @@ def score_labels(
         **(describe_backward(backward) if backward else {'backward': None, 'reliability': None}),
         'tracking': describe_tracking(tracking, after_regression, keypoint_names, label_names),
         'tracked_frames': int(scored.sum()),
+        'near_label_keypoints': [
+            keypoint_names[k] for k in near_labels(*tracked[1:], diagonal_px[scored])
+        ],
         'identity': describe_identity(identity, label_names),
     }
+
+
+def plain_background_share(report: dict[str, Any]) -> float:
+    """
+    Return the share of keypoints that are background points and not near a labelled point.
+
+    Things at rest before a camera on a robot's hand do not move in the world; labels say that they
+    matter.
+    """
+    measures = report['label_free']
+    plain = set(measures['background_keypoints']) - set(report['near_label_keypoints'])
+    known = np.isfinite(measures['background_share'])
+    return len(plain) / len(measures['keypoints']) if known else float('nan')
 
 
 def scored_frames(labels: np.ndarray, withheld: np.ndarray | None) -> np.ndarray:

@@ -112,6 +112,10 @@ def test_measures_of_a_recording():
     # the spot lights up 30 pixels of a row one after the other
     assert (spot['static_share'], corner['static_share']) == (0.0, 1.0)
     assert measures['static_share'] == 0.5
+    # the spot is never where it was; the corner shows the same black in all 10 registered frames
+    assert (spot['background'], corner['background']) == (False, True)
+    assert corner['background_judged_frames'] == 10
+    assert (measures['background_share'], measures['camera_moving_share']) == (0.5, 0.0)
     # a pixel of 255 in a block of 64 changes its mean by 4: no frames are still
     assert measures['still_pairs'] == 0
     assert np.isnan(measures['still_jitter_percent'])

@@ -86,6 +86,10 @@ def test_label_free_table():
                 'duplicate_pairs': [['kp0', 'kp3']],
                 'dead_keypoints': [],
                 'static_keypoints': ['kp7'],
+                'background_keypoints': ['kp2', 'kp8'],
+                'background_share': 0.21,
+                'camera_moving_share': 0.35,
+                'camera_range_percent': 12.3,
                 'wasted_share': 0.4,
                 'static_share': 0.25,
                 'still_jitter_percent': NAN,
@@ -101,6 +105,10 @@ def test_label_free_table():
         'none',
         '25%',
         'kp7',
+        'kp2, kp8',
+        '21%',
+        '35%',
+        '12.3',
         '40%',
         'jitter over 0 pairs of still frames',
     ):
@@ -117,9 +125,10 @@ def test_label_table():
             'matched_share': 0.5,
         },
         'reliability': {'calibration_error': 0.34, 'rank_correlation': -0.56},
+        'plain_background_share': 0.17,
     }
     text = printed(label_table(values))
-    for part in ('2.35', '0.678', '12', '3.2', '50%', '0.34', '-0.56'):
+    for part in ('2.35', '0.678', '12', '3.2', '50%', '17%', '0.34', '-0.56'):
         assert part in text
     without = printed(label_table(values | {'backward': None, 'reliability': None}))
     assert 'backward' not in without
