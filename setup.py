@@ -88,8 +88,8 @@ setup(
     maintainer='keypoint_perception maintainers',
     maintainer_email='maintainers@keypoint-perception.invalid',
     python_requires='>=3.10',
-    packages=find_packages(exclude=['test', 'test.*', 'demo', 'examples']),
-    package_data={PACKAGE: ['py.typed']},
+    packages=find_packages(exclude=['test', 'test.*', 'demo', 'examples', 'pretraining']),
+    package_data={PACKAGE: ['py.typed', 'learning/*.safetensors']},
     include_package_data=False,
     zip_safe=True,
     data_files=[

@@ -26,6 +26,11 @@ OBJECTIVE_HELP = (
     'docs/objectives.md describes them. [default: default]'
 )
 
+INIT_HELP = (
+    'Model directory to take the initial weights from, or none for random ones. [default: those '
+    'that come with the package]'
+)
+
 
 def train(
     source: Annotated[
@@ -55,9 +60,7 @@ def train(
             '`evaluate` can score them. [default: 0]'
         ),
     ] = None,
-    init: Annotated[
-        Path | None, typer.Option(help='Model directory to take the initial weights from.')
-    ] = None,
+    init: Annotated[str | None, typer.Option(help=INIT_HELP)] = None,
     config: Annotated[
         Path | None, typer.Option(help='YAML file of settings; options take precedence.')
     ] = None,
@@ -79,10 +82,13 @@ def train(
         'seeds': seeds,
         'holdout': holdout,
         'annotations': None if annotations is None else str(annotations),
-        'init': None if init is None else str(init),
+        'init': init,
     }
+    from keypoint_perception.learning.initial_weights import is_model
+
+    init_model = Path(init) if init and is_model(init) else None
     recordings = {f'recording {i}': Path(name) for i, name in enumerate(source, start=1)}
-    inputs = recordings | {'the labels': annotations, '--init': init}
+    inputs = recordings | {'the labels': annotations, '--init': init_model}
     check_outputs({'--out': out}, inputs, directories=('--out',))
     from keypoint_perception.commands.progress import progress_bars
     from keypoint_perception.evaluation.training_page import write_training_page

@@ -21,6 +21,7 @@ from keypoint_perception.learning.composite_objective import (
     read_parts,
     total_weights,
 )
+from keypoint_perception.learning.initial_weights import is_model, PACKAGE
 from keypoint_perception.model.checkpoint import load_network
 from keypoint_perception.model.layers import NORMS
 from keypoint_perception.model.network import NetworkConfig, NETWORKS
@@ -129,7 +130,11 @@ class TrainConfig(Settings):
         '`evaluate` scores them alone.',
     )
     annotations: str = setting('', help='CSV file of labels, for objectives that learn from them.')
-    init: str = setting('', help='Model directory to take the initial weights from.')
+    init: str = setting(
+        PACKAGE,
+        help='Model directory to take the initial weights from; or package: those that come with '
+        'the package, learned on simulations; or none: random ones.',
+    )
     seed: int = setting(0, low=0, high=2**31 - 1, help='Seed of weights and pairs.')
     seeds: int = setting(
         1,
@@ -225,7 +230,8 @@ def read_config(
     values = derived_defaults(stated) | (defaults or {}) | stated
     values.setdefault('prune', 'keypoints' not in values)
     # a paper's objective is trained as published, a given model as it is
-    plain = values.get('objective', 'default') in DEFAULTS and not values.get('init')
+    plain = values.get('objective', 'default') in DEFAULTS
+    plain &= not is_model(str(values.get('init', '')))
     if plain and not values['prune'] and isinstance(values.get('keypoints'), int):
         extra = max(0, MIN_LEARNED_KEYPOINTS - values['keypoints'])
         values.setdefault('extra_keypoints', extra)
@@ -243,7 +249,7 @@ def derived_defaults(stated: dict[str, Any]) -> dict[str, Any]:
     :raises SourceError: if the annotations cannot be read
     """
     derived: dict[str, Any] = {}
-    if stated.get('init'):
+    if is_model(str(stated.get('init', ''))):
         network = load_network(Path(str(stated['init']))).config
         derived = {name: getattr(network, name) for name in (*NETWORK_SETTINGS, 'keypoints')}
         derived['size'] = max(network.input_hw)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import copy
-import logging
-from pathlib import Path
 
-from keypoint_perception.errors import ConfigError, ModelError
+from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.composite_objective import CompositeObjective
 from keypoint_perception.learning.config import NETWORK_SETTINGS, TrainConfig
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
-from keypoint_perception.model.checkpoint import load_network
 from keypoint_perception.model.layers import normalise
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import torch
 from torch import nn, Tensor
-
-log = logging.getLogger('keypoint_perception')
 
 
 class Learner(nn.Module):
@@ -80,32 +75,3 @@ class WeightAverage:
         torch._foreach_lerp_(mine, theirs, 1 - keep)
         for own, live in zip(self.network.buffers(), network.buffers(), strict=True):
             own.copy_(live)
-
-
-def load_initial_weights(network: Keypointer, model_dir: Path) -> None:
-    """
-    Copy those weights of a model whose names and shapes match, and log the others.
-
-    :raises ModelError: if there is no such model, or none of its weights match
-    """
-    source = load_network(model_dir)
-    theirs, mine = source.state_dict(), network.state_dict()
-    for weights in (theirs, mine):
-        del weights['calibration']  # of the confidence; it is not learned
-    matching = {n: t for n, t in theirs.items() if n in mine and mine[n].shape == t.shape}
-    if not matching:
-        msg = (
-            f'init: none of the weights of {str(model_dir)!r} (network {source.config.network}, '
-            f'width {source.config.width}) match the network {network.config.network} of width '
-            f'{network.config.width}; omit network and width to use those of the model.'
-        )
-        raise ModelError(msg)
-    network.load_state_dict(mine | matching, strict=False)
-    before, now = (
-        {n: 'x'.join(map(str, t.shape)) for n, t in weights.items()} for weights in (theirs, mine)
-    )
-    others = [f'{n} {before.get(n, "none")} -> {now[n]}' for n in mine if n not in matching]
-    random = f'; initialised at random: {", ".join(others)}' if others else ''
-    log.info(
-        'Initial weights: %d of %d copied from %s%s.', len(matching), len(mine), model_dir, random
-    )

@@ -22,7 +22,9 @@ from keypoint_perception.learning.data.fitting_part import fitting_part, recorde
 from keypoint_perception.learning.data.flows import Flows
 from keypoint_perception.learning.data.labels import Labels, LabelSampler
 from keypoint_perception.learning.data.pairs import mean_change, PairSampler
-from keypoint_perception.learning.learner import Learner, load_initial_weights, WeightAverage
+from keypoint_perception.learning.initial_keypoints import initialise_head
+from keypoint_perception.learning.initial_weights import initialise
+from keypoint_perception.learning.learner import Learner, WeightAverage
 from keypoint_perception.learning.pair_batch import DatasetStatistics
 from keypoint_perception.model.checkpoint import (
     Checkpoint,
@@ -230,9 +232,11 @@ def _first_state(
 ) -> TrainingState:
     torch.manual_seed(config.seed)
     session = _assemble(config, store, statistics, extras)
-    if config.init:
-        load_initial_weights(session.learner.network, Path(config.init))
-        session.average = WeightAverage(session.learner.network, config.ema_decay)
+    network = session.learner.network
+    queries = initialise(network, config.init)
+    if queries is not None:
+        initialise_head(network, queries, store, config, extras)
+    session.average = WeightAverage(network, config.ema_decay)
     return session
 
 

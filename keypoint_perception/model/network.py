@@ -202,14 +202,18 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the maps, (B, 3, H, W) -> (B, K, H / 8, W / 8)."""
+        maps: Tensor = self.head(self.features(image))
+        return maps
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return what the head makes the maps from, (B, 3, H, W) -> (B, width, H / 8, W / 8)."""
         levels = [self.stem(self.fold(image))]
         for down in self.down:
             levels.append(down(levels[-1]))
-        level = levels[-1]
+        level: Tensor = levels[-1]
         for side, up, skip in zip(self.side, self.up, reversed(levels[:-1]), strict=True):
             level = up(side(skip) + upsample(level, skip))
-        maps: Tensor = self.head(level)
-        return maps
+        return level
 
 
 class PaperKeypointNet(nn.Module):

@@ -1,10 +1,14 @@
-"""SeedCandidate with another model's weights: what fits is taken, what does not is said."""
+"""Runs begin with the package's weights, another model's or random ones; what fits is taken."""
 
 import logging
 
 from keypoint_perception.errors import ModelError
 from keypoint_perception.learning.config import derived_defaults, to_values, TrainConfig
-from keypoint_perception.learning.learner import load_initial_weights
+from keypoint_perception.learning.initial_weights import (
+    initialise,
+    is_model,
+    package_weights,
+)
 from keypoint_perception.model.checkpoint import Checkpoint, save_checkpoint
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
@@ -23,43 +27,89 @@ def model(tmp_path):
     return tmp_path, network
 
 
-def test_matching_weights_are_copied_and_the_others_are_logged(model, caplog):
+@pytest.fixture(autouse=True)
+def log(caplog):
+    caplog.set_level(logging.INFO, logger='keypoint_perception')
+    return caplog
+
+
+def test_matching_weights_are_copied_and_the_others_are_logged(model, log):
     path, begun = model
     network = Keypointer(NetworkConfig(keypoints=2, input_hw=(48, 64), width=16, norm='instance'))
     head = network.body.head.weight.clone()
-    with caplog.at_level(logging.INFO, logger='keypoint_perception'):
-        load_initial_weights(network, path)
+    assert initialise(network, str(path)) is None
     for name, tensor in begun.state_dict().items():
         if 'head' not in name:
             torch.testing.assert_close(network.state_dict()[name], tensor, rtol=0, atol=0)
     torch.testing.assert_close(network.body.head.weight, head, rtol=0, atol=0)
     count = len(begun.state_dict()) - 1  # the calibration is not learned
-    assert f'Initial weights: {count - 2} of {count} copied from {path}; ' in caplog.text
-    assert 'initialised at random: body.head.weight 5x16x1x1 -> 2x16' in caplog.text
+    assert f'Initial weights: {count - 2} of {count} copied from {path}; ' in log.text
+    assert 'initialised at random: body.head.weight 5x16x1x1 -> 2x16' in log.text
 
 
-def test_no_weights_are_listed_if_all_match(model, caplog):
+def test_no_weights_are_listed_if_all_match(model, log):
     path, begun = model
     network = Keypointer(BEGUN)
-    with caplog.at_level(logging.INFO, logger='keypoint_perception'):
-        load_initial_weights(network, path)
+    initialise(network, str(path))
     torch.testing.assert_close(network.state_dict(), begun.state_dict(), rtol=0, atol=0)
     count = len(begun.state_dict()) - 1
-    assert caplog.text.rstrip().endswith(f'{count} of {count} copied from {path}.')
+    assert log.text.rstrip().endswith(f'{count} of {count} copied from {path}.')
 
 
 def test_another_network_is_refused(model):
     path, _ = model
     network = Keypointer(NetworkConfig('hourglass', 5, (48, 64), width=24))
     with pytest.raises(
-        ModelError, match=r'none of the weights of .* \(network default, width 16\) match the netw'
+        ModelError,
+        match=r'none of the weights of .* \(network default of width 16 with instance norm\) '
+        'match the network hourglass of width 24',
     ):
-        load_initial_weights(network, path)
+        initialise(network, str(path))
 
 
 def test_there_must_be_a_model(tmp_path):
     with pytest.raises(ModelError, match='holds no checkpoint'):
-        load_initial_weights(Keypointer(BEGUN), tmp_path)
+        initialise(Keypointer(BEGUN), str(tmp_path))
+
+
+@pytest.mark.parametrize('hw', [(128, 128), (96, 160)])
+def test_the_package_has_features_for_the_default_network_of_any_size(hw, log):
+    network = Keypointer(NetworkConfig(input_hw=hw))
+    head = network.body.head.weight.clone()
+    assert initialise(network, 'package') is not None
+    features = package_weights().features
+    own = network.state_dict()
+    assert set(own) - set(features) == {'calibration', 'body.head.weight', 'body.head.bias'}
+    for name, tensor in features.items():
+        torch.testing.assert_close(own[name], tensor, rtol=0, atol=0)
+    torch.testing.assert_close(network.body.head.weight, head, rtol=0, atol=0)
+    assert 'copied from the package' in log.text
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        NetworkConfig(width=16),
+        NetworkConfig(norm='batch'),
+        NetworkConfig('paper', 4, (64, 64)),
+        NetworkConfig('hourglass', 4, (64, 64)),
+    ],
+    ids=['width', 'norm', 'paper', 'hourglass'],
+)
+def test_other_networks_begin_with_random_weights_and_that_is_said(config, log):
+    network = Keypointer(config)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert initialise(network, 'package') is None
+    torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+    assert "Initial weights: random, because the package's are for the network default" in log.text
+
+
+def test_random_weights_can_be_asked_for(log):
+    network = Keypointer(NetworkConfig())
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert initialise(network, 'none') is None
+    torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+    assert not is_model('none') and not is_model('package') and is_model('./none')
 
 
 def test_the_network_follows_from_the_model_that_it_begins_with(model, tmp_path):
@@ -78,3 +128,4 @@ def test_the_network_follows_from_the_model_that_it_begins_with(model, tmp_path)
     labels.write_text('stamp_ns,keypoint,u,v\n1,hand,2,3\n')
     named = {'init': str(path), 'annotations': str(labels)}
     assert derived_defaults(named)['keypoints'] == 1
+    assert derived_defaults({'init': 'none'}) == derived_defaults({'init': 'package'}) == {}
