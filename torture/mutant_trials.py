@@ -1,10 +1,11 @@
 """
 Run unit tests with mutants in place of one of the package's files.
 
-To start Python, import PyTorch and collect tests takes longer than most tests. So the tests of a
-file are collected once, in a fork of this process, and each mutant is tried in a fork of that one,
-where the code of the changed function is replaced. Mutants outside of functions (constants,
-defaults, decorators) are loaded in place of the module before tests are collected.
+To start Python, import PyTorch, collect tests and run them for the first time takes longer than
+to run them again. So the tests of a file are collected and run once, in a fork of this process,
+and each mutant is tried in a fork of that one, where the code of the changed function is replaced.
+Mutants outside of functions (constants, defaults, decorators) are loaded in place of the module
+before tests are collected.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from pathlib import Path
 import signal
 import sys
 import tempfile
+import time
 from types import CodeType, FunctionType, ModuleType
 
+from _pytest.main import pytest_runtestloop
 import pytest
 from torture.mutants import Mutant
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = 'keypoint_perception'
 PASSED, FAILED, UNTRIED = 0, 1, 2
+PATIENCE = 5
 
 
 def import_libraries() -> None:
@@ -47,7 +51,9 @@ def survivors(
     """
     Return which mutants of a file of the package its tests pass with.
 
-    :param seconds: after which tests are taken to hang, and to fail
+    :param seconds: more than :data:`PATIENCE` times what the tests take without a mutant, after
+        which they are taken to hang, and to fail
+    :raises RuntimeError: if the tests fail without a mutant
     """
     with tempfile.TemporaryDirectory() as directory:
         options = ['-x', '-q', '-p', 'no:cacheprovider', f'--basetemp={directory}/tests', *tests]
@@ -56,7 +62,7 @@ def survivors(
         answers = Path(directory, 'answers')
         trials = _Trials(module, mutants, seconds, answers)
         if _in_fork(lambda: int(pytest.main(options, plugins=[trials]))) != PASSED:
-            msg = f'{", ".join(tests)}: cannot be collected; run them with pytest.'
+            msg = f'{", ".join(tests)} fail without any mutant; mend that first.'
             raise RuntimeError(msg)
         found = list(answers.read_bytes())
 
@@ -79,10 +85,15 @@ class _Trials:
         self._answers = answers
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        began = time.monotonic()
+        pytest_runtestloop(session)
+        if session.testsfailed:
+            return True
+        seconds = self._seconds + round(PATIENCE * (time.monotonic() - began))
         module = importlib.import_module(self._module)
         self._answers.write_bytes(
             bytes(
-                _in_fork(lambda: _try(session, module, mutant), self._seconds)  # noqa: B023
+                _in_fork(lambda: _try(session, module, mutant), seconds)  # noqa: B023
                 for mutant in self._mutants
             )
         )
@@ -91,8 +102,6 @@ class _Trials:
 
 def _try(session: pytest.Session, module: ModuleType, mutant: Mutant) -> int:
     """Return whether the tests pass with a mutant."""
-    from _pytest.main import pytest_runtestloop
-
     if not mutant.function:
         return UNTRIED
     code = compile(mutant.source, str(module.__file__), 'exec')
@@ -100,6 +109,9 @@ def _try(session: pytest.Session, module: ModuleType, mutant: Mutant) -> int:
         _replace(module, mutant.function.split('.'), code)
     except ValueError:  # with other variables of the functions around it
         return UNTRIED
+    for function in vars(module).values():
+        if hasattr(function, 'cache_clear'):
+            function.cache_clear()
     pytest_runtestloop(session)
     return FAILED if session.testsfailed else PASSED
 

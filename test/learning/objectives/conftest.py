@@ -120,3 +120,28 @@ def triple(network, images):
     with torch.no_grad():
         network.body.head.weight.mul_(20)
     return PairBatch(network, images(1, 3), images(2, 3))
+
+
+@pytest.fixture
+def foreground_batch(network, images):
+    """
+    Three pairs with a background, noise and flow of their own, and foreground in a part of each.
+
+    The maps of the keypoints are narrower than a cell, of several cells, and flat.
+    """
+    with torch.no_grad():
+        network.body.head.weight.mul_(torch.tensor([80.0, 20.0, 4.0])[:, None, None, None])
+    generator = torch.Generator().manual_seed(3)
+    background = 0.5 * images(4, 6)
+    frames = background + 0.02 * images(5, 6)
+    for i, (row, column) in enumerate([(8, 0), (0, 32), (24, 48), (8, 16), (16, 40), (0, 56)]):
+        frames[i, :, row : row + 40, column : column + 40] = images(6 + i, 1)[0, :, :40, :40]
+    flow = 20 * torch.rand(3, 2, 8, 12, generator=generator) - 10
+    flow[:, :, 5:, :3] = torch.nan
+    extra = {
+        'background': background,
+        'noise': 0.02 + 0.1 * torch.rand(6, 1, 64, 96, generator=generator),
+        'flow': flow,
+        'forward': torch.tensor([True, False, True]),
+    }
+    return PairBatch(network, frames[:3], frames[3:], extra)

@@ -1,5 +1,6 @@
 """The terms of the default objective are zero where they should be, and as documented."""
 
+from default_equations import default_terms
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.foreground import foreground_map
 from keypoint_perception.learning.data.photometric import jitter_colours
@@ -10,7 +11,7 @@ from keypoint_perception.learning.objectives.default import (
     DefaultConfig,
 )
 from keypoint_perception.learning.pair_batch import PairBatch
-from keypoint_perception.model.heatmaps import peak_curvature
+from keypoint_perception.model.heatmaps import gaussian_maps, peak_curvature
 import pytest
 import torch
 
@@ -25,6 +26,36 @@ def objective(make_objective):
         return made
 
     return objective
+
+
+@pytest.mark.parametrize('swap', [True, False])
+def test_the_terms_are_those_of_the_equations(make_objective, foreground_batch, check_terms, swap):
+    settings = {'still_weight': 0.4, 'sigma': 0.3, 'angle': 70.0, 'colour': 0.3}
+    made = make_objective(Default, change=4.0, swap_backgrounds=swap, **settings)
+    torch.nn.init.normal_(made.refine.last.weight, std=0.1)
+
+    def differences(batch):
+        features = made.features(batch.images)
+        bumps = gaussian_maps(batch.points, 8, 12, 6 * 0.3)
+        target = 1 - (1 - bumps).prod(dim=1, keepdim=True)
+        other = [3, 4, 5, 0, 1, 2]
+        left = (1 - target[other].detach()) * (1 - target) * features[other].detach()
+        return made.refine(left + target * features)
+
+    check_terms(
+        made, foreground_batch, lambda batch: default_terms(made, batch, differences(batch))
+    )
+    expected = (differences(foreground_batch) + foreground_batch.extra['background'])[3:]
+    torch.testing.assert_close(made.reconstruct(foreground_batch), expected)
+
+
+def test_terms_without_weight_are_left_out_each_on_its_own(network, objective, images):
+    batch = make_batch(network, images(1), images(2), images(3))
+    for unused, computed in (('turn', 'agree'), ('agree', 'turn')):
+        made = objective(unused, 'flow')
+        made.refine.forward = lambda features: batch.images - batch.extra['background']
+        terms = made(batch)
+        assert (terms[computed] > 0).all() and (terms['flow'] == 0).all()
 
 
 def make_batch(network, image0, image1, background=None):

@@ -1,10 +1,12 @@
 """Only descriptors pass from frame to frame: gathered in one, painted at the other's keypoints."""
 
+from default_equations import default_terms
 from keypoint_perception.learning.objectives.default import Default
 from keypoint_perception.learning.objectives.default_without_transport import (
     DefaultWithoutTransport,
 )
 from keypoint_perception.learning.pair_batch import PairBatch
+from keypoint_perception.model.heatmaps import gaussian_maps
 import pytest
 import torch
 
@@ -14,6 +16,23 @@ def objective(make_objective):
     made = make_objective(DefaultWithoutTransport)
     made.refine = torch.nn.Identity()
     return made
+
+
+def test_the_terms_are_those_of_the_equations(make_objective, foreground_batch, check_terms):
+    made = make_objective(DefaultWithoutTransport, change=4.0, still_weight=0.4, sigma=0.3)
+    torch.nn.init.normal_(made.refine.last.weight, std=0.1)
+    torch.nn.init.normal_(made.embedding)
+
+    def differences(batch):
+        features = made.features(batch.images)
+        gathered = torch.einsum('bkhw,bchw->bkc', batch.maps.detach(), features)
+        described = gathered[[3, 4, 5, 0, 1, 2]] + made.embedding
+        bumps = gaussian_maps(batch.points, 8, 12, 6 * 0.3)
+        return made.refine(torch.einsum('bkhw,bkc->bchw', bumps, described))
+
+    check_terms(
+        made, foreground_batch, lambda batch: default_terms(made, batch, differences(batch))
+    )
 
 
 def fix_features(objective, *values):
