@@ -57,7 +57,7 @@ def unit_tests(file: str) -> list[str]:
 def equivalents() -> dict[str, str]:
     """Return the mutants that no test can see, ``file: key``, and the reasons."""
     lines = EQUIVALENTS.read_text().splitlines()
-    pairs = [line.split(' | ') for line in lines if line and not line.startswith('#')]
+    pairs = [line.rsplit(' | ', 1) for line in lines if line and not line.startswith('#')]
     return {key.strip(): reason.strip() for key, reason in pairs}
 
 

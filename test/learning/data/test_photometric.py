@@ -36,6 +36,24 @@ def test_each_change_by_hand():
     torch.testing.assert_close(changed(torch.full((3,), 0.3), hue=1.0), torch.full((3,), 0.3))
 
 
+def test_the_hue_is_changed_first_then_saturation_then_contrast():
+    found = changed(RED, contrast=1.2, saturation=0.5, hue=2 * math.pi / 3, offset=0.1)
+    turned = RED[[2, 0, 1]]
+    luma = 0.299 * turned[0] + 0.587 * turned[1] + 0.114 * turned[2]
+    torch.testing.assert_close(found, 1.2 * (luma + 0.5 * (turned - luma)) + 0.1)
+
+
+def test_changes_are_drawn_uniformly_up_to_the_strength():
+    images = 0.4 * torch.rand(6, 3, 2, 4) - 0.2
+    torch.manual_seed(0)
+    found = jitter_colours(images, 0.3)
+    torch.manual_seed(0)
+    brightness, contrast, saturation, hue = (2 * torch.rand(6, 4) - 1).unbind(dim=1)
+    matrix = colour_matrix(1.3**contrast, 1.3**saturation, 0.3 * math.pi / 2 * hue)
+    expected = apply_colours(images, matrix, 0.3 * brightness)
+    torch.testing.assert_close(found, expected)
+
+
 def test_colours_stay_in_range():
     assert changed(RED, contrast=3.0).tolist() == pytest.approx([1.0, -0.75, -1.0])
 
