@@ -1,5 +1,7 @@
 """Pairs: some time apart, in both directions, within an episode."""
 
+from types import SimpleNamespace
+
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.data.pairs import mean_change, PairSampler
@@ -116,6 +118,49 @@ def test_change_is_the_mean_squared_difference():
     source, target = sampler(np.arange(100) * SECOND // 30).draw(256)
     share = ((source + target) % 2 == 1).mean()
     np.testing.assert_allclose(mean_change(images, drawn), 0.16 * share, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('sigma', 'refused'), [(1.4, True), (1.6, False)])
+def test_noise_is_that_of_one_and_a_half_grey_levels(sigma, refused):
+    noise = np.random.default_rng(0).normal(100, sigma, (60, 32, 32, 3)).round().astype(np.uint8)
+    drawn = sampler(np.arange(60) * SECOND // 30)
+    if refused:
+        with pytest.raises(TrainingError, match=r'differ by 2\.0\d grey levels on average'):
+            mean_change(noise, drawn)
+    else:
+        assert mean_change(noise, drawn) == pytest.approx(2 * (1.62 / 127.5) ** 2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ('levels', 'moving', 'refused'),
+    [
+        (13, range(4), False),
+        (11, range(4), True),
+        (13, range(3), True),
+        (13, range(60, 64), False),
+        (13, range(61, 65), True),  # the first 64 pairs are looked at
+    ],
+)
+def test_something_moves_if_a_cell_does_in_four_pairs(levels, moving, refused):
+    # the last whole cell of 4 x 4 px, of an image that is no multiple of it
+    images = np.full((2, 258, 259, 3), 100, np.uint8)
+    images[1, 252:256, 252:256] += levels
+    asked = []
+
+    def draw(count):
+        asked.append(count)
+        target = np.zeros(count, int)
+        target[list(moving)] = 1
+        return np.zeros(count, int), target
+
+    drawn = SimpleNamespace(draw=draw)
+    if refused:
+        with pytest.raises(TrainingError, match='Nothing moves'):
+            mean_change(images, drawn)
+    else:
+        # far less than a millionth, which it is at least
+        assert mean_change(images, drawn) == 1e-6
+    assert asked == [256]
 
 
 def noisy(frames=60):

@@ -74,6 +74,8 @@ def test_before_the_first_step_the_background_is_the_answer(network, objective, 
     background = images(3)
     terms = objective()(make_batch(network, background, background, background))
     torch.testing.assert_close(terms['pixel'], torch.zeros(2))
+    # the root of 1e-6, where its gradient is finite
+    torch.testing.assert_close(terms['focus'], torch.full((2,), 1e-3))
 
 
 def test_the_error_by_hand(network, objective):
