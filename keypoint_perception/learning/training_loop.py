@@ -8,6 +8,7 @@ Runs in one process or in several (``torchrun --nproc-per-node 2 -m keypoint_per
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 import ctypes
 import logging
 import os
@@ -58,10 +59,10 @@ def train(
     session = (
         resumed_training_state(out, store, config) if resume else new_training_state(config, store)
     )
-    threads = Threads(session, fabric, config.threads)
-    threads.choose()
-    budget.start()
-    with StopRequest() as stop:
+    with closing(session.loader), StopRequest() as stop:
+        threads = Threads(session, fabric, config.threads)
+        threads.choose()
+        budget.start()
         if config.seeds == 1 or resume:
             step = TrainingStep(session, fabric)
         else:

@@ -7,7 +7,7 @@ bfloat16 have none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.learning.batch_loader import Batch, BatchExtra, BatchLoader
 from keypoint_perception.learning.composite_objective import learns_from_labels_alone, needs
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.data.backgrounds import Backgrounds
@@ -42,10 +43,7 @@ from torch import Tensor
 
 SAMPLE_FRAMES = 64
 FRAMES_OF_A_RUN = ('digest', 'topics', 'frames', 'stamps')
-# Data that objectives need besides the frames of a batch, by the name in their ``needs``. ``take``
-# gets the indices of a batch's frames, (2, B), and must be deterministic, so that a resumed run
-# gets the same.
-BatchExtra = Backgrounds | Flows | Labels
+# Data that objectives need besides the frames of a batch, by the name in their ``needs``.
 BATCH_EXTRAS: dict[str, Callable[[FrameStore, TrainConfig], BatchExtra]] = {
     'background': Backgrounds,
     'flow': Flows,
@@ -71,22 +69,18 @@ class TrainingState:
     average: WeightAverage
     optimizer: torch.optim.Optimizer
     statistics: DatasetStatistics
-    batch_extras: list[BatchExtra]
+    loader: BatchLoader
     step: int = 0
     elapsed_s: float = 0.0
     kept: list[int] | None = None
 
-    def batch(self, count: int, share: slice) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def batch(self, count: int, share: slice) -> Batch:
         """
         Draw the next ``count`` pairs and return this process's share of them.
 
         :return: first and second frames, each (B, H, W, 3) uint8, and the batch extras
         """
-        frames = self.sampler.draw(count)[:, share]
-        extra: dict[str, Tensor] = {}
-        for source in self.batch_extras:
-            extra |= source.take(frames)
-        return self._take(frames[0]), self._take(frames[1]), extra
+        return self.loader.take(self.sampler, count, share)
 
     def sample_frames(self, count: int = SAMPLE_FRAMES) -> Tensor:
         """Return up to ``count`` evenly spaced frames of the recording, (N, H, W, 3) uint8."""
@@ -105,7 +99,7 @@ class TrainingState:
 
     def save(self, out: Path, metrics: dict[str, Any]) -> None:
         """Write a checkpoint."""
-        labels = _labels(self.batch_extras)
+        labels = _labels(self.loader.extras)
         tensors = {f'learner.{n}': t for n, t in self.learner.state_dict().items()}
         moments = self.optimizer.state_dict()['state']
         tensors |= {f'optimizer.{i}.{n}': t for i, m in moments.items() for n, t in m.items()}
@@ -144,16 +138,16 @@ def new_training_state(config: TrainConfig, store: FrameStore) -> TrainingState:
     # the pairs of seed 0, so that all runs on a recording measure the same change
     change = 1.0 if alone else mean_change(store.images, _pairs(config, store, seed=0))
     statistics = DatasetStatistics(change, () if labels is None else labels.names)
-    session = _first_state(config, store, statistics, extras)
+    session = _first_state(config, store, statistics, BatchLoader(store.images, extras))
     if isinstance(session.sampler, PairSampler):
         session.sampler.warn_if_short()
     return session
 
 
 def with_seed(session: TrainingState, seed: int) -> TrainingState:
-    """Return a run with another seed at its first step; it shares frames and batch extras."""
+    """Return a run with another seed at its first step; it shares frames and their loader."""
     config = replace(session.config, seed=seed)
-    return _first_state(config, session.store, session.statistics, session.batch_extras)
+    return _first_state(config, session.store, session.statistics, session.loader)
 
 
 def resumed_training_state(out: Path, store: FrameStore, config: TrainConfig) -> TrainingState:
@@ -177,7 +171,7 @@ def resumed_training_state(out: Path, store: FrameStore, config: TrainConfig) ->
             'now holds; resume it with the original file, or train into another --out.'
         )
         raise TrainingError(msg)
-    session = _assemble(config, store, statistics, extras)
+    session = _assemble(config, store, statistics, BatchLoader(store.images, extras))
     for prefix, module in (('learner.', session.learner), ('average.', session.average.network)):
         own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         load_strictly(module, own, str(out))
@@ -210,7 +204,7 @@ def _batch_extras(config: TrainConfig, store: FrameStore) -> list[BatchExtra]:
     return [BATCH_EXTRAS[name](store, config) for name in needs(config.parts)]
 
 
-def _labels(extras: list[BatchExtra]) -> Labels | None:
+def _labels(extras: Sequence[BatchExtra]) -> Labels | None:
     return next((extra for extra in extras if isinstance(extra, Labels)), None)
 
 
@@ -228,22 +222,22 @@ def _pairs(
 
 
 def _first_state(
-    config: TrainConfig, store: FrameStore, statistics: DatasetStatistics, extras: list[BatchExtra]
+    config: TrainConfig, store: FrameStore, statistics: DatasetStatistics, loader: BatchLoader
 ) -> TrainingState:
     torch.manual_seed(config.seed)
-    session = _assemble(config, store, statistics, extras)
+    session = _assemble(config, store, statistics, loader)
     network = session.learner.network
     queries = initialise(network, config.init)
     if queries is not None:
-        initialise_head(network, queries, store, config, extras)
+        initialise_head(network, queries, store, config, loader.extras)
     session.average = WeightAverage(network, config.ema_decay)
     return session
 
 
 def _assemble(
-    config: TrainConfig, store: FrameStore, statistics: DatasetStatistics, extras: list[BatchExtra]
+    config: TrainConfig, store: FrameStore, statistics: DatasetStatistics, loader: BatchLoader
 ) -> TrainingState:
-    labels = _labels(extras)
+    labels = _labels(loader.extras)
     favoured = None if labels is None else labels.frames
     sampler: PairSampler | LabelSampler
     if favoured is not None and learns_from_labels_alone(config.parts):
@@ -257,7 +251,7 @@ def _assemble(
         learner.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     average = WeightAverage(learner.network, config.ema_decay)
-    return TrainingState(config, store, sampler, learner, average, optimizer, statistics, extras)
+    return TrainingState(config, store, sampler, learner, average, optimizer, statistics, loader)
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -7,6 +7,7 @@ with itself teaches nothing.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 import logging
 from typing import Any
 
@@ -22,7 +23,7 @@ ROUNDS = 200
 NOISE = 2 * (1.5 / 127.5) ** 2
 
 
-class SeededSampler:
+class SeededSampler(ABC):
     """A sampler whose random state can be stored and restored."""
 
     def __init__(self, seed: int) -> None:
@@ -35,6 +36,18 @@ class SeededSampler:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
         self._rng.bit_generator.state = state
+
+    @abstractmethod
+    def draw(self, count: int) -> np.ndarray:
+        """Return frame indices of the first and second frames, (2, count) int64."""
+
+    def peek(self, count: int) -> np.ndarray:
+        """Return what :meth:`draw` would return, which is drawn again later."""
+        state = self.state()
+        try:
+            return self.draw(count)
+        finally:
+            self.restore(state)
 
 
 class PairSampler(SeededSampler):
