@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -86,25 +87,33 @@ class Bars:
 
 
 class RunsProgress:
-    """Shows the completed runs, the current one, and a line for each that has ended."""
+    """Shows the completed runs, the current ones, and a line for each that has ended."""
 
     def __init__(self, bars: Bars, count: int) -> None:
         self._bars = bars
-        self._done, self._count, self._title = 0, count, ''
+        self._done, self._count = 0, count
+        self._shares: dict[str, float] = {}
+        self._lock = threading.Lock()
 
-    def begin(self, title: str) -> None:
-        self._title = title
-        self.share(0.0)
+    def share(self, title: str, share: float) -> None:
+        """Show how much of a run is done."""
+        with self._lock:
+            self._shares[title] = share
+            self._show()
 
-    def share(self, share: float) -> None:
-        self._bars.show('run', share, 1.0, self._title)
-        self._bars.show('runs', self._done + share, self._count, _count(self._done, self._count))
+    def end(self, title: str, line: str) -> None:
+        """End a run and print a line about it."""
+        with self._lock:
+            self._shares.pop(title, None)
+            self._done += 1
+            self._bars.log(line)
+            self._show()
 
-    def end(self, line: str) -> None:
-        """End the current run and print a line about it."""
-        self._done += 1
-        self._bars.log(line)
-        self.share(0.0)
+    def _show(self) -> None:
+        running = sum(self._shares.values())
+        mean = running / max(1, len(self._shares))
+        self._bars.show('run', mean, 1.0, '; '.join(self._shares))
+        self._bars.show('runs', self._done + running, self._count, _count(self._done, self._count))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 import shlex
 import sys
@@ -60,24 +61,45 @@ def learning(
     check_every: Annotated[
         float, typer.Option(min=0.1, help='Seconds between the snapshots for --target.')
     ] = 15.0,
+    ceiling: Annotated[
+        bool,
+        typer.Option(
+            help='Learn from the labels too, at the same budget, and show the share of what that '
+            'explains.'
+        ),
+    ] = True,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, help='Runs side by side, each with its share of the CPU threads.'
+        ),
+    ] = 1,
 ) -> None:
     """Train each variant on each recording with each seed; can be interrupted and resumed."""
     from keypoint_perception.atomic_files import sole_writer
     from keypoint_perception.benchmarks.learning.benchmark_run import check_request, RunBudget
     from keypoint_perception.benchmarks.learning.learning_curve import check_target
-    from keypoint_perception.benchmarks.learning.run_plan import plan_runs, read_recordings
+    from keypoint_perception.benchmarks.learning.run_plan import (
+        ceiling_of,
+        plan_runs,
+        read_recordings,
+    )
+    from keypoint_perception.benchmarks.learning.run_pool import threads_of
     from keypoint_perception.benchmarks.learning.run_process import stoppable
-    from keypoint_perception.learning.variants import variants_of
+    from keypoint_perception.learning.variants import read_assignments, variants_of
 
     budget = RunBudget(steps, minutes)
     targets = tuple(target or ())
     for value in targets:
         check_target(value)
     common = list(setting or []) + ([f'snapshot_every_s={check_every}'] if targets else [])
+    if jobs > 1 and 'threads' not in read_assignments(common):
+        common.append(f'threads={threads_of(jobs)}')
     variants = variants_of(objective or [], config or [], vary or [], common)
+    supervised = ceiling_of(variants, read_assignments(common)) if ceiling else {}
     recordings = read_recordings(recording, topic or [])
     seeds = list(dict.fromkeys(seed or [0]))
-    runs = plan_runs(recordings, variants, seeds, budget)
+    runs = plan_runs(recordings, variants, seeds, budget, supervised)
     if out.exists() and not out.is_dir():
         msg = f'--out {str(out)!r} is a file; specify a directory.'
         raise ConfigError(msg)
@@ -85,32 +107,24 @@ def learning(
     out.mkdir(parents=True, exist_ok=True)
     with sole_writer(out), stoppable():
         try:
-            _execute_all(runs, out, targets)
+            _execute_all(runs, out, targets, jobs)
         except KeyboardInterrupt:
             print('stopped; repeat the command to resume', file=sys.stderr)
             raise
 
 
-def _execute_all(runs: list[Run], out: Path, targets: tuple[float, ...]) -> None:
-    from keypoint_perception.benchmarks.learning import benchmark_run
-    from keypoint_perception.benchmarks.learning.run_plan import frames_of
-    from keypoint_perception.benchmarks.learning.run_process import execute_run, RunError
+def _execute_all(runs: list[Run], out: Path, targets: tuple[float, ...], jobs: int) -> None:
+    from keypoint_perception.benchmarks.learning.run_pool import execute_runs
     from keypoint_perception.commands.progress import progress_bars, RunsProgress
 
+    rows: list[dict[str, Any]] = []
     with progress_bars() as bars:
         progress = RunsProgress(bars, len(runs))
-        for run in runs:
-            directory = run.directory(out)
-            record = benchmark_run.read_record(directory)
-            if record.get('state') != benchmark_run.DONE:
-                progress.begin(run.title)
-                try:
-                    frames = frames_of(run, out)
-                    record = execute_run(run, out, frames, targets=targets, report=progress.share)
-                except RunError as error:  # of the extraction
-                    record = benchmark_run.write_failure(directory, run, error)
-            progress.end(f'{run.title}: {_outcome(record)}')
-            rows = _write_table(runs, out)
+        # closed also after an interrupt of this loop, which stops the runs
+        with closing(execute_runs(runs, out, targets, jobs, progress.share)) as ended:
+            for run, record in ended:
+                progress.end(run.title, f'{run.title}: {_outcome(record)}')
+                rows = _write_table(runs, out, jobs)
     print((out / 'learning.md').read_text())
     failed = sum(len(row['failed']) for row in rows)
     if failed:
@@ -127,7 +141,7 @@ def _outcome(record: dict[str, Any]) -> str:
     return f'{score}{figures["steps"]} steps'
 
 
-def _write_table(runs: list[Run], out: Path) -> list[dict[str, Any]]:
+def _write_table(runs: list[Run], out: Path, jobs: int) -> list[dict[str, Any]]:
     """Write the table of the runs so far, and return its rows."""
     from keypoint_perception.benchmarks.learning.benchmark_run import FORMAT_VERSION, read_record
     from keypoint_perception.benchmarks.learning.learning_table import learning_table, summarise
@@ -140,6 +154,11 @@ def _write_table(runs: list[Run], out: Path) -> list[dict[str, Any]]:
     results = write_results(out / 'learning.json', {**values, 'rows': rows, 'runs': records})
     about, date = results['machine'], results['date'][:10]
     machine = f'{about["processor"]}, {about["cores"]} cores, {about["system"]}'
-    text = learning_table(rows, budget=budget, machine=machine, date=date, command=command)
+    beside = '' if jobs == 1 else f', {jobs} runs side by side'
+    threads = {run.resolved['threads'] for run in runs} - {0}
+    beside += f', {min(threads)} threads each' if len(threads) == 1 else ''
+    text = learning_table(
+        rows, budget=budget + beside, machine=machine, date=date, command=command
+    )
     (out / 'learning.md').write_text(text)
     return rows

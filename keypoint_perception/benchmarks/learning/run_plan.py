@@ -14,11 +14,17 @@ from keypoint_perception.benchmarks.learning.benchmark_run import (
     RunBudget,
     Variant,
 )
+from keypoint_perception.benchmarks.learning.learning_table import CEILING
 from keypoint_perception.benchmarks.learning.run_process import run_verb
 from keypoint_perception.errors import ConfigError, SourceError
 from keypoint_perception.holdout import HOLDOUT
 
 BAG_NAME, LABELS_NAME = 'bag', 'annotations.csv'
+# Settings that suit an objective, or its keypoints, alone.
+OF_OBJECTIVES = (
+    'objective', 'objective_settings', 'weights', 'keypoints', 'extra_keypoints', 'prune',
+    'annotations', 'init', 'seeds',
+)  # fmt: skip
 
 
 def read_recordings(texts: Sequence[str], topics: Sequence[str]) -> list[BenchmarkRecording]:
@@ -78,23 +84,27 @@ def plan_runs(
     variants: dict[str, dict[str, Any]],
     seeds: Sequence[int],
     budget: RunBudget,
+    ceiling: dict[str, dict[str, Any]] | None = None,
 ) -> list[Run]:
     """
     Return the runs, seed by seed, so that an interrupted benchmark has compared all variants.
 
     All of them, also those that learn from labels, withhold the frames that are scored.
 
+    :param ceiling: variant that shows what can be explained, of :func:`ceiling_of`; for labelled
+        recordings
     :raises ConfigError: with the variant whose settings are invalid
     """
     from keypoint_perception.learning.data.recordings import settings_of_store
     from keypoint_perception.learning.variants import resolve
 
-    runs = []
+    runs, ceiling = [], ceiling or {}
     for seed in seeds:
         for recording in recordings:
             store = settings_of_store([str(recording.source)])
-            for name, changes in variants.items():
-                labels = recording.annotations
+            labels = recording.annotations
+            own = variants if labels is None else variants | ceiling
+            for name, changes in own.items():
                 try:
                     _check_holdout(changes)
                     stated = store | changes | {'holdout': HOLDOUT}
@@ -104,6 +114,22 @@ def plan_runs(
                     raise ConfigError(msg) from error
                 runs.append(Run(recording, Variant(name, settings), seed, budget, values))
     return runs
+
+
+def ceiling_of(
+    variants: dict[str, dict[str, Any]], common: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """
+    Return the variant that learns from the labels, by its name; none if one of them does so.
+
+    :param common: settings of all variants, of which it takes those that are not of an objective
+    """
+    from keypoint_perception.learning.variants import changed
+
+    if any(settings.get('objective') == CEILING for settings in variants.values()):
+        return {}
+    own = {key: value for key, value in common.items() if key.split('.')[0] not in OF_OBJECTIVES}
+    return {CEILING: changed({'objective': CEILING}, own)}
 
 
 def _check_holdout(changes: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 import json
+import os
 from pathlib import Path
 import re
 import shutil
@@ -37,7 +38,11 @@ import yaml
 POLL_S = 0.5
 # An interrupted process finishes its step and writes its checkpoint.
 STOP_TIMEOUT_S = 60.0
+# Of OpenMP, which torch and ONNX Runtime use, and of OpenCV.
+THREADS_VARIABLES = ('OMP_NUM_THREADS', 'OPENCV_FOR_THREADS_NUM')
 CLIP_FRAMES, EPSILON_PERCENT = 100, 5.0
+TRACKING = ('recall', 'precision', 'precision_bound', 'share_of_bound', 'recall_after_regression')
+LABEL_FREE = ('wasted_share', 'background_share', 'background_error_percent')
 
 
 class RunError(PerceptionError):
@@ -73,7 +78,7 @@ def execute_run(
     started = time.monotonic()
     try:
         _train(run, directory, frames, resume=resume, report=report)
-        figures = _score(run, directory, targets)
+        figures = _score(run, directory, targets, lambda: report(1.0))
     except (RunError, ModelError) as error:
         return write_failure(directory, run, error)
     seconds = round(time.monotonic() - started, 1)
@@ -88,24 +93,34 @@ def _train(
     command += ['--config', str(directory / 'settings.yaml')]
     unit = 'minutes' if run.budget.steps is None else 'steps'
     command += [f'--{unit}', str(getattr(run.budget, unit)), *(['--resume'] if resume else [])]
-    printed = run_verb(command, directory / 'train.log', lambda: report(_share(run, model)))
+    printed = run_verb(
+        command,
+        directory / 'train.log',
+        lambda: report(_share(run, model)),
+        threads=run.resolved['threads'],
+    )
     if re.search(r': SIG(INT|TERM)\b', printed):  # the reason that `train` prints
         msg = 'Training was stopped before its budget was used up.'
         raise RunError(msg)
 
 
-def _score(run: Run, directory: Path, targets: tuple[float, ...]) -> dict[str, Any]:
+def _score(
+    run: Run, directory: Path, targets: tuple[float, ...], poll: Callable[[], None]
+) -> dict[str, Any]:
     recording, model, result = run.recording, directory / 'model', directory / 'score.json'
     inputs = [str(model), str(recording.source)]
     inputs += ['--topic', recording.topic] if recording.topic else []
     if recording.annotations is not None:
         inputs += ['--annotations', str(recording.annotations)]
-    run_verb(['evaluate', *inputs, '--out', str(result)], directory / 'evaluate.log')
+    threads = ['--threads', str(run.resolved['threads'])]
+    scored = ['evaluate', *inputs, '--out', str(result), *threads]
+    run_verb(scored, directory / 'evaluate.log', poll, threads=run.resolved['threads'])
     figures = _read_figures(read_manifest(model).metrics, json.loads(result.read_text()))
     if targets and recording.annotations is not None:
         inputs += [word for target in targets for word in ('--target', f'{target:g}')]
         times = directory / 'curve.json'
-        run_verb(['benchmark', 'curve', *inputs, '--out', str(times)], directory / 'curve.log')
+        curve = ['benchmark', 'curve', *inputs, '--out', str(times)]
+        run_verb(curve, directory / 'curve.log', poll, threads=run.resolved['threads'])
         figures['seconds_to'] = json.loads(times.read_text())['seconds_to']
     return figures
 
@@ -115,28 +130,38 @@ def _read_figures(metrics: Mapping[str, Any], scores: Mapping[str, Any]) -> dict
     condition = {'clip_frames': CLIP_FRAMES, 'epsilon_percent': EPSILON_PERCENT}
     entries = [e for e in scores.get('tracking', ()) if condition.items() <= e.items()]
     tracking: dict[str, Any] = entries[-1] if entries else {}
+    free = scores['label_free']
     errors = ('explained', 'regressed_error_percent', 'trivial_error_percent')
     return {
         **{name: scores.get(name) for name in errors},
-        **{f'tracking_{name}': tracking.get(name) for name in ('recall', 'precision')},
-        'wasted_share': scores['label_free']['wasted_share'],
-        'keypoints': len(scores['label_free']['keypoints']),
+        **{f'tracking_{name}': tracking.get(name) for name in TRACKING},
+        **{name: free[name] for name in LABEL_FREE},
+        'plain_background_share': scores.get('plain_background_share'),
+        'keypoints': len(free['keypoints']),
+        'scored': scores['holdout']['scored'],
         **{n: metrics[n] for n in ('pairs_per_s', 'steps', 'minutes', 'peak_memory_mb')},
     }
 
 
-def run_verb(command: list[str], log: Path, poll: Callable[[], None] = lambda: None) -> str:
+def run_verb(
+    command: list[str], log: Path, poll: Callable[[], None] = lambda: None, *, threads: int = 0
+) -> str:
     """
     Run a verb of this package and return its output, which is also written to a log.
 
-    :param poll: called twice a second while it runs
+    :param poll: called twice a second while it runs; what it raises stops the process
+    :param threads: CPU threads of the libraries that it uses; 0 = their own choice
     :raises RunError: with the verb's own message, if it fails
     """
     words = [sys.executable, '-m', 'keypoint_perception', *command]
     with log.open('w') as stream:
         # in a session of its own, so that Ctrl-C reaches it only once, through _stop
         process = subprocess.Popen(
-            words, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            words,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | (dict.fromkeys(THREADS_VARIABLES, str(threads)) if threads else {}),
         )
         try:
             while True:

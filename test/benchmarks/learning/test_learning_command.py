@@ -37,19 +37,28 @@ def test_a_table_is_made_once(run_verb, recording, tmp_path):
     out = tmp_path / 'out'
     words = ('benchmark', 'learning', '--recording', recording, '--out', out, *small())
     words += ('--objective', 'temporal_transport', '--target', '0.01', '--check-every', '0.1')
+    words += ('--jobs', '2')
     code, printed, errors = run_verb(*words, '--steps', '2')
     assert code == 0, errors
     values = json.loads((out / 'learning.json').read_text())
-    (run,) = values['runs']
-    assert run['state'] == 'done', run
-    (row,) = values['rows']
+    run, ceiling = sorted(values['runs'], key=lambda r: r['asked']['variant'] == 'supervised')
+    assert run['state'] == ceiling['state'] == 'done', run
+    assert ceiling['asked']['steps'] == run['asked']['steps'] == 2
+    assert ceiling['asked']['settings']['holdout'] == 0.3
+    # it has the common settings, but as many keypoints as there are labels
+    asked = ceiling['asked']['settings']
+    assert [asked[name] for name in ('width', 'keypoints', 'threads')] == [8, 1, 1]
+    row, _ = values['rows']
+    assert run['figures']['scored'] == 'withheld frames'
     assert (row['recording'], row['variant'], row['runs']) == ('square', 'temporal_transport', 1)
     assert row['measures']['explained']['mean'] == run['figures']['explained'] <= 1
     assert run['figures']['steps'] == 2
     assert run['asked']['settings']['holdout'] == 0.3
     assert run['figures']['keypoints'] == 2
     assert set(run['figures']['seconds_to']) == {'0.01'}
-    assert '| square | temporal_transport | ' in (out / 'learning.md').read_text()
+    text = (out / 'learning.md').read_text()
+    assert '| square | temporal_transport | ' in text
+    assert 'Budget of a run: 2 steps, 2 runs side by side, 1 threads each.' in text
     assert (out / 'learning.md').read_text() in printed
     place = out / 'runs' / 'square' / 'temporal_transport' / 'seed_0'
     moments = json.loads((place / 'curve.json').read_text())['moments']
@@ -69,7 +78,7 @@ def test_a_failed_run_does_not_stop_the_others(run_verb, recording, tmp_path, mo
     from keypoint_perception.benchmarks.learning import run_process
     from keypoint_perception.benchmarks.learning.run_process import RunError
 
-    def fail(command, log, poll=lambda: None):
+    def fail(command, log, poll=lambda: None, *, threads=0):
         msg = f'{command[0]} failed'
         raise RunError(msg)
 
@@ -77,7 +86,7 @@ def test_a_failed_run_does_not_stop_the_others(run_verb, recording, tmp_path, mo
     monkeypatch.setattr('keypoint_perception.benchmarks.learning.run_plan.run_verb', lambda *_: '')
     out = tmp_path / 'out'
     words = ('benchmark', 'learning', '--recording', recording, '--out', out, *small())
-    code, printed, _ = run_verb(*words, '--seed', 0, '--seed', 1, '--steps', 2)
+    code, printed, _ = run_verb(*words, '--seed', 0, '--seed', 1, '--steps', 2, '--no-ceiling')
     assert code == 0
     assert '2 of 2 runs failed; repeat the command to retry them' in printed
     assert 'square / defaults failed: seed 1: train failed' in printed

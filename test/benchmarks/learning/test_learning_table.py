@@ -50,6 +50,7 @@ def test_over_recordings_a_seed_is_averaged_first():
     assert figures['values'] == pytest.approx([0.55, 0.6])
     assert figures['spread'] == pytest.approx(0.05)
     assert over['least_explained'] == 0.4
+    assert row(summarise(RECORDS), 'arm', 'ours')['least_explained'] == 0.6
     # the labels' runs are not done on all recordings
     assert row(summarise(RECORDS), 'all', 'labels')['runs'] == 0
 
@@ -67,7 +68,7 @@ def test_a_failed_run_is_reported_and_not_counted():
     assert (ours['runs'], ours['asked'], ours['failed']) == (2, 3, ['seed 2: Nothing moves.'])
     text = learning_table(rows, budget='3 steps', machine='M', date='D', command='C')
     assert 'arm / ours failed: seed 2: Nothing moves.' in text
-    assert '| arm | ours | 0.700 (0.200) | 0.88 (0.25) | 10 (0) | 2 of 3 |' in text
+    assert '| arm | ours | 0.700 (0.200) | 0.600 | 0.88 (0.25) | 10 (0) | 2 of 3 |' in text
 
 
 def test_a_target_that_was_never_reached():
@@ -76,8 +77,25 @@ def test_a_target_that_was_never_reached():
         record('arm', 'ours', 1, 0.4, seconds_to={'0.5': None}),
     ]
     text = learning_table(summarise(records), budget='', machine='', date='', command='')
-    assert '| recording | variant | explained | steps | s to 0.5 | runs |' in text
-    assert '| arm | ours | 0.500 (0.200) | 10 (0) | 40, 1 never | 2 |' in text
+    assert '| recording | variant | explained | least | steps | s to 0.5 | runs |' in text
+    assert '| arm | ours | 0.500 (0.200) | 0.400 | 10 (0) | 40, 1 never | 2 |' in text
+
+
+def test_measures_of_tracking_and_of_the_background():
+    figures = {
+        'tracking_precision': 0.3, 'tracking_precision_bound': 0.4,
+        'tracking_share_of_bound': 0.75, 'tracking_recall': 0.6,
+        'tracking_recall_after_regression': 0.9, 'background_share': 0.2,
+        'plain_background_share': 0.1, 'wasted_share': 0.0, 'background_error_percent': 2.34,
+        'keypoints': 10,
+    }  # fmt: skip
+    rows = summarise([record('arm', 'ours', 0, 0.5, regressed_error_percent=3.21, **figures)])
+    text = learning_table(rows, budget='', machine='', date='', command='')
+    titles = 'explained | least | error, % | precision | bound | of bound | recall | '
+    titles += 'after regression | on background | off labels | uninformative | '
+    assert f'| {titles}background error, % | keypoints | steps | runs |' in text
+    cells = '0.500 | 0.500 | 3.21 | 0.30 | 0.40 | 0.75 | 0.60 | 0.90 | 0.20 | 0.10 | 0.00 | 2.3'
+    assert f'| arm | ours | {cells} | 10.0 | 10 | 1 |' in text
 
 
 def test_a_measure_without_values_has_no_column():

@@ -27,11 +27,18 @@ SCORES = {
     'regressed_error_percent': 4.0,
     'trivial_error_percent': 8.0,
     'tracking': [
-        {'clip_frames': 10, 'epsilon_percent': 5.0, 'recall': 0.9, 'precision': 0.9},
-        {'clip_frames': 100, 'epsilon_percent': 2.0, 'recall': 0.1, 'precision': 0.2},
-        {'clip_frames': 100, 'epsilon_percent': 5.0, 'recall': 0.3, 'precision': 0.4},
+        {'clip_frames': frames, 'epsilon_percent': epsilon, 'recall': 0.3, 'precision': 0.4}
+        | {'precision_bound': 0.6, 'share_of_bound': 2 / 3, 'recall_after_regression': after}
+        for frames, epsilon, after in [(10, 5.0, 0.1), (100, 2.0, 0.2), (100, 5.0, 0.9)]
     ],
-    'label_free': {'wasted_share': 0.25, 'keypoints': [{}, {}]},
+    'holdout': {'scored': 'withheld frames'},
+    'plain_background_share': 0.5,
+    'label_free': {
+        'wasted_share': 0.25,
+        'background_share': 0.75,
+        'background_error_percent': 1.5,
+        'keypoints': [{}, {}],
+    },
 }
 METRICS = {'pairs_per_s': 100.0, 'steps': 7, 'minutes': 0.1, 'peak_memory_mb': 500}
 
@@ -39,7 +46,7 @@ METRICS = {'pairs_per_s': 100.0, 'steps': 7, 'minutes': 0.1, 'peak_memory_mb': 5
 def make_run(*, minutes=None, **settings):
     recording = BenchmarkRecording('arm', Path('arm/bag'), Path('arm/labels.csv'), '/camera')
     budget = RunBudget(steps=None if minutes else 7, minutes=minutes)
-    resolved = {'width': 8, 'weights': {'spread': 0.1}} | settings
+    resolved = {'width': 8, 'threads': 1, 'weights': {'spread': 0.1}} | settings
     return Run(recording, Variant('wide, and more', {'width': 8}), 3, budget, resolved)
 
 
@@ -48,7 +55,8 @@ def verbs(monkeypatch):
     """Replace the verbs by ones that write results at once; return their command lines."""
     called = []
 
-    def run(command, log, poll=lambda: None):
+    def run(command, log, poll, *, threads):
+        assert threads == 1
         called.append(command)
         poll()
         if command[0] == 'train':
@@ -74,6 +82,7 @@ def test_a_run_is_trained_and_scored(verbs, tmp_path):
     assert train[-2:] == ['--steps', '7']
     assert evaluate[:5] == ['evaluate', model, 'arm/bag', '--topic', '/camera']
     assert evaluate[5:7] == ['--annotations', 'arm/labels.csv']
+    assert evaluate[-2:] == ['--threads', '1']
     assert curve[:2] == ['benchmark', 'curve']
     assert (run.directory(tmp_path) / 'settings.yaml').read_text() == 'width: 8\n'
     assert record['state'] == 'done' == read_record(run.directory(tmp_path))['state']
@@ -83,6 +92,13 @@ def test_a_run_is_trained_and_scored(verbs, tmp_path):
         'trivial_error_percent': 8.0,
         'tracking_recall': 0.3,
         'tracking_precision': 0.4,
+        'tracking_precision_bound': 0.6,
+        'tracking_share_of_bound': 2 / 3,
+        'tracking_recall_after_regression': 0.9,
+        'background_share': 0.75,
+        'plain_background_share': 0.5,
+        'background_error_percent': 1.5,
+        'scored': 'withheld frames',
         'wasted_share': 0.25,
         'keypoints': 2,
         'seconds_to': {'0.5': 12.0},
@@ -108,7 +124,7 @@ def test_an_interrupted_run(verbs, tmp_path, minutes, checkpoint, resumed):
 
 
 def test_a_failure_is_recorded(monkeypatch, tmp_path):
-    def fail(*_arguments):
+    def fail(*_arguments, **_threads):
         raise RunError('Nothing moves in the recording.')
 
     monkeypatch.setattr(run_process, 'run_verb', fail)
@@ -120,7 +136,7 @@ def test_a_stopped_run_is_not_done(monkeypatch, tmp_path):
     with StopRequest() as stop:
         signal.raise_signal(signal.SIGINT)
     printed = f'stopped at step 2: {stop.reason}\n'
-    monkeypatch.setattr(run_process, 'run_verb', lambda *_: printed)
+    monkeypatch.setattr(run_process, 'run_verb', lambda *_, **_threads: printed)
     record = execute_run(make_run(), tmp_path, Path('frames'))
     assert record['sentence'] == 'Training was stopped before its budget was used up.'
 
@@ -161,6 +177,16 @@ def test_a_verb_that_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'executable', str(tmp_path / 'dies'))
     with pytest.raises(RunError, match='killed by SIGKILL'):
         run_verb(['train'], tmp_path / 'log')
+
+
+def test_a_verb_has_its_threads(tmp_path, monkeypatch):
+    (tmp_path / 'says').write_text('#!/bin/sh\necho $OMP_NUM_THREADS $OPENCV_FOR_THREADS_NUM\n')
+    (tmp_path / 'says').chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(tmp_path / 'says'))
+    assert run_verb(['train'], tmp_path / 'log', threads=3) == '3 3\n'
+    monkeypatch.setenv('OMP_NUM_THREADS', '7')
+    monkeypatch.delenv('OPENCV_FOR_THREADS_NUM', raising=False)
+    assert run_verb(['train'], tmp_path / 'log') == '7\n'
 
 
 def test_a_stop_is_passed_on(tmp_path, monkeypatch):
