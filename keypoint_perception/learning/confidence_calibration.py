@@ -16,8 +16,8 @@ from __future__ import annotations
 import logging
 
 from keypoint_perception.keypoints import diagonal_px
-from keypoint_perception.learning.data.backgrounds import NOISE
 from keypoint_perception.learning.data.foreground import foreground_mask
+from keypoint_perception.learning.data.noise import scene_noise
 from keypoint_perception.learning.data.scenes import medians
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.motion_losses import warp_foreground
@@ -51,7 +51,8 @@ def calibrate(network: Keypointer, frames: Tensor, scene: Tensor, seed: int = 0)
     network.calibration.copy_(torch.tensor([1.0, 0.0]))
     found = network(frames).float()[..., :2]  # (N, K, 2)
     background = medians(frames, scene)
-    logits, correct = warped_samples(network, frames, background, found, seed)
+    noise = scene_noise(normalise(frames), normalise(background), scene)
+    logits, correct = warped_samples(network, frames, background, noise, found, seed)
     if len(correct) < LEAST_SAMPLES:
         return None
     occluded = occluded_samples(network, frames, background, found)
@@ -99,18 +100,23 @@ def fit_logistic(
 
 
 def warped_samples(
-    network: Keypointer, frames: Tensor, background: Tensor, found: Tensor, seed: int
+    network: Keypointer,
+    frames: Tensor,
+    background: Tensor,
+    noise: Tensor,
+    found: Tensor,
+    seed: int,
 ) -> tuple[Tensor, Tensor]:
     """
     Return the log odds of keypoints in warped frames and whether they agree, (n,).
 
     :param background: of the frames, (N, H, W, 3) uint8
+    :param noise: of :func:`.data.noise.scene_noise`, (N, 1, H, W)
     :param found: keypoints of the unwarped frames, (N, K, 2) px
     """
     generator = torch.Generator().manual_seed(seed)
     images, still = normalise(frames), normalise(background)
     hw = map_size(images)
-    noise = torch.full_like(images[:, :1], NOISE)
     on_foreground = _values_at(foreground_mask(images, still, noise)[:, 0] > 0.5, found)  # (N, K)
     logits, correct = [], []
     for _ in range(ROUNDS):

@@ -85,6 +85,7 @@ def test_the_confidence_falls_when_the_thing_is_hidden():
     assert hidden < shown / 2
 
 
+NOISE = torch.full((12, 1, 64, 64), 0.05)
 GROUND = (torch.arange(64) % 7 * 10).to(torch.uint8)[:, None].expand(64, 64, 3)
 
 
@@ -102,7 +103,7 @@ def test_what_is_in_front_is_asked_for_on_still_ground():
     frames = torch.maximum(square_frames(), GROUND)
     found = finds_the_square_on_still_ground(frames)[..., :2]
     still = medians(frames, torch.zeros(len(frames)))
-    _, right = warped_samples(finds_the_square_on_still_ground, frames, still, found, 0)
+    _, right = warped_samples(finds_the_square_on_still_ground, frames, still, NOISE, found, 0)
     assert len(right) >= 4 * 12 - 2 and right.mean() == 1.0
 
 
@@ -116,7 +117,7 @@ def test_what_is_on_the_ground_is_asked_for_where_that_moves():
 
     found = fixed[:2].expand(len(frames), 1, 2)
     still = medians(frames, torch.zeros(len(frames)))
-    _, right = warped_samples(stays_while_the_ground_does, frames, still, found, 0)
+    _, right = warped_samples(stays_while_the_ground_does, frames, still, NOISE, found, 0)
     assert right.mean() == 0.0
 
 

@@ -1,33 +1,65 @@
 """
-The static background of each episode: the median of its frames.
+What each frame would show without foreground, and how far noise alone may differ from it.
 
-A pixel's median is the background if it is occluded for less than half of the episode. Where a
-robot rests for longer, the median shows the robot, and the pixel counts as foreground once the
-robot has left: objectives may use the background as a hint, not as ground truth.
+The median of some seconds of a clip is its background, except where something rests: there, other
+clips of the same view show what is behind it (:mod:`.views`). The background of a frame is in the
+light of that frame, and moves with its shake (:mod:`.background_fit`); what noise explains is
+measured (:mod:`.noise`). A thing that rests at one place throughout a recording is background, and
+so is a robot that never leaves a pose: objectives may use the background as a hint, not as ground
+truth.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import logging
 
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.data.background_fit import (
+    apply_fit,
+    BackgroundFit,
+    fit_background,
+    undo_fit,
+)
+from keypoint_perception.learning.data.common_background import common_background
+from keypoint_perception.learning.data.foreground import difference
+from keypoint_perception.learning.data.noise import measure_noise, Noise
+from keypoint_perception.learning.data.views import relight, same_view
+from keypoint_perception.learning.data.windows import as_images, Windows
 from keypoint_perception.sampling import evenly_spaced
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 log = logging.getLogger('keypoint_perception')
 
-# Difference of a frame from its background that noise explains, in units of [-1, 1].
-NOISE = 0.05
-# Frames of an episode that its median is computed from.
-MEDIAN_FRAMES = 40
+# Medians that a view is found from, and frames that noise is measured on.
+VIEW_MEDIANS, NOISE_FRAMES = 24, 48
+# Things at rest are cut out with this margin, px.
+MARGIN = 3
+# Frames are fitted only if that changes more than this: light, a grey level; shake, px.
+LEAST_CHANGE, LEAST_SHIFT = 1 / 127.5, 0.05
 # The camera or the light moves if a frame differs from the background by more than CHANGED_LEVELS
 # grey levels in this share of its cells of CELL x CELL pixels; the median over so many frames.
 MOVING_SHARE = 0.5
 CELL, CHANGED_LEVELS, CHECKED_FRAMES = 8, 12, 16
+
+
+@dataclass
+class View:
+    """
+    What a camera sees that stands at one place.
+
+    :param background: in the light of one of its medians, (3, H, W)
+    :param fitted: whether frames are fitted, since their light or position changes
+    """
+
+    background: Tensor
+    noise: Noise
+    fitted: bool
 
 
 class Backgrounds:
@@ -39,10 +71,14 @@ class Backgrounds:
     """
 
     def __init__(self, store: FrameStore, config: TrainConfig) -> None:
-        """Use a recording; an episode's median is computed on first use."""
+        """Use a recording; views are found now, backgrounds are computed on first use."""
         self._images = store.images
-        self._episodes = find_episodes(store.stamps_ns, store.source, store.camera)
-        self._medians: dict[int, np.ndarray] = {}
+        episodes = find_episodes(store.stamps_ns, store.source, store.camera)
+        self._windows = Windows(store.images, store.stamps_ns, episodes)
+        self._views: list[View] = []
+        self._of_window: dict[int, tuple[Tensor, Tensor, View]] = {}
+        self._fits: dict[int, BackgroundFit] = {}
+        self._find_views()
         share = self._changed_share()
         if share > MOVING_SHARE:
             log.warning(
@@ -54,25 +90,94 @@ class Backgrounds:
 
     def take(self, frames: np.ndarray) -> dict[str, Tensor]:
         """Return the backgrounds of the frames of pairs, (2, B) indices, and their noise."""
-        medians = [self._median(int(episode)) for episode in self._episodes[frames.reshape(-1)]]
-        images = torch.from_numpy(np.stack(medians)).permute(0, 3, 1, 2)
-        background = images.to(torch.float32) / 127.5 - 1
-        return {'background': background, 'noise': torch.full_like(background[:, :1], NOISE)}
+        flat = frames.reshape(-1)
+        found = [self._of(int(window)) for window in self._windows.of_frame[flat]]
+        background = torch.stack([levels for levels, _, _ in found]).to(torch.float32) / 127.5 - 1
+        noise = torch.stack([noise for _, noise, _ in found]).to(torch.float32)
+        fitted = [i for i, (_, _, view) in enumerate(found) if view.fitted]
+        if fitted:
+            fit = self._fit(flat[fitted], background[fitted])
+            background[fitted] = apply_fit(background[fitted], fit)
+        return {'background': background, 'noise': noise}
+
+    def _fit(self, frames: np.ndarray, background: Tensor) -> BackgroundFit:
+        for frame, still in zip(frames.tolist(), background, strict=True):
+            if frame not in self._fits:
+                # one by one: in a batch, rounding would depend on the others
+                image = as_images(self._images[[frame]])
+                self._fits[frame] = fit_background(image, still[None])
+        each = [self._fits[frame] for frame in frames.tolist()]
+        return BackgroundFit(*(torch.cat(values) for values in zip(*each, strict=True)))
+
+    def _find_views(self) -> None:
+        windows = evenly_spaced(np.arange(self._windows.count), VIEW_MEDIANS)
+        left = {int(window): self._windows.median(int(window)) for window in windows}
+        while left:
+            first = next(iter(left.values()))
+            relit = {window: relight(median, first) for window, median in left.items()}
+            mine = [window for window in left if same_view(relit[window], first)]
+            self._views.append(self._view({window: left.pop(window) for window in mine}))
+
+    def _view(self, medians: dict[int, Tensor]) -> View:
+        """Return the view of some stretches with their medians."""
+        share = max(1, NOISE_FRAMES // len(medians))
+        frames = {window: self._windows.frames(window, share) for window in medians}
+        still = torch.cat([medians[w][None].expand_as(frames[w]) for w in medians])
+        fitted = _changes(still, fit_background(torch.cat([*frames.values()]), still))
+        if fitted:
+            medians = {window: self._fitted_median(window, m) for window, m in medians.items()}
+        first = next(iter(medians.values()))
+        common = common_background(torch.stack([relight(m, first) for m in medians.values()]))
+        still = torch.cat(
+            [_compose(medians[w], common)[None].expand_as(frames[w]) for w in medians]
+        )
+        images = torch.cat([*frames.values()])
+        if fitted:
+            still = apply_fit(still, fit_background(images, still))
+        return View(common, measure_noise(images, still), fitted)
+
+    def _fitted_median(self, window: int, median: Tensor) -> Tensor:
+        """Return the median of a stretch without the shake and the flicker of its frames."""
+        frames = self._windows.frames(window)
+        fit = fit_background(frames, median.expand_as(frames))
+        return undo_fit(frames, fit).median(dim=0).values
+
+    def _of(self, window: int) -> tuple[Tensor, Tensor, View]:
+        """Return background (3, H, W) uint8, noise (1, H, W) and view of a stretch."""
+        if window not in self._of_window:
+            median = self._windows.median(window)
+            alike = (v for v in self._views if same_view(relight(v.background, median), median))
+            view = next(alike, None) or self._view({window: median})
+            if view.fitted:
+                median = self._fitted_median(window, median)
+            background = _compose(median, view.background)
+            noise = view.noise.explains(background[None])[0].to(torch.float16)
+            levels = ((background + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            self._of_window[window] = levels, noise, view
+        return self._of_window[window]
 
     def _changed_share(self) -> float:
         """Return the share of cells that are not background, the median over some frames."""
-        shares = []
-        for frame in evenly_spaced(np.arange(len(self._images)), CHECKED_FRAMES):
-            background = self._median(int(self._episodes[frame]))
-            difference = np.abs(self._images[frame].astype(np.int16) - background).mean(axis=-1)
-            height, width = (side // CELL for side in difference.shape)
-            cells = difference.reshape(height, CELL, width, CELL).mean(axis=(1, 3))
-            shares.append(float((cells > CHANGED_LEVELS).mean()))
-        return float(np.median(shares))
+        chosen = evenly_spaced(np.arange(len(self._images)), CHECKED_FRAMES)
+        levels = [self._of(window)[0] for window in self._windows.of_frame[chosen].tolist()]
+        background = torch.stack(levels).to(torch.float32) / 127.5 - 1
+        found = difference(as_images(self._images[chosen]), background)
+        cells = functional.avg_pool2d(found, CELL) > CHANGED_LEVELS / 127.5
+        return float(cells.float().mean(dim=(1, 2, 3)).median())
 
-    def _median(self, episode: int) -> np.ndarray:
-        if episode not in self._medians:
-            members = np.flatnonzero(self._episodes == episode)
-            chosen = evenly_spaced(members, MEDIAN_FRAMES)
-            self._medians[episode] = np.median(self._images[chosen], axis=0).astype(np.uint8)
-        return self._medians[episode]
+
+def _changes(background: Tensor, fit: BackgroundFit) -> bool:
+    """Return whether the light or the position of frames changes enough to be fitted."""
+    lit = apply_fit(background, BackgroundFit(fit.gain, fit.offset, 0 * fit.shift))
+    light = (lit - background).abs().mean(dim=(1, 2, 3)).median()
+    return bool(light > LEAST_CHANGE or fit.shift.norm(dim=-1).median() > LEAST_SHIFT)
+
+
+def _compose(median: Tensor, background: Tensor) -> Tensor:
+    """Return a median (3, H, W) with the background of its view where something rests."""
+    relit = relight(background, median)
+    found = difference(median[None], relit[None])
+    tolerance = max(6 / 127.5, 4 * float(found.median()))
+    rests = (found > tolerance).to(torch.float32)
+    rests = functional.max_pool2d(rests, 2 * MARGIN + 1, 1, MARGIN)
+    return torch.where(rests[0] > 0, relit, median)

@@ -4,12 +4,12 @@ Temporal transport with terms that keep each keypoint on one part of what moves.
 Frames are reconstructed as in Transporter (Kulkarni et al. 2019, https://arxiv.org/abs/1906.11883;
 :mod:`.temporal_transport` has the equations), which requires that *some* keypoint lies where
 something moved. With p_k the map of keypoint k, mu_k its mean, T the union of the bumps at a
-frame's keypoints, M in [0, 1] the foreground (where the frame differs from the median of its
-episode) and v the optical flow from the earlier frame of a pair to the later one, the terms are::
+frame's keypoints, M in [0, 1] the foreground (:mod:`..data.foreground`), b the background and v
+the optical flow from the earlier frame of a pair to the later one, the terms are::
 
     A = sum_u M(u),  o_k = sg sum_u p_k(u) M(u),  e = max(0, 1 - 2 sg pixel)
 
-    pixel      = w |refine(F) + median - x_t|^2 / change
+    pixel      = w |refine(F) + b - x_t|^2 / change
     focus      = root mean square of that error over the maps' cells
     aside      = mean_k (1 - sum_u p_k(u) M(u)) A / (A + 1)
                                                         keypoints lie on the foreground
@@ -36,7 +36,7 @@ episode) and v the optical flow from the earlier frame of a pair to the later on
   moving part of the frame, cells squared.
 - ``focus`` weighs a small object that is missed, such as a ball, more than the same error spread
   over a large one, such as an arm; the mean does not distinguish the two.
-- The median is added to the output of the refinement net, so that training does not start with
+- The background is added to the output of the refinement net, so that training does not start with
   some hundred steps of painting the static background (Minderer et al. 2019 decode the difference
   to a first frame).
 - Without ``turn``, keypoints form a lattice around the moving object that keeps its orientation in
@@ -59,7 +59,7 @@ episode) and v the optical flow from the earlier frame of a pair to the later on
   https://arxiv.org/abs/1801.07372, hold maps to a width by their variance, whose gradient is lost
   once a map has snapped.)
 
-A moving camera has no median and moves everything: use :mod:`.temporal_transport` there.
+A moving camera has no such background and moves everything: use :mod:`.temporal_transport` there.
 """
 
 from __future__ import annotations
