@@ -44,7 +44,8 @@ IGNORED_CALLS = {
     'TypeVar',
     'register_buffer',
 }
-IGNORED_KEYWORDS = {'help', 'name'}
+IGNORED_KEYWORDS = {'help', 'name', 'strict'}
+SYMMETRIC = {'max', 'min', 'maximum', 'minimum', 'transpose'}
 # What holds a node: another node, its field, and the place in a list.
 Slot = tuple[ast.AST, str, int | None]
 
@@ -185,7 +186,7 @@ def _call(node: ast.Call) -> Iterator[ast.AST]:
         yield from node.args
     if name in ('clamp', 'clip') and len(node.keywords) == 2:
         yield from (_with(node, keywords=[keyword]) for keyword in node.keywords)
-    for i in range(len(node.args) - 1):
+    for i in range(0 if name in SYMMETRIC else len(node.args) - 1):
         args = list(node.args)
         args[i], args[i + 1] = args[i + 1], args[i]
         if ast.unparse(args[i]) != ast.unparse(args[i + 1]):

@@ -2,9 +2,11 @@
 
 import math
 
+from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.data.photometric import (
     apply_colours,
     colour_matrix,
+    ColourConfig,
     jitter_colours,
 )
 import pytest
@@ -18,6 +20,14 @@ def changed(colour, *, contrast=1.0, saturation=1.0, hue=0.0, offset=0.0):
     values = [torch.tensor([value]) for value in (contrast, saturation, hue, offset)]
     image = colour[None, :, None, None].expand(1, 3, 2, 3)
     return apply_colours(image, colour_matrix(*values[:3]), values[3])[0, :, 1, 2]
+
+
+@pytest.mark.parametrize('strength', [-0.1, 1.1])
+def test_the_strength_is_a_share(strength):
+    assert (ColourConfig().colour, ColourConfig(colour=0.0).colour) == (0.2, 0.0)
+    assert ColourConfig(colour=1.0).colour == 1.0
+    with pytest.raises(ConfigError, match=f'colour: must be a number from 0 to 1, got {strength}'):
+        ColourConfig(colour=strength)
 
 
 def test_nothing_asked_nothing_changed():

@@ -45,7 +45,8 @@ def energy_of(image0, image1):
 def test_the_terms_are_those_of_the_equations(objective, triple, check_terms, monkeypatch, turns):
     terms = objective(tolerance=0.3, apart=0.4)
     terms.mean_energy.fill_(20.0)
-    monkeypatch.setattr(torch, 'randint', lambda low, high, size: torch.tensor(turns))
+    drawn = {(1, 4, ()): torch.tensor(turns)}  # one, two or three
+    monkeypatch.setattr(torch, 'randint', lambda *bounds: drawn[bounds])
     wide = [2**0.5 * width * 6 for width in (0.3, 0.15, 0.075)]
 
     def predicted(batch):
@@ -131,6 +132,13 @@ def test_points_turn_with_the_image(turns):
     row, column = divmod(int(turned.argmax()), turned.shape[-1])
     points = turn_points(torch.tensor([[[10.0, 2.0]]]), HW, turns)
     assert points.tolist() == [[[column, row]]]
+
+
+def test_frames_without_energy_have_a_finite_error(network, objective, images, fixed_output):
+    terms = objective()
+    terms.decode = fixed_output(torch.full((2, 1, 64, 96), 0.002))
+    found = terms(PairBatch(network, images(1), images(1)))['pixel']
+    torch.testing.assert_close(found, torch.full((2,), 0.002**2 / 1e-6), rtol=1e-2, atol=0)
 
 
 def test_pixel_is_in_units_of_the_energy_so_far(batch, objective):
