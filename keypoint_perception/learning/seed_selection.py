@@ -3,8 +3,9 @@ Train briefly from several seeds and continue the best.
 
 Runs that differ only in their seed differ in quality, most often because of their first steps: a
 keypoint that settles on the wrong part seldom leaves it. So a part of the budget can be spent on
-short runs from several seeds. The one with the lowest loss on the same pairs, which needs no
-labels, is continued; the others are discarded.
+short runs from several seeds. The one whose keypoints have the least errors without labels
+(:mod:`.candidate_errors`) is continued; the others are discarded. Runs that learn from labels
+alone are compared by their loss on the same pairs.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Callable
 import logging
 import math
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keypoint_perception.errors import TrainingError
+from keypoint_perception.learning.candidate_errors import candidate_errors, CandidateErrors
+from keypoint_perception.learning.composite_objective import learns_from_labels_alone
 from keypoint_perception.learning.run_monitor import RunProgress
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.training_state import TrainingState, with_seed
@@ -26,7 +29,7 @@ from torch import Tensor
 
 log = logging.getLogger('keypoint_perception')
 
-# Share of the budget for all candidates, and the batches on which they are compared.
+# Share of the budget for all candidates, and the batches on which a loss is compared.
 SHARE = 0.25
 BATCHES = 16
 
@@ -35,13 +38,13 @@ class SeedCandidate(NamedTuple):
     """
     A run after its first steps.
 
-    :param loss: on the pairs that candidates are compared on
+    :param cost: what candidates are compared by, the less the better
     :param random: its random state
     """
 
     session: TrainingState
     step: TrainingStep
-    loss: float
+    cost: float
     random: Tensor
 
 
@@ -67,17 +70,16 @@ def select_seed(
         session = with_seed(first, config.seed + index) if index else first
         step = TrainingStep(session, fabric)
         _train(session, step, budget, SHARE * (index + 1) / config.seeds, stopped, report)
-        loss = step.loss_on(pairs, BATCHES)
-        log.info('Seed %d: loss %.4f after %d steps.', session.config.seed, loss, session.step)
-        candidates.append(SeedCandidate(session, step, loss, torch.get_rng_state()))
+        cost = compare(session, step, fabric, pairs)
+        candidates.append(SeedCandidate(session, step, cost, torch.get_rng_state()))
         # discarded runs free their memory
-        candidates = [min(candidates, key=lambda c: (math.isnan(c.loss), c.loss))]
+        candidates = [min(candidates, key=lambda c: (math.isnan(c.cost), c.cost))]
         if stopped():
             break
     best = candidates[0]
-    if not math.isfinite(best.loss):
+    if not math.isfinite(best.cost):
         msg = (
-            f'The loss of each of {config.seeds} seeds became {best.loss} within '
+            f'The loss of each of {config.seeds} seeds became {best.cost} within '
             f'{best.session.step} steps; lower learning_rate (it is {config.learning_rate:g}) or '
             'set precision to 32, and train again.'
         )
@@ -85,6 +87,30 @@ def select_seed(
     log.info('Continuing with seed %d.', best.session.config.seed)
     torch.set_rng_state(best.random)
     return best.session, best.step
+
+
+def compare(
+    session: TrainingState, step: TrainingStep, fabric: Fabric, pairs: dict[str, Any]
+) -> float:
+    """
+    Return what candidates are compared by, without side effects.
+
+    :param pairs: state of the sampler to compare losses on
+    """
+    seed, steps = session.config.seed, session.step
+    if learns_from_labels_alone(session.config.parts):
+        loss = step.loss_on(pairs, BATCHES)
+        log.info('Seed %d: loss %.4f after %d steps.', seed, loss, steps)
+        return loss
+    # those of the first process apply to all, so that all continue the same run
+    errors: CandidateErrors = fabric.broadcast(candidate_errors(session, fabric.device))
+    log.info(
+        'Seed %d: mean error %.2f %% of the diagonal after %d steps (equivariance %.2f, '
+        'background %.2f, flow %.2f; %d keypoints useful).',
+        *(seed, errors.total, steps, errors.equivariance, errors.background, errors.flow),
+        errors.useful,
+    )
+    return errors.total
 
 
 def _train(

@@ -1,4 +1,4 @@
-"""Of several beginnings the one with the lowest loss goes on."""
+"""Of several beginnings the one whose keypoints err least goes on."""
 
 import copy
 
@@ -7,6 +7,7 @@ from keypoint_perception.learning import seed_selection
 from keypoint_perception.learning import training_loop as learning
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.resume import settings_of_run
+from keypoint_perception.learning.seed_selection import compare
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.training_state import new_training_state
 from keypoint_perception.learning.training_step import TrainingStep
@@ -18,9 +19,7 @@ import torch
 
 def test_the_best_of_the_seeds_goes_on(run, square_store, tmp_path, monkeypatch):
     losses = {5: 0.7, 6: 0.4, 7: float('nan')}
-    monkeypatch.setattr(
-        TrainingStep, 'loss_on', lambda step, drawn, batches: losses[step._session.config.seed]
-    )
+    monkeypatch.setattr(seed_selection, 'compare', lambda session, *_: losses[session.config.seed])
     steps = []
     run(
         square_store,
@@ -41,9 +40,11 @@ def test_the_best_of_the_seeds_goes_on(run, square_store, tmp_path, monkeypatch)
 def test_what_went_on_is_what_its_seed_alone_becomes(
     run, square_store, tmp_path, monkeypatch, best
 ):
-    monkeypatch.setattr(
-        TrainingStep, 'loss_on', lambda step, drawn, batches: abs(step._session.config.seed - best)
-    )
+    def prefer(session, *others):
+        compare(session, *others)
+        return abs(session.config.seed - best)
+
+    monkeypatch.setattr(seed_selection, 'compare', prefer)
     for name, choice in (('chosen', {'seeds': 2}), ('alone', {'seed': best})):
         # its warps are drawn at random, which a run after another must not notice
         run(square_store, tmp_path / name, steps=8, objective='equivariance', **choice)
@@ -92,7 +93,7 @@ def test_the_loss_compared_is_of_the_network_that_would_be_exported(
 
 
 def test_seeds_that_all_fail_are_said(run, square_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(TrainingStep, 'loss_on', lambda step, drawn, batches: float('nan'))
+    monkeypatch.setattr(seed_selection, 'compare', lambda *_: float('nan'))
     with pytest.raises(TrainingError, match='The loss of each of 2 seeds became nan within 1 st'):
         run(square_store, tmp_path, steps=8, seeds=2)
 
@@ -109,9 +110,7 @@ def test_minutes_are_shared_among_the_seeds(small, square_store, monkeypatch):
 
     begun = []
     monkeypatch.setattr(
-        TrainingStep,
-        'loss_on',
-        lambda step, drawn, batches: begun.append(step._session.step) or 1.0,
+        seed_selection, 'compare', lambda session, *_: begun.append(session.step) or 1.0
     )
     first = new_training_state(config, square_store)
     seed_selection.select_seed(fabric, first, budget, stopped=lambda: False, report=tick)
@@ -122,9 +121,7 @@ def test_minutes_are_shared_among_the_seeds(small, square_store, monkeypatch):
 def test_a_resumed_run_may_name_the_seed_it_was_begun_with(
     run, square_store, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(
-        TrainingStep, 'loss_on', lambda step, drawn, batches: -float(step._session.config.seed)
-    )
+    monkeypatch.setattr(seed_selection, 'compare', lambda session, *_: -session.config.seed)
     run(square_store, tmp_path, steps=8, seeds=2)
     settings = settings_of_run(tmp_path, None, {'seed': 0, 'seeds': 2}, resume=True)
     assert (settings.seed, settings.seeds) == (1, 2)
