@@ -50,6 +50,9 @@ def train(
         int | None,
         typer.Option(help='Runs to start, with seeds from --seed on; only the best continues.'),
     ] = None,
+    camera: Annotated[
+        str | None, typer.Option(help='Whether the camera moves: auto, still or moving.')
+    ] = None,
     annotations: Annotated[
         Path | None, typer.Option(help='CSV of labels to learn from: stamp_ns,keypoint,u,v.')
     ] = None,
@@ -81,6 +84,7 @@ def train(
         'seed': seed,
         'seeds': seeds,
         'holdout': holdout,
+        'camera': camera,
         'annotations': None if annotations is None else str(annotations),
         'init': init,
     }

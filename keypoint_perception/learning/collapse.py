@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.keypoints import diagonal_px
-from keypoint_perception.learning.data.scenes import spread
+from keypoint_perception.learning.data.scenes import at_reference, CameraMotion, spread
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor
@@ -50,12 +50,15 @@ class CollapseCheck:
 
 
 @torch.no_grad()
-def check_collapse(network: Keypointer, frames: Tensor, scene: Tensor) -> CollapseCheck:
+def check_collapse(
+    network: Keypointer, frames: Tensor, scene: Tensor, motion: CameraMotion | None = None
+) -> CollapseCheck:
     """
     Check the keypoints of a network.
 
     :param frames: spread over the recording, (N, H, W, 3) uint8
     :param scene: scene of each frame, (N,) int
+    :param motion: of the camera, None if it stands still
     """
     found = network(frames).float().cpu()  # (N, K, 3)
     uv = found[..., :2]
@@ -63,7 +66,7 @@ def check_collapse(network: Keypointer, frames: Tensor, scene: Tensor) -> Collap
     extent = torch.cdist(uv, uv).flatten(1).amax(dim=1).median()
     return CollapseCheck(
         extent=float(extent) / diagonal,
-        moving=int((spread(uv, scene) > LEAST_SPREAD * diagonal).sum()),
+        moving=int((spread(at_reference(uv, motion), scene) > LEAST_SPREAD * diagonal).sum()),
         confidence=float(found[..., 2].mean()),
         keypoints=uv.shape[1],
     )

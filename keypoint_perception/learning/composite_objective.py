@@ -113,6 +113,11 @@ def needs(parts: tuple[ObjectiveSpec, ...]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def assuming_still_camera(parts: tuple[ObjectiveSpec, ...]) -> list[str]:
+    """Return the objectives that take a camera's motion for that of things."""
+    return [p.name for p in parts if getattr(OBJECTIVES[p.name], 'assumes_still_camera', False)]
+
+
 def learns_from_labels(name: str) -> bool:
     """Return whether an objective learns from labels."""
     return 'labels' in getattr(OBJECTIVES[name], 'needs', ())

@@ -18,7 +18,7 @@ import logging
 from keypoint_perception.keypoints import diagonal_px
 from keypoint_perception.learning.data.foreground import foreground_mask
 from keypoint_perception.learning.data.noise import scene_noise
-from keypoint_perception.learning.data.scenes import medians
+from keypoint_perception.learning.data.scenes import CameraMotion, medians
 from keypoint_perception.learning.data.warps import random_warp, WarpConfig
 from keypoint_perception.learning.motion_losses import warp_foreground
 from keypoint_perception.model.layers import map_size, normalise
@@ -40,18 +40,29 @@ RADIUS, LEAST_CHANGE, OCCLUDED_SHARE = 0.1, 8.0, 0.25
 
 
 @torch.no_grad()
-def calibrate(network: Keypointer, frames: Tensor, scene: Tensor, seed: int = 0) -> float | None:
+def calibrate(
+    network: Keypointer,
+    frames: Tensor,
+    scene: Tensor,
+    seed: int = 0,
+    motion: CameraMotion | None = None,
+) -> float | None:
     """
     Calibrate the confidence of a network on frames of its recording.
 
     :param frames: spread over the recording, (N, H, W, 3) uint8
     :param scene: scene of each frame, (N,) int
+    :param motion: of the camera, None if it stands still
     :return: the share of correct keypoints, or None if there are too few samples
     """
     network.calibration.copy_(torch.tensor([1.0, 0.0]))
     found = network(frames).float()[..., :2]  # (N, K, 2)
-    background = medians(frames, scene)
-    noise = scene_noise(normalise(frames), normalise(background), scene)
+    if motion is None:
+        background = medians(frames, scene)
+        noise = scene_noise(normalise(frames), normalise(background), scene)
+    else:
+        background = levels(motion.background).to(frames.device)
+        noise = motion.noise.to(frames.device)
     logits, correct = warped_samples(network, frames, background, noise, found, seed)
     if len(correct) < LEAST_SAMPLES:
         return None
@@ -111,7 +122,7 @@ def warped_samples(
     Return the log odds of keypoints in warped frames and whether they agree, (n,).
 
     :param background: of the frames, (N, H, W, 3) uint8
-    :param noise: of :func:`.data.noise.scene_noise`, (N, 1, H, W)
+    :param noise: difference from it that noise explains, (N, 1, H, W)
     :param found: keypoints of the unwarped frames, (N, K, 2) px
     """
     generator = torch.Generator().manual_seed(seed)
@@ -134,9 +145,14 @@ def warped_samples(
 
 def _detect(network: Keypointer, images: Tensor) -> Tensor:
     """Return the keypoints of images in [-1, 1], (N, 3, H, W) -> (N, K, 3)."""
-    levels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    found: Tensor = network(levels.permute(0, 2, 3, 1)).float()
+    found: Tensor = network(levels(images)).float()
     return found
+
+
+def levels(images: Tensor) -> Tensor:
+    """Return images in [-1, 1], (N, 3, H, W), as uint8, (N, H, W, 3)."""
+    rounded = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return rounded.permute(0, 2, 3, 1)
 
 
 def _values_at(images: Tensor, xy: Tensor) -> Tensor:

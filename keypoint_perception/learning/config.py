@@ -33,6 +33,7 @@ USUAL_STEPS = 6000
 MIN_LEARNED_KEYPOINTS = 20
 DEFAULTS = ('default', 'default_without_transport')
 PRECISIONS = ('auto', '32', 'bf16', '16')
+CAMERAS = ('auto', 'still', 'moving')
 DAY_S = 86_400.0
 # Settings that the network shares, besides its keypoints and input size.
 NETWORK_SETTINGS = ('network', 'width', 'norm', 'window', 'stacks')
@@ -128,6 +129,11 @@ class TrainConfig(Settings):
         high=LARGEST_HOLDOUT,
         help='Share of each recording, its last frames, that is withheld from learning; '
         '`evaluate` scores them alone.',
+    )
+    camera: str = setting(
+        'auto',
+        choices=CAMERAS,
+        help='Whether the camera moves, so that frames are registered; auto finds out.',
     )
     annotations: str = setting('', help='CSV file of labels, for objectives that learn from them.')
     init: str = setting(

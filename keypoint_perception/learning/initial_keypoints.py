@@ -8,7 +8,7 @@ import logging
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.keypoints import network_to_cells
 from keypoint_perception.learning.config import TrainConfig
-from keypoint_perception.learning.data.backgrounds import Backgrounds
+from keypoint_perception.learning.data.camera_backgrounds import CameraBackgrounds
 from keypoint_perception.learning.data.foreground import foreground_map
 from keypoint_perception.learning.data.labels import Labels
 from keypoint_perception.learning.initial_head import (
@@ -80,14 +80,16 @@ def _features(body: UNet, store: FrameStore, frames: np.ndarray) -> Tensor:
     )
 
 
-def _backgrounds(store: FrameStore, config: TrainConfig, extras: Sequence[object]) -> Backgrounds:
-    return next((e for e in extras if isinstance(e, Backgrounds)), None) or Backgrounds(
-        store, config
-    )
+def _backgrounds(
+    store: FrameStore, config: TrainConfig, extras: Sequence[object]
+) -> CameraBackgrounds:
+    return next(
+        (e for e in extras if isinstance(e, CameraBackgrounds)), None
+    ) or CameraBackgrounds(store, config)
 
 
 def _foreground(
-    store: FrameStore, frames: np.ndarray, backgrounds: Backgrounds, features: Tensor
+    store: FrameStore, frames: np.ndarray, backgrounds: CameraBackgrounds, features: Tensor
 ) -> Tensor:
     maps = []
     for some in np.array_split(frames, -(-len(frames) // CHUNK)):

@@ -77,7 +77,7 @@ def map_divergence(points: Tensor, logits: Tensor, warp: Warp, width: float) -> 
     return divergence(logits, expected, width) * visible
 
 
-def flow_error(maps: Tensor, moved: Tensor, flow: Tensor) -> Tensor:
+def flow_error(maps: Tensor, moved: Tensor, flow: Tensor, camera: Tensor | None = None) -> Tensor:
     """
     Return how badly keypoints follow the optical flow, (n, K): 0 = exactly, about 1 = not at all.
 
@@ -88,13 +88,16 @@ def flow_error(maps: Tensor, moved: Tensor, flow: Tensor) -> Tensor:
     :param maps: of the keypoints, (n, K, h, w)
     :param moved: displacement of the keypoints, (n, K, 2) cells
     :param flow: (n, 2, h, w) cells; NaN where unknown
+    :param camera: flow of what is at rest in the world, (n, 2, h, w) cells; None = zero. What
+        moves against it is the moving part.
     """
     known = flow.isfinite().all(dim=1)  # (n, h, w)
     flow = torch.where(known[:, None], flow, torch.zeros_like(flow))
     known_share = torch.einsum('bkhw,bhw->bk', maps, known.to(maps.dtype))
     expected = torch.einsum('bkhw,bchw->bkc', maps, flow)
     expected = expected / known_share.clamp(min=0.05)[..., None]
-    speed = flow.square().sum(dim=1)
+    own = flow if camera is None else (flow - camera) * known[:, None]
+    speed = own.square().sum(dim=1)
     # the mean square of the moving part: weighted by itself, so that the static part is left out
     motion = speed.square().sum(dim=(1, 2)) / speed.sum(dim=(1, 2)).clamp(min=1e-6)
     square = (moved - expected).square().sum(dim=-1) / (motion + LEAST_MOTION)[:, None]

@@ -11,6 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from keypoint_perception.learning.partner_views import (
+    partner_points,
+    partner_seen,
+    partner_view,
+)
 from keypoint_perception.model.heatmaps import gaussian_maps, softmax_2d
 from keypoint_perception.model.layers import map_size
 from keypoint_perception.model.network import Keypointer
@@ -88,6 +93,30 @@ class PairBatch:
     def bumps(self, sigma: float) -> Tensor:
         """Return bumps of a width in half image sides at the keypoints, (2B, K, h, w)."""
         return gaussian_maps(self.points, *self.hw, sigma * self.half_side)
+
+    @property
+    def registration(self) -> Tensor | None:
+        """The camera's motion, from cells of first frames to second ones, (B, 3, 3); or None."""
+        return self.extra.get('registration')
+
+    def partner(self, both: Tensor, outside: float = 0.0) -> Tensor:
+        """
+        Return for each frame its partner's values in the frame's own view, (2B, c, h, w).
+
+        :param outside: value of what the partner does not show
+        """
+        return partner_view(both, self.registration, self.hw, outside)
+
+    def partner_points(self) -> Tensor:
+        """Return for each frame its partner's keypoints in the frame's own view, (2B, K, 2)."""
+        return partner_points(self.points, self.registration)
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """Which pixels of each frame its partner shows too, (2B, 1, H, W) 0 or 1."""
+        if self.registration is None:
+            return torch.ones_like(self.images[:, :1])
+        return partner_seen(self.registration, self.hw, map_size(self.images))
 
     @property
     def half_side(self) -> float:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.reconstruction import swap
+from keypoint_perception.learning.partner_views import swap
 from keypoint_perception.model.fixed_features import load_vgg16, RandomPyramid
 from keypoint_perception.settings import setting, Settings
 import torch

@@ -5,13 +5,21 @@ More keypoints may be learned than a scene has room for, or than were requested.
 run, keypoints that never move, lie where nothing moves, or duplicate another one are pruned; the
 limits are slightly stricter than those of evaluation, which uses other frames. Of the others,
 those that best predict the motion of the rest are kept: the requested number, or until all the
-rest can be predicted. No labels are needed.
+rest can be predicted. No labels are needed. With a camera that moves, motion is that against the
+camera's, and a keypoint on the background is static wherever it goes.
 """
 
 from __future__ import annotations
 
 from keypoint_perception.keypoints import diagonal_px
-from keypoint_perception.learning.data.scenes import centred, members, spread
+from keypoint_perception.learning.data.scenes import (
+    at_reference,
+    CameraMotion,
+    centred,
+    members,
+    on_foreground,
+    spread,
+)
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor
@@ -26,13 +34,19 @@ PREDICTED = 0.01
 OFTEN = 0.45
 # Standard deviation of a pixel, in grey levels, from which something moves there.
 LEAST_VARIATION = 6.0
+# With a camera that moves, a keypoint is on the background where less is foreground.
+LEAST_FOREGROUND = 0.25
 # Frames that are processed at once; all of them would take gigabytes.
 CHUNK = 128
 
 
 @torch.no_grad()
 def choose_keypoints(
-    network: Keypointer, frames: Tensor, scene: Tensor, count: int | None = None
+    network: Keypointer,
+    frames: Tensor,
+    scene: Tensor,
+    count: int | None = None,
+    motion: CameraMotion | None = None,
 ) -> list[int]:
     """
     Return the useful keypoints, in their order; all of them if none is.
@@ -40,10 +54,12 @@ def choose_keypoints(
     :param frames: spread over the recording, (N, H, W, 3) uint8
     :param scene: scene of each frame, (N,) int
     :param count: how many to return; None = those from which the rest can be predicted
+    :param motion: of the camera, None if it stands still
     """
     found = torch.cat([network(some).float().cpu() for some in frames.split(CHUNK)])  # (N, K, 3)
-    kept = useful_keypoints(found, frames, scene)
-    ranked, errors = rank_by_explained_motion(centred(found[:, kept, :2], scene))
+    kept = useful_keypoints(found, frames, scene, motion)
+    still = at_reference(found[:, kept, :2], motion)
+    ranked, errors = rank_by_explained_motion(centred(still, scene))
     if count is None:
         limit = PREDICTED * diagonal_px(*frames.shape[1:3])
         enough = sum(error > limit for error in errors) + 1
@@ -52,7 +68,9 @@ def choose_keypoints(
     return sorted(([kept[i] for i in ranked] + others)[:count])
 
 
-def useful_keypoints(found: Tensor, frames: Tensor, scene: Tensor) -> list[int]:
+def useful_keypoints(
+    found: Tensor, frames: Tensor, scene: Tensor, motion: CameraMotion | None = None
+) -> list[int]:
     """
     Return the keypoints that move and are not duplicates of a more confident one.
 
@@ -61,8 +79,11 @@ def useful_keypoints(found: Tensor, frames: Tensor, scene: Tensor) -> list[int]:
     :param scene: scene of each frame, (N,) int
     """
     uv, diagonal = found[..., :2], diagonal_px(*frames.shape[1:3])
-    static = static_share(uv, frames.cpu(), scene)
-    useful = (spread(uv, scene) > LEAST_SPREAD * diagonal) & (static < OFTEN)
+    if motion is None:
+        static = static_share(uv, frames.cpu(), scene)
+    else:
+        static = (on_foreground(uv, frames.cpu(), motion) < LEAST_FOREGROUND).float().mean(dim=0)
+    useful = (spread(at_reference(uv, motion), scene) > LEAST_SPREAD * diagonal) & (static < OFTEN)
     kept: list[int] = []
     for k in found[..., 2].mean(dim=0).argsort(descending=True).tolist():
         near = (uv[:, kept] - uv[:, k : k + 1]).norm(dim=-1) < DUPLICATE * diagonal  # (N, kept)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.settings import setting, Settings
 import torch
 from torch import Tensor
@@ -58,6 +59,20 @@ def motion_weight(image0: Tensor, image1: Tensor, still_weight: float) -> Tensor
     return still_weight + (1 - still_weight) * difference / (difference + NOISE)
 
 
+def pair_weight(batch: PairBatch, still_weight: float) -> Tensor:
+    """
+    Return the weight of each pixel of both frames of each pair, (2B, 1, H, W).
+
+    With a camera that moves, frames are compared with their partner in their own view, and pixels
+    that the partner does not show weigh nothing.
+    """
+    if batch.registration is None:
+        weight = motion_weight(batch.image0, batch.image1, still_weight)
+        return torch.cat([weight, weight])
+    weight = motion_weight(batch.images, batch.partner(batch.images), still_weight)
+    return weight * batch.seen
+
+
 def pixel_error(reconstructed: Tensor, image: Tensor, weight: Tensor, change: float) -> Tensor:
     """
     Return the weighted mean squared error in units of the recording's change, (B,).
@@ -78,9 +93,3 @@ def explained_motion(pixel: Tensor) -> Tensor:
     keypoint, by erasing everything that may move.
     """
     return (1 - 2 * pixel.detach()).clamp(min=0)
-
-
-def swap(both: Tensor) -> Tensor:
-    """Swap the halves of the first and second frames, (2B, ...)."""
-    first, second = both.chunk(2)
-    return torch.cat([second, first])

@@ -36,6 +36,8 @@ log = logging.getLogger('keypoint_perception')
 # Frames to select keypoints by, and to calibrate their confidence. With few frames, every place
 # that a ball crosses once would count as moving.
 SELECTION_FRAMES, CALIBRATION_FRAMES = 1024, 128
+# Each frame of a camera that moves has a background of its own, which takes some milliseconds.
+MOVING_SELECTION_FRAMES = 256
 # Least frames of a scene for a median that shows its background, and most frames in all, which
 # must fit into memory.
 LEAST_SCENE_FRAMES, MOST_CALIBRATION_FRAMES = 16, 512
@@ -148,21 +150,25 @@ class RunMonitor:
         if (config.prune or config.extra_keypoints) and not has_names:
             count = None if config.prune else config.keypoints
             size = min(SELECTION_FRAMES, len(session.store))
+            if session.sample_motion(1) is not None:
+                size = min(size, MOVING_SELECTION_FRAMES)
             frames, scene = session.sample_frames(size).to(device), session.sample_scenes(size)
-            session.kept = choose_keypoints(network, frames, scene, count)
+            motion = session.sample_motion(size)
+            session.kept = choose_keypoints(network, frames, scene, count, motion)
             log.info('Keypoints: kept %d of %d.', len(session.kept), network.config.keypoints)
             network = network.select(session.kept)
         least = LEAST_SCENE_FRAMES * len(session.sample_scenes().unique())
         size = min(max(CALIBRATION_FRAMES, least), MOST_CALIBRATION_FRAMES)
         frames = session.sample_frames(size).to(device)
-        calibrate(network, frames, session.sample_scenes(size))
+        calibrate(network, frames, session.sample_scenes(size), motion=session.sample_motion(size))
         session.average.network.calibration.copy_(network.calibration)
 
     def _save(self) -> CollapseCheck:
         session = self._session
         frames = session.sample_frames().to(self._fabric.device)
         exported = session.exported_network()
-        health = check_collapse(exported, frames, session.sample_scenes())
+        scene, motion = session.sample_scenes(), session.sample_motion()
+        health = check_collapse(exported, frames, scene, motion)
         if not all(bool(p.isfinite().all()) for p in session.learner.parameters()):
             raise TrainingError(self._nan_message(math.nan))
         if self._run_log is not None:

@@ -12,17 +12,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from keypoint_perception.episodes import find_episodes
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.batch_loader import Batch, BatchExtra, BatchLoader
+from keypoint_perception.learning.camera_advice import warn_of_motion
 from keypoint_perception.learning.composite_objective import learns_from_labels_alone, needs
 from keypoint_perception.learning.config import to_values, TrainConfig
-from keypoint_perception.learning.data.backgrounds import Backgrounds
+from keypoint_perception.learning.data.camera_backgrounds import CameraBackgrounds
 from keypoint_perception.learning.data.fitting_part import fitting_part, recorded_sources
 from keypoint_perception.learning.data.flows import Flows
 from keypoint_perception.learning.data.labels import Labels, LabelSampler
 from keypoint_perception.learning.data.pairs import mean_change, PairSampler
+from keypoint_perception.learning.data.registration import registered_frames, Registration
+from keypoint_perception.learning.data.scenes import CameraMotion
 from keypoint_perception.learning.initial_keypoints import initialise_head
 from keypoint_perception.learning.initial_weights import initialise
 from keypoint_perception.learning.learner import Learner, WeightAverage
@@ -45,9 +47,10 @@ SAMPLE_FRAMES = 64
 FRAMES_OF_A_RUN = ('digest', 'topics', 'frames', 'stamps')
 # Data that objectives need besides the frames of a batch, by the name in their ``needs``.
 BATCH_EXTRAS: dict[str, Callable[[FrameStore, TrainConfig], BatchExtra]] = {
-    'background': Backgrounds,
+    'background': CameraBackgrounds,
     'flow': Flows,
     'labels': Labels,
+    'registration': Registration,
 }
 
 
@@ -60,6 +63,7 @@ class TrainingState:
     :param step: optimiser steps done
     :param elapsed_s: time spent training, over all processes that resumed the run, s
     :param kept: keypoints to export; None = all
+    :param backgrounds: of a camera that moves, made on first use
     """
 
     config: TrainConfig
@@ -73,6 +77,7 @@ class TrainingState:
     step: int = 0
     elapsed_s: float = 0.0
     kept: list[int] | None = None
+    backgrounds: CameraBackgrounds | None = None
 
     def batch(self, count: int, share: slice) -> Batch:
         """
@@ -88,9 +93,20 @@ class TrainingState:
 
     def sample_scenes(self, count: int = SAMPLE_FRAMES) -> Tensor:
         """Return the scene of each frame of :meth:`sample_frames`, (N,) int."""
-        views = np.stack([self.store.source, self.store.camera], axis=1)
-        _, scene = np.unique(views, axis=0, return_inverse=True)
-        return torch.from_numpy(evenly_spaced(scene.reshape(-1), count))
+        scene = registered_frames(self.store, self.config).scene
+        return torch.from_numpy(evenly_spaced(scene, count))
+
+    def sample_motion(self, count: int = SAMPLE_FRAMES) -> CameraMotion | None:
+        """Return the camera's motion in :meth:`sample_frames`; None if it stands still."""
+        registered = registered_frames(self.store, self.config)
+        if not registered.any_moves:
+            return None
+        indices = evenly_spaced(np.arange(len(self.store)), count)
+        if self.backgrounds is None:
+            self.backgrounds = CameraBackgrounds(self.store, self.config)
+        found = self.backgrounds.take(indices)
+        to_reference = torch.from_numpy(registered.to_reference[indices]).float()
+        return CameraMotion(to_reference, found['background'], found['noise'])
 
     def exported_network(self) -> Keypointer:
         """Return the averaged network with the keypoints that are kept."""
@@ -136,7 +152,11 @@ def new_training_state(config: TrainConfig, store: FrameStore) -> TrainingState:
     labels = _labels(extras)
     alone = learns_from_labels_alone(config.parts)
     # the pairs of seed 0, so that all runs on a recording measure the same change
-    change = 1.0 if alone else mean_change(store.images, _pairs(config, store, seed=0))
+    change = 1.0
+    if not alone:
+        pairs, registered = _pairs(config, store, seed=0), registered_frames(store, config)
+        warn_of_motion(config, registered)
+        change = mean_change(store.images, pairs, registered=registered)
     statistics = DatasetStatistics(change, () if labels is None else labels.names)
     session = _first_state(config, store, statistics, BatchLoader(store.images, extras))
     if isinstance(session.sampler, PairSampler):
@@ -213,7 +233,7 @@ def _pairs(
 ) -> PairSampler:
     return PairSampler(
         store.stamps_ns,
-        find_episodes(store.stamps_ns, store.source, store.camera),
+        registered_frames(store, config).episodes,
         min_gap_s=config.min_gap_s,
         max_gap_s=config.max_gap_s,
         seed=seed,

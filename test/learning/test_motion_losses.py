@@ -22,6 +22,17 @@ def test_following_the_flow_costs_nothing(peak):
     assert flow_error(peak(7, 2), moved.flip(-1), flow) > 0.5
 
 
+def test_what_moves_with_the_camera_is_not_the_moving_part(peak):
+    camera = torch.tensor([6.0, 0.0])[None, :, None, None].expand(1, 2, 8, 12)
+    flow = camera.clone()
+    flow[:, :, 2, 7] = torch.tensor([7.0, 0.0])  # one cell of its own
+    moved = torch.tensor([[[6.0, 0.0]]])  # with the background
+    # q = 1 / (1 + 0.02), where without the camera it would be 1 / 36
+    expected = 2 * (torch.tensor(1 + 1 / 1.02).sqrt() - 1)
+    torch.testing.assert_close(flow_error(peak(7, 2), moved, flow, camera)[0, 0], expected)
+    assert flow_error(peak(7, 2), moved, flow)[0, 0] < 0.1
+
+
 def test_not_following_by_hand(peak):
     # flow of 3 cells in one place, where the keypoint is, which does not move:
     # q = 9 / (9 + 0.02), 2 (sqrt(1 + q) - 1)

@@ -1,6 +1,7 @@
 """Keypoints that are of no use are not exported, and the others keep what they say."""
 
 from keypoint_perception.learning.config import read_config
+from keypoint_perception.learning.data.scenes import at_reference, CameraMotion
 from keypoint_perception.learning.pruning import (
     _explained_by,
     choose_keypoints,
@@ -178,3 +179,18 @@ def test_many_frames_are_worked_on_a_part_at_a_time(frames, telling):
     network = ByNumber(found)
     assert choose_keypoints(network, many, torch.zeros(len(many))) == [telling]
     assert network.most == 128
+
+
+def test_before_a_camera_that_moves_what_rests_in_the_world_is_left_out(frames):
+    """The camera moves down by a pixel a frame, so that all that rests moves up in its image."""
+    up = torch.arange(20.0)
+    to_reference = torch.eye(3).repeat(20, 1, 1)
+    to_reference[:, 1, 2] = up
+    background = torch.full((20, 3, 64, 64), -1.0)  # black, as all but the square
+    motion = CameraMotion(to_reference, background, torch.full((20, 1, 64, 64), 0.05))
+    rests = torch.stack([torch.full((20,), 50.0), 40 - up, torch.full((20,), 0.9)], dim=-1)
+    wanders = on_the_square(0, 0.9) - torch.tensor([0.0, 25.0, 0.0])  # on the background
+    found = torch.stack([on_the_square(0, 0.6), rests, wanders], dim=1)
+    assert useful_keypoints(found, frames, torch.zeros(20), motion) == [0]
+    still = at_reference(found[..., :2], motion)
+    torch.testing.assert_close(still[:, 1], torch.tensor([50.0, 40.0]).expand(20, 2))

@@ -1,12 +1,12 @@
 """What objectives that reconstruct frames share, by hand."""
 
 from keypoint_perception.errors import ConfigError
+from keypoint_perception.learning.partner_views import swap
 from keypoint_perception.learning.reconstruction import (
     explained_motion,
     motion_weight,
     pixel_error,
     ReconstructionConfig,
-    swap,
 )
 import pytest
 import torch

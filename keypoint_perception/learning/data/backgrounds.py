@@ -14,9 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import logging
 
-from keypoint_perception.episodes import find_episodes
 from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.data.background_fit import (
     apply_fit,
     BackgroundFit,
@@ -70,10 +68,14 @@ class Backgrounds:
     ``noise``: the difference from it that noise explains at each pixel, (2B, 1, H, W).
     """
 
-    def __init__(self, store: FrameStore, config: TrainConfig) -> None:
-        """Use a recording; views are found now, backgrounds are computed on first use."""
+    def __init__(self, store: FrameStore, episodes: np.ndarray) -> None:
+        """
+        Use a recording; views are found now, backgrounds are computed on first use.
+
+        :param store: frames of cameras that stand still within each episode
+        :param episodes: of its frames, (N,) int
+        """
         self._images = store.images
-        episodes = find_episodes(store.stamps_ns, store.source, store.camera)
         self._windows = Windows(store.images, store.stamps_ns, episodes)
         self._views: list[View] = []
         self._of_window: dict[int, tuple[Tensor, Tensor, View]] = {}
@@ -82,8 +84,9 @@ class Backgrounds:
         share = self._changed_share()
         if share > MOVING_SHARE:
             log.warning(
-                'The camera seems to move: %.0f %% of the image differs from the median of its '
-                'episode. The default objective needs a static camera; consider --objective '
+                'The camera seems to move: %.0f %% of the image differs from the background, and '
+                'its frames are not registered. The default objective needs a static camera, or '
+                'one that can be registered: set camera to moving, or consider --objective '
                 'temporal_transport or motion_energy with short gaps (max_gap_s).',
                 100 * share,
             )

@@ -11,10 +11,10 @@ of 5 to 31 % of their motion.
 from __future__ import annotations
 
 import cv2
-from keypoint_perception.episodes import find_episodes
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.keypoints import cells_to_network
 from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.data.registration import registered_frames
 from keypoint_perception.model.network import map_stride
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class Flows:
         stride = map_stride(config.network)
         cells = torch.from_numpy(self._pixels[: self._hw[0] // stride, : self._hw[1] // stride])
         self._starts: Tensor = cells_to_network(cells, stride)  # (h, w, 2) px
-        episodes = find_episodes(store.stamps_ns, store.source, store.camera)
+        episodes = registered_frames(store, config).episodes
         # below, frames are indexed by their rank in this order
         self._order = np.lexsort((store.stamps_ns, episodes))
         self._rank = np.argsort(self._order)

@@ -12,6 +12,8 @@ import logging
 from typing import Any
 
 from keypoint_perception.errors import TrainingError
+from keypoint_perception.geometry.warped_images import shown_pixels, warp_image
+from keypoint_perception.learning.data.registration import RegisteredFrames
 import numpy as np
 
 log = logging.getLogger('keypoint_perception')
@@ -151,22 +153,36 @@ class PairSampler(SeededSampler):
         return pairs
 
 
-def mean_change(images: np.ndarray, sampler: PairSampler, *, pairs: int = 256) -> float:
+def mean_change(
+    images: np.ndarray,
+    sampler: PairSampler,
+    *,
+    pairs: int = 256,
+    registered: RegisteredFrames | None = None,
+) -> float:
     """
     Return the mean squared difference between the frames of a pair, in units of [-1, 1].
 
     Reconstruction errors are divided by it: it is the error of predicting the source frame.
 
     :param images: (N, H, W, 3) uint8
+    :param registered: how frames are registered; those of a moving camera are compared in the view
+        of the target
     :raises TrainingError: if nothing moves in the recording
     """
     source, target = sampler.draw(pairs)
-    total = sum(
-        float(np.square((images[i].astype(np.float32) - images[j]) / 127.5).mean())
-        for i, j in zip(source, target, strict=True)
-    )
+    total = 0.0
+    for i, j in zip(source, target, strict=True):
+        before, shown = images[i], None
+        if registered is not None and registered.moving[j]:
+            [to_source] = registered.between(np.array([j]), np.array([i]))
+            before = warp_image(images[i], to_source, images.shape[1:3])
+            shown = shown_pixels(images.shape[1:3], to_source, images.shape[1:3])
+        square = np.square((before.astype(np.float32) - images[j]) / 127.5)
+        total += float((square if shown is None else square * shown[..., None]).mean())
     change = total / pairs
-    if change < NOISE and not _moves_somewhere(images, source, target):
+    moves = registered is not None and registered.any_moves
+    if change < NOISE and not moves and not _moves_somewhere(images, source, target):
         msg = (
             f'Nothing moves in the recording: the frames of a pair differ by '
             f'{127.5 * np.sqrt(change):.2f} grey levels on average, which is sensor noise; record '

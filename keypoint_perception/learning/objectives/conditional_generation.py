@@ -33,13 +33,13 @@ from dataclasses import dataclass
 
 from keypoint_perception.learning.loss_terms import concentration
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
+from keypoint_perception.learning.partner_views import swap
 from keypoint_perception.learning.perceptual import ComparisonConfig, make_comparison
 from keypoint_perception.learning.reconstruction import (
     explained_motion,
     motion_weight,
     pixel_error,
     ReconstructionConfig,
-    swap,
 )
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.heatmaps import gaussian_maps
@@ -56,6 +56,7 @@ class ConditionalGenerationConfig(ComparisonConfig, ReconstructionConfig):
 class ConditionalGeneration(nn.Module):
     """Generation of a frame from the appearance of another and its own keypoints."""
 
+    assumes_still_camera = True
     Config = ConditionalGenerationConfig
     weights = {'pixel': 1.0, 'perceptual': 1.0, 'spread': 0.4}  # noqa: RUF012 a constant
 

@@ -59,7 +59,9 @@ the optical flow from the earlier frame of a pair to the later one, the terms ar
   https://arxiv.org/abs/1801.07372, hold maps to a width by their variance, whose gradient is lost
   once a map has snapped.)
 
-A moving camera has no such background and moves everything: use :mod:`.temporal_transport` there.
+With a camera that moves, all of this is done in the registered frame: the background is a mosaic,
+the source's features and bumps are those in the target's view, and the moving part of the flow is
+what moves against the camera.
 """
 
 from __future__ import annotations
@@ -79,11 +81,11 @@ from keypoint_perception.learning.motion_losses import (
 )
 from keypoint_perception.learning.objectives.temporal_transport import transport
 from keypoint_perception.learning.pair_batch import DatasetStatistics, pair_mean, PairBatch
+from keypoint_perception.learning.partner_views import camera_flow
 from keypoint_perception.learning.reconstruction import (
     BumpConfig,
     explained_motion,
-    motion_weight,
-    swap,
+    pair_weight,
 )
 from keypoint_perception.model.heatmaps import overlap, peak_curvature, union, variance
 from keypoint_perception.model.layers import map_size
@@ -125,7 +127,7 @@ class Default(nn.Module):
         'turn': 1.0,
         'agree': 0.2,
     }
-    needs = {'background': None, 'flow': 'flow'}  # noqa: RUF012
+    needs = {'background': None, 'registration': None, 'flow': 'flow'}  # noqa: RUF012
 
     def __init__(
         self, config: DefaultConfig, network: NetworkConfig, statistics: DatasetStatistics
@@ -179,18 +181,17 @@ class Default(nn.Module):
         """Return each frame's difference from its background, from the other, (2B, 3, H, W)."""
         features = self.features(batch.images)
         target = union(batch.bumps(self.config.sigma))
-        source = swap(target).detach()
-        difference: Tensor = self.refine(
-            transport(source, target, swap(features).detach(), features)
-        )
+        # what the other frame does not show is erased
+        source = batch.partner(target.detach(), outside=1.0)
+        moved = transport(source, target, batch.partner(features.detach()), features)
+        difference: Tensor = self.refine(moved)
         return difference
 
     def _reconstruct(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
         made = self.differences(batch).float()
-        weight = motion_weight(batch.image0, batch.image1, self.config.still_weight)
-        # (2, B, ...): the two frames of a pair share its weight
-        error = (made + batch.extra['background'] - batch.images).unflatten(0, (2, -1))
-        error = (weight * error.square().mean(dim=2, keepdim=True)).flatten(0, 1)
+        weight = pair_weight(batch, self.config.still_weight)
+        error = made + batch.extra['background'] - batch.images
+        error = weight * error.square().mean(dim=1, keepdim=True)
         cells = functional.adaptive_avg_pool2d(error / self.change, batch.hw)
         mean = cells.mean(dim=(1, 2, 3))
         # the gradient of the root is unbounded at zero
@@ -203,7 +204,10 @@ class Default(nn.Module):
         (points0, points1), (maps0, maps1) = batch.points.chunk(2), batch.maps.chunk(2)
         earlier = torch.where(forward[..., None], maps0, maps1)
         moved = torch.where(forward, points1 - points0, points0 - points1)
-        return flow_error(earlier, moved, flow)
+        camera = None
+        if batch.registration is not None:
+            camera = camera_flow(batch.registration, batch.extra['forward'], batch.hw)
+        return flow_error(earlier, moved, flow, camera)
 
     def _turn(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
         images, count = batch.image0, len(batch.image0)

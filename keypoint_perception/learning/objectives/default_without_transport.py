@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from keypoint_perception.learning.objectives.default import Default, DefaultConfig
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
-from keypoint_perception.learning.reconstruction import swap
+from keypoint_perception.learning.partner_views import swap
 from keypoint_perception.model.network import NetworkConfig
 import torch
 from torch import nn, Tensor

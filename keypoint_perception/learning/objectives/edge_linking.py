@@ -41,8 +41,9 @@ from keypoint_perception.keypoints import cells_to_network, network_to_cells
 from keypoint_perception.learning.data.warps import cell_centres
 from keypoint_perception.learning.loss_terms import concentration
 from keypoint_perception.learning.pair_batch import DatasetStatistics, pair_mean, PairBatch
+from keypoint_perception.learning.partner_views import swap
 from keypoint_perception.learning.perceptual import ComparisonConfig, make_comparison
-from keypoint_perception.learning.reconstruction import explained_motion, swap
+from keypoint_perception.learning.reconstruction import explained_motion
 from keypoint_perception.model.decoder import MapDecoder
 from keypoint_perception.model.layers import SpaceToDepth
 from keypoint_perception.model.network import NetworkConfig

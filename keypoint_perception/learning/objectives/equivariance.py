@@ -55,7 +55,7 @@ from keypoint_perception.learning.data.warps import (
 )
 from keypoint_perception.learning.loss_terms import masked_mean, refuse_separable_reading
 from keypoint_perception.learning.pair_batch import DatasetStatistics, pair_mean, PairBatch
-from keypoint_perception.learning.reconstruction import swap
+from keypoint_perception.learning.partner_views import swap
 from keypoint_perception.model.heatmaps import expectation, softmax_2d
 from keypoint_perception.model.layers import map_size
 from keypoint_perception.model.network import make_features, NetworkConfig

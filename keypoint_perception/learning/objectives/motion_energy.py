@@ -84,6 +84,7 @@ class MotionEnergy(nn.Module):
 
     mean_energy: Tensor
 
+    assumes_still_camera = True
     Config = MotionEnergyConfig
     weights = {  # noqa: RUF012 a constant, overridden by configuration
         'pixel': 1.0,

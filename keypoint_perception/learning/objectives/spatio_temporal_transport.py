@@ -23,6 +23,8 @@ The formulas of the claims are not legible in the published scan, so this is an 
   their sum, so that two keypoints on one object do not bring it twice. Where the sum is below one,
   nothing is divided. The weights of what stays and of what is brought are those of the claim and
   can add up to more than one: (1 - T) + min(1, sum_k H_k) is 1.25 under two bumps of 0.5.
+- With a camera that moves, mu_k(x_s) and Phi(x_s) are those in the target's view, as in temporal
+  transport.
 - The term ``spread``, ``both_ways`` and ``still_weight`` are those of temporal transport, for the
   same reasons.
 
@@ -38,10 +40,9 @@ from keypoint_perception.learning.loss_terms import concentration
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.reconstruction import (
     explained_motion,
-    motion_weight,
+    pair_weight,
     pixel_error,
     ReconstructionConfig,
-    swap,
 )
 from keypoint_perception.model.heatmaps import gaussian_maps, union
 from keypoint_perception.model.layers import map_size
@@ -59,6 +60,7 @@ class SpatioTemporalTransport(nn.Module):
 
     Config = ReconstructionConfig
     weights = {'pixel': 1.0, 'spread': 0.4}  # noqa: RUF012 a constant, overridden by configuration
+    needs = ('registration',)
 
     def __init__(
         self, config: ReconstructionConfig, network: NetworkConfig, statistics: DatasetStatistics
@@ -72,31 +74,36 @@ class SpatioTemporalTransport(nn.Module):
 
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,); the first frames are the sources."""
-        source, images = batch.points, batch.images
-        target, goal = swap(source), swap(images)
-        spread = swap(concentration(batch.maps, batch.points, batch.half_side))
-        weight = motion_weight(batch.image0, batch.image1, self.config.still_weight)
-        weight = weight.repeat(2, 1, 1, 1)
+        target, goal = batch.points, batch.images
+        source, brought = batch.partner_points(), self._brought(batch)
+        spread = concentration(batch.maps, batch.points, batch.half_side)
+        weight = pair_weight(batch, self.config.still_weight)
         count = len(batch.image0)
         if self.one_way:
-            source, images, target, goal, spread, weight = (
-                both[:count] for both in (source, images, target, goal, spread, weight)
+            brought, source, target, goal, spread, weight = (
+                both[count:] for both in (brought, source, target, goal, spread, weight)
             )
-        answer = self.render(images, source, target, self.config.sigma * batch.half_side)
+        answer = self.render(brought, source, target, self.config.sigma * batch.half_side)
         pixel = pixel_error(answer, goal, weight, self.change).view(-1, count).mean(dim=0)
         spread = spread.view(-1, count).mean(dim=0)
         return {'pixel': pixel, 'spread': explained_motion(pixel) * spread}
 
     def reconstruct(self, batch: PairBatch) -> Tensor:
         """Return the second frames, reconstructed from the first ones, (B, 3, H, W)."""
-        sigma = self.config.sigma * batch.half_side
-        source, target = batch.points.chunk(2)
-        return self.render(batch.image0, source, target, sigma)
+        sigma, count = self.config.sigma * batch.half_side, len(batch.image0)
+        brought = self._brought(batch)[count:]
+        return self.render(brought, batch.partner_points()[count:], batch.points[count:], sigma)
 
-    def render(self, images: Tensor, source: Tensor, target: Tensor, sigma: float) -> Tensor:
-        """Return the targets reconstructed from the sources and the keypoints of both."""
-        moved = transport(self.features(images), source.detach(), target, sigma)
-        targets: Tensor = self.refine(moved)
+    def _brought(self, batch: PairBatch) -> Tensor:
+        """Return the sources' features in the views of the targets, (2B, c, h, w)."""
+        if self.one_way:  # those of the second frames are not needed
+            features = self.features(batch.image0)
+            return batch.partner(torch.cat([features, features]))
+        return batch.partner(self.features(batch.images))
+
+    def render(self, features: Tensor, source: Tensor, target: Tensor, sigma: float) -> Tensor:
+        """Return the targets, from the sources' features in their view and keypoints of both."""
+        targets: Tensor = self.refine(transport(features, source.detach(), target, sigma))
         return targets
 
 

@@ -28,6 +28,9 @@ Departures, with their reasons:
   the keypoint and feature nets, which are most of the cost.
 - Pixels that are equal in both frames weigh ``still_weight``, the others 1. At 0.3 instead of 1,
   small moving objects are found sooner; 1 is the paper's error.
+- With a camera that moves, S and Phi(x_s) are those in the target's view
+  (:mod:`..data.registration`); what the source does not show is zero there, and its error has no
+  weight.
 - A second term, ``spread``, is the variance of each map about its point, in half image sides
   squared. The robot reads a window around the peak and not the mean of the map; the two agree only
   for maps with one peak, which the pixel error does not require. It counts as far as keypoints
@@ -44,7 +47,7 @@ from keypoint_perception.learning.loss_terms import concentration
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.learning.reconstruction import (
     explained_motion,
-    motion_weight,
+    pair_weight,
     pixel_error,
     ReconstructionConfig,
 )
@@ -59,6 +62,7 @@ class TemporalTransport(nn.Module):
 
     Config = ReconstructionConfig
     weights = {'pixel': 1.0, 'spread': 0.4}  # noqa: RUF012 a constant, overridden by configuration
+    needs = ('registration',)
 
     def __init__(
         self, config: ReconstructionConfig, network: NetworkConfig, statistics: DatasetStatistics
@@ -72,29 +76,34 @@ class TemporalTransport(nn.Module):
 
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms, each (B,); the first frames are the sources."""
-        image0, image1 = batch.image0, batch.image1
-        covered0, covered1 = union(batch.bumps(self.config.sigma)).chunk(2)
-        spread = concentration(batch.maps, batch.points, batch.half_side)
-        spread0, spread1 = spread.chunk(2)
-        weight = motion_weight(image0, image1, self.config.still_weight)
+        covered = union(batch.bumps(self.config.sigma))
+        covered0, covered1 = covered.chunk(2)
+        # as the other frame shows it; what it does not show is erased
+        source0, source1 = batch.partner(covered.detach(), outside=1.0).chunk(2)
+        spread0, spread1 = concentration(batch.maps, batch.points, batch.half_side).chunk(2)
+        weight0, weight1 = pair_weight(batch, self.config.still_weight).chunk(2)
         if self.config.both_ways:
             features0, features1 = self.features(batch.images).chunk(2)
-            forth = self.render(covered0, covered1, features0, features1)
-            back = self.render(covered1, covered0, features1, features0)
-            pixel = pixel_error(forth, image1, weight, self.change)
-            pixel = (pixel + pixel_error(back, image0, weight, self.change)) / 2
         else:
             with torch.no_grad():
-                features0 = self.features(image0)
-            forth = self.render(covered0, covered1, features0, self.features(image1))
-            pixel = pixel_error(forth, image1, weight, self.change)
+                features0 = self.features(batch.image0)
+            features1 = self.features(batch.image1)
             spread0 = spread1  # the first frames are not trained
+        features = torch.cat([features0, features1]).detach()
+        brought0, brought1 = batch.partner(features).chunk(2)
+        forth = self.render(source1, covered1, brought1, features1)
+        pixel = pixel_error(forth, batch.image1, weight1, self.change)
+        if self.config.both_ways:
+            back = self.render(source0, covered0, brought0, features0)
+            pixel = (pixel + pixel_error(back, batch.image0, weight0, self.change)) / 2
         return {'pixel': pixel, 'spread': explained_motion(pixel) * (spread0 + spread1) / 2}
 
     def reconstruct(self, batch: PairBatch) -> Tensor:
         """Return the second frames, reconstructed from the first ones, (B, 3, H, W)."""
-        covered = union(batch.bumps(self.config.sigma)).chunk(2)
-        return self.render(*covered, *self.features(batch.images).chunk(2))
+        covered, features = union(batch.bumps(self.config.sigma)), self.features(batch.images)
+        source = batch.partner(covered, outside=1.0)
+        both = source, covered, batch.partner(features), features
+        return self.render(*(part.chunk(2)[1] for part in both))
 
     def render(
         self, source: Tensor, target: Tensor, features_s: Tensor, features_t: Tensor

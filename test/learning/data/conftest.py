@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import cv2
-from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.episodes import find_episodes
 from keypoint_perception.learning.data.backgrounds import Backgrounds
 from keypoint_perception.learning.data.foreground import foreground_map, foreground_mask
 from keypoint_perception.learning.data.windows import as_images
@@ -106,7 +106,7 @@ def foreground_of():
 
     def foreground_of(store, frames):
         frames = np.asarray(frames)
-        backgrounds = Backgrounds(store, TrainConfig())
+        backgrounds = Backgrounds(store, find_episodes(store.stamps_ns))
         taken = backgrounds.take(np.stack([frames, frames[::-1]]))
         images, count = as_images(store.images[frames]), len(frames)
         background, noise = taken['background'][:count], taken['noise'][:count]

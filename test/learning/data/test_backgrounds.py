@@ -1,6 +1,6 @@
 """Things are foreground, also where they rest in a clip; noise, shake and the light are not."""
 
-from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.episodes import find_episodes
 from keypoint_perception.learning.data.backgrounds import Backgrounds
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_what_passes_by_is_not_background(as_store):
     later = np.full((10, 16, 16, 3), 50, np.uint8)
     stamps = np.arange(10) * 33_333_333
     both = as_store([*images, *later], [*stamps, *(stamps + PAUSE_NS)])
-    taken = Backgrounds(both, TrainConfig()).take(np.array([[0, 12], [3, 15]]))
+    taken = Backgrounds(both, find_episodes(both.stamps_ns)).take(np.array([[0, 12], [3, 15]]))
     found = taken['background']
     assert found.shape == (4, 3, 16, 16)
     for i, level in enumerate((100, 50, 100, 50)):  # the first frames, then the second ones
@@ -26,13 +26,13 @@ def test_what_passes_by_is_not_background(as_store):
 
 
 def test_a_moving_camera_is_reported(as_store, moving, texture, caplog):
-    Backgrounds(moving, TrainConfig())
+    Backgrounds(moving, find_episodes(moving.stamps_ns))
     assert 'The camera seems to move' in caplog.text
     assert 'needs a static camera' in caplog.text
     caplog.clear()
     still = np.stack([texture[:64, :96]] * 10)
     still[:, 8:16, 8:16] = np.arange(10)[:, None, None, None] * 25  # one cell of 96
-    Backgrounds(as_store(still, np.arange(10) * 33_333_333), TrainConfig())
+    Backgrounds(as_store(still, np.arange(10) * 33_333_333), np.zeros(10, int))
     assert not caplog.text
 
 
@@ -140,7 +140,10 @@ def test_a_thing_put_down_in_the_middle_of_a_long_clip_is_foreground_while_the_l
 def test_the_same_frames_get_the_same_backgrounds(small_mover, as_store, clip_stamps):
     images, _ = small_mover(40)
     store = as_store(images, clip_stamps(1, 40))
-    one, other = Backgrounds(store, TrainConfig()), Backgrounds(store, TrainConfig())
+    one, other = (
+        Backgrounds(store, find_episodes(store.stamps_ns)),
+        Backgrounds(store, find_episodes(store.stamps_ns)),
+    )
     one.take(np.array([[7, 3], [20, 30]]))  # as before an interruption
     for name, expected in one.take(np.array([[5, 20], [9, 3]])).items():
         torch.testing.assert_close(

@@ -5,6 +5,7 @@ import shutil
 from keypoint_perception.frames.extraction import extract_frames
 from keypoint_perception.learning import run_monitor
 from keypoint_perception.learning.collapse import check_collapse
+from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.data.scenes import centred, medians
 from keypoint_perception.learning.training_state import TrainingState
 import numpy as np
@@ -27,10 +28,14 @@ def test_each_camera_of_each_recording_is_a_scene():
     class Store:
         source = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.int32)
         camera = np.array([0, 1, 0, 1, 0, 0, 2, 2], np.int32)
+        stamps_ns = np.arange(8)
+        images = np.zeros((8, 16, 16, 3), np.uint8)
+        sources = ({'name': 'a'}, {'name': 'b'})
+        cameras = ('left', 'right', 'top')
         __len__ = source.__len__
 
     store = Store()
-    session = TrainingState(None, store, None, None, None, None, None, [])
+    session = TrainingState(TrainConfig(), store, None, None, None, None, None, [])
     assert session.sample_scenes(8).tolist() == [0, 1, 0, 1, 2, 2, 3, 3]
     # frames 0, 4 and 7
     assert session.sample_scenes(3).tolist() == [0, 2, 3]
@@ -46,16 +51,18 @@ def test_a_run_asks_within_its_scenes(run, square_folder, tmp_path, monkeypatch)
     def note(name, frames, scene):
         seen[name] = (len(frames), scene.unique().tolist())
 
-    def choose(network, frames, scene, count):
+    def choose(network, frames, scene, count, motion):
         note('choose', frames, scene)
         return [0, 1, 2]
 
-    def look(network, frames, scene):
+    def look(network, frames, scene, motion):
         note('collapse', frames, scene)
         return check_collapse(network, frames, scene)
 
     monkeypatch.setattr(run_monitor, 'choose_keypoints', choose)
-    monkeypatch.setattr(run_monitor, 'calibrate', lambda n, f, scene: note('calibrate', f, scene))
+    monkeypatch.setattr(
+        run_monitor, 'calibrate', lambda n, f, scene, motion: note('calibrate', f, scene)
+    )
     monkeypatch.setattr(run_monitor, 'check_collapse', look)
     run(twice, tmp_path / 'model', steps=1, prune=True)
     assert seen == {

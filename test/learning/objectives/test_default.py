@@ -218,3 +218,37 @@ def test_keypoints_off_the_foreground_are_not_asked_to_settle(network, objective
     # everything is
     terms = objective()(make_batch(network, image * 0 + 0.1, image * 0 + 0.1, image * 0))
     assert all((terms[name] > 0).all() for name in ('spread', 'turn', 'agree'))
+
+
+def moved_by(network, image0, image1, registration):
+    batch = make_batch(network, image0, image1)
+    return PairBatch(network, image0, image1, {**batch.extra, 'registration': registration})
+
+
+def test_a_camera_that_did_not_move_changes_nothing(network, objective, images):
+    terms = objective('turn', 'agree')
+    still = terms(make_batch(network, images(1), images(2)))
+    same = terms(moved_by(network, images(1), images(2), torch.eye(3).expand(2, 3, 3)))
+    for name, term in still.items():
+        torch.testing.assert_close(same[name], term, msg=name)
+
+
+def test_features_are_brought_into_the_view_of_the_target(network, objective, images):
+    """The second frames show everything two cells further right than the first ones."""
+    terms = objective()
+    terms.features, terms.refine = Cells(), torch.nn.Identity()
+    network.points = lambda logits: torch.full((len(logits), 3, 2), -50.0)  # no bump in view
+    registration = torch.eye(3).repeat(2, 1, 1)
+    registration[:, 0, 2] = 2.0
+    made = terms.differences(moved_by(network, images(1), images(2), registration))
+    first, second = Cells()(images(1)), Cells()(images(2))
+    torch.testing.assert_close(made[:2, :, :, :10], second[:, :, :, 2:])
+    torch.testing.assert_close(made[2:, :, :, 2:], first[:, :, :, :10])
+    assert (made[:2, :, :, 10:] == 0).all() and (made[2:, :, :, :2] == 0).all()
+
+
+class Cells(torch.nn.Module):
+    """Features that are one pixel of each cell."""
+
+    def forward(self, images):
+        return images[:, :, ::8, ::8]

@@ -174,7 +174,7 @@ def test_what_learns_and_what_does_not(network, objective, images):
     terms = objective(both_ways=False)
     source = point(3.0, 2.0, 8.0, 5.0, 1.0, 6.0).expand(2, 3, 2).clone().requires_grad_()
     target = point(4.0, 2.0, 7.0, 5.5, 1.0, 4.0).expand(2, 3, 2).clone().requires_grad_()
-    terms.render(images(1), source, target, SIGMA).square().sum().backward()
+    terms.render(terms.features(images(1)), source, target, SIGMA).square().sum().backward()
     assert source.grad is None
     assert (target.grad.abs().sum(dim=-1) > 0).all()
     assert all(p.grad.abs().sum() > 0 for p in terms.features.parameters())
