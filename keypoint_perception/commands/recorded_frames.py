@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from keypoint_perception.errors import SourceError
+from keypoint_perception.holdout import count_fitted
 from keypoint_perception.model_directory import FRAME_STORE_NAME
 from keypoint_perception.sampling import evenly_spaced
 import numpy as np
@@ -13,8 +14,6 @@ import numpy as np
 CALIBRATION_FRAMES = 200
 HELD_OUT_FRAMES = 400
 MIN_FRAMES = 20
-# First part of a recording, used for calibration; the rest is held out.
-CALIBRATION_SHARE = 0.7
 
 
 def calibration_frames(
@@ -37,7 +36,7 @@ def calibration_frames(
             f'at least {MIN_FRAMES} for calibration; give a longer recording with --frames.'
         )
         raise SourceError(msg)
-    end = round(CALIBRATION_SHARE * len(images))
+    end = count_fitted(len(images))  # the rest is held out
     first = evenly_spaced(images[:end], CALIBRATION_FRAMES)
     return np.asarray(first), np.asarray(evenly_spaced(images[end:], HELD_OUT_FRAMES))
 

@@ -156,7 +156,9 @@ def _write_table(runs: list[Run], out: Path, jobs: int) -> list[dict[str, Any]]:
     machine = f'{about["processor"]}, {about["cores"]} cores, {about["system"]}'
     beside = '' if jobs == 1 else f', {jobs} runs side by side'
     threads = {run.resolved['threads'] for run in runs} - {0}
-    beside += f', {min(threads)} threads each' if len(threads) == 1 else ''
+    if len(threads) == 1:
+        count = min(threads)
+        beside += f', {count} thread{"s" * (count != 1)} each'
     text = learning_table(
         rows, budget=budget + beside, machine=machine, date=date, command=command
     )

@@ -58,7 +58,7 @@ def test_a_table_is_made_once(run_verb, recording, tmp_path):
     assert set(run['figures']['seconds_to']) == {'0.01'}
     text = (out / 'learning.md').read_text()
     assert '| square | temporal_transport | ' in text
-    assert 'Budget of a run: 2 steps, 2 runs side by side, 1 threads each.' in text
+    assert 'Budget of a run: 2 steps, 2 runs side by side, 1 thread each.' in text
     assert (out / 'learning.md').read_text() in printed
     place = out / 'runs' / 'square' / 'temporal_transport' / 'seed_0'
     moments = json.loads((place / 'curve.json').read_text())['moments']
