@@ -16,6 +16,7 @@ from keypoint_perception.learning.objectives.equivariance import (
 )
 from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.model.heatmaps import softmax_2d
+from keypoint_perception.model.network import NetworkConfig
 import pytest
 import torch
 
@@ -219,3 +220,17 @@ def test_without_a_warp_a_flat_map_costs_its_variance(batch, objective):
 def test_settings_must_make_sense(settings, sentence):
     with pytest.raises(ConfigError, match=sentence):
         EquivarianceConfig(**settings)
+
+
+def test_a_network_that_reads_each_axis_alone_is_refused(objective):
+    paper = NetworkConfig(network='paper', keypoints=3, input_hw=(64, 96))
+    with pytest.raises(ConfigError, match="needs 2-D heatmaps, but network 'paper'"):
+        objective(network=paper)
+
+
+def test_the_window_is_a_cell_at_least(objective, triple):
+    # narrower than half a cell: a share of 0.01 of 6 cells
+    terms = objective(pool=0.01, angle=0.0, scale=0.0, shift=0.0, bend=0.0, colour=0.0)
+    expected = 1 - triple.maps.amax(dim=1).sum(dim=(1, 2)) / 3
+    found = terms(triple)['diversity']
+    torch.testing.assert_close(found, (expected[:3] + expected[3:]) / 2, rtol=1e-3, atol=1e-5)

@@ -214,3 +214,13 @@ def test_a_network_that_reads_each_axis_alone_is_refused(objective):
     network = NetworkConfig(network='paper', keypoints=3, input_hw=(64, 96))
     with pytest.raises(ConfigError, match='structural_representation needs 2-D heatmaps'):
         objective(network=network)
+
+
+def test_descriptors_begin_at_the_size_of_the_features(objective):
+    # eight numbers each, of three keypoints and the background, unfolded to sixteen
+    terms = objective(network=NetworkConfig(keypoints=3, input_hw=(64, 96), width=32))
+    for matrix, shape in ((terms.describe, (4, 32, 8)), (terms.unfold, (4, 8, 16))):
+        assert matrix.shape == shape
+        # an output has the variance of the inputs
+        assert matrix.std().item() == pytest.approx(shape[1] ** -0.5, rel=0.15)
+        assert matrix.mean().abs() < 0.05
