@@ -1,6 +1,7 @@
 """The edge linking objective says what the paper says."""
 
 from functools import partial
+import math
 
 import cv2
 from keypoint_perception.errors import ConfigError
@@ -14,6 +15,7 @@ from keypoint_perception.learning.objectives.edge_linking import (
     squared_distance,
     START,
 )
+from keypoint_perception.learning.pair_batch import DatasetStatistics
 from keypoint_perception.learning.run_log import RunLog
 from keypoint_perception.learning.training_state import new_training_state
 from keypoint_perception.manifest import read_manifest
@@ -268,3 +270,57 @@ def test_one_keypoint_is_refused(objective):
 def test_settings_must_make_sense(settings, sentence):
     with pytest.raises(ConfigError, match=sentence):
         EdgeLinkingConfig(**settings)
+
+
+def test_edges_begin_weak_and_about_alike(objective):
+    torch.manual_seed(0)
+    terms = EdgeLinking(
+        EdgeLinkingConfig(compare='pixels'),
+        NetworkConfig(keypoints=20, input_hw=(64, 96), width=8),
+        DatasetStatistics(1.0),
+    )
+    before = 25 * terms.links  # of 190 edges, before the softplus
+    assert before.mean().item() == pytest.approx(-4, abs=0.03)
+    assert before.std().item() == pytest.approx(0.1, rel=0.2)
+    assert (
+        objective(network=NetworkConfig(keypoints=2, input_hw=(64, 96), width=8)).links.numel()
+        == 1
+    )
+
+
+def set_weights(terms, *weights):
+    with torch.no_grad():
+        terms.links.copy_(torch.tensor(weights).expm1().log() / 25)
+
+
+def test_an_edge_counts_from_twice_its_first_weight(objective):
+    terms, first = objective(threshold=0.0), math.log1p(math.exp(-4))
+    set_weights(terms, 2.1 * first, 1.9 * first, 6.3 * first)
+    assert terms.skeleton() == [(0, 1, 0.3333), (1, 2, 1.0)]
+    # the strongest one is always as strong as itself
+    terms = objective(threshold=1.0)
+    set_weights(terms, 0.5, 0.4, 0.3)
+    assert terms.skeleton() == [(0, 1, 1.0)]
+
+
+@pytest.mark.parametrize('hw', [(16, 96), (96, 16)])
+def test_blocks_are_along_the_longer_side_and_one_at_least(objective, hw):
+    images = torch.zeros(64, 3, *hw)
+    whole = objective(blocks=1, masked=0.5)._visible_mask(images).flatten(1)
+    assert (whole == whole[:, :1]).all() and whole.any() and not whole.all()
+    mask = objective(blocks=6, masked=0.5)._visible_mask(images)[:, 0]
+    blocks = mask.unflatten(1, (hw[0] // 16, 16)).unflatten(3, (hw[1] // 16, 16))
+    assert (blocks == blocks[:, :, :1, :, :1]).all()
+    assert len({tuple(m.flatten().tolist()) for m in mask}) > 20
+
+
+def test_two_keypoints_at_one_place_are_an_edge_of_no_length(objective):
+    points = torch.tensor([[[2.0, 2.0], [2.0, 2.0], [9.0, 5.0]]])
+    found = edge_map(points, PAIRS, torch.tensor([0.1, 1.0, 0.5]), HW, 1.0)
+    # the strong edge from the first to the third hides the others
+    alone = edge_map(points[:, [0, 2]], torch.tensor([[0], [1]]), torch.ones(1), HW, 1.0)
+    torch.testing.assert_close(found, alone)
+
+
+def test_compared_in_pixels_alone_there_is_no_other_error(objective, batch):
+    assert objective()(batch)['perceptual'].tolist() == [0.0, 0.0]

@@ -252,3 +252,27 @@ def test_there_must_be_a_keypoint_for_each_label(count):
 def test_settings_must_make_sense(settings, sentence):
     with pytest.raises(ConfigError, match=sentence):
         SupervisedConfig(**settings)
+
+
+def test_a_point_that_is_met_exactly_has_a_finite_gradient(network):
+    maps = torch.zeros(1, 3, 8, 12)
+    maps[..., 3, 5] = 1000.0
+    maps.requires_grad_()
+    found = objective()(
+        labelled_batch(with_output(network, maps), labels((21.5, 13.5)), labels())
+    )['point']
+    assert found.item() == pytest.approx(1e-6 / 6, rel=1e-3)
+    found.sum().backward()
+    assert maps.grad.isfinite().all()
+
+
+def test_the_unit_is_half_a_side_however_many_points_there_are():
+    logits = torch.zeros(1, 20, 8, 12)
+    found = objective()._terms(logits, torch.tensor([2.5, 3.5]).expand(1, 20, 2))['point']
+    torch.testing.assert_close(found, torch.full((1, 20), 3 / 6))
+
+
+@pytest.mark.parametrize('name', ['angle', 'scale', 'shift', 'bend'])
+def test_any_limit_above_zero_is_a_warp(name):
+    assert not SupervisedConfig(**STILL).warps
+    assert SupervisedConfig(**STILL | {name: 0.05}).warps
