@@ -60,15 +60,16 @@ def test_counts_are_summed_over_clips():
 
 @pytest.mark.parametrize(
     ('keypoints', 'bound', 'share'),
-    # clips with 2, 1 and no labels that move and are complete; both keypoints beside labels match
-    [(1, (1 + 1 + 0) / 3, (2 / 3) / (2 / 3)), (4, (0.5 + 0.25 + 0) / 3, (3 / 12) / 0.25)],
+    # clips with 2, 1 and no labels that move and are complete, which keypoints beside them match;
+    # of four keypoints one stands still and counts for the bound, but not for precision
+    [(1, (1 + 1 + 0) / 3, (2 / 3) / (2 / 3)), (4, (0.5 + 0.25 + 0) / 3, (3 / 9) / 0.25)],
 )
 def test_precision_is_held_against_its_bound(keypoints, bound, share):
     right, down = walk(30, 1.0), walk(30, 0.0, 1.0)
     labelled = np.concatenate([right, down, np.zeros((30, 1, 2))], axis=1)
     labelled[15, 1] = labelled[25, :2] = NAN
-    astray = np.repeat(walk(30, -3.0), 2, axis=1)
-    learned = np.concatenate([right + 20, down + 20, astray], axis=1)[:, :keypoints]
+    astray, still = walk(30, -3.0), np.zeros((30, 1, 2))
+    learned = np.concatenate([right + 20, down + 20, astray, still], axis=1)[:, :keypoints]
     stamps = np.arange(30) * FRAME_NS
     (score, *_) = score_tracking(stamps, learned, labelled, diagonal_px=100.0, clip_lengths=(10,))
     assert score.precision_bound == pytest.approx(bound)
