@@ -72,12 +72,16 @@ class BatchLoader:
         else:
             if guess is not None:
                 guess[1].cancel()
-            batch = self._thread.submit(self._prepare, frames).result()
+            batch = self.prepare(frames)
         if self.ahead:
             with suppress(TrainingError):  # it is raised when the batch is drawn, if ever
                 following = sampler.peek(count)[:, share]
                 self._guess = following, self._thread.submit(self._prepare, following)
         return batch
+
+    def prepare(self, frames: np.ndarray) -> Batch:
+        """Return the batch of given frames, (2, B) indices, after what is being prepared."""
+        return self._thread.submit(self._prepare, frames).result()
 
     def close(self) -> None:
         """End the thread, after the batch that it is preparing."""

@@ -67,10 +67,8 @@ def candidate_errors(session: TrainingState, device: torch.device) -> CandidateE
     frames = _pairs(session).draw(PAIRS)
     chosen = frames.reshape(-1)
     network, store = session.average.network, session.store
-    images = torch.from_numpy(np.ascontiguousarray(store.images[chosen]))
-    extra: dict[str, Tensor] = {}
-    for source in session.batch_extras:
-        extra |= source.take(frames)
+    first, second, extra = session.loader.prepare(frames)
+    images = torch.cat([first, second])
     extra = {name: values.to(device) for name, values in extra.items()}
     scaled = normalise(images.to(device))
     found = _detect(network, scaled)  # (2B, K, 2)
