@@ -70,35 +70,54 @@ class Flows:
     def take(self, frames: np.ndarray) -> dict[str, Tensor]:
         """Return the flow of pairs, (2, B) frame indices."""
         first, second = self._rank[frames]
-        flow = self._follow(np.minimum(first, second), np.maximum(first, second))
+        starts = self._starts.expand(len(first), -1, -1, -1)  # (B, h, w, 2)
+        ends = self._follow(starts, np.minimum(first, second), np.maximum(first, second))
+        flow = (ends - self._starts).permute(0, 3, 1, 2)
         return {'flow': flow, 'forward': torch.from_numpy(first < second)}
 
-    def _follow(self, now: np.ndarray, last: np.ndarray) -> Tensor:
-        """Return the displacement of each cell's centre until the last frame, (B, 2, h, w) px."""
-        hop, duration_ns = self._hop[now], self._stamps_ns[last] - self._stamps_ns[now]
+    def follow(self, points: Tensor, frames: np.ndarray, *, longest_s: float = 0.0) -> Tensor:
+        """
+        Return where points of the first frames lie in the second ones, earlier or later.
+
+        :param points: (B, N, 2) network px
+        :param frames: (2, B) frame indices
+        :param longest_s: pairs further apart than this, s, have no flow, if it is longer than
+            :data:`LONGEST_S`
+        :return: (B, N, 2) network px, NaN where unknown
+        """
+        first, second = self._rank[frames]
+        return self._follow(points[:, None], first, second, longest_s=longest_s)[:, 0]
+
+    def _follow(
+        self, points: Tensor, now: np.ndarray, last: np.ndarray, longest_s: float = 0.0
+    ) -> Tensor:
+        """Return where points (B, h, w, 2) px of frames lie in the last ones."""
+        step = self._hop[now] * np.sign(last - now)
+        duration_ns = np.abs(self._stamps_ns[last] - self._stamps_ns[now])
         near = self._episodes[now] == self._episodes[last]
-        near &= duration_ns <= self._longest_ns[now]
-        points: Tensor = self._starts.repeat(len(now), 1, 1, 1)  # (B, h, w, 2)
+        # in proportion, so that half a frame is left for jitter
+        near &= duration_ns <= self._longest_ns[now] * max(1.0, longest_s / LONGEST_S)
+        points = points.clone()
         points[torch.from_numpy(~near)] = torch.nan
-        while (active := np.flatnonzero(near & (now < last))).size:
-            then = np.where(near, np.minimum(now + hop, last), now)
+        while (active := np.flatnonzero(near & (now != last))).size:
+            left = last - now
+            then = np.where(near, now + np.where(np.abs(left) < np.abs(step), left, step), now)
             hops = np.stack([self._flow(int(now[i]), int(then[i])) for i in active])
             flows = torch.from_numpy(hops.astype(np.float32)).permute(0, 3, 1, 2)
             points[active] += _sample(flows, points[active], self._hw)
             now = then
-        return (points - self._starts).permute(0, 3, 1, 2)
+        return points
 
-    def _flow(self, earlier: int, later: int) -> np.ndarray:
-        if (earlier, later) not in self._flows:
+    def _flow(self, start: int, end: int) -> np.ndarray:
+        if (start, end) not in self._flows:
             if len(self._flows) >= CACHED_HOPS:
                 self._flows.pop(next(iter(self._flows)))
-            self._flows[earlier, later] = self._compute(earlier, later).astype(np.float16)
-        return self._flows[earlier, later]
+            self._flows[start, end] = self._compute(start, end).astype(np.float16)
+        return self._flows[start, end]
 
-    def _compute(self, earlier: int, later: int) -> np.ndarray:
+    def _compute(self, start: int, end: int) -> np.ndarray:
         frame, next_frame = (
-            cv2.cvtColor(self._images[self._order[i]], cv2.COLOR_RGB2GRAY)
-            for i in (earlier, later)
+            cv2.cvtColor(self._images[self._order[i]], cv2.COLOR_RGB2GRAY) for i in (start, end)
         )
         # OpenCV's stubs do not know that the initial flow may be None
         flow: np.ndarray = self._search.calc(frame, next_frame, None)  # type: ignore[call-overload]

@@ -96,3 +96,23 @@ def test_flow_is_known_if_it_explains_most_of_the_difference(as_store, monkeypat
     # over five columns 2 * 40 / 5 = 16 is left of 2 * (200 + 160) / 5 = 144, or else 68 of 92
     assert np.isfinite(found[8, 12]).all() == known
     assert np.isfinite(found[8, 20]).all()  # nothing is there, and nothing differs
+
+
+def test_points_are_followed_in_both_directions(moving):
+    flows = Flows(moving, TrainConfig())
+    points = torch.tensor([[[30.0, 30.0], [50.25, 40.5]], [[30.0, 30.0], [torch.nan, torch.nan]]])
+    found = flows.follow(points, np.array([[0, 5], [4, 1]]))
+    right = torch.tensor([4.0, 0.0])
+    torch.testing.assert_close(found[0], points[0] + right, atol=0.3, rtol=0)
+    torch.testing.assert_close(found[1, 0], points[1, 0] - right, atol=0.3, rtol=0)
+    assert found[1, 1].isnan().all()
+
+
+def test_points_may_be_followed_for_longer(as_store, moving):
+    slow = as_store(moving.images[:6], np.arange(6) * 500_000_000)
+    flows, pair = Flows(slow, TrainConfig()), np.array([[0], [4]])
+    points = torch.tensor([[[30.0, 30.0]]])
+    assert flows.follow(points, pair).isnan().all()
+    assert flows.follow(points, pair, longest_s=1.5).isnan().all()
+    found = flows.follow(points, pair, longest_s=2.0)[0, 0]
+    torch.testing.assert_close(found, torch.tensor([34.0, 30.0]), atol=0.3, rtol=0)
