@@ -120,6 +120,10 @@ class StackedHourglass(nn.Module):
 
     def stacks(self, image: Tensor) -> list[Tensor]:
         """Return the maps of each hourglass in order, each (B, K, H / 4, W / 4)."""
+        return self.decode(image)[0]
+
+    def decode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the maps of each hourglass, and the features that the last ones are from."""
         features = self.stem(image)
         maps = []
         layers = zip(self.hourglasses, self.out, self.heads, strict=True)
@@ -129,7 +133,7 @@ class StackedHourglass(nn.Module):
             if number < len(self.from_maps):
                 feedback = self.from_maps[number](maps[-1])
                 features = features + self.from_features[number](decoded) + feedback
-        return maps
+        return maps, decoded
 
     def select(self, kept: list[int]) -> dict[str, Tensor]:
         """

@@ -121,6 +121,14 @@ class Keypointer(nn.Module):
             return [maps.float() for maps in self.body.stacks(image)]
         return [self.logits(image)]
 
+    def maps_and_features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits, and the features that they are a linear function of in each cell."""
+        if isinstance(self.body, StackedHourglass):
+            maps, features = self.body.decode(image)
+            return maps[-1].float(), features
+        features = self.body.features(image)
+        return self.body.head(features).float(), features
+
     def points(self, logits: Tensor) -> Tensor:
         """Return the differentiable points, (B, K, h, w) -> (B, K, 2) cells."""
         if self.config.network == 'paper':
