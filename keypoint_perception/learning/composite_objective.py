@@ -12,6 +12,7 @@ The loss terms of a single objective keep their names; those of several are ``NA
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,6 +151,21 @@ class CompositeObjective(nn.Module):
     def one_way(self) -> bool:
         """Return whether no objective has a gradient through the first frames' keypoints."""
         return all(getattr(o, 'one_way', False) for o in self.objectives.values())
+
+    def advance(self, done: float) -> None:
+        """Tell the objectives that have phases which share of the budget is used up."""
+        for objective in self.objectives.values():
+            advance: Callable[[float], None] | None = getattr(objective, 'advance', None)
+            if advance is not None:
+                advance(done)
+
+    def learned_keypoints(self) -> list[int] | None:
+        """Return the keypoints that the objectives have found; None if they learn all of them."""
+        for objective in self.objectives.values():
+            learned: Callable[[], list[int]] | None = getattr(objective, 'learned_keypoints', None)
+            if learned is not None:
+                return learned()
+        return None
 
     def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         """Return the per-sample terms of all objectives, each (B,)."""

@@ -47,6 +47,7 @@ def choose_keypoints(
     scene: Tensor,
     count: int | None = None,
     motion: CameraMotion | None = None,
+    learned: list[int] | None = None,
 ) -> list[int]:
     """
     Return the useful keypoints, in their order; all of them if none is.
@@ -55,9 +56,12 @@ def choose_keypoints(
     :param scene: scene of each frame, (N,) int
     :param count: how many to return; None = those from which the rest can be predicted
     :param motion: of the camera, None if it stands still
+    :param learned: those that the objective has found; None = all
     """
     found = torch.cat([network(some).float().cpu() for some in frames.split(CHUNK)])  # (N, K, 3)
     kept = useful_keypoints(found, frames, scene, motion)
+    if learned is not None:
+        kept = [k for k in kept if k in learned]
     still = at_reference(found[:, kept, :2], motion)
     ranked, errors = rank_by_explained_motion(centred(still, scene))
     if count is None:

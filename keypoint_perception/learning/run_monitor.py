@@ -153,8 +153,10 @@ class RunMonitor:
             if session.sample_motion(1) is not None:
                 size = min(size, MOVING_SELECTION_FRAMES)
             frames, scene = session.sample_frames(size).to(device), session.sample_scenes(size)
-            motion = session.sample_motion(size)
-            session.kept = choose_keypoints(network, frames, scene, count, motion)
+            learned = session.learner.objective.learned_keypoints()
+            # an objective that finds points by their looks has those that rest in the world
+            motion = session.sample_motion(size) if learned is None else None
+            session.kept = choose_keypoints(network, frames, scene, count, motion, learned)
             log.info('Keypoints: kept %d of %d.', len(session.kept), network.config.keypoints)
             network = network.select(session.kept)
         least = LEAST_SCENE_FRAMES * len(session.sample_scenes().unique())

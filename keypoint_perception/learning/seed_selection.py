@@ -129,7 +129,7 @@ def _train(
             return
         done = budget.done(session.step)
         started = time.perf_counter()
-        loss, _ = step(learning_rate(config, session.step, done))
+        loss, _ = step(learning_rate(config, session.step, done), done)
         spent_s = time.perf_counter() - started
         session.elapsed_s += spent_s
         if session.step % config.log_every == 0:

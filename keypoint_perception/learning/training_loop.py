@@ -76,8 +76,9 @@ def train(
             if reason is not None:
                 return monitor.finish(reason)
             started = time.perf_counter()
-            rate = learning_rate(config, session.step, budget.done(session.step))
-            loss, terms = step(rate)
+            done = budget.done(session.step)
+            rate = learning_rate(config, session.step, done)
+            loss, terms = step(rate, done)
             session.elapsed_s += time.perf_counter() - started
             monitor.after_step(rate, loss, terms)
 

@@ -29,6 +29,7 @@ from keypoint_perception.learning.initial_keypoints import initialise_head
 from keypoint_perception.learning.initial_weights import initialise
 from keypoint_perception.learning.learner import Learner, WeightAverage
 from keypoint_perception.learning.pair_batch import DatasetStatistics
+from keypoint_perception.learning.self_training.candidates import Candidates
 from keypoint_perception.model.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -48,6 +49,7 @@ FRAMES_OF_A_RUN = ('digest', 'topics', 'frames', 'stamps')
 # Data that objectives need besides the frames of a batch, by the name in their ``needs``.
 BATCH_EXTRAS: dict[str, Callable[[FrameStore, TrainConfig], BatchExtra]] = {
     'background': CameraBackgrounds,
+    'candidates': Candidates,
     'flow': Flows,
     'labels': Labels,
     'registration': Registration,

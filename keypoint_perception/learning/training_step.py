@@ -28,9 +28,15 @@ class TrainingStep:
         self._learner, self._optimizer = fabric.setup(session.learner, session.optimizer)
         session.average.network.to(fabric.device)
 
-    def __call__(self, rate: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Do a step at a learning rate, and return the loss and its terms."""
+    def __call__(self, rate: float, done: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """
+        Do a step, and return the loss and its terms.
+
+        :param rate: learning rate
+        :param done: share of the budget that is used up, which some objectives have phases by
+        """
         session, config = self._session, self._session.config
+        session.learner.objective.advance(done)
         for group in self._optimizer.param_groups:
             group['lr'] = rate
         loss, terms = self._loss()

@@ -83,6 +83,17 @@ def test_what_is_beside_another_in_each_scene_is_told_by_it(frames):
     assert len(choose_keypoints(found, frames, torch.zeros(20))) == 2
 
 
+def test_only_what_the_objective_has_found_is_kept(frames):
+    x = 20 + 2.0 * torch.arange(20)
+    y = 10 + 2.0 * torch.arange(20).flip(0) ** 1.1
+    found = torch.stack([torch.stack([x, y], 1), torch.stack([y, x], 1)], dim=1)
+    found = Scripted(torch.cat([found, torch.full((20, 2, 1), 0.9)], dim=-1))
+    moving = torch.randint(0, 255, frames.shape, dtype=torch.uint8)
+    scene = torch.zeros(20)
+    assert choose_keypoints(found, moving, scene, 2) == [0, 1]
+    assert choose_keypoints(found, moving, scene, learned=[1]) == [1]
+
+
 def test_all_are_kept_where_none_is_of_use(frames):
     still = torch.tensor([40.0, 32.0, 0.9]).expand(20, 3)
     assert choose_keypoints(

@@ -17,6 +17,7 @@ from keypoint_perception.learning.objectives.default_without_transport import (
 from keypoint_perception.learning.objectives.edge_linking import EdgeLinking
 from keypoint_perception.learning.objectives.equivariance import Equivariance
 from keypoint_perception.learning.objectives.motion_energy import MotionEnergy
+from keypoint_perception.learning.objectives.self_training import SelfTraining
 from keypoint_perception.learning.objectives.spatio_temporal_transport import (
     SpatioTemporalTransport,
 )
@@ -33,6 +34,7 @@ OBJECTIVES = {
     'edge_linking': EdgeLinking,
     'equivariance': Equivariance,
     'motion_energy': MotionEnergy,
+    'self_training': SelfTraining,
     'spatio_temporal_transport': SpatioTemporalTransport,
     'structural_representation': StructuralRepresentation,
     'supervised': Supervised,

@@ -1,0 +1,1 @@
+"""Parts of the objective self_training: candidates, descriptors and clusters."""
