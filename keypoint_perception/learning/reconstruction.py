@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.learning.pair_batch import PairBatch
+from keypoint_perception.learning.pixel_means import box_blur, colour_mean
 from keypoint_perception.settings import setting, Settings
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 # A pixel has moved if the frames differ, averaged over BLUR x BLUR pixels, by more than noise: six
 # grey levels, in units of [-1, 1].
@@ -54,8 +54,7 @@ def motion_weight(image0: Tensor, image1: Tensor, still_weight: float) -> Tensor
     :param image0: in [-1, 1], (B, 3, H, W), like ``image1``
     :param still_weight: w0, the weight where they do not differ
     """
-    difference = (image0 - image1).abs().mean(dim=1, keepdim=True)
-    difference = functional.avg_pool2d(difference, BLUR, stride=1, padding=BLUR // 2)
+    difference = box_blur(colour_mean((image0 - image1).abs()), BLUR)
     return still_weight + (1 - still_weight) * difference / (difference + NOISE)
 
 

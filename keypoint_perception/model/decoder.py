@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from keypoint_perception.model.layers import ConvBlock, upsample
+from keypoint_perception.model.layers import ConvBlock, depth_to_space, upsample
 import torch
 from torch import nn, Tensor
-from torch.nn import functional
 
 
 class MapDecoder(nn.Module):
@@ -49,4 +48,4 @@ class MapDecoder(nn.Module):
         for up in self.up:
             skip = levels.pop()
             level = up(torch.cat([upsample(level, skip), skip], dim=1))
-        return functional.pixel_shuffle(self.last(level), self.stride).float()
+        return depth_to_space(self.last(level), self.stride).float()

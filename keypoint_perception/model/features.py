@@ -7,7 +7,7 @@ so the receptive field is about the size of a keypoint's Gaussian.
 
 from __future__ import annotations
 
-from keypoint_perception.model.layers import ConvBlock, SpaceToDepth
+from keypoint_perception.model.layers import ConvBlock, depth_to_space, SpaceToDepth
 from torch import nn, Tensor
 from torch.nn import functional
 
@@ -77,7 +77,7 @@ class Refiner(nn.Module):
         return self.fine
 
     def forward(self, features: Tensor) -> Tensor:
-        return functional.pixel_shuffle(self.fine(self.coarse(features)), self.stride)
+        return depth_to_space(self.fine(self.coarse(features)), self.stride)
 
 
 class PaperRefiner(nn.Module):

@@ -71,6 +71,22 @@ class SpaceToDepth(nn.Module):
         return folded.permute(0, 3, 1, 2)
 
 
+def depth_to_space(maps: Tensor, block: int) -> Tensor:
+    """
+    Rearrange channels into blocks of pixels, (B, C n^2, h, w) -> (B, C, h n, w n).
+
+    The result is that of ``pixel_shuffle``, whose gradient takes five times as long for maps that
+    are channels-last.
+    """
+    height, width = map_size(maps)
+    cells = maps.permute(0, 2, 3, 1).reshape(
+        -1, height, width, maps.shape[1] // block**2, block, block
+    )
+    return cells.permute(0, 3, 1, 4, 2, 5).reshape(
+        -1, cells.shape[3], height * block, width * block
+    )
+
+
 def upsample(features: Tensor, like: Tensor) -> Tensor:
     """Return ``features`` upsampled to the size of ``like`` by nearest neighbours."""
     size = map_size(like)

@@ -5,7 +5,10 @@ Flow fails over more than a few frames, so it is computed over hops of about 67 
 method is OpenCV's dense inverse search (Kroeger et al. 2016, https://arxiv.org/abs/1603.03590) at
 full resolution, without variational refinement, which changed nothing. On the labelled points of
 four development recordings, over 0.2 s, it is known for 40 to 86 % of the points, with a residual
-of 5 to 31 % of their motion.
+of 5 to 31 % of their motion. At half the resolution it takes a third of the time but is known for
+half to five sixths as many points; with 5 instead of 12 iterations, for 0.83 to 0.97 times as many
+in 0.8 to 0.95 of the time. So the next batch is prepared while a step runs instead
+(:mod:`..batch_loader`).
 """
 
 from __future__ import annotations

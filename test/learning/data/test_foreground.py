@@ -42,12 +42,20 @@ def test_noise_of_neighbours_cancels():
 def test_the_cut_out_has_a_margin():
     image = torch.zeros(1, 3, 64, 96)
     image[..., 30:40, 50:60] = 0.5
-    image[..., 5, 5] = 0.4  # one pixel, a ninth of it in each of 3 x 3
+    image[..., 6, 6] = 0.4  # one pixel, a ninth of it in each of 3 x 3
     noise = torch.full((1, 1, 64, 96), 0.03)
     mask = foreground_mask(image, torch.zeros_like(image), noise)[0, 0]
-    # 4 % of 96 are 4 px; blurred twice, the square shows two pixels beyond it
-    assert (mask[27:43, 47:63] == 1).all()
-    assert mask[23, 55] == 0 and mask[35, 66] == 0
+    # 4 % of 96 are 4 px, of every second pixel; blurred twice, the square shows two beyond it
+    assert (mask[26:44, 48:62] == 1).all() and (mask[28:42, 46:64] == 1).all()
+    assert mask[23, 55] == 0 and mask[35, 66] == 0 and 0 < mask[24, 55] < 1
     excess = 0.4 / 9 - 0.03
-    assert mask[5, 5].item() == pytest.approx((excess / (excess + 0.05) - 0.2) / 0.6, rel=1e-4)
+    assert mask[6, 6].item() == pytest.approx((excess / (excess + 0.05) - 0.2) / 0.6, rel=1e-4)
     assert mask[:, 80:].sum() == 0
+
+
+def test_an_object_of_two_pixels_is_found_wherever_it_is():
+    for at in range(8, 12):
+        image = torch.zeros(1, 3, 64, 64)
+        image[..., at : at + 2, 20 + at : 22 + at] = 0.8
+        mask = foreground_mask(image, torch.zeros_like(image), torch.full((1, 1, 64, 64), 0.01))
+        assert mask[0, 0, at, 20 + at].item() == 1.0
