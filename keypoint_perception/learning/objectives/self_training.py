@@ -72,7 +72,7 @@ from keypoint_perception.learning.self_training.contrast import (
 )
 from keypoint_perception.learning.self_training.descriptors import Descriptors, LENGTH
 from keypoint_perception.learning.self_training.pseudo_labels import PseudoLabels
-from keypoint_perception.learning.self_training.views import draw_views, Views
+from keypoint_perception.learning.self_training.warped_views import draw_views, Views
 from keypoint_perception.model.heatmaps import divergence, expectation, softmax_2d
 from keypoint_perception.model.layers import map_size
 from keypoint_perception.model.network import NetworkConfig

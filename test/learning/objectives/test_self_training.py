@@ -9,7 +9,7 @@ from keypoint_perception.learning.objectives import self_training as module
 from keypoint_perception.learning.objectives.self_training import SelfTraining
 from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.learning.self_training.pseudo_labels import PseudoLabels
-from keypoint_perception.learning.self_training.views import Views
+from keypoint_perception.learning.self_training.warped_views import Views
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.model.checkpoint import load_checkpoint
 from keypoint_perception.model.network import NetworkConfig

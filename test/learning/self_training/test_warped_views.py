@@ -2,7 +2,7 @@
 
 from keypoint_perception.learning.data.warps import WarpConfig
 from keypoint_perception.learning.pair_batch import PairBatch
-from keypoint_perception.learning.self_training.views import draw_views, Views
+from keypoint_perception.learning.self_training.warped_views import draw_views, Views
 import pytest
 import torch
 
