@@ -97,6 +97,7 @@ def train(
     from keypoint_perception.commands.progress import progress_bars
     from keypoint_perception.evaluation.training_page import write_training_page
     from keypoint_perception.learning import training_loop as learning
+    from keypoint_perception.learning.camera_advice import states_objective, suited_to_camera
     from keypoint_perception.learning.data.recordings import prepare_frames, settings_of_store
     from keypoint_perception.learning.resume import settings_of_run, step_limit
     from keypoint_perception.learning.stopping import Budget
@@ -124,6 +125,8 @@ def train(
                 resume=resume,
                 progress=show,
             )
+            if not (resume or states_objective(config, stated)):
+                settings = suited_to_camera(settings, store)
             budget = Budget(steps=limit, minutes=minutes)
             outcome = learning.train(
                 fabric, settings, store, out, budget=budget, resume=resume, report=bars.training

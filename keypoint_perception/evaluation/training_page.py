@@ -80,7 +80,13 @@ def _introduction(state: State) -> list[str]:
     objective = escape(str(state.get('objective', 'unknown')))
     complaint = metrics.get('complaint')
     warning = f'<p class="warning">{escape(complaint)}</p>' if complaint else ''
-    return [f'<p class="soft">Objective: {objective}</p>', warning, tiles(figures)]
+    camera = ' '.join(escape(sentence) for sentence in metrics.get('camera', []))
+    return [
+        f'<p class="soft">Objective: {objective}</p>',
+        f'<p class="soft">{camera}</p>' if camera else '',
+        warning,
+        tiles(figures),
+    ]
 
 
 def run_parts(model_dir: Path, state: State) -> list[str]:

@@ -46,6 +46,9 @@ LEAST_JUMP_PX = 1.0
 # Frames cannot be registered if they fall into more segments than this share of their number.
 MOST_SEGMENTS = 0.05
 
+# With parallax, keyframes last for less than this, s, and explain less of the texture.
+BRIEF_KEYFRAME_S, LITTLE_EXPLAINED = 1.0, 0.8
+
 Images = Callable[[int], np.ndarray]
 
 
@@ -74,6 +77,7 @@ class CameraSurvey:
     :ivar residual_px: displacement that is left, (N,)
     :ivar range_px: how far the picture is displaced at most
     :ivar speed_px: how far it is displaced within a second, the 90th percentile
+    :ivar keyframe_s: how long a keyframe lasts, the mean
     :ivar moves: whether the camera moves, and frames are registered
     :ivar unregistered: whether frames cannot be registered although the picture moves
     """
@@ -86,8 +90,15 @@ class CameraSurvey:
     jumps: list[Jump] = field(default_factory=list)
     range_px: float = 0.0
     speed_px: float = 0.0
+    keyframe_s: float = 0.0
     moves: bool = False
     unregistered: bool = False
+
+    @property
+    def parallax(self) -> bool:
+        """Whether things at rest are displaced against each other, in depth."""
+        brief = self.keyframe_s < BRIEF_KEYFRAME_S
+        return self.moves and brief and self.explained.mean() < LITTLE_EXPLAINED
 
 
 def survey_camera(
@@ -158,7 +169,7 @@ def _register(
     found: CameraSurvey, images: Images, stamps_ns: np.ndarray, clips: list[np.ndarray]
 ) -> None:
     """Register all frames of some clips."""
-    segments, keyframes = 0, 0
+    segments, keyframes, seconds = 0, 0, 0.0
     ranges, speeds = [0.0], [0.0]
     jumps: list[Jump] = []
     for clip in clips:
@@ -174,6 +185,7 @@ def _register(
         found.residual_px[clip] = [pose.residual_px for pose in poses]
         segments += poses[-1].segment + 1
         keyframes += poses[-1].keyframe + 1
+        seconds += len(clip) * _period_s(clip, stamps_ns)
         hw = images(int(clip[0])).shape[:2]
         lag = max(1, round(1 / _period_s(clip, stamps_ns)))
         ranges += displacements_px(poses, hw, len(poses))
@@ -183,7 +195,7 @@ def _register(
         found.homography[:] = np.eye(3)
         found.segment[:], found.keyframe[:], found.residual_px[:] = 0, 0, 0.0
         return
-    found.moves, found.jumps = True, jumps
+    found.moves, found.jumps, found.keyframe_s = True, jumps, seconds / keyframes
     finite = [value for value in ranges if np.isfinite(value)]
     found.range_px = float(max(finite))
     found.speed_px = float(np.percentile([v for v in speeds if np.isfinite(v)], 90))

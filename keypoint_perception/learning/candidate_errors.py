@@ -23,18 +23,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from keypoint_perception.episodes import find_episodes
 from keypoint_perception.keypoints import diagonal_px
 from keypoint_perception.learning.confidence_calibration import WARPS
 from keypoint_perception.learning.data.foreground import foreground_mask
 from keypoint_perception.learning.data.pairs import PairSampler
+from keypoint_perception.learning.data.registration import registered_frames
+from keypoint_perception.learning.data.scenes import CameraMotion
 from keypoint_perception.learning.data.warps import random_warp
 from keypoint_perception.learning.motion_losses import warp_foreground
 from keypoint_perception.learning.pruning import useful_keypoints
 from keypoint_perception.learning.training_state import TrainingState
 from keypoint_perception.model.layers import map_size, normalise
 from keypoint_perception.model.network import Keypointer
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -82,10 +82,14 @@ def candidate_errors(session: TrainingState, device: torch.device) -> CandidateE
     errors = torch.stack(
         [equivariance.nanmean(dim=0), background.nanmean(dim=0), flow.nanmedian(dim=0).values]
     ).cpu()  # (3, K)
-    views = np.stack([store.source, store.camera], axis=1)[chosen]
-    scene = torch.from_numpy(np.unique(views, axis=0, return_inverse=True)[1].reshape(-1))
+    registered = registered_frames(store, session.config)
+    scene, motion = torch.from_numpy(registered.scene[chosen]), None
+    if registered.any_moves and 'background' in extra:
+        to_reference = torch.from_numpy(registered.to_reference[chosen]).float()
+        motion = CameraMotion(to_reference, extra['background'].cpu(), extra['noise'].cpu())
     confidence = torch.ones(*found.shape[:2], 1)
-    useful = useful_keypoints(torch.cat([found.cpu(), confidence], dim=-1), images, scene)
+    detections = torch.cat([found.cpu(), confidence], dim=-1)
+    useful = useful_keypoints(detections, images, scene, motion)
     by_keypoint = torch.full((found.shape[1],), WORST)
     by_keypoint[useful] = errors[:, useful].nanmean(dim=0).nan_to_num(WORST).clamp(max=WORST)
     of_warps, of_backgrounds, of_flow = errors.nanmean(dim=1).tolist()
@@ -98,7 +102,7 @@ def _pairs(session: TrainingState) -> PairSampler:
     store, config = session.store, session.config
     return PairSampler(
         store.stamps_ns,
-        find_episodes(store.stamps_ns, store.source, store.camera),
+        registered_frames(store, config).episodes,
         min_gap_s=config.min_gap_s / 2,
         max_gap_s=max(config.min_gap_s, 1e-3),
         seed=SEED,

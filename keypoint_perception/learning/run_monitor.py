@@ -18,6 +18,7 @@ from typing import Any
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.collapse import check_collapse, CollapseCheck
 from keypoint_perception.learning.confidence_calibration import calibrate
+from keypoint_perception.learning.data.registration import registered_frames
 from keypoint_perception.learning.pruning import choose_keypoints
 from keypoint_perception.learning.run_log import reconstruction_sheet, RunLog
 from keypoint_perception.learning.stopping import Budget
@@ -202,6 +203,7 @@ class RunMonitor:
             'peak_memory_mb': round(kilobytes / 1024),
             'health': asdict(health),
             'complaint': health.complaint,
+            'camera': registered_frames(self._session.store, self._config).sentences,
         }
 
 

@@ -290,6 +290,18 @@ def test_keypoints_of_a_run_are_those_that_were_kept(model):
     assert '<b>1</b>' in write_training_page(model).read_text()
 
 
+def test_the_page_of_a_run_says_how_the_camera_moved(model):
+    leave_run(model)
+    path = model / 'checkpoint' / 'training.json'
+    state = json.loads(path.read_text())
+    state['metrics']['camera'] = ['The camera moves: by up to 30 px & more.']
+    path.write_text(json.dumps(state))
+    assert (
+        '>The camera moves: by up to 30 px &amp; more.</p>'
+        in write_training_page(model).read_text()
+    )
+
+
 def test_the_browser_tells_of_errors(browser, tmp_path):
     page = tmp_path / 'bad.html'
     page.write_text('<img src="http://127.0.0.1:9/x.png"><script>console.error("no")</script>')

@@ -40,6 +40,7 @@ class RegisteredFrames:
     :param keyframe: whose surroundings each frame shows, (N,) int
     :param scene: frames of one camera that are registered, or taken from one place, (N,) int
     :param surveys: of each camera of each recording, by its title
+    :param sentences: what they say
     """
 
     episodes: np.ndarray
@@ -48,6 +49,7 @@ class RegisteredFrames:
     keyframe: np.ndarray
     scene: np.ndarray
     surveys: dict[str, CameraSurvey]
+    sentences: list[str]
 
     @property
     def any_moves(self) -> bool:
@@ -90,11 +92,20 @@ _last: list[tuple[FrameStore, str, RegisteredFrames]] = []
 def registered_frames(store: FrameStore, config: TrainConfig) -> RegisteredFrames:
     """Return how the frames of a recording are registered; computed once for a run."""
     for known, camera, registered in _last:
-        if known is store and camera == config.camera:
+        if camera == config.camera and _same_frames(known, store):
             return registered
     registered = register_frames(store, config.camera)
     _last[:] = [(store, config.camera, registered)]
     return registered
+
+
+def _same_frames(one: FrameStore, other: FrameStore) -> bool:
+    """Return whether two selections of one store are of the same frames."""
+    if one is other:
+        return True
+    whole = getattr(one, 'whole', None)
+    same = whole is not None and whole is getattr(other, 'whole', None)
+    return same and np.array_equal(one.selected, other.selected)
 
 
 def register_frames(store: FrameStore, camera: str = 'auto') -> RegisteredFrames:
@@ -112,6 +123,7 @@ def register_frames(store: FrameStore, camera: str = 'auto') -> RegisteredFrames
         np.zeros(count, np.int64),
         np.zeros(count, np.int64),
         {},
+        [],
     )
     views = np.stack([store.source, store.camera], axis=1)
     first_episode = first_keyframe = first_scene = 0
@@ -134,7 +146,12 @@ def register_frames(store: FrameStore, camera: str = 'auto') -> RegisteredFrames
         first_keyframe += int(survey.keyframe.max()) + 1
         title = _title(store, view) if several else 'The camera'
         found.surveys[title] = survey
-        _log(title, survey, store.stamps_ns[members], stated=camera != 'auto')
+        if survey.moves or camera == 'auto':
+            found.sentences.append(describe_motion(title, survey))
+            log.info('%s', found.sentences[-1])
+        if survey.jumps:
+            found.sentences.append(describe_jumps(title, survey, store.stamps_ns[members]))
+            log.warning('%s', found.sentences[-1])
     return found
 
 
@@ -154,22 +171,13 @@ def _title(store: FrameStore, view: np.ndarray) -> str:
     return f'The camera {camera} of {source}' if camera else f'The camera of {source}'
 
 
-def _log(title: str, survey: CameraSurvey, stamps_ns: np.ndarray, *, stated: bool) -> None:
-    if survey.moves or not stated:
-        log.info('%s', describe_motion(title, survey))
-    if survey.unregistered:
-        log.warning(
-            '%s seems to move, but its frames cannot be registered: nothing rests in the picture, '
-            'or it changes too much from frame to frame; learning goes on as with a still camera, '
-            'whose background is not known. Consider --objective self_training or equivariance.',
-            title,
-        )
-    if survey.jumps:
-        log.warning('%s', describe_jumps(title, survey, stamps_ns))
-
-
 def describe_motion(title: str, survey: CameraSurvey) -> str:
     """Return a sentence on how a camera moves."""
+    if survey.unregistered:
+        return (
+            f'{title} seems to move, but its frames cannot be registered: nothing rests in the '
+            'picture, or it changes too much from frame to frame.'
+        )
     if not survey.moves:
         return f'{title} stands still.'
     return (
