@@ -123,6 +123,13 @@ class TrainConfig(Settings):
     max_gap_s: float = setting(
         2.0, low=0.001, high=3600.0, help='Longest time between the frames of a pair, s.'
     )
+    across_clips: float = setting(
+        0.2,
+        low=0.0,
+        high=1.0,
+        help='Share of pairs whose frames are any two of a view, also of different clips; needs '
+        'an objective with backgrounds, such as `default`.',
+    )
     holdout: float = setting(
         0.0,
         low=0.0,

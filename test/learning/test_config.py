@@ -29,7 +29,7 @@ def test_command_line_goes_before_file_before_default(tmp_path):
     [
         (
             'learning_rat: 1',
-            r"train\.yaml: the file has no 'learning_rat'; known: annotations, batch_s",
+            r"train\.yaml: the file has no 'learning_rat'; known: across_clips, annota",
         ),
         (
             'objective_settings: {sigm: 1}',

@@ -66,6 +66,8 @@ class Backgrounds:
 
     ``background``: of the first frames, then of the second ones, (2B, 3, H, W) in [-1, 1].
     ``noise``: the difference from it that noise explains at each pixel, (2B, 1, H, W).
+
+    :ivar views: view of each frame, (N,) int; -1 where it is not known, or nothing else is of it
     """
 
     def __init__(self, store: FrameStore, episodes: np.ndarray) -> None:
@@ -80,6 +82,7 @@ class Backgrounds:
         self._views: list[View] = []
         self._of_window: dict[int, tuple[Tensor, Tensor, View]] = {}
         self._fits: dict[int, BackgroundFit] = {}
+        self.views = np.full(len(store.images), -1)
         self._find_views()
         share = self._changed_share()
         if share > MOVING_SHARE:
@@ -120,6 +123,8 @@ class Backgrounds:
             relit = {window: relight(median, first) for window, median in left.items()}
             mine = [window for window in left if same_view(relit[window], first)]
             self._views.append(self._view({window: left.pop(window) for window in mine}))
+            if len(mine) > 1:
+                self.views[np.isin(self._windows.of_frame, mine)] = len(self._views)
 
     def _view(self, medians: dict[int, Tensor]) -> View:
         """Return the view of some stretches with their medians."""

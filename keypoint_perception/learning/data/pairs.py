@@ -2,7 +2,8 @@
 Pairs of frames of one episode, some time apart.
 
 Gaps are drawn log-uniformly, forward and backward alike, and are never zero: a pair of a frame
-with itself teaches nothing.
+with itself teaches nothing. Where views are known, the second frames of some pairs are from other
+clips of the view: what rests within a clip differs only between clips.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from abc import ABC, abstractmethod
 import logging
 from typing import Any
 
+import cv2
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.geometry.warped_images import shown_pixels, warp_image
 from keypoint_perception.learning.data.registration import RegisteredFrames
@@ -20,9 +22,12 @@ log = logging.getLogger('keypoint_perception')
 
 # Rounds of sampling before giving up on finding enough pairs.
 ROUNDS = 200
-# Mean squared difference of two frames, in units of [-1, 1], that sensor noise of 1.5 grey levels
-# in either frame causes.
-NOISE = 2 * (1.5 / 127.5) ** 2
+# Something moves between two frames if their difference, averaged over BLUR x BLUR pixels, is at
+# one place PEAK times its median, or if it is over CELL x CELL pixels WIDE times that, where white
+# noise has at most 7 and 0.4 times; and at least so many grey levels. A larger median is none.
+BLUR, PEAK, LEAST_PEAK = 3, 8.0, 8.0
+CELL, WIDE, LEAST_WIDE = 8, 0.55, 1.0
+MOST_NOISE = 12.0
 
 
 class SeededSampler(ABC):
@@ -69,6 +74,8 @@ class PairSampler(SeededSampler):
         max_gap_s: float,
         seed: int,
         favoured: np.ndarray | None = None,
+        views: np.ndarray | None = None,
+        across: float = 0.0,
     ) -> None:
         """
         Find the frames that have a partner.
@@ -76,6 +83,8 @@ class PairSampler(SeededSampler):
         :param stamps_ns: (N,) int64
         :param episodes: episode of each frame, (N,) int
         :param favoured: indices of the frames that half of the pairs start from
+        :param views: view of each frame, (N,) int; -1 = none
+        :param across: share of pairs whose second frame is any frame of the first one's view
         :raises TrainingError: if no two frames of an episode are far enough apart
         """
         super().__init__(seed)
@@ -104,6 +113,9 @@ class PairSampler(SeededSampler):
             raise TrainingError(msg)
         self._longest_s, self._max_gap_s = float(lengths.max()), max_gap_s
         self._usable = np.flatnonzero(usable[episode_of])
+        self._views = np.full(len(order), -1) if views is None else views[order]
+        self._across = across
+        self._by_view = {v: np.flatnonzero(self._views == v) for v in {*self._views} - {-1}}
         favoured = np.isin(order, [] if favoured is None else favoured)
         self._favoured = self._usable[favoured[self._usable]]
 
@@ -149,8 +161,22 @@ class PairSampler(SeededSampler):
         # beyond the end of an episode the nearest frame is its last, which is too close
         close = np.abs(self._time[target] - wanted) <= self._period_s
         good = close & (self._episodes[source] == self._episodes[target]) & (source != target)
-        pairs: np.ndarray = self._frames[np.stack([source[good], target[good]])]
+        source, target = source[good], target[good]
+        if self._across and self._by_view:
+            self._choose_across(source, target)
+        pairs: np.ndarray = self._frames[np.stack([source, target])]
         return pairs
+
+    def _choose_across(self, source: np.ndarray, target: np.ndarray) -> None:
+        """Replace some targets by any frames of the source's view, of other clips or times."""
+        chosen = self._rng.random(len(source)) < self._across
+        place = self._rng.random(len(source))
+        for view, members in self._by_view.items():
+            mine = np.flatnonzero(chosen & (self._views[source] == view))
+            other = members[(place[mine] * len(members)).astype(int)]
+            # clips are further apart on this axis than the longest gap, so are pairs in them
+            far = np.abs(self._time[other] - self._time[source[mine]]) > self._max_gap_s
+            target[mine[far]] = other[far]
 
 
 def mean_change(
@@ -182,7 +208,7 @@ def mean_change(
         total += float((square if shown is None else square * shown[..., None]).mean())
     change = total / pairs
     moves = registered is not None and registered.any_moves
-    if change < NOISE and not moves and not _moves_somewhere(images, source, target):
+    if not moves and not _moves_somewhere(images, source, target):
         msg = (
             f'Nothing moves in the recording: the frames of a pair differ by '
             f'{127.5 * np.sqrt(change):.2f} grey levels on average, which is sensor noise; record '
@@ -193,11 +219,18 @@ def mean_change(
 
 
 def _moves_somewhere(images: np.ndarray, source: np.ndarray, target: np.ndarray) -> bool:
-    # a small moving object hardly changes the mean of a large image, but some cells a lot
+    """Return whether frames differ at some place, or everywhere, by more than noise."""
     moving = 0
     for i, j in zip(source[:64], target[:64], strict=True):
-        difference = np.abs(images[i].astype(np.int16) - images[j]).mean(axis=-1)
-        height, width = (n // 4 * 4 for n in difference.shape)
-        cells = difference[:height, :width].reshape(height // 4, 4, width // 4, 4).mean((1, 3))
-        moving += cells.max() > 12
+        difference = images[i].astype(np.float32) - images[j]
+        # noise cancels in large cells, motion of the whole image does not
+        near, wide = (
+            np.abs(cv2.blur(difference, (side, side))).mean(axis=-1) for side in (BLUR, CELL)
+        )
+        usual = float(np.median(near))
+        moving += bool(
+            near.max() > max(LEAST_PEAK, PEAK * usual)
+            or np.median(wide) > max(LEAST_WIDE, WIDE * usual)
+            or usual > MOST_NOISE
+        )
     return moving >= 4
