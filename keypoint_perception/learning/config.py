@@ -127,8 +127,7 @@ class TrainConfig(Settings):
         0.2,
         low=0.0,
         high=1.0,
-        help='Share of pairs whose frames are any two of a view, also of different clips; needs '
-        'an objective with backgrounds, such as `default`.',
+        help='Share of pairs of any two frames of a view, where an objective uses backgrounds.',
     )
     holdout: float = setting(
         0.0,

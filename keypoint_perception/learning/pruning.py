@@ -12,6 +12,8 @@ camera's, and a keypoint on the background is static wherever it goes.
 from __future__ import annotations
 
 from keypoint_perception.keypoints import diagonal_px
+from keypoint_perception.learning.data.foreground import difference
+from keypoint_perception.learning.data.noise import measure_noise, SCENE_FRAMES
 from keypoint_perception.learning.data.scenes import (
     at_reference,
     CameraMotion,
@@ -20,6 +22,7 @@ from keypoint_perception.learning.data.scenes import (
     on_foreground,
     spread,
 )
+from keypoint_perception.model.layers import normalise
 from keypoint_perception.model.network import Keypointer
 import torch
 from torch import Tensor
@@ -32,8 +35,9 @@ LEAST_SPREAD, DUPLICATE = 0.015, 0.022
 PREDICTED = 0.01
 # Shares of the frames from which a keypoint counts as static, or two as duplicates.
 OFTEN = 0.45
-# Standard deviation of a pixel, in grey levels, from which something moves there.
-LEAST_VARIATION = 6.0
+# Standard deviation of a pixel, and difference from the background, from which something moves
+# there: six grey levels, in units of [-1, 1], or more where noise explains more.
+LEAST_VARIATION = 6 / 127.5
 # With a camera that moves, a keypoint is on the background where less is foreground.
 LEAST_FOREGROUND = 0.25
 # Frames that are processed at once; all of them would take gigabytes.
@@ -50,7 +54,7 @@ def choose_keypoints(
     learned: list[int] | None = None,
 ) -> list[int]:
     """
-    Return the useful keypoints, in their order; all of them if none is.
+    Return the useful keypoints, in their order; if none is, those that are no duplicates.
 
     :param frames: spread over the recording, (N, H, W, 3) uint8
     :param scene: scene of each frame, (N,) int
@@ -65,9 +69,10 @@ def choose_keypoints(
     still = at_reference(found[:, kept, :2], motion)
     ranked, errors = rank_by_explained_motion(centred(still, scene))
     if count is None:
-        limit = PREDICTED * diagonal_px(*frames.shape[1:3])
+        diagonal = diagonal_px(*frames.shape[1:3])
+        limit = PREDICTED * diagonal
         enough = sum(error > limit for error in errors) + 1
-        return sorted(kept[i] for i in ranked[:enough]) or list(range(found.shape[1]))
+        return sorted(kept[i] for i in ranked[:enough]) or sorted(_distinct(found, diagonal))
     others = [k for k in range(found.shape[1]) if k not in kept]
     return sorted(([kept[i] for i in ranked] + others)[:count])
 
@@ -88,10 +93,16 @@ def useful_keypoints(
     else:
         static = (on_foreground(uv, frames.cpu(), motion) < LEAST_FOREGROUND).float().mean(dim=0)
     useful = (spread(at_reference(uv, motion), scene) > LEAST_SPREAD * diagonal) & (static < OFTEN)
-    kept: list[int] = []
+    moving = useful.nonzero()[:, 0]
+    return [int(moving[k]) for k in _distinct(found[:, moving], diagonal)]
+
+
+def _distinct(found: Tensor, diagonal: float) -> list[int]:
+    """Return the keypoints (N, K, 3) that are not duplicates of a more confident one."""
+    uv, kept = found[..., :2], list[int]()
     for k in found[..., 2].mean(dim=0).argsort(descending=True).tolist():
         near = (uv[:, kept] - uv[:, k : k + 1]).norm(dim=-1) < DUPLICATE * diagonal  # (N, kept)
-        if useful[k] and not (near.float().mean(dim=0) > OFTEN).any():
+        if not (near.float().mean(dim=0) > OFTEN).any():
             kept.append(k)
     return kept
 
@@ -126,19 +137,37 @@ def _explained_by(residual: Tensor, k: int) -> tuple[Tensor, float]:
 
 
 def static_share(uv: Tensor, frames: Tensor, scene: Tensor) -> Tensor:
-    """Return the share of frames in which each keypoint (N, K, 2) lies on static pixels, (K,)."""
+    """
+    Return the share of frames in which each keypoint (N, K, 2) lies on what does not move, (K,).
+
+    A pixel does not move if it hardly varies within its scene, and the frame does not differ from
+    the background there: a small object hardly changes the variation of the places it crosses.
+    """
     height, width = frames.shape[1:3]
     column = uv[..., 0].round().long().clamp(0, width - 1)
     row = uv[..., 1].round().long().clamp(0, height - 1)
     still = torch.ones(uv.shape[:2])
     for mine in members(scene):
         if len(mine) > 1:
-            variation = _variation(frames[mine])[row[mine], column[mine]]
-            still[mine] = (variation < LEAST_VARIATION).float()
+            number = torch.arange(len(mine))[:, None]
+            still[mine] = _static(frames[mine])[number, row[mine], column[mine]].float()
     return still.mean(dim=0)
 
 
-def _variation(frames: Tensor) -> Tensor:
-    """Return the largest standard deviation within two pixels of each, (H, W) grey levels."""
-    grey = torch.cat([some.float().mean(dim=-1) for some in frames.split(CHUNK)])
-    return functional.max_pool2d(grey.std(dim=0)[None, None], 5, stride=1, padding=2)[0, 0]
+def _static(frames: Tensor) -> Tensor:
+    """Return which pixels of the frames of a scene do not move by more than noise, (N, H, W)."""
+    some = normalise(frames[:: max(1, len(frames) // SCENE_FRAMES)])
+    background = some.median(dim=0).values[None]
+    noise = measure_noise(some, background.expand_as(some)).explains(background)
+    noise = _around(noise).clamp(min=LEAST_VARIATION)
+    still, levels = list[Tensor](), list[Tensor]()
+    for images in map(normalise, frames.split(CHUNK)):
+        still.append(_around(difference(images, background)) < noise)
+        levels.append(functional.avg_pool2d(images.mean(dim=1, keepdim=True), 3, 1, 1))
+    varies = _around(torch.cat(levels).std(dim=0)[None]) > noise
+    return (torch.cat(still) & ~varies)[:, 0]
+
+
+def _around(images: Tensor) -> Tensor:
+    """Return the largest value within two pixels of each."""
+    return functional.max_pool2d(images, 5, stride=1, padding=2)

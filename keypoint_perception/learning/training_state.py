@@ -156,8 +156,7 @@ def new_training_state(config: TrainConfig, store: FrameStore) -> TrainingState:
     # the pairs of seed 0, so that all runs on a recording measure the same change
     change = 1.0
     if not alone:
-        pairs = _pairs(config, store, extras, seed=0)
-        registered = registered_frames(store, config)
+        pairs, registered = _pairs(config, store, extras, 0), registered_frames(store, config)
         warn_of_motion(config, registered)
         change = mean_change(store.images, pairs, registered=registered)
     statistics = DatasetStatistics(change, () if labels is None else labels.names)
@@ -235,11 +234,10 @@ def _pairs(
     config: TrainConfig,
     store: FrameStore,
     extras: Sequence[BatchExtra],
-    *,
     seed: int,
     favoured: np.ndarray | None = None,
 ) -> PairSampler:
-    views = next((extra.views for extra in extras if isinstance(extra, Backgrounds)), None)
+    views = [extra.views for extra in extras if isinstance(extra, CameraBackgrounds)]
     return PairSampler(
         store.stamps_ns,
         registered_frames(store, config).episodes,
@@ -247,7 +245,7 @@ def _pairs(
         max_gap_s=config.max_gap_s,
         seed=seed,
         favoured=favoured,
-        views=views,
+        views=views[0] if views else None,
         across=config.across_clips,
     )
 
@@ -274,7 +272,7 @@ def _assemble(
     if favoured is not None and learns_from_labels_alone(config.parts):
         sampler = LabelSampler(favoured, seed=config.seed)
     else:
-        sampler = _pairs(config, store, loader.extras, seed=config.seed, favoured=favoured)
+        sampler = _pairs(config, store, loader.extras, config.seed, favoured)
     learner = Learner(config, store.network_hw, statistics)
     # torch's annotations lack this overload
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

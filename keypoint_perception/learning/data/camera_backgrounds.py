@@ -18,6 +18,8 @@ class CameraBackgrounds:
 
     ``background``: of the first frames, then of the second ones, (2B, 3, H, W) in [-1, 1].
     ``noise``: the difference from it that noise explains at each pixel, (2B, 1, H, W).
+
+    :ivar views: of each frame as in :class:`.backgrounds.Backgrounds`, -1 where the camera moves
     """
 
     def __init__(self, store: FrameStore, config: TrainConfig) -> None:
@@ -33,6 +35,9 @@ class CameraBackgrounds:
         elif not self._moving.all():
             still = np.flatnonzero(~self._moving)
             self._still = Backgrounds(store.select(still), registered.episodes[still])
+        self.views = np.full(len(self._moving), -1)
+        if self._still is not None:
+            self.views[~self._moving] = self._still.views
 
     def take(self, frames: np.ndarray) -> dict[str, Tensor]:
         """Return the backgrounds of the frames of pairs, (2, B) indices, and their noise."""

@@ -60,7 +60,7 @@ def measure_noise(images: Tensor, background: Tensor) -> Noise:
 
     :param images: in [-1, 1], (B, 3, H, W), like the background of each
     """
-    found, steep = difference(images, background), slope(background)
+    found, steep = difference(images, background), _gradient(background)
     flat = steep <= steep.flatten().median()
     level = min(max(float(found[flat].median()), LEAST), MOST)
     place = functional.avg_pool2d(
@@ -96,6 +96,9 @@ def scene_noise(images: Tensor, background: Tensor, scene: Tensor) -> Tensor:
 
 def slope(images: Tensor) -> Tensor:
     """Return the steepest change of brightness within a pixel of each, a pixel, (B, 1, H, W)."""
+    return functional.max_pool2d(_gradient(images), 3, stride=1, padding=1)
+
+
+def _gradient(images: Tensor) -> Tensor:
     along_y, along_x = torch.gradient(images.mean(dim=1, keepdim=True), dim=(2, 3))
-    steep = (along_y.square() + along_x.square()).sqrt()
-    return functional.max_pool2d(steep, 3, stride=1, padding=1)
+    return (along_y.square() + along_x.square()).sqrt()
