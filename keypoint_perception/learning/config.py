@@ -124,10 +124,7 @@ class TrainConfig(Settings):
         2.0, low=0.001, high=3600.0, help='Longest time between the frames of a pair, s.'
     )
     across_clips: float = setting(
-        0.2,
-        low=0.0,
-        high=1.0,
-        help='Share of pairs of any two frames of a view, where an objective uses backgrounds.',
+        0.2, low=0, high=1, help='Share of pairs of any two frames of a view (with backgrounds).'
     )
     holdout: float = setting(
         0.0,
