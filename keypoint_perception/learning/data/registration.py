@@ -195,9 +195,11 @@ def describe_jumps(title: str, survey: CameraSurvey, stamps_ns: np.ndarray) -> s
 
     :param stamps_ns: of the camera's frames, (N,) ns
     """
+    # a camera that moves may also move too fast
+    unknown = '(nothing is recognised)' if survey.moves else '(to another picture)'
     places = [
         f'{(stamps_ns[jump.frame] - stamps_ns.min()) / 1e9:.1f} s '
-        + (f'(by {jump.px:.1f} px)' if np.isfinite(jump.px) else '(to another picture)')
+        + (f'(by {jump.px:.1f} px)' if np.isfinite(jump.px) else unknown)
         for jump in survey.jumps[:LISTED]
     ]
     more = '' if len(survey.jumps) <= LISTED else f' and {len(survey.jumps) - LISTED} more'
