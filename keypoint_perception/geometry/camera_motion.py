@@ -252,7 +252,9 @@ def to_working_size(scale: float) -> np.ndarray:
 
 
 def in_view(keyframe: Keyframe, homography: np.ndarray) -> float:
-    """Return the share of a keyframe's texture that a frame shows."""
+    """Return the share of a keyframe's texture that a frame shows, 0 if it has none."""
+    if not len(keyframe.points):
+        return 0.0
     height, width = keyframe.hw
     xy = transform(homography, keyframe.points)
     return float(((xy >= 1) & (xy <= (width - 2, height - 2))).all(axis=1).mean())

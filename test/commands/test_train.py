@@ -364,7 +364,7 @@ def test_an_unknown_key_lists_the_known_ones(capsys, recording, tmp_path):
         capsys, 'train', recording, '--out', tmp_path / 'model', '--config', path
     )
     assert code == 2
-    assert "the file has no 'learning_rat'; known: annotations, batch_size" in sentence(stderr)
+    assert "the file has no 'learning_rat'; known: across_clips, annotations" in sentence(stderr)
 
 
 def test_what_export_cannot_do_is_said(capsys, recording, quick, tmp_path):

@@ -111,3 +111,12 @@ def test_frames_without_texture_stay_where_they_are():
     poses = track(np.full((3, *HW, 3), 90, np.uint8))
     assert {pose.segment for pose in poses} == {0}
     np.testing.assert_array_equal(homographies(poses), np.tile(np.eye(3), (3, 1, 1)))
+
+
+@pytest.mark.parametrize('hw', [(16, 128), (64, 64)])
+def test_frames_without_texture_do_not_move(hw):
+    plain = np.full((*hw, 3), 90, np.uint8)
+    other = plain.copy()
+    other[4:9, 20:25] = 200
+    poses = track([plain, other, plain, np.full_like(plain, 250), plain])
+    assert all(np.isfinite(pose.homography).all() for pose in poses)
