@@ -62,3 +62,8 @@ def test_still_weight_must_make_sense(weight):
     sentence = f'still_weight: must be a number from 0 to 1, got {weight}'
     with pytest.raises(ConfigError, match=sentence):
         ReconstructionConfig(still_weight=weight)
+
+
+def test_the_defaults_are_those_of_the_documents():
+    expected = ReconstructionConfig(sigma=0.1, still_weight=0.3, both_ways=True)
+    assert ReconstructionConfig() == expected

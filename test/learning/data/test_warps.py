@@ -203,3 +203,69 @@ def test_settings_bound_what_is_drawn():
     length = arm.norm(dim=-1)
     assert length.min() == pytest.approx(10 / 1.2, abs=0.02)
     assert length.max() == pytest.approx(12, abs=0.02)
+
+
+def test_the_defaults_are_those_of_the_documents():
+    assert WarpConfig() == WarpConfig(angle=20.0, scale=0.2, shift=0.1, bend=0.08)
+
+
+def test_a_warp_is_made_of_what_is_drawn():
+    config = WarpConfig(angle=40.0, scale=0.5, shift=0.3, bend=0.05)
+    torch.manual_seed(0)
+    found = random_warp(4, HW, config)
+    torch.manual_seed(0)
+    drawn = 2 * torch.rand(4, 4 + 2 * 25) - 1
+    angle, scale = math.radians(40) * drawn[:, 0], 1.5 ** drawn[:, 1]
+    shift = 0.3 * drawn[:, 2:4] * torch.tensor([1.0, 24 / 36])
+    expected = make_warp(angle, scale, shift, 0.05 * drawn[:, 4:].view(4, 25, 2))
+    torch.testing.assert_close(found.coefficients, expected.coefficients)
+    assert len(random_warp(1, HW, WarpConfig(bend=0.0)).coefficients[0]) == 3
+
+
+def test_an_eighth_of_a_turn_and_twice_the_size_by_hand():
+    warp = make_warp(torch.tensor([math.pi / 4]), torch.tensor([2.0]), torch.zeros(1, 2))
+    # two px to the right come four away, half right and half down
+    found = warp.points(torch.tensor([[[19.5, 11.5]]]), HW)
+    torch.testing.assert_close(found, torch.tensor([[[17.5 + 8**0.5, 11.5 + 8**0.5]]]))
+
+
+def test_control_points_are_row_by_row_and_an_affine_bend_is_affine():
+    bend = torch.zeros(1, 25, 2)
+    bend[0, 1] = torch.tensor([0.05, 0.02])  # in the first row, the second column
+    xy = torch.tensor([[[17.5 - 9, 11.5 - 18], [17.5 - 18, 11.5 - 9], [17.5 + 9, 11.5 + 18]]])
+    moved = torch.tensor([[[0.9, 0.36], [0.0, 0.0], [0.0, 0.0]]])
+    found = make_warp(*still(), bend).back(xy, HW)
+    torch.testing.assert_close(found, xy + moved, atol=1e-4, rtol=0)
+    side = torch.linspace(-1, 1, 5)
+    places = torch.cartesian_prod(side, side).flip(-1)
+    matrix, offset = torch.tensor([[0.04, -0.02], [0.01, 0.03]]), torch.tensor([0.02, -0.01])
+    warp = make_warp(*still(), (places @ matrix + offset)[None])
+    v = torch.tensor([[[0.3, -0.2], [-0.7, 0.45]]])
+    xy = 18 * v + torch.tensor([17.5, 11.5])
+    torch.testing.assert_close(
+        warp.back(xy, HW), xy + 18 * (v @ matrix + offset), atol=1e-4, rtol=0
+    )
+
+
+def test_the_slopes_of_points_are_the_inverse_of_those_of_the_way_back():
+    warp = random_warp(1, HW, STRONGEST, generator=torch.Generator().manual_seed(4))
+    for place in ((13.0, 9.0), (22.0, 14.0), (17.5, 11.5), (5.0, 20.0)):
+        shown = torch.tensor([[place]])
+        there = torch.autograd.functional.jacobian(
+            lambda p: warp.points(p, HW), warp.back(shown, HW)
+        )
+        back = torch.autograd.functional.jacobian(lambda p: warp.back(p, HW), shown)
+        product = there.view(2, 2) @ back.view(2, 2)
+        torch.testing.assert_close(product, torch.eye(2), atol=2e-3, rtol=0)
+
+
+def test_a_point_on_a_control_point_has_a_place():
+    warp = make_warp(*still(), torch.zeros(1, 25, 2))
+    middle = torch.tensor([[[17.5, 11.5]]])
+    torch.testing.assert_close(warp.points(middle, HW), middle)
+
+
+def test_the_image_ends_half_a_cell_beyond_its_last_centres():
+    xy = torch.tensor([[[-0.4, 5.0], [35.4, 5.0], [5.0, -0.4], [5.0, 23.4]]])
+    xy = torch.cat([xy, torch.tensor([[[-0.6, 5.0], [35.6, 5.0], [5.0, -0.6], [5.0, 23.6]]])], 1)
+    assert make_warp(*still()).inside(xy, HW)[0].tolist() == [True] * 4 + [False] * 4
