@@ -91,7 +91,7 @@ setup(
     maintainer_email='maintainers@keypoint-perception.invalid',
     python_requires='>=3.10',
     packages=find_packages(exclude=['test', 'test.*', 'demo', 'examples', 'pretraining']),
-    package_data={PACKAGE: ['py.typed', 'learning/*.safetensors']},
+    package_data={PACKAGE: ['py.typed', 'learning/initial/*.safetensors']},
     include_package_data=False,
     zip_safe=True,
     data_files=[

@@ -22,7 +22,7 @@ from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.keypoints import network_to_cells
 from keypoint_perception.learning.data.photometric import jitter_colours
 from keypoint_perception.learning.data.warps import random_warp, Warp, WarpConfig
-from keypoint_perception.learning.initial_head import PointQueries, sample
+from keypoint_perception.learning.initial.initial_head import PointQueries, sample
 from keypoint_perception.model.heatmaps import divergence
 from keypoint_perception.model.layers import normalise
 from keypoint_perception.model.network import Keypointer, NetworkConfig, UNet

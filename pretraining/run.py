@@ -13,8 +13,8 @@ from pathlib import Path
 
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.frames.store_format import is_store
-from keypoint_perception.learning import initial_weights
-from keypoint_perception.learning.initial_weights import HEAD, QUERIES, WEIGHTS_NAME
+from keypoint_perception.learning.initial import initial_weights
+from keypoint_perception.learning.initial.initial_weights import HEAD, QUERIES, WEIGHTS_NAME
 from keypoint_perception.model.network import NetworkConfig
 from rich.progress import Progress
 from safetensors.torch import save_file

@@ -88,7 +88,7 @@ def train(
         'annotations': None if annotations is None else str(annotations),
         'init': init,
     }
-    from keypoint_perception.learning.initial_weights import is_model
+    from keypoint_perception.learning.initial.initial_weights import is_model
 
     init_model = Path(init) if init and is_model(init) else None
     recordings = {f'recording {i}': Path(name) for i, name in enumerate(source, start=1)}

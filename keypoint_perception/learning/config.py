@@ -21,7 +21,7 @@ from keypoint_perception.learning.composite_objective import (
     read_parts,
     total_weights,
 )
-from keypoint_perception.learning.initial_weights import is_model, PACKAGE
+from keypoint_perception.learning.initial.initial_weights import is_model, PACKAGE
 from keypoint_perception.model.checkpoint import load_network
 from keypoint_perception.model.layers import NORMS
 from keypoint_perception.model.network import NetworkConfig, NETWORKS

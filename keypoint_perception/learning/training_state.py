@@ -25,8 +25,8 @@ from keypoint_perception.learning.data.labels import Labels, LabelSampler
 from keypoint_perception.learning.data.pairs import mean_change, PairSampler
 from keypoint_perception.learning.data.registration import registered_frames, Registration
 from keypoint_perception.learning.data.scenes import CameraMotion
-from keypoint_perception.learning.initial_keypoints import initialise_head
-from keypoint_perception.learning.initial_weights import initialise
+from keypoint_perception.learning.initial.initial_keypoints import initialise_head
+from keypoint_perception.learning.initial.initial_weights import initialise
 from keypoint_perception.learning.learner import Learner, WeightAverage
 from keypoint_perception.learning.pair_batch import DatasetStatistics
 from keypoint_perception.learning.self_training.candidates import Candidates

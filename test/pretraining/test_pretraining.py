@@ -4,8 +4,8 @@ import json
 
 from examples.arm import load_bullet, SimulatorError
 from keypoint_perception.frames.frame_store import FrameStore
-from keypoint_perception.learning import initial_weights
-from keypoint_perception.learning.initial_weights import package_weights, WEIGHTS_NAME
+from keypoint_perception.learning.initial import initial_weights
+from keypoint_perception.learning.initial.initial_weights import package_weights, WEIGHTS_NAME
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import numpy as np
 import pytest

@@ -4,7 +4,7 @@ import logging
 
 from keypoint_perception.errors import ModelError
 from keypoint_perception.learning.config import derived_defaults, to_values, TrainConfig
-from keypoint_perception.learning.initial_weights import (
+from keypoint_perception.learning.initial.initial_weights import (
     initialise,
     is_model,
     package_weights,

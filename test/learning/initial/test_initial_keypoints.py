@@ -2,8 +2,8 @@
 
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.data.labels import Labels
-from keypoint_perception.learning.initial_keypoints import initialise_head
-from keypoint_perception.learning.initial_weights import initialise
+from keypoint_perception.learning.initial.initial_keypoints import initialise_head
+from keypoint_perception.learning.initial.initial_weights import initialise
 from keypoint_perception.learning.training_state import new_training_state
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import numpy as np

@@ -11,7 +11,7 @@ from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.data.camera_backgrounds import CameraBackgrounds
 from keypoint_perception.learning.data.foreground import foreground_map
 from keypoint_perception.learning.data.labels import Labels
-from keypoint_perception.learning.initial_head import (
+from keypoint_perception.learning.initial.initial_head import (
     cluster_features,
     labelled_features,
     PointQueries,

@@ -1,6 +1,6 @@
 """A head finds the points that it is made from: labelled ones, or clusters of the foreground."""
 
-from keypoint_perception.learning.initial_head import (
+from keypoint_perception.learning.initial.initial_head import (
     cluster_features,
     labelled_features,
     PointQueries,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from keypoint_perception.errors import ModelError
 from keypoint_perception.json_files import parse_json
-from keypoint_perception.learning.initial_head import PointQueries
+from keypoint_perception.learning.initial.initial_head import PointQueries
 from keypoint_perception.model.checkpoint import load_network, read_metadata
 from keypoint_perception.model.network import Keypointer
 from safetensors.torch import load_file

@@ -1,0 +1,1 @@
+"""What a run begins with: weights, and keypoints before the first step."""
