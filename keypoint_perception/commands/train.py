@@ -138,6 +138,8 @@ def train(
     print(f'stopped at step {outcome.step}: {outcome.reason}')
     if outcome.complaint:
         print(f'warning: {outcome.complaint}')
+    if outcome.metrics['settling']:
+        print(outcome.metrics['settling'])
     pairs_per_s, memory_mb = (outcome.metrics[key] for key in ('pairs_per_s', 'peak_memory_mb'))
     speed = f' at {pairs_per_s:.0f} pairs/s' if pairs_per_s else ''
     learned = outcome.metrics['frames']

@@ -81,9 +81,10 @@ def _introduction(state: State) -> list[str]:
     complaint = metrics.get('complaint')
     warning = f'<p class="warning">{escape(complaint)}</p>' if complaint else ''
     camera = ' '.join(escape(sentence) for sentence in metrics.get('camera', []))
+    notes = [camera, escape(metrics.get('settling') or '')]
     return [
         f'<p class="soft">Objective: {objective}</p>',
-        f'<p class="soft">{camera}</p>' if camera else '',
+        *(f'<p class="soft">{note}</p>' for note in notes if note),
         warning,
         tiles(figures),
     ]

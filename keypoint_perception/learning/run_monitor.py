@@ -21,6 +21,11 @@ from keypoint_perception.learning.confidence_calibration import calibrate
 from keypoint_perception.learning.data.registration import registered_frames
 from keypoint_perception.learning.pruning import choose_keypoints
 from keypoint_perception.learning.run_log import reconstruction_sheet, RunLog
+from keypoint_perception.learning.settling import (
+    settled_since,
+    settling_sentence,
+    SettlingCheck,
+)
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.threads import Threads
 from keypoint_perception.learning.training_state import TrainingState
@@ -42,6 +47,8 @@ MOVING_SELECTION_FRAMES = 256
 # Least frames of a scene for a median that shows its background, and most frames in all, which
 # must fit into memory.
 LEAST_SCENE_FRAMES, MOST_CALIBRATION_FRAMES = 16, 512
+# Frames on which it is followed whether keypoints settle.
+SETTLING_FRAMES = 32
 # Pairs in the image of reconstructions.
 SHEET_PAIRS = 5
 
@@ -92,6 +99,8 @@ class RunMonitor:
         self._picture_at_s = session.elapsed_s + self._config.picture_every_s
         self._snapshot_at_s = session.elapsed_s + (self._config.snapshot_every_s or math.inf)
         self._logged = SeenMessages()
+        frames = session.sample_frames(SETTLING_FRAMES).to(fabric.device)
+        self._settling = SettlingCheck(frames, session.sample_scenes(SETTLING_FRAMES))
 
     def after_step(self, rate: float, loss: Tensor, terms: dict[str, Tensor]) -> None:
         """Count a step at a learning rate, and write what is due."""
@@ -101,6 +110,8 @@ class RunMonitor:
             self._log(rate)
             done, last = self._budget.done(session.step), self._last
             self._report(RunProgress(session.step, done, last['loss'], last['pairs_per_s']))
+        rate_share = rate / self._config.learning_rate
+        self._settling.after_step(session.average.network, session.step, rate_share)
         if session.elapsed_s >= self._snapshot_at_s:
             self._snapshot_at_s += self._config.snapshot_every_s
             self._take_snapshot()
@@ -204,6 +215,8 @@ class RunMonitor:
             'health': asdict(health),
             'complaint': health.complaint,
             'camera': registered_frames(self._session.store, self._config).sentences,
+            'settled_since': settled_since(self._settling.movements),
+            'settling': settling_sentence(self._settling.movements),
         }
 
 
