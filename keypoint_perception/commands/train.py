@@ -70,6 +70,12 @@ def train(
     resume: Annotated[
         bool, typer.Option('--resume', help='Resume from the checkpoint in --out.')
     ] = False,
+    stop_when_settled: Annotated[
+        bool,
+        typer.Option(
+            '--stop-when-settled', help='End the run early once its keypoints have settled.'
+        ),
+    ] = False,
     minutes: Annotated[
         float | None,
         typer.Option(min=0.01, help='Stop cleanly after this many minutes of training.'),
@@ -87,6 +93,7 @@ def train(
         'camera': camera,
         'annotations': None if annotations is None else str(annotations),
         'init': init,
+        'stop_when_settled': stop_when_settled or None,
     }
     from keypoint_perception.learning.initial.initial_weights import is_model
 

@@ -1,9 +1,8 @@
 """
 The settings of training, and where their values come from.
 
-One frozen dataclass holds them all. A YAML file states what differs from the defaults, the command
-line what differs from the file. ``python -m keypoint_perception.learning.config`` prints the table
-of docs/training.md.
+A YAML file states what differs from the defaults, the command line what differs from the file.
+``python -m keypoint_perception.learning.config`` prints the table of docs/training.md.
 """
 
 from __future__ import annotations
@@ -117,6 +116,10 @@ class TrainConfig(Settings):
         help='At the end of the run, remove keypoints that never move, duplicate another or can '
         'be predicted from the rest; by default only if `keypoints` is not set.',
     )
+    stop_when_settled: bool = setting(
+        False,
+        help='End the run once the keypoints have settled, after a quarter more steps.',
+    )
     min_gap_s: float = setting(
         0.2, low=0.0, high=3600.0, help='Shortest time between the frames of a pair, s.'
     )
@@ -130,8 +133,7 @@ class TrainConfig(Settings):
         0.0,
         low=0.0,
         high=LARGEST_HOLDOUT,
-        help='Share of each recording, its last frames, that is withheld from learning; '
-        '`evaluate` scores them alone.',
+        help='Share of each recording, its end, that is withheld and that `evaluate` scores.',
     )
     camera: str = setting(
         'auto',
@@ -141,8 +143,8 @@ class TrainConfig(Settings):
     annotations: str = setting('', help='CSV file of labels, for objectives that learn from them.')
     init: str = setting(
         PACKAGE,
-        help='Model directory to take the initial weights from; or package: those that come with '
-        'the package, learned on simulations; or none: random ones.',
+        help='Model directory to take the initial weights from; package: those of the package, '
+        'learned on simulations; none: random ones.',
     )
     seed: int = setting(0, low=0, high=2**31 - 1, help='Seed of weights and pairs.')
     seeds: int = setting(

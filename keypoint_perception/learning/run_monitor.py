@@ -25,6 +25,7 @@ from keypoint_perception.learning.settling import (
     settled_since,
     settling_sentence,
     SettlingCheck,
+    TAIL_SHARE,
 )
 from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.threads import Threads
@@ -111,7 +112,8 @@ class RunMonitor:
             done, last = self._budget.done(session.step), self._last
             self._report(RunProgress(session.step, done, last['loss'], last['pairs_per_s']))
         rate_share = rate / self._config.learning_rate
-        self._settling.after_step(session.average.network, session.step, rate_share)
+        if self._settling.after_step(session.average.network, session.step, rate_share):
+            self._stop_if_settled()
         if session.elapsed_s >= self._snapshot_at_s:
             self._snapshot_at_s += self._config.snapshot_every_s
             self._take_snapshot()
@@ -131,6 +133,17 @@ class RunMonitor:
             self._write_reconstruction(self._run_log)
             self._run_log.close()
         return Outcome(reason, self._session.step, self._metrics(health), health.complaint)
+
+    def _stop_if_settled(self) -> None:
+        if not self._config.stop_when_settled:
+            return
+        step, since = self._session.step, settled_since(self._settling.movements)
+        if self._fabric.world_size > 1:  # processes that end after different steps would hang
+            since = self._fabric.broadcast(since)
+        if since is not None:
+            tail = round(TAIL_SHARE * step)
+            log.info('The keypoints have been settled since step %d: %d more.', since, tail)
+            self._budget.shorten(step, tail, f'the keypoints have been settled since step {since}')
 
     def _write_reconstruction(self, run_log: RunLog) -> None:
         session = self._session

@@ -28,6 +28,8 @@ FIRST_STEP, GROWTH = 50, 1.25
 LEAST_RATE = 0.5
 # Movement of a settled run, % of the diagonal, and for how many times in a row.
 SETTLED, TIMES = 1.0, 3
+# Steps over which the rate decays once a run has settled, as a share of those before.
+TAIL_SHARE = 0.25
 # Keypoints whose position varies by less, as a share of the diagonal, do not move.
 LEAST_SPREAD = 0.015
 
@@ -59,14 +61,14 @@ class SettlingCheck:
         self._next_step = FIRST_STEP
 
     @torch.no_grad()
-    def after_step(self, network: Keypointer, step: int, rate_share: float) -> None:
+    def after_step(self, network: Keypointer, step: int, rate_share: float) -> bool:
         """
-        Look at the keypoints of the averaged network if it is time to.
+        Look at the keypoints of the averaged network if it is time to; return whether it was.
 
         :param rate_share: learning rate as a share of its peak
         """
         if step < self._next_step or rate_share < LEAST_RATE:
-            return
+            return False
         uv = network(self._frames).float().cpu()[..., :2]
         if self._before is not None:
             percent = _movement(
@@ -74,6 +76,7 @@ class SettlingCheck:
             )
             self.movements.append(Movement(step, percent))
         self._before, self._next_step = uv, round(GROWTH * step)
+        return True
 
 
 def settled_since(movements: Sequence[Movement]) -> int | None:

@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import signal
 import time
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Tail(NamedTuple):
+    """The last steps of a run that ends before its budget is used up."""
+
+    start: int
+    done_before: float
+    steps: int
+    reason: str
+
+    def done(self, step: int) -> float:
+        """Return the share of the schedule that is passed through, in [0, 1]."""
+        return min(1.0, self.done_before + (1 - self.done_before) * self.share(step))
+
+    def share(self, step: int) -> float:
+        """Return the share of these steps that is done, from 0."""
+        return (step - self.start) / self.steps
 
 
 class Budget:
@@ -22,6 +39,7 @@ class Budget:
         self._steps = steps
         self._seconds = None if minutes is None else 60.0 * minutes
         self._shared_s: float | None = None
+        self._tail: Tail | None = None
         self.start()
 
     def start(self) -> None:
@@ -38,7 +56,19 @@ class Budget:
 
     def done(self, step: int) -> float:
         """Return the share of the budget that is used up, in [0, 1]."""
-        return min(1.0, max(self.done_by_steps(step), self.done_by_time()))
+        done = min(1.0, max(self.done_by_steps(step), self.done_by_time()))
+        return done if self._tail is None else max(done, self._tail.done(step))
+
+    def shorten(self, step: int, steps: int, reason: str) -> None:
+        """
+        End the run after some more steps, over which the rest of the schedule is passed through.
+
+        :param step: steps done; later calls than the first change nothing
+        :param steps: how many more, unless the budget is used up before
+        :param reason: why the run ends
+        """
+        if self._tail is None:
+            self._tail = Tail(step, self.done(step), max(1, steps), reason)
 
     def done_by_steps(self, step: int) -> float:
         """Return the share of the steps that is done, 0 without a limit."""
@@ -55,6 +85,8 @@ class Budget:
             return f'{step} steps are done'
         if self._seconds is not None and self.done_by_time() >= 1.0:
             return f'{self._seconds / 60:g} minutes are over'
+        if self._tail is not None and self._tail.done(step) >= 1.0:
+            return self._tail.reason
         return None
 
 

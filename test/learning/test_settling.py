@@ -72,8 +72,9 @@ def test_a_run_is_looked_at_ever_more_seldom_and_while_the_rate_is_high():
     looked = []
     for step in range(1, 1001):
         before = network.calls
-        followed.after_step(network, step, 1.0 if step < 400 else 0.4)
-        if network.calls > before:
+        has_looked = followed.after_step(network, step, 1.0 if step < 400 else 0.4)
+        assert has_looked == (network.calls > before)
+        if has_looked:
             looked.append(step)
     assert looked == [50, 62, 78, 98, 122, 152, 190, 238, 298, 372]
     assert settling.GROWTH * 372 < 1000

@@ -39,6 +39,22 @@ def test_what_is_used_up_first_ends_the_run(clock):
     assert (budget.done(2), budget.done(8)) == (0.5, 0.8)
 
 
+def test_a_shortened_run_passes_through_the_rest_of_the_schedule():
+    budget = Budget(steps=1000, minutes=None)
+    assert budget.done(400) == 0.4
+    budget.shorten(400, 100, 'enough')
+    budget.shorten(410, 7, 'later calls change nothing')
+    assert [budget.done(step) for step in (400, 450, 500)] == [0.4, 0.7, 1.0]
+    assert [budget.reason(step) for step in (499, 500)] == [None, 'enough']
+
+
+def test_a_run_that_is_shortened_late_ends_with_its_budget():
+    budget = Budget(steps=1000, minutes=None)
+    budget.shorten(950, 100, 'enough')
+    assert budget.done(975) == pytest.approx(0.9625 + 0.0125)
+    assert (budget.reason(999), budget.reason(1000)) == (None, '1000 steps are done')
+
+
 def test_processes_go_by_one_clock(clock):
     budget = Budget(steps=None, minutes=1)
     budget.start()

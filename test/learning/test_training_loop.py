@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from keypoint_perception.errors import ConfigError, ModelError, TrainingError
-from keypoint_perception.learning import run_monitor
+from keypoint_perception.learning import run_monitor, settling
 from keypoint_perception.learning import training_loop as learning
 from keypoint_perception.learning import training_step as stepping
 from keypoint_perception.learning.collapse import CollapseCheck
@@ -43,6 +43,24 @@ def test_it_finds_the_square(run, square_store, square_centres, tmp_path):
     # what is left of the motion of the best point after its constant offset, px of 64
     left = (offset - offset.mean(dim=0)).norm(dim=-1).mean(dim=0)
     assert left.min() < 4.0
+
+
+@pytest.mark.parametrize(
+    ('asked', 'last', 'reason'),
+    [
+        (True, 122, 'the keypoints have been settled since step 62'),
+        (False, 300, '300 steps are done'),
+    ],
+)
+def test_a_settled_run_ends_early_if_asked_to(
+    run, square_store, tmp_path, monkeypatch, asked, last, reason
+):
+    monkeypatch.setattr(settling, 'SETTLED', 1000.0)
+    monkeypatch.setattr(settling, 'LEAST_SPREAD', 0.0)
+    outcome = run(square_store, tmp_path, steps=300, stop_when_settled=asked)
+    # settled when looked at after 98 steps, and a quarter of 98 more
+    assert (outcome.step, outcome.reason) == (last, reason)
+    assert float(read_history(tmp_path)[-1]['rate']) < 0.03 * 2e-3
 
 
 def test_resuming_gives_the_same_losses(run, square_store, tmp_path):
