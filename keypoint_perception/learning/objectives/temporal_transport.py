@@ -36,9 +36,10 @@ Departures, with their reasons:
   for maps with one peak, which the pixel error does not require. It counts as far as keypoints
   explain the motion.
 
-All that the camera's own motion changes has to be transported too. So a moving camera needs pairs
-that are close in time: on a panning recording, 0.96 of the motion of the labelled points was
-explained with ``max_gap_s: 0.4``, and 0.35 with 2 s, which is set by default.
+Where frames are not registered (``camera`` set to still, or frames that no homography fits), all
+that the camera's own motion changes has to be transported too. Pairs then have to be close in
+time: on a panning recording, 0.96 of the motion of the labelled points was explained with
+``max_gap_s: 0.4``, and 0.35 with 2 s, which is set by default.
 """
 
 from __future__ import annotations
@@ -78,8 +79,7 @@ class TemporalTransport(nn.Module):
         """Return the per-sample terms, each (B,); the first frames are the sources."""
         covered = union(batch.bumps(self.config.sigma))
         covered0, covered1 = covered.chunk(2)
-        # as the other frame shows it; what it does not show is erased
-        source0, source1 = batch.partner(covered.detach(), outside=1.0).chunk(2)
+        source0, source1 = batch.partner(covered.detach()).chunk(2)
         spread0, spread1 = concentration(batch.maps, batch.points, batch.half_side).chunk(2)
         weight0, weight1 = pair_weight(batch, self.config.still_weight).chunk(2)
         if self.config.both_ways:
@@ -101,7 +101,7 @@ class TemporalTransport(nn.Module):
     def reconstruct(self, batch: PairBatch) -> Tensor:
         """Return the second frames, reconstructed from the first ones, (B, 3, H, W)."""
         covered, features = union(batch.bumps(self.config.sigma)), self.features(batch.images)
-        source = batch.partner(covered, outside=1.0)
+        source = batch.partner(covered)
         both = source, covered, batch.partner(features), features
         return self.render(*(part.chunk(2)[1] for part in both))
 

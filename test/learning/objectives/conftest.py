@@ -3,6 +3,7 @@
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
 from keypoint_perception.model.network import Keypointer, NetworkConfig
 import pytest
+from shifted_views import shift_registration
 import torch
 
 # maps of 8 x 12 cells
@@ -120,6 +121,13 @@ def triple(network, images):
     with torch.no_grad():
         network.body.head.weight.mul_(20)
     return PairBatch(network, images(1, 3), images(2, 3))
+
+
+@pytest.fixture
+def shifted_triple(triple):
+    """The same pairs, by a camera that moved by whole cells between the frames of each."""
+    extra = {'registration': shift_registration()}
+    return PairBatch(triple.network, triple.image0, triple.image1, extra)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.learning.reconstruction import motion_weight
 from keypoint_perception.model.heatmaps import gaussian_maps, variance
 import pytest
+from shifted_views import shifted_points, shifted_view, shifted_weight
 import torch
 from torch.nn import functional
 
@@ -82,6 +83,48 @@ def test_the_terms_are_those_of_the_equations(make_objective, triple, check_term
 
     check_terms(terms, triple, equations)
     assert terms.one_way == (not both_ways)
+
+
+def seen_by_a_moved_camera(terms, batch):
+    """Return the same of frames whose camera moved: features and keypoints follow its view."""
+    sigma = terms.config.sigma * 6
+    points, images = batch.points.chunk(2), (batch.image0, batch.image1)
+    answers = []
+    for target, source, sign in ((1, 0, 1), (0, 1, -1)):
+        features = shifted_view(terms.features(images[source]), sign)
+        start = shifted_points(points[source].detach(), sign)
+        bumps = gaussian_maps(points[target], 8, 12, sigma)
+        left = (1 - gaussian_maps(start, 8, 12, sigma)).prod(dim=1, keepdim=True)
+        left = left * (1 - bumps).prod(dim=1, keepdim=True)
+        brought = slowly(features, start, points[target], sigma)
+        answers.append(terms.refine(left * features + brought / bumps.sum(1, True).clamp(min=1)))
+    return answers
+
+
+@pytest.mark.parametrize('both_ways', [True, False])
+def test_with_a_moved_camera_the_terms_are_those_in_the_view_of_the_target(
+    make_objective, shifted_triple, check_terms, both_ways
+):
+    settings = {'still_weight': 0.4, 'sigma': 0.3, 'both_ways': both_ways}
+    terms = make_objective(SpatioTemporalTransport, change=3.0, **settings)
+
+    def equations(batch):
+        frames = batch.image1, batch.image0
+        answers = seen_by_a_moved_camera(terms, batch)
+        pixels = []
+        for answer, goal, partner, sign in zip(
+            answers, frames, frames[::-1], (1, -1), strict=True
+        ):
+            weight = shifted_weight(goal, partner, sign, 0.4)
+            pixels.append((weight * (answer - goal) ** 2).mean(dim=(1, 2, 3)) / 3.0)
+        pixel = (pixels[0] + pixels[1]) / 2 if both_ways else pixels[0]
+        spread = variance(batch.maps, batch.points).mean(dim=1) / 36
+        spread = (spread[:3] + spread[3:]) / 2 if both_ways else spread[3:]
+        return {'pixel': pixel, 'spread': (1 - 2 * pixel.detach()) * spread}
+
+    check_terms(terms, shifted_triple, equations)
+    expected = seen_by_a_moved_camera(terms, shifted_triple)[0]
+    torch.testing.assert_close(terms.reconstruct(shifted_triple), expected, rtol=0, atol=1e-3)
 
 
 def test_what_is_shown_is_the_second_frame_made_of_the_first(make_objective, triple):
