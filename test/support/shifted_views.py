@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.learning.reconstruction import motion_weight
 import torch
 from torch import Tensor
@@ -19,13 +20,12 @@ def shift_registration() -> Tensor:
     return registration
 
 
-def shifted_view(values: Tensor, sign: int, scale: int = 1, outside: float = 0.0) -> Tensor:
+def shifted_view(values: Tensor, sign: int, scale: int = 1) -> Tensor:
     """
-    Return values of one frame of each pair in the view of the other, (3, c, h, w).
+    Return values of one frame of each pair in the view of the other, (3, c, h, w); 0 outside.
 
     :param sign: 1 for the first frames' in the view of the second ones, -1 the other way round
     :param scale: values along a side of a cell
-    :param outside: what the frame does not show
     """
     views = []
     for value, shift in zip(values, SHIFTS, strict=True):
@@ -35,7 +35,7 @@ def shifted_view(values: Tensor, sign: int, scale: int = 1, outside: float = 0.0
         from_row, from_column = row - down, column - right
         known = ((from_row >= 0) & (from_row < len(row)))[:, None]
         known = known & (from_column >= 0) & (from_column < len(column))
-        views.append(torch.where(known, view, outside))
+        views.append(torch.where(known, view, 0.0))
     return torch.stack(views)
 
 
@@ -44,8 +44,16 @@ def shifted_points(points: Tensor, sign: int) -> Tensor:
     return points + sign * torch.tensor(SHIFTS)[:, None]
 
 
-def shifted_weight(image: Tensor, partner: Tensor, sign: int, still_weight: float) -> Tensor:
-    """Return the weight of each pixel of a frame, whose partner is brought by ``sign``."""
-    brought = shifted_view(partner, sign, CELL)
-    seen = shifted_view(torch.ones_like(partner[:, :1]), sign, CELL)
-    return seen * motion_weight(image, brought, still_weight)
+def shifted_errors(batch: PairBatch, answers: list[Tensor], still_weight: float) -> Tensor:
+    """
+    Return the weighted squared errors of reconstructed second and first frames, (2, 3).
+
+    :param answers: reconstructions of the second and of the first frames, (3, 3, H, W) each
+    """
+    errors = []
+    pairs = (batch.image1, batch.image0, 1), (batch.image0, batch.image1, -1)
+    for answer, (image, partner, sign) in zip(answers, pairs, strict=True):
+        seen = shifted_view(torch.ones_like(partner[:, :1]), sign, CELL)
+        weight = seen * motion_weight(image, shifted_view(partner, sign, CELL), still_weight)
+        errors.append((weight * (answer - image) ** 2).mean(dim=(1, 2, 3)))
+    return torch.stack(errors)

@@ -11,7 +11,7 @@ from keypoint_perception.learning.pair_batch import PairBatch
 from keypoint_perception.learning.reconstruction import motion_weight
 from keypoint_perception.model.heatmaps import gaussian_maps, variance
 import pytest
-from shifted_views import shifted_points, shifted_view, shifted_weight
+from shifted_views import shifted_errors, shifted_points, shifted_view
 import torch
 from torch.nn import functional
 
@@ -109,15 +109,8 @@ def test_with_a_moved_camera_the_terms_are_those_in_the_view_of_the_target(
     terms = make_objective(SpatioTemporalTransport, change=3.0, **settings)
 
     def equations(batch):
-        frames = batch.image1, batch.image0
-        answers = seen_by_a_moved_camera(terms, batch)
-        pixels = []
-        for answer, goal, partner, sign in zip(
-            answers, frames, frames[::-1], (1, -1), strict=True
-        ):
-            weight = shifted_weight(goal, partner, sign, 0.4)
-            pixels.append((weight * (answer - goal) ** 2).mean(dim=(1, 2, 3)) / 3.0)
-        pixel = (pixels[0] + pixels[1]) / 2 if both_ways else pixels[0]
+        errors = shifted_errors(batch, seen_by_a_moved_camera(terms, batch), 0.4)
+        pixel = errors[: 2 if both_ways else 1].mean(dim=0) / 3.0
         spread = variance(batch.maps, batch.points).mean(dim=1) / 36
         spread = (spread[:3] + spread[3:]) / 2 if both_ways else spread[3:]
         return {'pixel': pixel, 'spread': (1 - 2 * pixel.detach()) * spread}
