@@ -142,7 +142,7 @@ class RunMonitor:
             since = self._fabric.broadcast(since)
         if since is not None:
             tail = round(TAIL_SHARE * step)
-            log.info('The keypoints have been settled since step %d: %d more.', since, tail)
+            log.info('The keypoints have been settled since step %d: %d more steps.', since, tail)
             self._budget.shorten(step, tail, f'the keypoints have been settled since step {since}')
 
     def _write_reconstruction(self, run_log: RunLog) -> None:

@@ -17,11 +17,8 @@ class Tail(NamedTuple):
 
     def done(self, step: int) -> float:
         """Return the share of the schedule that is passed through, in [0, 1]."""
-        return min(1.0, self.done_before + (1 - self.done_before) * self.share(step))
-
-    def share(self, step: int) -> float:
-        """Return the share of these steps that is done, from 0."""
-        return (step - self.start) / self.steps
+        share = (step - self.start) / self.steps
+        return min(1.0, self.done_before + (1 - self.done_before) * share)
 
 
 class Budget:
