@@ -20,8 +20,9 @@ estimator -> node -> message. The folders, and what each may import:
                  (imports root); salvage/ reads what is damaged
     model/       the one network, heatmaps, checkpoints, ONNX export (root)
     learning/    objectives (one paper, one file), configuration, the training loop; data/ makes
-                 batches: pairs, warps, flow, labels; self_training/ has parts of the objective of
-                 that name (root, frames, model, geometry)
+                 batches: pairs, warps, flow, labels; initial/ has what a run begins with,
+                 self_training/ parts of the objective of that name (root, frames, model,
+                 geometry)
     inference/   engines (one heavy library each) and the estimator; tensorrt/ compiles for GPUs
                  (root; model in the torch engine only)
     evaluation/  metrics, overlay videos, the report (root, geometry)
