@@ -6,7 +6,8 @@ run, keypoints that never move, lie where nothing moves, or duplicate another on
 limits are slightly stricter than those of evaluation, which uses other frames. Of the others,
 those that best predict the motion of the rest are kept: the requested number, or until all the
 rest can be predicted. No labels are needed. With a camera that moves, motion is that against the
-camera's, and a keypoint on the background is static wherever it goes.
+camera's, and a keypoint on the background is static wherever it goes. Points that were learned by
+their looks may rest in the world before such a camera: those must move in the image alone.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ def choose_keypoints(
     count: int | None = None,
     motion: CameraMotion | None = None,
     learned: list[int] | None = None,
+    *,
+    resting: bool = False,
 ) -> list[int]:
     """
     Return the useful keypoints, in their order; if none is, those that are no duplicates.
@@ -61,9 +64,10 @@ def choose_keypoints(
     :param count: how many to return; None = those from which the rest can be predicted
     :param motion: of the camera, None if it stands still
     :param learned: those that the objective has found; None = all
+    :param resting: whether keypoints may rest in the world, before a camera that moves
     """
     found = torch.cat([network(some).float().cpu() for some in frames.split(CHUNK)])  # (N, K, 3)
-    kept = useful_keypoints(found, frames, scene, motion)
+    kept = useful_keypoints(found, frames, scene, motion, resting=resting)
     if learned is not None:
         kept = [k for k in kept if k in learned]
     still = at_reference(found[:, kept, :2], motion)
@@ -78,7 +82,12 @@ def choose_keypoints(
 
 
 def useful_keypoints(
-    found: Tensor, frames: Tensor, scene: Tensor, motion: CameraMotion | None = None
+    found: Tensor,
+    frames: Tensor,
+    scene: Tensor,
+    motion: CameraMotion | None = None,
+    *,
+    resting: bool = False,
 ) -> list[int]:
     """
     Return the keypoints that move and are not duplicates of a more confident one.
@@ -86,9 +95,12 @@ def useful_keypoints(
     :param found: u, v in px and confidence, (N, K, 3)
     :param frames: (N, H, W, 3) uint8
     :param scene: scene of each frame, (N,) int
+    :param resting: whether keypoints may lie on what rests in the world
     """
     uv, diagonal = found[..., :2], diagonal_px(*frames.shape[1:3])
-    if motion is None:
+    if resting:
+        static = torch.zeros(found.shape[1])
+    elif motion is None:
         static = static_share(uv, frames.cpu(), scene)
     else:
         static = (on_foreground(uv, frames.cpu(), motion) < LEAST_FOREGROUND).float().mean(dim=0)

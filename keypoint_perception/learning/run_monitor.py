@@ -175,13 +175,17 @@ class RunMonitor:
         if (config.prune or config.extra_keypoints) and not has_names:
             count = None if config.prune else config.keypoints
             size = min(SELECTION_FRAMES, len(session.store))
-            if session.sample_motion(1) is not None:
+            moves = session.sample_motion(1) is not None
+            if moves:
                 size = min(size, MOVING_SELECTION_FRAMES)
             frames, scene = session.sample_frames(size).to(device), session.sample_scenes(size)
             learned = session.learner.objective.learned_keypoints()
             # an objective that finds points by their looks has those that rest in the world
-            motion = session.sample_motion(size) if learned is None else None
-            session.kept = choose_keypoints(network, frames, scene, count, motion, learned)
+            resting = moves and learned is not None
+            motion = None if resting else session.sample_motion(size)
+            session.kept = choose_keypoints(
+                network, frames, scene, count, motion, learned, resting=resting
+            )
             log.info('Keypoints: kept %d of %d.', len(session.kept), network.config.keypoints)
             network = network.select(session.kept)
         least = LEAST_SCENE_FRAMES * len(session.sample_scenes().unique())

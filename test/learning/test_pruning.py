@@ -1,5 +1,8 @@
 """Keypoints that are of no use are not exported, and the others keep what they say."""
 
+from unittest.mock import MagicMock
+
+from keypoint_perception.learning import run_monitor
 from keypoint_perception.learning.config import read_config
 from keypoint_perception.learning.data.scenes import at_reference, CameraMotion
 from keypoint_perception.learning.pruning import (
@@ -240,3 +243,42 @@ def test_before_a_camera_that_moves_what_rests_in_the_world_is_left_out(frames):
     assert useful_keypoints(found, frames, torch.zeros(20), motion) == [0]
     still = at_reference(found[..., :2], motion)
     torch.testing.assert_close(still[:, 1], torch.tensor([50.0, 40.0]).expand(20, 2))
+
+
+def test_what_is_known_by_its_looks_may_rest_in_the_world(frames):
+    """Nothing differs from the background, but the image of one of two points moves."""
+    up = torch.arange(20.0)
+    rests = torch.stack([torch.full((20,), 50.0), 40 - up, torch.full((20,), 0.9)], dim=-1)
+    mount = torch.tensor([30.0, 60.0, 0.9]).expand(20, 3)
+    found = torch.stack([rests, mount, rests - torch.tensor([0.5, 0.0, 0.1])], dim=1)
+    plain, scene = torch.zeros_like(frames), torch.zeros(20)
+    assert useful_keypoints(found, plain, scene) == []
+    assert useful_keypoints(found, plain, scene, resting=True) == [0]
+    script = Scripted(found)
+    assert choose_keypoints(script, plain, scene, learned=[0, 1], resting=True) == [0]
+
+
+@pytest.mark.parametrize(
+    ('moves', 'learned', 'resting'),
+    [(True, [0, 1], True), (False, [0, 1], False), (True, None, False)],
+)
+def test_they_may_where_the_camera_moves_and_points_are_found_by_their_looks(
+    monkeypatch, moves, learned, resting
+):
+    seen = {}
+
+    def choose(network, frames, scene, count, motion, learned, *, resting):
+        seen.update(motion=motion, learned=learned, resting=resting)
+        raise StopIteration
+
+    monkeypatch.setattr(run_monitor, 'choose_keypoints', choose)
+    monitor = MagicMock()
+    monitor._config.prune, monitor._session.statistics.label_names = True, ()
+    objective = monitor._session.learner.objective
+    objective.links, objective.learned_keypoints.return_value = [], learned
+    monitor._session.store.__len__.return_value = 20
+    monitor._session.sample_motion.side_effect = lambda count: 'motion' if moves else None
+    with pytest.raises(StopIteration):
+        run_monitor.RunMonitor._select_keypoints(monitor)
+    motion = 'motion' if moves and not resting else None
+    assert seen == {'motion': motion, 'learned': learned, 'resting': resting}
