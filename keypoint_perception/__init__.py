@@ -26,8 +26,8 @@ estimator -> node -> message. The folders, and what each may import:
     inference/   engines (one heavy library each) and the estimator; tensorrt/ compiles for GPUs
                  (root; model in the torch engine only)
     evaluation/  metrics, overlay videos, the report (root, geometry)
-    geometry/    camera model, depth, lifting to 3-D, filters over time, how a camera moves,
-                 without ROS (root)
+    geometry/    camera model, depth, lifting to 3-D, filters over time, how a camera moves, maps
+                 from keypoints to landmarks, without ROS (root)
     ros/         the programs, parameters, messages, QoS and launch parts (root, inference);
                  perception/ is the node that publishes keypoints (also geometry),
                  recorder/ the one that writes bags (root, frames)

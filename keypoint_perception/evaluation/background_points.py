@@ -24,7 +24,6 @@ from typing import NamedTuple
 import cv2
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.label_free import REACH_PERCENT
-from keypoint_perception.evaluation.point_motion import in_diagonals
 from keypoint_perception.evaluation.registered_background import (
     LEAST_FRAMES,
     moving_pixels,
@@ -38,6 +37,7 @@ from keypoint_perception.geometry.camera_motion import (
     relative_px,
     working_image,
 )
+from keypoint_perception.geometry.point_motion import in_diagonals
 from keypoint_perception.keypoints import diagonal_px
 from keypoint_perception.sampling import evenly_spaced
 import numpy as np

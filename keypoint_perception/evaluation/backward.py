@@ -19,17 +19,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keypoint_perception.episodes import find_episodes
-from keypoint_perception.evaluation.point_motion import (
-    in_diagonals,
-    mean_spread_percent,
-    MIN_SPREAD_PERCENT,
-)
 from keypoint_perception.evaluation.regression import (
-    explained_share,
     fit_split,
     held_out_errors,
     PointPrediction,
     PredictionScore,
+)
+from keypoint_perception.geometry.point_motion import (
+    explained_share,
+    in_diagonals,
+    mean_spread_percent,
+    MIN_SPREAD_PERCENT,
 )
 import numpy as np
 

@@ -8,7 +8,7 @@ in % of it. The thresholds are part of the definitions; none is tuned to a recor
 from __future__ import annotations
 
 from keypoint_perception.episodes import find_episodes
-from keypoint_perception.evaluation.point_motion import (
+from keypoint_perception.geometry.point_motion import (
     in_diagonals,
     MIN_SPREAD_PERCENT,
     spread_percent,

@@ -9,7 +9,8 @@ from typing import Any
 
 from keypoint_perception.errors import SourceError
 from keypoint_perception.evaluation.detections import KeypointSequence
-from keypoint_perception.evaluation.landmark_fit import (
+from keypoint_perception.evaluation.report import now, without_nan
+from keypoint_perception.geometry.landmark_fit import (
     fit_landmarks,
     LandmarkScore,
     MIN_EXPLAINED,
@@ -17,7 +18,6 @@ from keypoint_perception.evaluation.landmark_fit import (
     RECOMMENDED_FRAMES,
     WITHIN_PERCENT,
 )
-from keypoint_perception.evaluation.report import now, without_nan
 from keypoint_perception.keypoints import diagonal_px, Fit
 from keypoint_perception.landmark_map import Landmarks
 from keypoint_perception.sampling import evenly_spaced

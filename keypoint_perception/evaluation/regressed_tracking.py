@@ -16,9 +16,9 @@ can be followed, and keypoints without a label of their own cost nothing.
 
 from __future__ import annotations
 
-from keypoint_perception.evaluation.point_motion import does_move, in_diagonals
 from keypoint_perception.evaluation.regression import fit_split, predict_labels
 from keypoint_perception.evaluation.tracking import CLIP_LENGTHS, cut_clips, EPSILONS_PERCENT
+from keypoint_perception.geometry.point_motion import does_move, in_diagonals
 import numpy as np
 
 

@@ -24,7 +24,8 @@ from typing import Generic, TypeVar
 
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.errors import SourceError
-from keypoint_perception.evaluation.point_motion import (
+from keypoint_perception.geometry.point_motion import (
+    explained_share,
     in_diagonals,
     mean_spread_percent,
     MIN_SPREAD_PERCENT,
@@ -259,12 +260,6 @@ def held_out_errors(
         100 * np.linalg.norm(scored - p, axis=-1) for p in (predicted, fitted.mean(axis=0))
     )
     return error, trivial
-
-
-def explained_share(error: float, trivial: float) -> float:
-    """Return 1 - error / trivial, NaN if the trivial prediction is exact."""
-    # Not compared with zero, because the mean of equal numbers has a rounding error.
-    return 1 - error / trivial if trivial > 1e-9 else float('nan')
 
 
 def _mean(values: list[float]) -> float:

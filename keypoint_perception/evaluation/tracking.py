@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from keypoint_perception.episodes import find_episodes
 from keypoint_perception.evaluation.assignment import assign
-from keypoint_perception.evaluation.point_motion import does_move, in_diagonals
+from keypoint_perception.geometry.point_motion import does_move, in_diagonals
 import numpy as np
 
 CLIP_LENGTHS = (10, 50, 100, 200)

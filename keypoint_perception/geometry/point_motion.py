@@ -1,4 +1,4 @@
-"""Which points move: the spread of a point about its mean position."""
+"""Which points move, how far about their mean positions, and what is explained of it."""
 
 from __future__ import annotations
 
@@ -47,3 +47,9 @@ def mean_spread_percent(positions: np.ndarray, episode: np.ndarray) -> float:
     within = [positions[episode == number] for number in np.unique(episode)]
     spreads = [spread_percent(part) for part in within if len(part) > 1]
     return float(np.mean(spreads)) if spreads else float('nan')
+
+
+def explained_share(error: float, trivial: float) -> float:
+    """Return 1 - error / trivial, NaN if the trivial prediction is exact."""
+    # Not compared with zero, because the mean of equal numbers has a rounding error.
+    return 1 - error / trivial if trivial > 1e-9 else float('nan')

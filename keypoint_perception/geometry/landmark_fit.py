@@ -27,8 +27,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from keypoint_perception.evaluation.point_motion import MIN_SPREAD_PERCENT, spread_percent
-from keypoint_perception.evaluation.regression import explained_share
+from keypoint_perception.geometry.point_motion import (
+    explained_share,
+    MIN_SPREAD_PERCENT,
+    spread_percent,
+)
 from keypoint_perception.landmark_map import Landmarks
 import numpy as np
 

@@ -1,12 +1,12 @@
 """Named points from a handful of labelled frames."""
 
-from keypoint_perception.evaluation.landmark_fit import (
+from keypoint_perception.evaluation.regression import fit_ridge
+from keypoint_perception.geometry.landmark_fit import (
     are_correlated,
     fit_landmarks,
     fit_maps,
     time_blocks,
 )
-from keypoint_perception.evaluation.regression import fit_ridge
 import numpy as np
 import pytest
 
