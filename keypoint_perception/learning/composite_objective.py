@@ -19,7 +19,7 @@ from typing import Any
 from keypoint_perception.errors import ConfigError
 from keypoint_perception.learning.objectives import OBJECTIVES
 from keypoint_perception.learning.pair_batch import DatasetStatistics, PairBatch
-from keypoint_perception.model.network import NetworkConfig
+from keypoint_perception.model.network import Keypointer, NetworkConfig
 from keypoint_perception.settings import from_yaml, refuse_unknown, Setting, Settings
 from torch import nn, Tensor
 
@@ -119,14 +119,14 @@ def assuming_still_camera(parts: tuple[ObjectiveSpec, ...]) -> list[str]:
     return [p.name for p in parts if getattr(OBJECTIVES[p.name], 'assumes_still_camera', False)]
 
 
-def learns_from_labels(name: str) -> bool:
+def learns_from_labels(parts: tuple[ObjectiveSpec, ...]) -> bool:
     """Return whether an objective learns from labels."""
-    return 'labels' in getattr(OBJECTIVES[name], 'needs', ())
+    return bool({'labels', 'carried_labels'} & {*needs(parts)})
 
 
 def learns_from_labels_alone(parts: tuple[ObjectiveSpec, ...]) -> bool:
     """Return whether every objective learns from labels, so that no pairs are needed."""
-    return all(learns_from_labels(part.name) for part in parts)
+    return all('labels' in getattr(OBJECTIVES[p.name], 'needs', ()) for p in parts)
 
 
 class CompositeObjective(nn.Module):
@@ -158,6 +158,14 @@ class CompositeObjective(nn.Module):
             advance: Callable[[float], None] | None = getattr(objective, 'advance', None)
             if advance is not None:
                 advance(done)
+
+    def learn_from(self, average: Keypointer) -> None:
+        """Give the averaged network to the objectives that learn from it."""
+        for objective in self.objectives.values():
+            learn_from: Callable[[Keypointer], None] | None
+            learn_from = getattr(objective, 'learn_from', None)
+            if learn_from is not None:
+                learn_from(average)
 
     def learned_keypoints(self) -> list[int] | None:
         """Return the keypoints that the objectives have found; None if they learn all of them."""

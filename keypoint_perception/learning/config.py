@@ -15,7 +15,7 @@ from keypoint_perception.errors import ConfigError
 from keypoint_perception.frames.annotations import read_annotations
 from keypoint_perception.holdout import LARGEST_HOLDOUT
 from keypoint_perception.learning.composite_objective import (
-    needs,
+    learns_from_labels,
     ObjectiveSpec,
     read_parts,
     total_weights,
@@ -185,11 +185,11 @@ class TrainConfig(Settings):
                 f'{self.max_gap_s:g}.'
             )
             raise ConfigError(msg)
-        learns_from_labels = 'labels' in needs(self.parts)  # and every part is checked
-        if self.annotations and not learns_from_labels:
+        # and every part is checked
+        if not learns_from_labels(self.parts) and self.annotations:
             msg = (
                 f'annotations: {self.title} does not learn from labels; omit them, or choose '
-                'the objective supervised.'
+                'the objective supervised or semi_supervised.'
             )
             raise ConfigError(msg)
 
@@ -247,7 +247,7 @@ def read_config(
         extra = max(0, MIN_LEARNED_KEYPOINTS - values['keypoints'])
         values.setdefault('extra_keypoints', extra)
     config = from_yaml(TrainConfig, values, 'the configuration')
-    if 'labels' in needs(config.parts):
+    if learns_from_labels(config.parts):
         config.annotation_file()
     return config
 

@@ -7,29 +7,28 @@ bfloat16 have none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from keypoint_perception.errors import TrainingError
 from keypoint_perception.frames.frame_store import FrameStore
+from keypoint_perception.learning.batch_extras import batch_extras
 from keypoint_perception.learning.batch_loader import Batch, BatchExtra, BatchLoader
 from keypoint_perception.learning.camera_advice import warn_of_motion
-from keypoint_perception.learning.composite_objective import learns_from_labels_alone, needs
+from keypoint_perception.learning.composite_objective import learns_from_labels_alone
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.data.camera_backgrounds import CameraBackgrounds
 from keypoint_perception.learning.data.fitting_part import fitting_part, recorded_sources
-from keypoint_perception.learning.data.flows import Flows
 from keypoint_perception.learning.data.labels import Labels, LabelSampler
 from keypoint_perception.learning.data.pairs import mean_change, PairSampler
-from keypoint_perception.learning.data.registration import registered_frames, Registration
+from keypoint_perception.learning.data.registration import registered_frames
 from keypoint_perception.learning.data.scenes import CameraMotion
 from keypoint_perception.learning.initial.initial_keypoints import initialise_head
 from keypoint_perception.learning.initial.initial_weights import initialise
 from keypoint_perception.learning.learner import Learner, WeightAverage
 from keypoint_perception.learning.pair_batch import DatasetStatistics
-from keypoint_perception.learning.self_training.candidates import Candidates
 from keypoint_perception.model.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -46,14 +45,6 @@ from torch import Tensor
 
 SAMPLE_FRAMES = 64
 FRAMES_OF_A_RUN = ('digest', 'topics', 'frames', 'stamps')
-# Data that objectives need besides the frames of a batch, by the name in their ``needs``.
-BATCH_EXTRAS: dict[str, Callable[[FrameStore, TrainConfig], BatchExtra]] = {
-    'background': CameraBackgrounds,
-    'candidates': Candidates,
-    'flow': Flows,
-    'labels': Labels,
-    'registration': Registration,
-}
 
 
 @dataclass
@@ -150,7 +141,7 @@ def new_training_state(config: TrainConfig, store: FrameStore) -> TrainingState:
     :raises TrainingError: if the recording has no pairs, or nothing moves in it
     """
     store = fitting_part(store, config.holdout)
-    extras = _batch_extras(config, store)
+    extras = batch_extras(config, store)
     labels = _labels(extras)
     alone = learns_from_labels_alone(config.parts)
     # the pairs of seed 0, so that all runs on a recording measure the same change
@@ -185,7 +176,7 @@ def resumed_training_state(out: Path, store: FrameStore, config: TrainConfig) ->
         _check_frames(out, store, state['sources'])
         statistics = DatasetStatistics(**state['facts'])
     store = fitting_part(store, config.holdout)
-    extras = _batch_extras(config, store)
+    extras = batch_extras(config, store)
     labels = _labels(extras)
     if labels is not None and labels.digest != state.get('labels', ''):
         msg = (
@@ -220,10 +211,6 @@ def _check_frames(out: Path, store: FrameStore, expected: list[dict[str, Any]]) 
             'resume it with the same recordings and topics, or train into another --out.'
         )
         raise TrainingError(msg)
-
-
-def _batch_extras(config: TrainConfig, store: FrameStore) -> list[BatchExtra]:
-    return [BATCH_EXTRAS[name](store, config) for name in needs(config.parts)]
 
 
 def _labels(extras: Sequence[BatchExtra]) -> Labels | None:

@@ -27,6 +27,7 @@ class TrainingStep:
         self._weights = config.term_weights()
         self._learner, self._optimizer = fabric.setup(session.learner, session.optimizer)
         session.average.network.to(fabric.device)
+        session.learner.objective.learn_from(session.average.network)
 
     def __call__(self, rate: float, done: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """

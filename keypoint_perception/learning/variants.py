@@ -8,7 +8,7 @@ import shlex
 from typing import Any
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.composite_objective import needs
+from keypoint_perception.learning.composite_objective import learns_from_labels
 from keypoint_perception.learning.config import read_config, read_yaml, to_values, TrainConfig
 from keypoint_perception.settings import current_names, from_yaml
 from keypoint_perception.yaml_files import parse_yaml
@@ -113,6 +113,6 @@ def resolve(
     """
     stated = dict(settings)
     parts = from_yaml(TrainConfig, settings, 'the configuration').parts
-    if annotations is not None and 'labels' in needs(parts):
+    if annotations is not None and learns_from_labels(parts):
         stated.setdefault('annotations', str(annotations))
     return stated, to_values(read_config(None, stated | {'seed': seed}))

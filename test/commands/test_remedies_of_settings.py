@@ -22,7 +22,7 @@ import pytest
         ),
         (
             'annotations: {labels}\nkeypoints: 1',
-            'choose the objective supervised',
+            'choose the objective supervised or semi_supervised',
             'objective: supervised',
         ),
         ('keypoint: 2', r'known: .*(keypoints)', '{}: 2'),

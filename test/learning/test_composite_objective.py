@@ -207,3 +207,12 @@ def test_a_configuration_holds_several(tmp_path, monkeypatch):
     config = TrainConfig(objective=['nearness', {'name': 'peaks', 'weight': 0.25}])
     assert config.title == 'nearness+peaks'
     assert config.term_weights()['peaks.near'] == 0.25
+
+
+def test_an_objective_may_learn_from_the_averaged_network(network):
+    parts = read_parts('nearness+peaks', {}, {})
+    both = CompositeObjective(parts, NETWORK, DatasetStatistics(1.0))
+    given = []
+    both.objectives['peaks'].learn_from = given.append
+    both.learn_from(network)
+    assert given == [network]

@@ -63,14 +63,15 @@ def test_mistakes(changes, sentence):
         variants_of(['temporal_transport'], [], changes, [])
 
 
-def test_all_settings_are_known_for_comparison(tmp_path):
+@pytest.mark.parametrize('objective', ['supervised', 'semi_supervised'])
+def test_all_settings_are_known_for_comparison(tmp_path, objective):
     labels = tmp_path / 'labels.csv'
     labels.write_text('stamp_ns,keypoint,u,v\n1,a,0,0\n1,b,1,1\n2,c,1,1\n')
     named, values = resolve({'width': 8}, seed=4, annotations=labels)
     assert named == {'width': 8}
     assert (values['seed'], values['width'], values['size']) == (4, 8, 128)
-    named, values = resolve({'objective': 'supervised'}, seed=0, annotations=labels)
-    assert named == {'objective': 'supervised', 'annotations': str(labels)}
+    named, values = resolve({'objective': objective}, seed=0, annotations=labels)
+    assert named == {'objective': objective, 'annotations': str(labels)}
     assert values['keypoints'] == 3
     with pytest.raises(ModelError, match="'3'"):
         resolve({'init': 3}, seed=0, annotations=None)

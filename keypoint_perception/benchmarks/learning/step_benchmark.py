@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from keypoint_perception.errors import ConfigError
-from keypoint_perception.learning.composite_objective import needs
+from keypoint_perception.learning.composite_objective import learns_from_labels
 from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.threads import Threads
 from keypoint_perception.learning.training_loop import make_fabric, tune_malloc
@@ -69,7 +69,7 @@ def measure_step(
     :param steps: per round, after an untimed one
     :raises ConfigError: if the objective needs labels, which synthetic frames lack
     """
-    if 'labels' in needs(config.parts):
+    if learns_from_labels(config.parts):
         msg = f'objective: {config.title} needs labels; measure another objective.'
         raise ConfigError(msg)
     tune_malloc()

@@ -18,6 +18,7 @@ from keypoint_perception.learning.objectives.edge_linking import EdgeLinking
 from keypoint_perception.learning.objectives.equivariance import Equivariance
 from keypoint_perception.learning.objectives.motion_energy import MotionEnergy
 from keypoint_perception.learning.objectives.self_training import SelfTraining
+from keypoint_perception.learning.objectives.semi_supervised import SemiSupervised
 from keypoint_perception.learning.objectives.spatio_temporal_transport import (
     SpatioTemporalTransport,
 )
@@ -35,6 +36,7 @@ OBJECTIVES = {
     'equivariance': Equivariance,
     'motion_energy': MotionEnergy,
     'self_training': SelfTraining,
+    'semi_supervised': SemiSupervised,
     'spatio_temporal_transport': SpatioTemporalTransport,
     'structural_representation': StructuralRepresentation,
     'supervised': Supervised,

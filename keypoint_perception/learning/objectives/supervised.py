@@ -66,7 +66,7 @@ class Supervised(nn.Module):
 
     Config = SupervisedConfig
     weights = {'map': 1.0, 'point': 1.0}  # noqa: RUF012 a constant, overridden by configuration
-    needs = ('labels',)
+    needs: tuple[str, ...] = ('labels',)
 
     def __init__(
         self, config: SupervisedConfig, network: NetworkConfig, statistics: DatasetStatistics

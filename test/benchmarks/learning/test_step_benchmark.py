@@ -48,7 +48,8 @@ def test_the_figures_of_a_step(monkeypatch):
     assert times == sorted(times, reverse=True)
 
 
-def test_objectives_that_need_labels_are_refused(tmp_path):
-    config = TrainConfig(objective='supervised', annotations=str(tmp_path / 'a.csv'))
-    with pytest.raises(ConfigError, match='supervised needs labels; measure another objective'):
+@pytest.mark.parametrize('objective', ['supervised', 'semi_supervised'])
+def test_objectives_that_need_labels_are_refused(tmp_path, objective):
+    config = TrainConfig(objective=objective, annotations=str(tmp_path / 'a.csv'))
+    with pytest.raises(ConfigError, match=f'{objective} needs labels; measure another objective'):
         measure_step(config, steps=1, rounds=1)

@@ -131,3 +131,18 @@ def inside_and_outside():
         return mask[np.arange(len(mask)), row, column], mask[far]
 
     return inside_and_outside
+
+
+@pytest.fixture
+def moving_store(moving):
+    """Return what is used of a frame store: two clips in which all moves 1 px right a frame."""
+    count = len(moving.images)
+    frames = SimpleNamespace(
+        **vars(moving),
+        cameras=('',),
+        selected=np.arange(count),
+        image_hw=np.array([[64, 96]] * count),
+        network_hw=(64, 96),
+    )
+    frames.whole = frames
+    return frames
