@@ -109,16 +109,24 @@ def camera_clip(
     return CameraClip(np.stack(images), path, np.stack(masks))
 
 
-def draw_arm(scene: np.ndarray, mask: np.ndarray, shoulder: float, elbow: float) -> None:
-    """Draw the arm on a picture and on a mask of it; angles in rad."""
-    at, angle = np.array(BASE), 0.0
+def draw_arm(
+    scene: np.ndarray,
+    mask: np.ndarray,
+    shoulder: float,
+    elbow: float,
+    base: tuple[float, float] = BASE,
+) -> np.ndarray:
+    """Draw the arm on a picture and on a mask of it; angles in rad; return its joints, (2, 2)."""
+    at, angle, joints = np.array(base), 0.0, []
     for turn, width, colour in ((shoulder, 9, (200, 60, 30)), (elbow, 7, (40, 80, 220))):
         angle += turn
         end = at + 28 * np.array([np.sin(angle), -np.cos(angle)])
         ends = [tuple((8 * point).round().astype(int).tolist()) for point in (at, end)]
         cv2.line(scene, *ends, colour, width, cv2.LINE_AA, 3)
         cv2.line(mask, *ends, 255, width, cv2.LINE_AA, 3)
+        joints.append(end)
         at = end
+    return np.stack(joints)
 
 
 def registration_errors(to_reference: np.ndarray, to_world: np.ndarray) -> np.ndarray:
