@@ -10,6 +10,7 @@ MANIFEST_NAME = 'manifest.json'
 ONNX_NAME = 'keypointer.onnx'
 PRECISIONS = ('fp32', 'fp16', 'int8')
 LANDMARKS_NAME = 'landmarks.json'
+POSE_PRIOR_NAME = 'pose_prior.json'
 CHECKPOINT_NAME = 'checkpoint'
 NETWORK_FILE = 'network.safetensors'  # this and the next three are in the checkpoint
 TRAINING_FILE = 'training.safetensors'

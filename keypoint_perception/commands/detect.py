@@ -11,6 +11,7 @@ from keypoint_perception.commands.options import (
     EngineName,
     Model,
     Precision,
+    PredictHidden,
     Recording,
     Stamps,
     Threads,
@@ -39,6 +40,7 @@ def detect(
     engine: EngineName = 'auto',
     threads: Threads = 0,
     precision: Precision = 'fp32',
+    predict_hidden: PredictHidden = True,
 ) -> None:
     """Run a model over a recording and write its keypoints."""
     # An existing bag is rejected by its writer.
@@ -56,7 +58,7 @@ def detect(
 
     topics = list(dict.fromkeys(topic or []))
     loaded = load_engine(model, engine, threads=threads, precision=precision)
-    estimator = Estimator(loaded)
+    estimator = Estimator(loaded, predict_hidden=predict_hidden)
     if landmarks is not None and not estimator.landmark_names:
         msg = f'Model {str(model)!r} has no landmarks; add some with `landmarks` first.'
         raise ModelError(msg)

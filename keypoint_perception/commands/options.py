@@ -38,6 +38,10 @@ Threads = Annotated[
     int, typer.Option(min=0, max=1024, help="CPU threads of the engine; 0: the engine's default.")
 ]
 Precision = Annotated[str, typer.Option(help='fp32, or fp16 or int8 if exported.')]
+PredictHidden = Annotated[
+    bool,
+    typer.Option(help='Predict hidden keypoints from the others, with confidence 0.'),
+]
 DdsProfile = Annotated[
     Path | None, typer.Option(help='Fast DDS profile; default: the one included.')
 ]

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from keypoint_perception.errors import EngineError
 from keypoint_perception.manifest import read_manifest
+from keypoint_perception.pose_prior import PosePrior
 import numpy as np
 
 log = logging.getLogger('keypoint_perception')
@@ -37,6 +38,7 @@ class Engine(Protocol):
     landmark_names: tuple[str, ...]
     skeleton: tuple[tuple[int, int, float], ...]
     grey_range: tuple[int, int]
+    pose_prior: PosePrior | None
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """

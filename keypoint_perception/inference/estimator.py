@@ -11,6 +11,7 @@ from keypoint_perception.errors import EngineError
 from keypoint_perception.images import fit_image
 from keypoint_perception.inference.engine import Engine
 from keypoint_perception.keypoints import Fit
+from keypoint_perception.pose_prior import PosePrior
 import numpy as np
 
 # The cameras of one robot have few sizes; a stream that changes size with every frame must not
@@ -37,10 +38,15 @@ class Estimator:
     Fits images to an engine's input and maps its points back.
 
     Not thread-safe: buffers are reused from image to image.
+
+    :param predict_hidden: replace keypoints that an image does not show by predictions with
+        confidence 0 (:mod:`keypoint_perception.pose_prior`), if the model has learned poses; can
+        be changed at any time
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, predict_hidden: bool = False) -> None:
         self.engine = engine
+        self.predict_hidden = predict_hidden
         self.input_hw = engine.input_hw
         self.keypoint_names = engine.keypoint_names
         self.landmark_names = engine.landmark_names
@@ -66,7 +72,8 @@ class Estimator:
         if not images:
             return []
         fits, batch = self._stack(images)
-        return self._to_images(self.engine.run(batch), self.keypoint_names, fits)
+        found = self.engine.run(batch)
+        return self._to_images(found, self.keypoint_names, fits, self._pose_prior())
 
     def estimate_with_landmarks(self, images: Sequence[Image]) -> list[Estimate]:
         """Return the keypoints and landmarks of several images; see :meth:`estimate`."""
@@ -74,9 +81,12 @@ class Estimator:
             return []
         fits, batch = self._stack(images)
         answers = self.engine.run_with_landmarks(batch)
-        names = self.keypoint_names, self.landmark_names
-        moved = [self._to_images(a, n, fits) for a, n in zip(answers, names, strict=True)]
-        return [Estimate(*points) for points in zip(*moved, strict=True)]
+        keypoints = self._to_images(answers[0], self.keypoint_names, fits, self._pose_prior())
+        landmarks = self._to_images(answers[1], self.landmark_names, fits)
+        return [Estimate(*points) for points in zip(keypoints, landmarks, strict=True)]
+
+    def _pose_prior(self) -> PosePrior | None:
+        return self.engine.pose_prior if self.predict_hidden else None
 
     def _stack(self, images: Sequence[Image]) -> tuple[list[Fit], np.ndarray]:
         """Return the fit of each image, and the batch, (N, h, w, 3), in a reused buffer."""
@@ -88,12 +98,22 @@ class Estimator:
         return fits, batch
 
     def _to_images(
-        self, answers: np.ndarray, names: Sequence[str], fits: list[Fit]
+        self,
+        answers: np.ndarray,
+        names: Sequence[str],
+        fits: list[Fit],
+        prior: PosePrior | None = None,
     ) -> list[np.ndarray]:
-        """Check the engine's points (N, P, 3) and return them in px of the images."""
+        """
+        Check the engine's points (N, P, 3) and return them in px of the images.
+
+        :param prior: the poses to predict hidden points by; None: points stay as they are
+        """
         check_points(answers, len(fits), names, self.engine.name)
         moved = answers.astype(np.float32)
         for points, fit in zip(moved, fits, strict=True):
+            if prior is not None:
+                prior.replace_hidden(points)
             points[:, :2] = fit.to_image(points[:, :2])
         return list(moved)
 

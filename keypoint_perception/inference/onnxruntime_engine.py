@@ -19,6 +19,7 @@ from keypoint_perception.inference.onnx_providers import (
 )
 from keypoint_perception.limits import limits, remedy
 from keypoint_perception.manifest import Manifest, onnx_file
+from keypoint_perception.pose_prior import listed_pose_prior
 import numpy as np
 
 # More threads do not help: a quarter of a layer of a small network takes some ten microseconds,
@@ -61,6 +62,7 @@ class OnnxRuntimeEngine:
         self.keypoint_names = manifest.keypoint_names
         self.landmark_names = manifest.landmark_names
         self.skeleton = manifest.skeleton
+        self.pose_prior = listed_pose_prior(model_dir, manifest)
         self.grey_range = manifest.grey_range
         self._model = str(model_dir)
         path = onnx_file(model_dir, manifest, precision)

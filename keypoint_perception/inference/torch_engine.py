@@ -7,6 +7,7 @@ from pathlib import Path
 from keypoint_perception.errors import EngineError
 from keypoint_perception.landmark_map import read_landmarks
 from keypoint_perception.manifest import Manifest
+from keypoint_perception.pose_prior import listed_pose_prior
 import numpy as np
 
 
@@ -51,6 +52,7 @@ class TorchEngine:
         self.landmark_names = () if snapshot is not None else manifest.landmark_names
         self._landmarks = read_landmarks(model_dir) if self.landmark_names else None
         self.skeleton = manifest.skeleton
+        self.pose_prior = None if snapshot else listed_pose_prior(model_dir, manifest)
         self.grey_range = manifest.grey_range
         if snapshot is not None:
             count = self._network.config.keypoints

@@ -19,7 +19,7 @@ from keypoint_perception.errors import TrainingError
 from keypoint_perception.learning.collapse import check_collapse, CollapseCheck
 from keypoint_perception.learning.confidence_calibration import calibrate
 from keypoint_perception.learning.data.registration import registered_frames
-from keypoint_perception.learning.pruning import choose_keypoints
+from keypoint_perception.learning.pruning import choose_keypoints, CHUNK
 from keypoint_perception.learning.run_log import reconstruction_sheet, RunLog
 from keypoint_perception.learning.settling import (
     settled_since,
@@ -31,8 +31,10 @@ from keypoint_perception.learning.stopping import Budget
 from keypoint_perception.learning.threads import Threads
 from keypoint_perception.learning.training_state import TrainingState
 from keypoint_perception.model.checkpoint import has_checkpoint
+from keypoint_perception.model.landmark_head import network_digest
 from keypoint_perception.model.snapshots import drop_snapshots, save_snapshot
 from keypoint_perception.model_directory import RECONSTRUCTION_NAME
+from keypoint_perception.pose_prior import fit_pose_prior, write_pose_prior
 from keypoint_perception.seen_messages import SeenMessages
 from lightning_fabric import Fabric
 import torch
@@ -129,10 +131,21 @@ class RunMonitor:
         if self._config.snapshot_every_s:
             self._take_snapshot()
         if self._run_log is not None:
+            self._write_pose_prior()
             # after the checkpoint, whose random state must not include the pairs drawn here
             self._write_reconstruction(self._run_log)
             self._run_log.close()
         return Outcome(reason, self._session.step, self._metrics(health), health.complaint)
+
+    @torch.no_grad()
+    def _write_pose_prior(self) -> None:
+        """Learn the poses of the exported keypoints, by which hidden ones are predicted."""
+        session, device = self._session, self._fabric.device
+        network = session.exported_network()
+        frames = session.sample_frames(SELECTION_FRAMES)
+        found = [network(some.to(device)).float().cpu() for some in frames.split(CHUNK)]
+        points, input_hw = torch.cat(found).numpy(), network.config.input_hw
+        write_pose_prior(self._out, fit_pose_prior(points, input_hw, network_digest(self._out)))
 
     def _stop_if_settled(self) -> None:
         if not self._config.stop_when_settled:

@@ -21,17 +21,23 @@ from keypoint_perception.landmark_map import Landmarks, write_landmarks
 from keypoint_perception.manifest import file_digest, Manifest, read_manifest, write_manifest
 from keypoint_perception.model.checkpoint import Checkpoint, load_checkpoint, valid_checkpoint
 from keypoint_perception.model.inference_form import InferenceForm
-from keypoint_perception.model.landmark_head import fitted_landmarks, LandmarkKeypointer
+from keypoint_perception.model.landmark_head import (
+    fitted_landmarks,
+    LandmarkKeypointer,
+    network_digest,
+)
 from keypoint_perception.model.network import Keypointer
 from keypoint_perception.model_directory import (
     CHECKPOINT_NAME,
     LANDMARKS_NAME,
     ONNX_NAME,
     onnx_name,
+    POSE_PRIOR_NAME,
     PRECISIONS,
     REPORT_NAME,
 )
 from keypoint_perception.parity import check_parity, Parity, TOLERANCES
+from keypoint_perception.pose_prior import read_pose_prior
 import numpy as np
 import torch
 
@@ -194,9 +200,16 @@ def run_onnx(path: Path, frames: np.ndarray, output: str = 'keypoints') -> np.nd
     return points
 
 
+def _has_poses(model_dir: Path) -> bool:
+    """Return whether a model directory has the poses of exactly its weights."""
+    prior = read_pose_prior(model_dir)
+    return prior is not None and prior.network_sha256 == network_digest(model_dir)
+
+
 def _files(model_dir: Path, landmarks: Landmarks | None) -> list[str]:
     checkpoint = sorted((model_dir / CHECKPOINT_NAME).iterdir())
     files = [ONNX_NAME]
     files += [REPORT_NAME] if (model_dir / REPORT_NAME).is_file() else []
     files += [LANDMARKS_NAME] if landmarks is not None else []
+    files += [POSE_PRIOR_NAME] if _has_poses(model_dir) else []
     return files + [f'{CHECKPOINT_NAME}/{path.name}' for path in checkpoint if path.is_file()]

@@ -4,6 +4,9 @@ import csv
 
 import cv2
 from keypoint_perception.frames.annotations import read_keypoints
+from keypoint_perception.manifest import read_manifest, write_manifest
+from keypoint_perception.model_directory import ONNX_NAME, POSE_PRIOR_NAME
+from keypoint_perception.pose_prior import PosePrior, write_pose_prior
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
@@ -25,6 +28,20 @@ def test_csv_holds_every_frame_in_order(run_verb, model, bag, tmp_path, position
     np.testing.assert_array_equal(found.stamps_ns, stamps_ns)
     np.testing.assert_allclose(found.keypoints[:, 0, :2], positions, atol=0.01)
     np.testing.assert_allclose(found.keypoints[:, 1, :2], positions + [1, 0], atol=0.01)
+
+
+def test_hidden_keypoints_are_predicted_unless_switched_off(run_verb, model, bag, tmp_path):
+    # poses in which kp1 lies 10 px left of where this network puts it, and kp0 in the middle
+    spread = np.kron(np.ones((2, 2)), 100 * np.eye(2))
+    prior = PosePrior((24, 32), np.array([[16.0, 12.0], [7.0, 12.0]]), spread)
+    write_pose_prior(model, prior)
+    write_manifest(model, read_manifest(model), files=[ONNX_NAME, POSE_PRIOR_NAME])
+    for option, expected in (('--no-predict-hidden', 1.0), ('--predict-hidden', 0.0)):
+        assert run_verb('detect', model, bag, '--out', tmp_path / 'kp.csv', option)[0] == 0
+        found = read_keypoints(tmp_path / 'kp.csv').keypoints
+        assert found[:, :, 2].min() == expected
+    assert run_verb('detect', model, bag, '--out', tmp_path / 'default.csv')[0] == 0
+    np.testing.assert_array_equal(read_keypoints(tmp_path / 'default.csv').keypoints, found)
 
 
 def test_rows_are_in_stamp_order_whatever_the_order_of_arrival(

@@ -6,6 +6,7 @@ from keypoint_perception.errors import EncodingError, EngineError
 from keypoint_perception.inference import estimator as estimator_module
 from keypoint_perception.inference.estimator import Estimator, MAX_SIZES
 from keypoint_perception.keypoints import Fit
+from keypoint_perception.pose_prior import PosePrior
 import numpy as np
 import pytest
 
@@ -34,6 +35,21 @@ def test_positions_come_back_in_image_pixels():
     keypoints = make(centre_and_corner).estimate(np.zeros((480, 640, 3), np.uint8))
     assert keypoints.dtype == np.float32
     np.testing.assert_allclose(keypoints, [[319.5, 239.5, 0.75], [2.0, 2.0, 0.25]], rtol=1e-6)
+
+
+def test_hidden_keypoints_are_predicted_only_if_asked():
+    # the answers are at (63.5, 47.5) and (0, 0); the poses have the second 10 px below the first
+    spread = np.full((4, 4), 0.0)
+    spread[0, ::2] = spread[2, ::2] = spread[1, 1::2] = spread[3, 1::2] = 400
+    prior = PosePrior((96, 128), np.array([[60.0, 40.0], [60.0, 50.0]]), spread)
+    estimator, image = make(centre_and_corner, pose_prior=prior), np.zeros((480, 640, 3), np.uint8)
+    np.testing.assert_allclose(estimator.estimate(image)[1], [2, 2, 0.25])
+    estimator.predict_hidden = True
+    found = estimator.estimate(image)
+    np.testing.assert_allclose(found[0], [319.5, 239.5, 0.75], rtol=1e-6)
+    np.testing.assert_allclose(found[1], [319.5, 239.5 + 50, 0], atol=5)
+    keypoints, _ = estimator.estimate_with_landmarks([image])[0]
+    np.testing.assert_array_equal(keypoints, found)
 
 
 def test_borders_of_the_letterbox_are_taken_off():

@@ -15,9 +15,12 @@ from keypoint_perception.learning.config import TrainConfig
 from keypoint_perception.learning.resume import settings_of_run
 from keypoint_perception.learning.stopping import Budget, StopRequest
 from keypoint_perception.manifest import read_manifest
-from keypoint_perception.model.checkpoint import load_checkpoint
+from keypoint_perception.model.checkpoint import load_checkpoint, load_network
+from keypoint_perception.model.landmark_head import network_digest
 from keypoint_perception.model.network import NETWORKS
 from keypoint_perception.model_directory import read_history
+from keypoint_perception.pose_prior import read_pose_prior
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -111,6 +114,18 @@ def test_collapse_is_said(run, square_store, tmp_path, monkeypatch, caplog):
     assert load_checkpoint(tmp_path).state['metrics']['complaint'] == outcome.complaint
     # said while it happens, and once
     assert caplog.text.count('keypoints lie in one place') == 1
+
+
+def test_a_run_ends_with_the_poses_of_its_network(run, square_store, tmp_path):
+    run(square_store, tmp_path, steps=2)
+    prior, network = read_pose_prior(tmp_path), load_network(tmp_path)
+    assert prior.network_sha256 == network_digest(tmp_path)
+    assert prior.input_hw == network.config.input_hw
+    with torch.no_grad():
+        found = network(torch.from_numpy(np.array(square_store.images)))
+    low, high = found[..., :2].amin(dim=0).numpy(), found[..., :2].amax(dim=0).numpy()
+    assert (low - 0.01 <= prior.mean).all()
+    assert (prior.mean <= high + 0.01).all()
 
 
 def test_settings_of_a_resumed_run_hold(run, square_store, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from keypoint_perception.pose_prior import PosePrior
 import numpy as np
 
 
@@ -29,12 +30,14 @@ class FakeEngine:
         skeleton: Sequence[tuple[int, int, float]] = (),
         landmark_names: Sequence[str] = (),
         landmarks: Callable[[np.ndarray], np.ndarray] = lambda keypoints: keypoints[:, :0],
+        pose_prior: PosePrior | None = None,
     ) -> None:
         self._answer = answer
         self.input_hw = input_hw
         self.keypoint_names = tuple(keypoint_names)
         self.skeleton = tuple(skeleton)
         self.grey_range = (0, 65535)
+        self.pose_prior = pose_prior
         self.landmark_names = tuple(landmark_names)
         self._landmarks = landmarks
         self.closed = False

@@ -15,6 +15,7 @@ from keypoint_perception.inference.tensorrt.device import BuildOptions, TensorRT
 from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_outputs
 from keypoint_perception.manifest import Manifest
 from keypoint_perception.parity import Outputs
+from keypoint_perception.pose_prior import listed_pose_prior
 import numpy as np
 
 
@@ -55,6 +56,7 @@ class TensorRTEngine:
         self.keypoint_names = manifest.keypoint_names
         self.landmark_names = manifest.landmark_names
         self.skeleton = manifest.skeleton
+        self.pose_prior = listed_pose_prior(model_dir, manifest)
         self.grey_range = manifest.grey_range
         self.max_batch = max_batch
         self._model = str(model_dir)

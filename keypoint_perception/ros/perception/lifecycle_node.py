@@ -213,7 +213,7 @@ class PerceptionNode(LifecycleNode):
     ) -> InferenceWorker:
         return InferenceWorker(
             self._latest_buffer,
-            Pipeline(engine),
+            Pipeline(engine, lambda: self.parameters.predict_hidden),
             lambda: self.parameters.batch_budget / 1e3,
             predecessor,
         )

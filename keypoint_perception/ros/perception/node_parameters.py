@@ -69,6 +69,11 @@ class NodeParameters(Settings):
         high=1,
         help='Confidence below which keypoints are drawn as rings instead of discs.',
     )
+    predict_hidden: bool = setting(
+        True,
+        help='Predict keypoints that are hidden from the others, with confidence 0; `false` '
+        'publishes them where the network puts them.',
+    )
     silence_timeout: float = setting(
         5.0,
         low=0.1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import logging
 import time
 from typing import NamedTuple
@@ -38,10 +38,15 @@ class Pipeline:
     Turns received images into published keypoints, in the inference thread.
 
     A fault of one image is logged and counted with its camera and affects no other image.
+
+    :param predict_hidden: returns whether to predict hidden keypoints
     """
 
-    def __init__(self, engine: MonitoredEngine) -> None:
+    def __init__(
+        self, engine: MonitoredEngine, predict_hidden: Callable[[], bool] = lambda: False
+    ) -> None:
         self._engine = engine
+        self._predict_hidden = predict_hidden
         self._estimator = Estimator(engine)
         self._closed = False
         self._logged = SeenMessages()
@@ -52,6 +57,7 @@ class Pipeline:
 
     def process(self, images: Sequence[QueuedImage]) -> None:
         """Publish the keypoints of images; reject those that cannot be used."""
+        self._estimator.predict_hidden = self._predict_hidden()
         opened = [image for queued in images if (image := self._open(queued))]
         if opened:
             self._infer(opened)

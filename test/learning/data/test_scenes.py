@@ -51,7 +51,8 @@ def test_a_run_asks_within_its_scenes(run, square_folder, tmp_path, monkeypatch)
     def note(name, frames, scene):
         seen[name] = (len(frames), scene.unique().tolist())
 
-    def choose(network, frames, scene, count, motion, learned):
+    def choose(network, frames, scene, count, motion, learned, *, resting):
+        assert not resting
         note('choose', frames, scene)
         return [0, 1, 2]
 

@@ -10,6 +10,7 @@ pytest.importorskip('rclpy', reason='rclpy is not installed')
 from fake_engine import FakeEngine
 from keypoint_perception.cdr import CompressedImageMessage, ImageMessage, MessageHeader
 from keypoint_perception.drawing import EDGE_COLOUR
+from keypoint_perception.pose_prior import PosePrior
 from keypoint_perception.ros.messages import from_point_cloud
 from keypoint_perception.ros.perception.camera import Camera, QueuedImage
 from keypoint_perception.ros.perception.engine_loading import MonitoredEngine
@@ -75,7 +76,8 @@ class Cameras:
     """A pipeline with an engine that answers a function, and its cameras."""
 
     def __init__(self, node, engine, names):
-        self._pipeline = Pipeline(MonitoredEngine(engine))
+        self.predict_hidden = False
+        self._pipeline = Pipeline(MonitoredEngine(engine), lambda: self.predict_hidden)
         self.cameras = [
             Camera(node, name, transport='raw', put=lambda queued: False) for name in names
         ]
@@ -258,6 +260,19 @@ def test_closed_camera_reports_nothing(make, node, caplog):
     cameras.process(image())
     assert cameras.counts().rejected.counts == {}
     assert not caplog.records
+
+
+def test_hidden_keypoints_are_predicted_while_the_parameter_is_set(node, make):
+    prior = PosePrior((4, 6), np.array([[4.0, 2.0]]), 0.01 * np.eye(2))
+
+    def corner(images):
+        return np.full((len(images), 1, 3), [0.0, 0.0, 0.3], np.float32)
+
+    cameras = make(corner, pose_prior=prior)
+    for cameras.predict_hidden in (False, True, False):
+        cameras.process(image())
+    found = [from_point_cloud(m)['confidence'][0] for m in node.publishers['~/keypoints'].messages]
+    assert found == pytest.approx([0.3, 0.0, 0.3])
 
 
 def test_16_bit_images_are_scaled_as_the_models_recordings_were(make):
