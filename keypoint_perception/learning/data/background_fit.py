@@ -3,7 +3,11 @@ Fit a background to a frame: the light of the frame, and the camera's shake with
 
 With b the background, x a frame, and one gain and offset a colour channel::
 
-    x(p) = gain b(p - shift) + offset + foreground + noise
+    x(p) = row(y) (gain b(p - shift) + offset) + foreground + noise
+
+``row`` is the gain of a row against black: lamps that flicker while a rolling shutter reads a
+frame make bands of it brighter. It is fitted on request only, since a thing that fills a row looks
+alike.
 
 Lamps flicker, cameras adjust their exposure and mounts vibrate. Without the fit, either would make
 a frame differ from its background everywhere, or along every contour, by more than a small object
@@ -22,6 +26,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 # Every STRIDE-th row and column is fitted.
 STRIDE = 2
@@ -36,20 +41,35 @@ LEAST_NOISE, LEAST_CONTRAST = 1 / 127.5, 8 / 127.5
 USUAL_SHIFT, MOST_SHIFT = 0.5, 1.5
 # A contour is not straight over a shift from this, px: such frames are fitted again from there.
 CURVED = 0.3
+# Frames are fitted only if that changes more than this, a grey level.
+LEAST_CHANGE = 1 / 127.5
 # Gains and offsets beyond these are no change of the light.
 GAINS, MOST_OFFSET = (0.5, 2.0), 0.5
+# A row has the gain of so many around it; darker pixels than this tell no gain, 16 grey levels.
+ROWS, DARK = 5, 16 / 127.5
 
 
 class BackgroundFit(NamedTuple):
-    """Gain and offset of each frame, (B, 3), and its shift along x and y, (B, 2) px."""
+    """
+    How the background appears in each frame.
+
+    :param gain: of each colour, (B, 3), like the offset
+    :param shift: along x and y, (B, 2) px
+    :param row: gain of each row against black, (B, H); 1 where it is not fitted
+    """
 
     gain: Tensor
     offset: Tensor
     shift: Tensor
+    row: Tensor
 
 
-def fit_background(images: Tensor, background: Tensor) -> BackgroundFit:
-    """Return how the background appears in each frame."""
+def fit_background(images: Tensor, background: Tensor, *, bands: bool = False) -> BackgroundFit:
+    """
+    Return how the background appears in each frame.
+
+    :param bands: whether rows differ in brightness
+    """
     fit = _fit(images, background)
     far = (fit.shift.norm(dim=-1) > CURVED).nonzero()[:, 0]
     if len(far):
@@ -57,7 +77,7 @@ def fit_background(images: Tensor, background: Tensor) -> BackgroundFit:
         again = _fit(images[far], moved)
         fit.gain[far], fit.offset[far] = again.gain, again.offset
         fit.shift[far] += again.shift
-    return fit
+    return fit._replace(row=_fit_rows(images, apply_fit(background, fit))) if bands else fit
 
 
 def _fit(images: Tensor, background: Tensor) -> BackgroundFit:
@@ -79,7 +99,16 @@ def _fit(images: Tensor, background: Tensor) -> BackgroundFit:
         moved = grey_b - torch.einsum('bdn,bd->bn', slope, shift)
         residual = grey_x - gain[:, None] * moved - offset[:, None]
     colours = b + (moved - grey_b)[:, None]
-    return BackgroundFit(*_fit_light(x, colours, weight[:, None]), shift)
+    row = images.new_ones(images.shape[0], images.shape[2])
+    return BackgroundFit(*_fit_light(x, colours, weight[:, None]), shift, row)
+
+
+def _fit_rows(images: Tensor, background: Tensor) -> Tensor:
+    """Return the gain of each row, what most of its pixels and its neighbours show, (B, H)."""
+    x, b = (functional.avg_pool2d(i.mean(dim=1) + 1, 3, 1, 1) for i in (images, background))
+    ratio = (x / b.clamp(min=DARK)).median(dim=2).values
+    around = functional.pad(ratio[:, None], (ROWS // 2, ROWS // 2), mode='replicate')
+    return around[:, 0].unfold(1, ROWS, 1).median(dim=2).values.clamp(*GAINS)
 
 
 def _fit_light(x: Tensor, b: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,11 +136,14 @@ def apply_fit(background: Tensor, fit: BackgroundFit) -> Tensor:
     """Return the background as each frame shows it, (B, 3, H, W)."""
     if fit.shift.any():
         background = _shift(background, fit.shift)
-    return fit.gain[..., None, None] * background + fit.offset[..., None, None]
+    lit = fit.gain[..., None, None] * background + fit.offset[..., None, None]
+    return lit if (fit.row == 1).all() else fit.row[:, None, :, None] * (lit + 1) - 1
 
 
 def undo_fit(images: Tensor, fit: BackgroundFit) -> Tensor:
     """Return the frames in the light and at the position of the background, (B, 3, H, W)."""
+    if (fit.row != 1).any():
+        images = (images + 1) / fit.row[:, None, :, None] - 1
     images = (images - fit.offset[..., None, None]) / fit.gain[..., None, None]
     return _shift(images, -fit.shift) if fit.shift.any() else images
 

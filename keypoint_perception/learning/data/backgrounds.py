@@ -19,6 +19,7 @@ from keypoint_perception.learning.data.background_fit import (
     apply_fit,
     BackgroundFit,
     fit_background,
+    LEAST_CHANGE,
     undo_fit,
 )
 from keypoint_perception.learning.data.common_background import common_background
@@ -38,8 +39,8 @@ log = logging.getLogger('keypoint_perception')
 VIEW_MEDIANS, NOISE_FRAMES = 24, 48
 # Things at rest are cut out with this margin, px.
 MARGIN = 3
-# Frames are fitted only if that changes more than this: light, a grey level; shake, px.
-LEAST_CHANGE, LEAST_SHIFT = 1 / 127.5, 0.05
+# Frames are fitted if they shake by more than this, px, or the light changes.
+LEAST_SHIFT = 0.05
 # The camera or the light moves if a frame differs from the background by more than CHANGED_LEVELS
 # grey levels in this share of its cells of CELL x CELL pixels; the median over so many frames.
 MOVING_SHARE = 0.5
@@ -53,11 +54,13 @@ class View:
 
     :param background: in the light of one of its medians, (3, H, W)
     :param fitted: whether frames are fitted, since their light or position changes
+    :param banded: whether rows of frames are, since their light differs
     """
 
     background: Tensor
     noise: Noise
     fitted: bool
+    banded: bool
 
 
 class Backgrounds:
@@ -102,16 +105,17 @@ class Backgrounds:
         noise = torch.stack([noise for _, noise, _ in found]).to(torch.float32)
         fitted = [i for i, (_, _, view) in enumerate(found) if view.fitted]
         if fitted:
-            fit = self._fit(flat[fitted], background[fitted])
+            banded = [found[i][2].banded for i in fitted]
+            fit = self._fit(flat[fitted], background[fitted], banded)
             background[fitted] = apply_fit(background[fitted], fit)
         return {'background': background, 'noise': noise}
 
-    def _fit(self, frames: np.ndarray, background: Tensor) -> BackgroundFit:
-        for frame, still in zip(frames.tolist(), background, strict=True):
+    def _fit(self, frames: np.ndarray, background: Tensor, banded: list[bool]) -> BackgroundFit:
+        for frame, still, bands in zip(frames.tolist(), background, banded, strict=True):
             if frame not in self._fits:
                 # one by one: in a batch, rounding would depend on the others
                 image = as_images(self._images[[frame]])
-                self._fits[frame] = fit_background(image, still[None])
+                self._fits[frame] = fit_background(image, still[None], bands=bands)
         each = [self._fits[frame] for frame in frames.tolist()]
         return BackgroundFit(*(torch.cat(values) for values in zip(*each, strict=True)))
 
@@ -131,9 +135,11 @@ class Backgrounds:
         share = max(1, NOISE_FRAMES // len(medians))
         frames = {window: self._windows.frames(window, share) for window in medians}
         still = torch.cat([medians[w][None].expand_as(frames[w]) for w in medians])
-        fitted = _changes(still, fit_background(torch.cat([*frames.values()]), still))
+        fit = fit_background(torch.cat([*frames.values()]), still, bands=True)
+        banded = _has_bands(still, fit)
+        fitted = banded or _changes(still, fit)
         if fitted:
-            medians = {window: self._fitted_median(window, m) for window, m in medians.items()}
+            medians = {w: self._fitted_median(w, m, banded) for w, m in medians.items()}
         first = next(iter(medians.values()))
         common = common_background(torch.stack([relight(m, first) for m in medians.values()]))
         still = torch.cat(
@@ -141,13 +147,13 @@ class Backgrounds:
         )
         images = torch.cat([*frames.values()])
         if fitted:
-            still = apply_fit(still, fit_background(images, still))
-        return View(common, measure_noise(images, still), fitted)
+            still = apply_fit(still, fit_background(images, still, bands=banded))
+        return View(common, measure_noise(images, still), fitted, banded)
 
-    def _fitted_median(self, window: int, median: Tensor) -> Tensor:
+    def _fitted_median(self, window: int, median: Tensor, banded: bool) -> Tensor:
         """Return the median of a stretch without the shake and the flicker of its frames."""
         frames = self._windows.frames(window)
-        fit = fit_background(frames, median.expand_as(frames))
+        fit = fit_background(frames, median.expand_as(frames), bands=banded)
         return undo_fit(frames, fit).median(dim=0).values
 
     def _of(self, window: int) -> tuple[Tensor, Tensor, View]:
@@ -157,7 +163,7 @@ class Backgrounds:
             alike = (v for v in self._views if same_view(relight(v.background, median), median))
             view = next(alike, None) or self._view({window: median})
             if view.fitted:
-                median = self._fitted_median(window, median)
+                median = self._fitted_median(window, median, view.banded)
             background = _compose(median, view.background)
             noise = view.noise.explains(background[None])[0].to(torch.float16)
             levels = ((background + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -176,9 +182,15 @@ class Backgrounds:
 
 def _changes(background: Tensor, fit: BackgroundFit) -> bool:
     """Return whether the light or the position of frames changes enough to be fitted."""
-    lit = apply_fit(background, BackgroundFit(fit.gain, fit.offset, 0 * fit.shift))
+    lit = apply_fit(background, fit._replace(shift=0 * fit.shift, row=torch.ones_like(fit.row)))
     light = (lit - background).abs().mean(dim=(1, 2, 3)).median()
     return bool(light > LEAST_CHANGE or fit.shift.norm(dim=-1).median() > LEAST_SHIFT)
+
+
+def _has_bands(background: Tensor, fit: BackgroundFit) -> bool:
+    """Return whether most rows of most frames are brighter or darker than the background."""
+    change = (fit.row - 1).abs() * (background + 1).mean(dim=(1, 3))  # (B, H)
+    return bool(change.median() > LEAST_CHANGE)
 
 
 def _compose(median: Tensor, background: Tensor) -> Tensor:

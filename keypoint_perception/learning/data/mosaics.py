@@ -10,7 +10,8 @@ foreground. With d the median difference of the frames from it and g its slope::
 
 So contours that are not registered exactly, and things that parallax displaces, are not
 foreground. Of pixels that hardly any other frame shows, nothing is known: the background is the
-frame itself there, and noise explains everything.
+frame itself there, and noise explains everything. If the brightness of frames changes, they are
+merged in the light of the mosaic, which is then shown in that of each frame.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from keypoint_perception.geometry.image_alignment import (
     transform,
 )
 from keypoint_perception.geometry.warped_images import shown_pixels, warp_image
+from keypoint_perception.learning.data.background_fit import fit_background, LEAST_CHANGE
 from keypoint_perception.learning.data.registration import RegisteredFrames
 from keypoint_perception.sampling import evenly_spaced
 import numpy as np
@@ -53,10 +55,27 @@ class Mosaic(NamedTuple):
     :param levels: background, its noise in half grey levels and whether it is known, 0 or 255,
         (h, w, 5) uint8
     :param to_canvas: from the episode's reference to pixels of the canvas, (3, 3)
+    :param lit: whether the brightness of its frames changes
     """
 
     levels: np.ndarray
     to_canvas: np.ndarray
+    lit: bool
+
+
+class Light(NamedTuple):
+    """Gain and offset, grey levels, of each colour of a frame against a mosaic, (3,) each."""
+
+    gain: np.ndarray
+    offset: np.ndarray
+
+    def apply(self, levels: np.ndarray) -> np.ndarray:
+        """Return levels (..., 3) of the mosaic as the frame shows them."""
+        return _as_levels(self.gain * levels + self.offset)
+
+    def undo(self, levels: np.ndarray) -> np.ndarray:
+        """Return levels (..., 3) of the frame as the mosaic shows them."""
+        return _as_levels((levels - self.offset) / self.gain)
 
 
 class Mosaics:
@@ -67,6 +86,7 @@ class Mosaics:
         self._images, self._registered = images, registered
         self._kept: dict[int, Mosaic] = {}
         self._placed: dict[int, np.ndarray] = {}  # from each frame to its canvas
+        self._lights: dict[int, Light] = {}  # of frames whose brightness changes
 
     def take(self, frames: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return background (n, 3, H, W) and noise (n, 1, H, W) of frames, in [-1, 1]."""
@@ -89,8 +109,21 @@ class Mosaics:
         mosaic = self._kept[keyframe]
         if frame not in self._placed:
             self._placed[frame] = self._refine(mosaic, frame)
-        hw = self._images.shape[1:3]
-        return warp_image(mosaic.levels, self._placed[frame], hw)
+        seen = warp_image(mosaic.levels, self._placed[frame], self._images.shape[1:3])
+        if mosaic.lit:
+            if frame not in self._lights:
+                self._lights[frame] = self._light(seen, frame)
+            seen[..., :3] = self._lights[frame].apply(seen[..., :3])
+        return seen
+
+    def _light(self, seen: np.ndarray, frame: int) -> Light:
+        """Return the light of a frame against a mosaic as the frame shows it, (H, W, 5) uint8."""
+        image = self._images[frame]
+        background = np.where(seen[..., 4:] > KNOWN, seen[..., :3], image)
+        pair = np.stack([image, background]).transpose(0, 3, 1, 2) / 127.5 - 1
+        fit = fit_background(*torch.from_numpy(pair).float().split(1))
+        gain, offset = fit.gain[0].numpy(), fit.offset[0].numpy()
+        return Light(gain, 127.5 * (offset + 1 - gain))
 
     def _refine(self, mosaic: Mosaic, frame: int) -> np.ndarray:
         """Return the homography from a frame to a canvas, aligned with what the frame shows."""
@@ -129,10 +162,20 @@ class Mosaics:
         to_canvas = place @ to_anchor
         chosen = self._contributors(int(anchor), to_canvas, size)
         placed = [to_canvas @ registered.to_reference[frame] for frame in chosen]
-        mosaic = Mosaic(self._merge(chosen, placed, size), to_canvas)
+        images = [self._images[frame] for frame in chosen]
+        mosaic = Mosaic(_merge(images, placed, size), to_canvas, lit=False)
         # aligned with the median, in which nothing moves, the median is sharper
         placed = [self._refine(mosaic, int(frame)) for frame in chosen]
-        return Mosaic(self._merge(chosen, placed, size), to_canvas)
+        seen = [warp_image(mosaic.levels, to_frame, hw) for to_frame in placed]
+        lights = [self._light(s, int(frame)) for s, frame in zip(seen, chosen, strict=True)]
+        changes = [
+            np.abs(light.apply(s[..., :3]).astype(float) - s[..., :3]).mean()
+            for light, s in zip(lights, seen, strict=True)
+        ]
+        lit = bool(np.median(changes) > 127.5 * LEAST_CHANGE)
+        if lit:
+            images = [light.undo(image) for light, image in zip(lights, images, strict=True)]
+        return Mosaic(_merge(images, placed, size), to_canvas, lit)
 
     def _contributors(self, anchor: int, to_canvas: np.ndarray, size: np.ndarray) -> np.ndarray:
         """Return frames of an episode that show most of a canvas, spread over time."""
@@ -146,31 +189,31 @@ class Mosaics:
         order = mine[near][np.argsort(away[near], kind='stable')][: NEAREST * FRAMES]
         return evenly_spaced(np.sort(order), FRAMES)
 
-    def _merge(self, chosen: np.ndarray, placed: list[np.ndarray], size: np.ndarray) -> np.ndarray:
-        """
-        Return the median of frames on a canvas, its noise, and where it is known.
 
-        :param placed: from pixels of each frame to those of the canvas, each (3, 3)
-        """
-        hw = (int(size[1]), int(size[0]))
-        stack = np.zeros((len(chosen), *hw, 3), np.uint8)
-        seen = np.zeros((len(chosen), *hw), bool)
-        for i, (frame, to_canvas) in enumerate(zip(chosen, placed, strict=True)):
-            from_canvas = np.linalg.inv(to_canvas)
-            image = np.ascontiguousarray(self._images[frame])
-            stack[i] = warp_image(image, from_canvas, hw, repeat=True)
-            seen[i] = shown_pixels(image.shape[:2], from_canvas, hw)
-        count = seen.sum(axis=0)
-        median = masked_median(stack, seen, count)
-        away = np.abs(stack.astype(np.int16) - median).mean(axis=-1)
-        usual = masked_median(away[..., None].astype(np.float32), seen, count)[..., 0]
-        usual = cv2.blur(usual, (3, 3)) / 127.5
-        noise = CERTAIN * np.sqrt(usual**2 + (LEFT_PX * SCALE * slope(median) / 127.5) ** 2)
-        known = np.where(count >= LEAST_FRAMES, 255, 0)
-        levels = np.concatenate(
-            [median, np.stack([(255 * noise).clip(0, 255).round(), known], axis=-1)], axis=-1
-        )
-        return np.asarray(levels, np.uint8)
+def _merge(images: list[np.ndarray], placed: list[np.ndarray], size: np.ndarray) -> np.ndarray:
+    """
+    Return the median of frames (H, W, 3) on a canvas, its noise, and where it is known.
+
+    :param placed: from pixels of each frame to those of the canvas, each (3, 3)
+    """
+    hw = (int(size[1]), int(size[0]))
+    stack = np.zeros((len(images), *hw, 3), np.uint8)
+    seen = np.zeros((len(images), *hw), bool)
+    for i, (image, to_canvas) in enumerate(zip(images, placed, strict=True)):
+        from_canvas = np.linalg.inv(to_canvas)
+        stack[i] = warp_image(np.ascontiguousarray(image), from_canvas, hw, repeat=True)
+        seen[i] = shown_pixels(image.shape[:2], from_canvas, hw)
+    count = seen.sum(axis=0)
+    median = masked_median(stack, seen, count)
+    away = np.abs(stack.astype(np.int16) - median).mean(axis=-1)
+    usual = masked_median(away[..., None].astype(np.float32), seen, count)[..., 0]
+    usual = cv2.blur(usual, (3, 3)) / 127.5
+    noise = CERTAIN * np.sqrt(usual**2 + (LEFT_PX * SCALE * slope(median) / 127.5) ** 2)
+    known = np.where(count >= LEAST_FRAMES, 255, 0)
+    levels = np.concatenate(
+        [median, np.stack([(255 * noise).clip(0, 255).round(), known], axis=-1)], axis=-1
+    )
+    return np.asarray(levels, np.uint8)
 
 
 def masked_median(stack: np.ndarray, seen: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -192,3 +235,7 @@ def slope(levels: np.ndarray) -> np.ndarray:
     grey = levels.astype(np.float32).mean(axis=-1)
     across, down = (cv2.Sobel(grey, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
     return np.asarray(cv2.dilate(np.hypot(across, down), np.ones((3, 3), np.uint8)))
+
+
+def _as_levels(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values.round().clip(0, 255), np.uint8)

@@ -48,9 +48,26 @@ def test_the_fit_of_a_frame_can_be_undone(scene):
         torch.tensor([[1.2, 0.8, 1.0]]),
         torch.tensor([[0.1, 0.0, -0.1]]),
         torch.tensor([[0.5, 0.25]]),
+        torch.linspace(0.8, 1.2, scene.shape[2])[None],
     )
     back = undo_fit(apply_fit(scene, fit), fit)
     assert (back - scene)[..., 2:-2, 2:-2].abs().mean() < 0.01
+
+
+def test_bands_are_gains_of_rows_against_black(scene):
+    rows = torch.arange(scene.shape[2])
+    row = 1 + 0.15 * torch.sin(rows / 5)
+    image = row[:, None] * (scene + 1) - 1
+    image[..., 20:30, 10:30] = 0.9  # a thing, before less than half of some rows
+    fit = fit_background(image, scene, bands=True)
+    assert (fit.gain - 1).abs().max() < 0.05
+    lit = apply_fit(scene, fit)
+    error = (lit - image).abs()[..., 3:-3, 40:]
+    assert error.mean() < 0.015 and error.max() < 0.1
+    # not on request: the bands are left
+    without = fit_background(image, scene)
+    assert (without.row == 1).all()
+    assert (apply_fit(scene, without) - image).abs()[..., 3:-3, 40:].mean() > 0.06
 
 
 def test_a_plain_image_has_no_shift():
