@@ -56,6 +56,10 @@ def train(
     annotations: Annotated[
         Path | None, typer.Option(help='CSV of labels to learn from: stamp_ns,keypoint,u,v.')
     ] = None,
+    tracks: Annotated[
+        Path | None,
+        typer.Option(help='CSV of a point tracker to learn identity from, as `detect` writes it.'),
+    ] = None,
     holdout: Annotated[
         float | None,
         typer.Option(
@@ -92,6 +96,7 @@ def train(
         'holdout': holdout,
         'camera': camera,
         'annotations': None if annotations is None else str(annotations),
+        'tracks': None if tracks is None else str(tracks),
         'init': init,
         'stop_when_settled': stop_when_settled or None,
     }
@@ -99,7 +104,11 @@ def train(
 
     init_model = Path(init) if init and is_model(init) else None
     recordings = {f'recording {i}': Path(name) for i, name in enumerate(source, start=1)}
-    inputs = recordings | {'the labels': annotations, '--init': init_model}
+    inputs = recordings | {
+        'the labels': annotations,
+        'the tracks': tracks,
+        '--init': init_model,
+    }
     check_outputs({'--out': out}, inputs, directories=('--out',))
     from keypoint_perception.commands.progress import progress_bars
     from keypoint_perception.evaluation.training_page import write_training_page

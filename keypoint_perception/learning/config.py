@@ -16,6 +16,7 @@ from keypoint_perception.frames.annotations import read_annotations
 from keypoint_perception.holdout import LARGEST_HOLDOUT
 from keypoint_perception.learning.composite_objective import (
     learns_from_labels,
+    needs,
     ObjectiveSpec,
     read_parts,
     total_weights,
@@ -66,17 +67,11 @@ class TrainConfig(Settings):
         128, low=32, high=1024, help='Long side of the network input, px; a multiple of 8.'
     )
     width: int = setting(
-        NetworkConfig.width,
-        low=8,
-        high=256,
-        help='Channels at heatmap resolution (network `default`).',
+        NetworkConfig.width, low=8, high=256, help='Channels of the maps (network `default`).'
     )
     norm: str = setting(NetworkConfig.norm, choices=NORMS, help='Normalisation layers.')
     window: int = setting(
-        NetworkConfig.window,
-        low=1,
-        high=32,
-        help='Radius of the read-out window around the peak of a heatmap, cells.',
+        NetworkConfig.window, low=1, high=32, help='Radius of the read-out window, cells.'
     )
     stacks: int = setting(
         NetworkConfig.stacks, low=1, high=8, help='Stacked hourglasses (network `hourglass`).'
@@ -141,6 +136,7 @@ class TrainConfig(Settings):
         help='Whether the camera moves, so that frames are registered; auto finds out.',
     )
     annotations: str = setting('', help='CSV file of labels, for objectives that learn from them.')
+    tracks: str = setting('', help='CSV file of points tracked over time, as of `detect`.')
     init: str = setting(
         PACKAGE,
         help='Model directory to take the initial weights from; package: those of the package, '
@@ -185,13 +181,15 @@ class TrainConfig(Settings):
                 f'{self.max_gap_s:g}.'
             )
             raise ConfigError(msg)
-        # and every part is checked
-        if not learns_from_labels(self.parts) and self.annotations:
-            msg = (
-                f'annotations: {self.title} does not learn from labels; omit them, or choose '
-                'the objective supervised or semi_supervised.'
-            )
-            raise ConfigError(msg)
+        parts = self.parts  # every one of which is checked
+        usable = {'annotations': learns_from_labels(parts), 'tracks': 'flow' in needs(parts)}
+        for name, what, other in (
+            ('annotations', 'labels', 'supervised or semi_supervised'),
+            ('tracks', 'tracks', 'default'),
+        ):
+            if getattr(self, name) and not usable[name]:
+                msg = f'{name}: {self.title} does not learn from {what}; omit them, or choose '
+                raise ConfigError(f'{msg}the objective {other}.')
 
     @property
     def parts(self) -> tuple[ObjectiveSpec, ...]:

@@ -213,6 +213,18 @@ def test_labels_are_learned_by_name_from_a_models_weights(
     assert 'was started with other labels than' in sentence(stderr)
 
 
+def test_tracks_of_another_recording_are_refused(capsys, recording, quick, tmp_path):
+    tracks = tmp_path / 'tracks.csv'
+    tracks.write_text('stamp_ns,topic,keypoint,u,v,confidence\n5,,a,1,1,1\n6,,a,1,1,1\n')
+    command = ('train', recording, '--out', tmp_path / 'model', '--config', quick, '--steps', '1')
+    code, _, stderr = run(capsys, *command, '--tracks', tracks)
+    assert code == 2
+    assert 'match no frame: the image nearest to stamp_ns 5 is' in sentence(stderr)
+    code, _, stderr = run(capsys, *command, '--tracks', tmp_path / 'none.csv')
+    assert code == 2
+    assert 'cannot be read (No such file or directory)' in sentence(stderr)
+
+
 def test_labels_that_cannot_be_meant(capsys, recording, quick, labels, tmp_path):
     command = ('train', recording, '--out', tmp_path / 'model', '--config', quick, '--steps', '1')
     supervised = ('--objective', 'supervised', '--annotations', labels)

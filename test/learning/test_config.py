@@ -62,6 +62,7 @@ def test_command_line_goes_before_file_before_default(tmp_path):
             r'sigma: must be a number above 0 .*, got 0',
         ),
         ('min_gap_s: 3', 'min_gap_s: must not exceed max_gap_s, got 3 and 2'),
+        ('{objective: equivariance, tracks: t.csv}', 'equivariance does not learn from tracks'),
         ('annotations: labels.csv', 'annotations: default does not learn from labels'),
         (
             '{spare: 2, extra_keypoints: 2}',
