@@ -1,6 +1,7 @@
 """Whether a camera moves is found out, and where its view changes at once."""
 
-from camera_clips import camera_clip, HW, registration_errors
+from camera_clips import camera_clip, HW, registration_errors, wall
+from difficult_clips import difficult_clip
 from keypoint_perception.geometry.camera_survey import survey_camera
 import numpy as np
 import pytest
@@ -38,6 +39,23 @@ def test_a_view_that_changes_at_once_divides_the_recording(kind, px):
     assert found.segment.tolist() == [0] * 20 + [1] * 20
     assert not found.moves
     np.testing.assert_array_equal(found.homography, np.tile(np.eye(3), (40, 1, 1)))
+
+
+def test_a_camera_that_is_pushed_for_a_while_divides_the_recording():
+    shift = np.clip(np.arange(60) - 24, 0, 7)  # px, within a quarter of a second
+    images = np.stack([wall()[50 : 50 + HW[0], 60 + x : 60 + x + HW[1]] for x in shift])
+    found = survey(images.astype(np.uint8), moves=False)
+    [jump] = found.jumps
+    assert 24 < jump.frame < 32 and jump.px == pytest.approx(7, abs=0.3)
+    assert found.segment.tolist() == [0] * jump.frame + [1] * (60 - jump.frame)
+
+
+@pytest.mark.parametrize(('moves', 'unregistered'), [(None, True), (False, False)])
+def test_a_picture_in_which_nothing_rests_does_not_jump(moves, unregistered):
+    found = survey(difficult_clip('restless', 90).images, moves)
+    assert found.jumps == [] and not found.moves
+    assert found.unregistered == unregistered  # unless it is stated that the camera stands still
+    assert found.segment.max() == 0
 
 
 def test_what_passes_by_is_no_change_of_the_view():

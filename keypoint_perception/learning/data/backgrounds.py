@@ -90,10 +90,11 @@ class Backgrounds:
         share = self._changed_share()
         if share > MOVING_SHARE:
             log.warning(
-                'The camera seems to move: %.0f %% of the image differs from the background, and '
-                'its frames are not registered. The default objective needs a static camera, or '
-                'one that can be registered: set camera to moving, or consider --objective '
-                'temporal_transport or motion_energy with short gaps (max_gap_s).',
+                'The camera seems to move, or nothing rests: %.0f %% of the image differs from '
+                'the background, and its frames are not registered. The default objective needs '
+                'a static camera, or one that can be registered: set camera to moving, or '
+                'consider --objective temporal_transport or motion_energy with short gaps '
+                '(max_gap_s).',
                 100 * share,
             )
 
