@@ -72,6 +72,15 @@ def test_hidden_keypoints_are_predicted_with_confidence_0_and_others_stay():
     np.testing.assert_array_equal(points[[0, 2]], before[[0, 2]])
 
 
+@pytest.mark.parametrize(('confidence', 'hidden'), [(0.9, True), (0.95, False)])
+def test_a_keypoint_is_hidden_below_a_presence_of_a_fifth(confidence, hidden):
+    # 16 px from the poses: presences of 0.127 and 0.24
+    points = image([56, 30, confidence])
+    SINGLE.replace_hidden(points)
+    assert (points[0, 2] == 0) == hidden
+    assert points[0, 2] in (0, np.float32(confidence))
+
+
 def test_predictions_lie_in_the_image():
     prior = fit_pose_prior(arm(), HW)
     points = image([76, 30, 0.95], [10, 50, 0.1], [40, 40, 0.9])
@@ -94,6 +103,19 @@ def test_a_keypoint_that_is_never_sure_has_finite_poses():
     points[:, 2, 2] = 0.1
     prior = fit_pose_prior(points, HW)
     np.testing.assert_allclose(prior.mean[2], points[:, 2, :2].mean(axis=0))
+    assert np.linalg.eigvalsh(prior.covariance).min() > -1e-9
+
+
+def test_pairs_that_contradict_each_other_give_a_covariance():
+    # a and b move together, b and c too, a and c oppositely, never all three seen at once
+    points = np.zeros((300, 3, 3))
+    step = np.random.default_rng(0).normal(0, 10, (300, 2))
+    for number, (one, other, sign) in enumerate(((0, 1, 1), (1, 2, 1), (0, 2, -1))):
+        points[number::3, one, :2] = 30 + step[number::3]
+        points[number::3, other, :2] = 30 + sign * step[number::3]
+        points[number::3, (one, other), 2] = 0.9
+    prior = fit_pose_prior(points, HW)
+    assert prior.covariance[0, 2] > 10
     assert np.linalg.eigvalsh(prior.covariance).min() > -1e-9
 
 
