@@ -119,9 +119,9 @@ class PosePrior:
         again = _probability(confidence, away, spread, self.input_hw)
         return Presence(again, uv - variances[:, None] * pull)
 
-    def replace_hidden(self, points: np.ndarray) -> None:
+    def replace_hidden(self, points: np.ndarray) -> bool:
         """
-        Replace the keypoints that are hidden by predictions, in place.
+        Replace the keypoints that are hidden by predictions, in place; return whether any are.
 
         :param points: u, v in network px and confidence, (K, 3)
         """
@@ -130,6 +130,7 @@ class PosePrior:
         height, width = self.input_hw
         points[hidden, :2] = found.predicted[hidden].clip(0, (width - 1, height - 1))
         points[hidden, 2] = HIDDEN_CONFIDENCE
+        return bool(hidden.any())
 
     def _pull(self, uv: np.ndarray, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from keypoint_perception.errors import EngineError
+from keypoint_perception.landmark_map import Landmarks
 from keypoint_perception.manifest import read_manifest
 from keypoint_perception.pose_prior import PosePrior
 import numpy as np
@@ -39,6 +40,7 @@ class Engine(Protocol):
     skeleton: tuple[tuple[int, int, float], ...]
     grey_range: tuple[int, int]
     pose_prior: PosePrior | None
+    landmark_map: Landmarks | None
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """

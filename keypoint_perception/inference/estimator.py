@@ -11,7 +11,6 @@ from keypoint_perception.errors import EngineError
 from keypoint_perception.images import fit_image
 from keypoint_perception.inference.engine import Engine
 from keypoint_perception.keypoints import Fit
-from keypoint_perception.pose_prior import PosePrior
 import numpy as np
 
 # The cameras of one robot have few sizes; a stream that changes size with every frame must not
@@ -72,8 +71,9 @@ class Estimator:
         if not images:
             return []
         fits, batch = self._stack(images)
-        found = self.engine.run(batch)
-        return self._to_images(found, self.keypoint_names, fits, self._pose_prior())
+        keypoints = self._check(self.engine.run(batch), self.keypoint_names, fits)
+        self._replace_hidden(keypoints)
+        return _to_images(keypoints, fits)
 
     def estimate_with_landmarks(self, images: Sequence[Image]) -> list[Estimate]:
         """Return the keypoints and landmarks of several images; see :meth:`estimate`."""
@@ -81,12 +81,25 @@ class Estimator:
             return []
         fits, batch = self._stack(images)
         answers = self.engine.run_with_landmarks(batch)
-        keypoints = self._to_images(answers[0], self.keypoint_names, fits, self._pose_prior())
-        landmarks = self._to_images(answers[1], self.landmark_names, fits)
-        return [Estimate(*points) for points in zip(keypoints, landmarks, strict=True)]
+        keypoints = self._check(answers[0], self.keypoint_names, fits)
+        landmarks = self._check(answers[1], self.landmark_names, fits)
+        changed, weighted_sums = self._replace_hidden(keypoints), self.engine.landmark_map
+        if changed and weighted_sums is not None:
+            landmarks[changed] = weighted_sums.apply(keypoints[changed])
+        both = _to_images(keypoints, fits), _to_images(landmarks, fits)
+        return [Estimate(*points) for points in zip(*both, strict=True)]
 
-    def _pose_prior(self) -> PosePrior | None:
-        return self.engine.pose_prior if self.predict_hidden else None
+    def _check(self, answers: np.ndarray, names: Sequence[str], fits: list[Fit]) -> np.ndarray:
+        """Return a copy of the engine's points (N, P, 3), which must be sound."""
+        check_points(answers, len(fits), names, self.engine.name)
+        return answers.astype(np.float32)
+
+    def _replace_hidden(self, keypoints: np.ndarray) -> list[int]:
+        """Predict hidden keypoints (N, K, 3), in place; return the images that have any."""
+        prior = self.engine.pose_prior if self.predict_hidden else None
+        if prior is None:
+            return []
+        return [number for number, own in enumerate(keypoints) if prior.replace_hidden(own)]
 
     def _stack(self, images: Sequence[Image]) -> tuple[list[Fit], np.ndarray]:
         """Return the fit of each image, and the batch, (N, h, w, 3), in a reused buffer."""
@@ -97,25 +110,12 @@ class Estimator:
             fit_image(image, fit, place, self._buffers)
         return fits, batch
 
-    def _to_images(
-        self,
-        answers: np.ndarray,
-        names: Sequence[str],
-        fits: list[Fit],
-        prior: PosePrior | None = None,
-    ) -> list[np.ndarray]:
-        """
-        Check the engine's points (N, P, 3) and return them in px of the images.
 
-        :param prior: the poses to predict hidden points by; None: points stay as they are
-        """
-        check_points(answers, len(fits), names, self.engine.name)
-        moved = answers.astype(np.float32)
-        for points, fit in zip(moved, fits, strict=True):
-            if prior is not None:
-                prior.replace_hidden(points)
-            points[:, :2] = fit.to_image(points[:, :2])
-        return list(moved)
+def _to_images(points: np.ndarray, fits: list[Fit]) -> list[np.ndarray]:
+    """Return points of the network input (N, P, 3) in px of the images, changed in place."""
+    for own, fit in zip(points, fits, strict=True):
+        own[:, :2] = fit.to_image(own[:, :2])
+    return list(points)
 
 
 def check_points(answers: np.ndarray, images: int, names: Sequence[str], engine: str) -> None:

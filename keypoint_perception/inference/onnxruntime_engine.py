@@ -17,6 +17,7 @@ from keypoint_perception.inference.onnx_providers import (
     provider_list,
     PROVIDERS,
 )
+from keypoint_perception.landmark_map import read_landmarks
 from keypoint_perception.limits import limits, remedy
 from keypoint_perception.manifest import Manifest, onnx_file
 from keypoint_perception.pose_prior import listed_pose_prior
@@ -61,6 +62,7 @@ class OnnxRuntimeEngine:
         self.input_hw = manifest.input_hw
         self.keypoint_names = manifest.keypoint_names
         self.landmark_names = manifest.landmark_names
+        self.landmark_map = read_landmarks(model_dir) if self.landmark_names else None
         self.skeleton = manifest.skeleton
         self.pose_prior = listed_pose_prior(model_dir, manifest)
         self.grey_range = manifest.grey_range

@@ -50,7 +50,7 @@ class TorchEngine:
         self.input_hw = manifest.input_hw
         self.keypoint_names = manifest.keypoint_names
         self.landmark_names = () if snapshot is not None else manifest.landmark_names
-        self._landmarks = read_landmarks(model_dir) if self.landmark_names else None
+        self.landmark_map = read_landmarks(model_dir) if self.landmark_names else None
         self.skeleton = manifest.skeleton
         self.pose_prior = None if snapshot else listed_pose_prior(model_dir, manifest)
         self.grey_range = manifest.grey_range
@@ -77,9 +77,9 @@ class TorchEngine:
     def run_with_landmarks(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the keypoints and landmarks of a batch; see :class:`Engine`."""
         keypoints = self.run(images)
-        if self._landmarks is None:
+        if self.landmark_map is None:
             return keypoints, np.zeros((len(images), 0, 3), np.float32)
-        return keypoints, self._landmarks.apply(keypoints)
+        return keypoints, self.landmark_map.apply(keypoints)
 
     def close(self) -> None:
         """Release the network."""

@@ -6,6 +6,7 @@ from keypoint_perception.errors import EncodingError, EngineError
 from keypoint_perception.inference import estimator as estimator_module
 from keypoint_perception.inference.estimator import Estimator, MAX_SIZES
 from keypoint_perception.keypoints import Fit
+from keypoint_perception.landmark_map import Landmarks
 from keypoint_perception.pose_prior import PosePrior
 import numpy as np
 import pytest
@@ -50,6 +51,25 @@ def test_hidden_keypoints_are_predicted_only_if_asked():
     np.testing.assert_allclose(found[1], [319.5, 239.5 + 50, 0], atol=5)
     keypoints, _ = estimator.estimate_with_landmarks([image])[0]
     np.testing.assert_array_equal(keypoints, found)
+
+
+def test_landmarks_follow_predicted_keypoints():
+    prior = PosePrior((96, 128), np.array([[60.0, 50.0], [60.0, 50.0]]), 0.01 * np.eye(4))
+    # the middle of both keypoints, trusted as the second one
+    half = np.zeros((1, 2, 2, 2))
+    half[0, 0, :, 0] = half[0, 1, :, 1] = 0.5
+    trust = np.array([[0.0, 1.0]])
+    sums = Landmarks(('middle',), half, np.zeros((1, 2)), trust, np.zeros(1))
+    engine = {'landmarks': sums.apply, 'landmark_names': ('middle',), 'landmark_map': sums}
+    estimator = make(centre_and_corner, pose_prior=prior, **engine)
+    image = np.zeros((96, 128, 3), np.uint8)
+    (found,) = estimator.estimate_with_landmarks([image])
+    np.testing.assert_allclose(found.landmarks, [[31.75, 23.75, 0.25]])
+    estimator.predict_hidden = True
+    keypoints, landmarks = estimator.estimate_with_landmarks([image])[0]
+    np.testing.assert_allclose(keypoints[1], [60, 50, 0], atol=0.1)
+    np.testing.assert_allclose(landmarks[0, :2], keypoints[:, :2].mean(axis=0), atol=1e-3)
+    assert landmarks[0, 2] == 0
 
 
 def test_borders_of_the_letterbox_are_taken_off():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from keypoint_perception.landmark_map import Landmarks
 from keypoint_perception.pose_prior import PosePrior
 import numpy as np
 
@@ -31,6 +32,7 @@ class FakeEngine:
         landmark_names: Sequence[str] = (),
         landmarks: Callable[[np.ndarray], np.ndarray] = lambda keypoints: keypoints[:, :0],
         pose_prior: PosePrior | None = None,
+        landmark_map: Landmarks | None = None,
     ) -> None:
         self._answer = answer
         self.input_hw = input_hw
@@ -38,6 +40,7 @@ class FakeEngine:
         self.skeleton = tuple(skeleton)
         self.grey_range = (0, 65535)
         self.pose_prior = pose_prior
+        self.landmark_map = landmark_map
         self.landmark_names = tuple(landmark_names)
         self._landmarks = landmarks
         self.closed = False

@@ -13,6 +13,7 @@ from keypoint_perception.inference.tensorrt.build import BuildRequest, prepare_e
 from keypoint_perception.inference.tensorrt.build_progress import Progress
 from keypoint_perception.inference.tensorrt.device import BuildOptions, TensorRTDevice
 from keypoint_perception.inference.tensorrt.engine_parity import onnxruntime_outputs
+from keypoint_perception.landmark_map import read_landmarks
 from keypoint_perception.manifest import Manifest
 from keypoint_perception.parity import Outputs
 from keypoint_perception.pose_prior import listed_pose_prior
@@ -55,6 +56,7 @@ class TensorRTEngine:
         self.input_hw = manifest.input_hw
         self.keypoint_names = manifest.keypoint_names
         self.landmark_names = manifest.landmark_names
+        self.landmark_map = read_landmarks(model_dir) if self.landmark_names else None
         self.skeleton = manifest.skeleton
         self.pose_prior = listed_pose_prior(model_dir, manifest)
         self.grey_range = manifest.grey_range
