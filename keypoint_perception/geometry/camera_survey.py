@@ -48,6 +48,7 @@ class CameraSurvey:
     :ivar keyframe_s: how long a keyframe lasts, the mean
     :ivar moves: whether the camera moves, and frames are registered
     :ivar unregistered: whether frames cannot be registered although the picture moves
+    :ivar restless: whether nothing rests in the picture, so that it is not known how the camera does
     """
 
     homography: np.ndarray
@@ -61,6 +62,7 @@ class CameraSurvey:
     keyframe_s: float = 0.0
     moves: bool = False
     unregistered: bool = False
+    restless: bool = False
 
     @property
     def parallax(self) -> bool:
@@ -103,7 +105,7 @@ def survey_camera(
             starts = np.isin(clip, [jump.frame for jump in jumps])
             first = int(found.segment.max()) + 1 if number else 0
             found.segment[clip] = first + np.cumsum(starts)
-        found.unregistered |= moves is None and restless > RESTLESS * steps
+        found.restless = moves is None and restless > RESTLESS * steps
     return found
 
 

@@ -50,11 +50,11 @@ def test_a_camera_that_is_pushed_for_a_while_divides_the_recording():
     assert found.segment.tolist() == [0] * jump.frame + [1] * (60 - jump.frame)
 
 
-@pytest.mark.parametrize(('moves', 'unregistered'), [(None, True), (False, False)])
-def test_a_picture_in_which_nothing_rests_does_not_jump(moves, unregistered):
+@pytest.mark.parametrize(('moves', 'restless'), [(None, True), (False, False)])
+def test_a_picture_in_which_nothing_rests_does_not_jump(moves, restless):
     found = survey(difficult_clip('restless', 90).images, moves)
     assert found.jumps == [] and not found.moves
-    assert found.unregistered == unregistered  # unless it is stated that the camera stands still
+    assert found.restless == restless  # unless it is stated that the camera stands still
     assert found.segment.max() == 0
 
 

@@ -178,6 +178,10 @@ def describe_motion(title: str, survey: CameraSurvey) -> str:
             f'{title} seems to move, but its frames cannot be registered: nothing rests in the '
             'picture, or it changes too much from frame to frame.'
         )
+    if survey.restless:
+        return (
+            f'{title}: nothing rests in the picture, so that it cannot be told whether it moves.'
+        )
     if not survey.moves:
         return f'{title} stands still.'
     return (
