@@ -48,7 +48,7 @@ class CameraSurvey:
     :ivar keyframe_s: how long a keyframe lasts, the mean
     :ivar moves: whether the camera moves, and frames are registered
     :ivar unregistered: whether frames cannot be registered although the picture moves
-    :ivar restless: whether nothing rests in the picture, so that it is not known how the camera does
+    :ivar restless: whether nothing rests in the picture
     """
 
     homography: np.ndarray

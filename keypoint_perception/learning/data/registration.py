@@ -148,7 +148,8 @@ def register_frames(store: FrameStore, camera: str = 'auto') -> RegisteredFrames
         found.surveys[title] = survey
         if survey.moves or camera == 'auto':
             found.sentences.append(describe_motion(title, survey))
-            log.info('%s', found.sentences[-1])
+            level = logging.WARNING if survey.restless else logging.INFO
+            log.log(level, '%s', found.sentences[-1])
         if survey.jumps:
             found.sentences.append(describe_jumps(title, survey, store.stamps_ns[members]))
             log.warning('%s', found.sentences[-1])
