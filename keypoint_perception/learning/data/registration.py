@@ -181,7 +181,8 @@ def describe_motion(title: str, survey: CameraSurvey) -> str:
         )
     if survey.restless:
         return (
-            f'{title}: nothing rests in the picture, so that it cannot be told whether it moves.'
+            f'{title}: nothing rests in the picture, so that it cannot be told whether it moves, '
+            'and keypoints may not be useful; let more of what rests be in view.'
         )
     if not survey.moves:
         return f'{title} stands still.'

@@ -105,7 +105,7 @@ def test_of_a_screen_only_what_it_shows_is_foreground(mask_of):
 def test_that_nothing_rests_is_warned_of(mask_of, caplog):
     registered, *_ = mask_of(difficult_clip('restless', COUNT))
     assert caplog.messages[0] == (
-        'The camera: nothing rests in the picture, so that it cannot be told whether it moves, and '
-        'keypoints may not be useful; let more of what rests be in view.'
+        'The camera: nothing rests in the picture, so that it cannot be told whether it moves, '
+        'and keypoints may not be useful; let more of what rests be in view.'
     )
     assert not registered.any_moves and registered.episodes.max() == 0
