@@ -132,7 +132,7 @@ def test_extra_keypoints_have_a_former_name(tmp_path):
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.stem)
 def test_shipped_files_load(path, tmp_path):
-    needs_labels = path.stem == 'supervised'
+    needs_labels = path.stem in ('supervised', 'semi_supervised')
     labels = tmp_path / 'labels.csv'
     labels.write_text('stamp_ns,keypoint,u,v\n1,hand,2,3\n')
     read_config(path, {'annotations': str(labels) if needs_labels else None})
