@@ -99,7 +99,7 @@ def test_cells_around_a_point_move_with_it(tmp_path):
     flow = torch.full((2, 2, 2, 3), torch.nan)
     flow[:, 0], flow[:, 1] = 1.0, 2.0
     found = tracks.along(flow, starts, np.array([0, 1]), np.array([2, 2]))
-    near = torch.tensor([[1, 1, 1], [0, 1, 0]]) > 0  # within 8 px
+    near = torch.tensor([[0, 1, 0], [0, 0, 0]]) > 0  # within 4 px
     assert found[0, 0].tolist() == torch.where(near, 4.0, 1.0).tolist()
     assert found[0, 1].tolist() == torch.where(near, 8.0, 2.0).tolist()
     # b is seen in the first frame only
@@ -109,10 +109,10 @@ def test_cells_around_a_point_move_with_it(tmp_path):
 def test_of_two_points_the_nearer_one_counts(tmp_path):
     rows = ('100,,a,7.5,7.5,1', '200,,a,9.5,7.5,1', '100,,b,27.5,7.5,1', '200,,b,27.5,11.5,1')
     tracks = Tracks(store_of(), written(tmp_path, *rows))
-    starts = torch.tensor([[[3.5, 3.5], [11.5, 3.5], [19.5, 3.5], [23.0, 3.5]]])
+    starts = torch.tensor([[[3.5, 3.5], [11.5, 3.5], [10.0, 3.5], [18.5, 3.5]]])
     flow = torch.full((1, 2, 1, 4), -1.0)
     found = tracks.along(flow, starts, np.array([0]), np.array([1]))
-    # the middles of the cells are 0, 2, 6 and 9.5 px from the nearer one, a cell has 8
+    # the middles of the cells are 0, 2, 3.5 and 5 px from the nearer one, half a cell is 4
     assert found[0, :, 0].T.tolist() == [[1, 0], [0, 2], [0, 2], [-1, -1]]
 
 
