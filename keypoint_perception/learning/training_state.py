@@ -21,10 +21,12 @@ from keypoint_perception.learning.composite_objective import learns_from_labels_
 from keypoint_perception.learning.config import to_values, TrainConfig
 from keypoint_perception.learning.data.camera_backgrounds import CameraBackgrounds
 from keypoint_perception.learning.data.fitting_part import fitting_part, recorded_sources
+from keypoint_perception.learning.data.flows import Flows
 from keypoint_perception.learning.data.labels import Labels, LabelSampler
 from keypoint_perception.learning.data.pairs import mean_change, PairSampler
 from keypoint_perception.learning.data.registration import registered_frames
 from keypoint_perception.learning.data.scenes import CameraMotion
+from keypoint_perception.learning.data.tracks import Tracks
 from keypoint_perception.learning.initial.initial_keypoints import initialise_head
 from keypoint_perception.learning.initial.initial_weights import initialise
 from keypoint_perception.learning.learner import Learner, WeightAverage
@@ -108,7 +110,7 @@ class TrainingState:
 
     def save(self, out: Path, metrics: dict[str, Any]) -> None:
         """Write a checkpoint."""
-        labels = _labels(self.loader.extras)
+        labels, tracks = _labels(self.loader.extras), _tracks(self.loader.extras)
         tensors = {f'learner.{n}': t for n, t in self.learner.state_dict().items()}
         moments = self.optimizer.state_dict()['state']
         tensors |= {f'optimizer.{i}.{n}': t for i, m in moments.items() for n, t in m.items()}
@@ -120,6 +122,7 @@ class TrainingState:
             'sampler': self.sampler.state(),
             'facts': asdict(self.statistics),
             'labels': '' if labels is None else labels.digest,
+            'tracks': '' if tracks is None else tracks.digest,
             'objective': self.config.title,
             'config': to_values(self.config),
             'sources': recorded_sources(self.store),
@@ -168,7 +171,7 @@ def resumed_training_state(out: Path, store: FrameStore, config: TrainConfig) ->
     Return the state of a run that its checkpoint holds.
 
     :raises ModelError: if the checkpoint is missing, damaged or of another network
-    :raises TrainingError: if the run was started on other frames or labels
+    :raises TrainingError: if the run was started on other frames, labels or tracks
     """
     checkpoint = load_checkpoint(out)
     state, tensors = checkpoint.state, checkpoint.tensors
@@ -177,13 +180,16 @@ def resumed_training_state(out: Path, store: FrameStore, config: TrainConfig) ->
         statistics = DatasetStatistics(**state['facts'])
     store = fitting_part(store, config.holdout)
     extras = batch_extras(config, store)
-    labels = _labels(extras)
-    if labels is not None and labels.digest != state.get('labels', ''):
-        msg = (
-            f'The run in {str(out)!r} was started with other labels than {config.annotations!r} '
-            'now holds; resume it with the original file, or train into another --out.'
-        )
-        raise TrainingError(msg)
+    for name, file, read in (
+        ('labels', config.annotations, _labels(extras)),
+        ('tracks', config.tracks, _tracks(extras)),
+    ):
+        if read is not None and read.digest != state.get(name, ''):
+            msg = (
+                f'The run in {str(out)!r} was started with other {name} than {file!r} now holds; '
+                'resume it with the original file, or train into another --out.'
+            )
+            raise TrainingError(msg)
     session = _assemble(config, store, statistics, BatchLoader(store.images, extras))
     for prefix, module in (('learner.', session.learner), ('average.', session.average.network)):
         own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -215,6 +221,10 @@ def _check_frames(out: Path, store: FrameStore, expected: list[dict[str, Any]]) 
 
 def _labels(extras: Sequence[BatchExtra]) -> Labels | None:
     return next((extra for extra in extras if isinstance(extra, Labels)), None)
+
+
+def _tracks(extras: Sequence[BatchExtra]) -> Tracks | None:
+    return next((extra.tracks for extra in extras if isinstance(extra, Flows)), None)
 
 
 def _pairs(

@@ -225,6 +225,23 @@ def test_tracks_of_another_recording_are_refused(capsys, recording, quick, tmp_p
     assert 'cannot be read (No such file or directory)' in sentence(stderr)
 
 
+def test_a_run_goes_on_with_the_tracks_that_it_began_with(capsys, recording, quick, tmp_path):
+    out, tracks = tmp_path / 'model', tmp_path / 'tracks.csv'
+    rows = [f'{10**18 + i * 33_333_333},,a,{10 + i},20,1' for i in range(9)]
+    tracks.write_text('\n'.join(['stamp_ns,topic,keypoint,u,v,confidence', *rows, '']))
+    code, _, stderr = train(
+        capsys, recording, out, quick, '--steps', '1', '--tracks', tracks, '--init', 'none'
+    )
+    assert code == 0, stderr
+    goes_on = ('train', recording, '--out', out, '--resume', '--steps', '2')
+    code, _, stderr = run(capsys, *goes_on)
+    assert code == 0, stderr
+    tracks.write_text(tracks.read_text().replace('11,20', '12,20'))
+    code, _, stderr = run(capsys, *goes_on)
+    assert code == 2
+    assert 'was started with other tracks than' in sentence(stderr)
+
+
 def test_labels_that_cannot_be_meant(capsys, recording, quick, labels, tmp_path):
     command = ('train', recording, '--out', tmp_path / 'model', '--config', quick, '--steps', '1')
     supervised = ('--objective', 'supervised', '--annotations', labels)

@@ -50,6 +50,8 @@ class Flows:
     (B, 2, h, w) network px along x and y; NaN where unknown, and everywhere in pairs that are far
     apart. Near the points of a user's tracker, it is their displacement, however far apart.
     ``forward``: whether the first frame is the earlier one, (B,) bool.
+
+    :ivar tracks: of the user's tracker; None without
     """
 
     def __init__(self, store: FrameStore, config: TrainConfig) -> None:
@@ -68,7 +70,7 @@ class Flows:
         self._stamps_ns, self._episodes = store.stamps_ns[self._order], episodes[self._order]
         self._hop, self._longest_ns = _hops(self._stamps_ns, self._episodes)
         self._flows: dict[tuple[int, int], np.ndarray] = {}
-        self._tracks = Tracks(store, Path(config.tracks)) if config.tracks else None
+        self.tracks = Tracks(store, Path(config.tracks)) if config.tracks else None
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._search.setFinestScale(0)
         self._search.setGradientDescentIterations(12)
@@ -81,9 +83,9 @@ class Flows:
         starts = self._starts.expand(len(first), -1, -1, -1)  # (B, h, w, 2)
         ends = self._follow(starts, np.minimum(first, second), np.maximum(first, second))
         flow = (ends - self._starts).permute(0, 3, 1, 2)
-        if self._tracks is not None:
+        if self.tracks is not None:
             earlier, later = np.where(first < second, frames, frames[::-1])
-            flow = self._tracks.along(flow, self._starts, earlier, later)
+            flow = self.tracks.along(flow, self._starts, earlier, later)
         return {'flow': flow, 'forward': torch.from_numpy(first < second)}
 
     def follow(self, points: Tensor, frames: np.ndarray, *, longest_s: float = 0.0) -> Tensor:

@@ -15,6 +15,7 @@ from keypoint_perception.errors import SourceError
 from keypoint_perception.frames.annotations import Keypoints, read_keypoints
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.keypoints import Fit
+from keypoint_perception.manifest import file_digest
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ class Tracks:
     The tracked points of a run's frames.
 
     :ivar uv: (N, P, 2) float32 network px, NaN where a point is not tracked
+    :ivar digest: SHA-256 of the file
     """
 
     def __init__(self, store: FrameStore, path: Path) -> None:
@@ -41,7 +43,7 @@ class Tracks:
 
         :raises SourceError: if they cannot be read, do not match the frames, or lie outside them
         """
-        tracks, whole = read_keypoints(path), store.whole
+        tracks, whole, self.digest = read_keypoints(path), store.whole, file_digest(path)
         rows = _matching_rows(tracks, whole, path)
         points = np.full((len(rows), len(tracks.names), 3), np.nan, np.float32)
         points[rows >= 0] = tracks.keypoints[rows[rows >= 0]]
