@@ -92,7 +92,7 @@ class CameraInfoMessage(NamedTuple):
 
 def read_image(serialised: Buffer, *, ros1: bool = False) -> ImageMessage:
     """Return a serialised ``sensor_msgs/Image``."""
-    reader = _Reader(serialised, IMAGE_TYPE, ros1=ros1)
+    reader = FieldReader(serialised, IMAGE_TYPE, ros1=ros1)
     header, height, width = reader.header(), reader.uint32(), reader.uint32()
     encoding, is_bigendian, step = reader.string(), reader.uint8(), reader.uint32()
     return ImageMessage(header, height, width, encoding, is_bigendian, step, reader.octets())
@@ -100,13 +100,13 @@ def read_image(serialised: Buffer, *, ros1: bool = False) -> ImageMessage:
 
 def read_compressed_image(serialised: Buffer, *, ros1: bool = False) -> CompressedImageMessage:
     """Return a serialised ``sensor_msgs/CompressedImage``."""
-    reader = _Reader(serialised, COMPRESSED_IMAGE_TYPE, ros1=ros1)
+    reader = FieldReader(serialised, COMPRESSED_IMAGE_TYPE, ros1=ros1)
     return CompressedImageMessage(reader.header(), reader.string(), reader.octets())
 
 
 def read_camera_info(serialised: Buffer, *, ros1: bool = False) -> CameraInfoMessage:
     """Return a serialised ``sensor_msgs/CameraInfo``."""
-    reader = _Reader(serialised, CAMERA_INFO_TYPE, ros1=ros1)
+    reader = FieldReader(serialised, CAMERA_INFO_TYPE, ros1=ros1)
     header, height, width = reader.header(), reader.uint32(), reader.uint32()
     distortion_model, d = reader.string(), reader.float64(reader.uint32())
     k, r, p = reader.float64(9), reader.float64(9), reader.float64(12)
@@ -119,11 +119,16 @@ def read_camera_info(serialised: Buffer, *, ros1: bool = False) -> CameraInfoMes
 
 def read_stamp_ns(serialised: Buffer, *, ros1: bool = False) -> int:
     """Return the stamp of a serialised message that starts with a header, ns."""
-    return _Reader(serialised, 'ROS', ros1=ros1).header().stamp_ns
+    return FieldReader(serialised, 'ROS', ros1=ros1).header().stamp_ns
 
 
-class _Reader:
-    """Reads the fields of a message in order, and never beyond its end."""
+class FieldReader:
+    """
+    Reads the fields of a message in order, and never beyond its end.
+
+    :param kind: the message's type, for messages
+    :raises EncodingError: if the message is not in CDR; so does every method at its end
+    """
 
     def __init__(self, serialised: Buffer, kind: str, *, ros1: bool) -> None:
         self._bytes = memoryview(serialised)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 import logging
 from pathlib import Path
@@ -65,7 +65,17 @@ class Bag:
     def count(self, topics: Collection[str]) -> int | None:
         return total_count(self.topics[topic].count for topic in topics)
 
-    def frames(self, topics: Collection[str]) -> Iterator[EncodedFrame]:
+    def frames(
+        self,
+        topics: Collection[str],
+        listeners: Mapping[str, Callable[[Message], None]] | None = None,
+    ) -> Iterator[EncodedFrame]:
+        """
+        Yield the images of some topics in the order of recording.
+
+        :param listeners: what is called with the messages of other topics, on the way
+        """
+        listeners = listeners or {}
         for notice in self._notices:
             log.warning(notice)
         given, repeated, reported = _GivenImages(), 0, False
@@ -77,8 +87,10 @@ class Bag:
                         reported = True
                         continue
                     given.next_file()
-                    for message in file.messages(topics):
-                        if given.is_new(message):
+                    for message in file.messages(topics, listeners):
+                        if message.topic in listeners:
+                            listeners[message.topic](message)
+                        elif given.is_new(message):
                             yield EncodedFrame(
                                 *(message.stamp_ns, message.topic, message.decode),
                                 *(message.time_ns, len(message.data)),

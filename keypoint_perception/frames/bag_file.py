@@ -71,11 +71,15 @@ class BagFile:
             raise SourceError(msg)
         return [(name, Topic(kind, counts[name])) for name, kind in salvage.topics.items()]
 
-    def messages(self, topics: Collection[str]) -> Iterator[Message]:
-        """Yield the messages on some topics by time; damage is reported in one warning."""
+    def messages(self, topics: Collection[str], beside: Collection[str] = ()) -> Iterator[Message]:
+        """
+        Yield the messages on some topics by time; damage is reported in one warning.
+
+        :param beside: further topics, which are not counted as images in the warning
+        """
         salvage, count = self._reader(), 0
-        for message in salvage.messages(topics):
-            count += 1
+        for message in salvage.messages((*topics, *beside)):
+            count += message.topic in topics
             yield message
         self.damaged = bool(salvage.damages)
         if self.damaged:
