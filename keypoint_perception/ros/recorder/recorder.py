@@ -19,7 +19,8 @@ import threading
 import time
 
 from keypoint_perception.atomic_files import sole_writer
-from keypoint_perception.cdr import IMAGE_TYPES, read_stamp_ns
+from keypoint_perception.camera_topics import camera_info_topics
+from keypoint_perception.cdr import CAMERA_INFO_TYPE, IMAGE_TYPES, read_stamp_ns
 from keypoint_perception.errors import ConfigError, EncodingError, SourceError
 from keypoint_perception.frames.bag_writer import BagWriter
 from keypoint_perception.ros.recorder.bag_recording import (
@@ -27,7 +28,11 @@ from keypoint_perception.ros.recorder.bag_recording import (
     disk_shortage,
     StopReason,
 )
-from keypoint_perception.ros.recorder.recorder_settings import BYTES_PER_MB, RecorderSettings
+from keypoint_perception.ros.recorder.recorder_settings import (
+    BYTES_PER_MB,
+    RecorderSettings,
+    ROBOT_TOPICS,
+)
 from keypoint_perception.ros.recorder.recording_filters import RateLimit
 from keypoint_perception.ros.recorder.recording_queue import QueuedMessage, RecordingQueue
 from keypoint_perception.ros.recorder.topic_subscription import (
@@ -86,6 +91,8 @@ class Recorder:
     """
     Records topics of any type, each as soon as it has a publisher.
 
+    The camera_info beside an image topic is recorded with it.
+
     :param node: owns the subscriptions; its executor must spin
     :param topics: names, resolved and remapped like the node's own
     :param out: bag to create
@@ -112,7 +119,8 @@ class Recorder:
         self._settings = settings
         self._stop_reason = StopReason()
         self._log: Log = node.get_logger() if log is None else log
-        names = dict.fromkeys(_resolve(node, name) for name in topics)
+        robot = ROBOT_TOPICS if settings.robot else ()
+        names = dict.fromkeys(_resolve(node, name) for name in (*topics, *robot))
         self._topics = [TopicSubscription(node, n, self._receive, self._log) for n in names]
         self._rate = RateLimit(settings.rate) if settings.rate else None
         self._queue = RecordingQueue(round(settings.queue * BYTES_PER_MB))
@@ -235,6 +243,7 @@ class Recorder:
             return
         for topic in self._topics:
             topic.follow_publishers()
+        self._follow_cameras()
         if time.monotonic() - self._checked < SILENCE_S:
             return
         self._checked = time.monotonic()
@@ -244,6 +253,21 @@ class Recorder:
                 self._warned[topic.name] = reason
                 share = 'recorded in part' if topic.counts.received else 'nothing to record'
                 self._log.warning(f'{share}: {reason}')
+
+    def _follow_cameras(self) -> None:
+        """Record the camera_info that is published beside an image topic."""
+        names = {topic.name for topic in self._topics}
+        for images in [t for t in self._topics if t.info.msgtype in IMAGE_TYPES]:
+            for name in camera_info_topics(images.name):
+                if name in names:
+                    break
+                publishers = self._node.get_publishers_info_by_topic(name)
+                if CAMERA_INFO_TYPE in (each.topic_type for each in publishers):
+                    names.add(name)
+                    camera = TopicSubscription(self._node, name, self._receive, self._log)
+                    camera.follow_publishers()
+                    self._topics.append(camera)
+                    break
 
     def _stop_listening(self) -> None:
         if self._timer is not None:

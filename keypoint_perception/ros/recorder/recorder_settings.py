@@ -9,12 +9,20 @@ from keypoint_perception.settings import from_parameters, setting, Settings
 
 COMPRESSIONS = ('none', 'zstd')
 BYTES_PER_MB = 1_000_000
+# Of these, the first and the last are latched (transient local).
+ROBOT_TOPICS = ('/robot_description', '/joint_states', '/tf', '/tf_static')
 
 
 @dataclass(frozen=True)
 class RecorderSettings(Settings):
     """Settings of a recording; the defaults record everything as it is received."""
 
+    robot: bool = setting(
+        False,
+        help='Record what places the robot too: '
+        + ', '.join(f'`{topic}`' for topic in ROBOT_TOPICS)
+        + '.',
+    )
     rate: float = setting(
         0.0,
         low=0,

@@ -357,3 +357,58 @@ def test_the_image_rate_is_limited(peer, record, make_image):
     seconds = [int.from_bytes(d[4:8], 'little') for t, _, d in messages if t == '/cam/image']
     assert seconds == [1, 3, 5, 7]
     assert len(messages) == 4 + 2
+
+
+def test_the_camera_info_beside_images_is_recorded_by_itself(peer, record, make_image):
+    from sensor_msgs.msg import CameraInfo, CompressedImage
+    from std_msgs.msg import String
+
+    recorder = record('/cam/image_raw/compressed', '/text/image')
+    others = [
+        peer.node.create_publisher(CameraInfo, topic, 1)
+        for topic in ('/other/camera_info', '/text/camera_info')
+    ]
+    texts = peer.publisher(String, '/text/image')
+    images = peer.publisher(CompressedImage, '/cam/image_raw/compressed')
+    info = peer.publisher(CameraInfo, '/cam/camera_info')
+    publish(peer, recorder, images, [CompressedImage(format='png')])
+    publish(peer, recorder, info, [CameraInfo(width=7)])
+    assert list(recorder.stop().topics) == [
+        '/cam/image_raw/compressed', '/text/image', '/cam/camera_info',
+    ]  # fmt: skip
+    kinds = [(topic, kind.rpartition('/')[2]) for topic, kind, _ in read(recorder.out)]
+    assert kinds == [
+        ('/cam/image_raw/compressed', 'CompressedImage'), ('/cam/camera_info', 'CameraInfo'),
+    ]  # fmt: skip
+    for publisher in (texts, *others):
+        assert peer.node.destroy_publisher(publisher)
+
+
+def test_what_places_the_robot_is_recorded_also_what_was_latched(peer, record):
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from sensor_msgs.msg import JointState
+    from std_msgs.msg import String
+
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    description = peer.node.create_publisher(String, '/robot_description', latched)
+    description.publish(String(data='<robot/>'))
+    recorder = record('/cam/image', robot=True)
+    joints = peer.publisher(JointState, '/joint_states')
+    peer.spin_until(joints.get_subscription_count, 'a subscription')
+    peer.spin_until(
+        lambda: recorder.summary().topics['/robot_description'].received, 'the description'
+    )
+    publish(peer, recorder, joints, [JointState(name=['a'], position=[1.0])])
+    assert list(recorder.stop().topics) == [
+        '/cam/image', '/robot_description', '/joint_states', '/tf', '/tf_static',
+    ]  # fmt: skip
+    first, second = read(recorder.out)
+    assert (first[0], second[0]) == ('/robot_description', '/joint_states')
+    assert b'<robot/>' in first[2]
+    (qos,) = [
+        topic['topic_metadata']['offered_qos_profiles']
+        for topic in metadata(recorder.out)['topics_with_message_count']
+        if topic['topic_metadata']['name'] == '/robot_description'
+    ]
+    assert 'transient_local' in str(qos)
+    peer.node.destroy_publisher(description)
