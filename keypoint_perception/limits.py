@@ -52,6 +52,12 @@ class Limits(Settings):
     max_csv_mb: float = setting(
         16.0, above=0, help='Megabytes of a CSV file, such as annotations.'
     )
+    max_urdf_mb: float = setting(
+        8.0, above=0, help='Megabytes of the URDF of a robot, a file or in a bag.'
+    )
+    max_mesh_mb: float = setting(
+        64.0, above=0, help="Megabytes of a file of a robot's collision geometry."
+    )
 
 
 def limits() -> Limits:
