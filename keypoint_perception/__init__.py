@@ -15,7 +15,8 @@ estimator -> node -> message. The folders, and what each may import:
                  interrupted), parity (differences between engines), atomic_files (files that
                  appear when they are complete, directories with one writer), json_files and
                  yaml_files (bounded in size and depth), opencv_files (names that OpenCV can open),
-                 seen_messages (messages that are logged once), sampling
+                 seen_messages (messages that are logged once), sampling, camera_topics (which
+                 camera_info belongs to an image topic)
     frames/      bags, videos, folders -> stamped frames; the frame store; annotations
                  (imports root); salvage/ reads what is damaged
     model/       the one network, heatmaps, checkpoints, ONNX export (root)
@@ -28,6 +29,8 @@ estimator -> node -> message. The folders, and what each may import:
     evaluation/  metrics, overlay videos, the report (root, geometry)
     geometry/    camera model, depth, lifting to 3-D, filters over time, how a camera moves, maps
                  from keypoints to landmarks, without ROS (root)
+    robot/       what a recording knows of its robot: URDF, joint states, transforms, kinematics,
+                 labels of links (root, frames, geometry)
     ros/         the programs, parameters, messages, QoS and launch parts (root, inference);
                  perception/ is the node that publishes keypoints (also geometry),
                  recorder/ the one that writes bags (root, frames)

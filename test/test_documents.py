@@ -24,6 +24,7 @@ DOCUMENTS = (
     'docs/node.md',
     'docs/objectives.md',
     'docs/recording.md',
+    'docs/robot.md',
     'docs/tensorrt.md',
     'docs/training.md',
 )

@@ -71,6 +71,7 @@ ROOMS = {
     'inference': row('root', 'onnx'),
     'evaluation': row('root geometry'),
     'geometry': row('root'),
+    'robot': row('root frames geometry', 'rosbags'),
     'ros': row('root inference', 'ros'),
     'ros/perception': row('root inference geometry ros ros/recorder', 'ros'),
     'ros/recorder': row('root frames ros', 'ros'),
@@ -78,7 +79,7 @@ ROOMS = {
         'root frames model learning inference evaluation ros commands',
         'torch safetensors rosbags onnx ros',
     ),
-    'commands': row('root frames model learning inference evaluation ros ros/recorder'),
+    'commands': row('root frames model learning inference evaluation robot ros ros/recorder'),
 }
 # Files that may do what the rest of their room may not.
 FILES = {

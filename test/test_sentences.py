@@ -34,7 +34,8 @@ NAMES = {
     'fastdds_large_images', 'image_raw', 'image_rect', 'keypoint_perception', 'left_arm',
     'message_count', 'network_hw', 'perception_node', 'qos_overrides', 'recorder_node',
     'sensor_msgs', 'stamp_ns', 'std_msgs', 'std_srvs', 'visualization_msgs', 'dds_profile',
-    'params_file', 'save_file',
+    'params_file', 'save_file', 'child_frame_id', 'frame_id', 'robot_state_publisher',
+    'stamp_delay_s',
 }  # fmt: skip
 REMAPPED = {'__node', 'camera_info', 'depth', 'image'}
 ROS_WHEELS = {'ros-jazzy-sensor-msgs', 'ros-jazzy-diagnostic-msgs'}
@@ -159,7 +160,7 @@ def test_what_sentences_name_exists():
 @pytest.mark.parametrize(
     ('sentence', 'fault'),
     [
-        ('choose fewer --points, or a larger --size', '--points'),
+        ('choose fewer --clusters, or a larger --size', '--clusters'),
         ('run `export {} --engine tensorrt --steps 3` again', 'export --steps'),
         ('run `extrat {} --out F` again', 'extrat {} --out F'),
         (

@@ -20,6 +20,7 @@ from keypoint_perception.commands.doctor import doctor
 from keypoint_perception.commands.evaluate import evaluate
 from keypoint_perception.commands.export import export
 from keypoint_perception.commands.extract import extract
+from keypoint_perception.commands.label import label
 from keypoint_perception.commands.landmarks import landmarks
 from keypoint_perception.commands.record import record
 from keypoint_perception.commands.train import train
@@ -64,10 +65,11 @@ def program() -> None:
 
 for verb in VERBS:
     app.command()(spell_out_optional(verb))
-for command in benchmark.registered_commands:
-    if command.callback is not None:
-        spell_out_optional(command.callback)
-app.add_typer(benchmark, name='benchmark')
+for name, group in {'label': label, 'benchmark': benchmark}.items():
+    for command in group.registered_commands:
+        if command.callback is not None:
+            spell_out_optional(command.callback)
+    app.add_typer(group, name=name)
 
 
 def main(arguments: list[str] | None = None) -> None:
