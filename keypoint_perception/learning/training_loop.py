@@ -19,6 +19,7 @@ from typing import Literal
 
 from keypoint_perception.frames.frame_store import FrameStore
 from keypoint_perception.learning.config import TrainConfig
+from keypoint_perception.learning.reseeding import Reseeding
 from keypoint_perception.learning.run_monitor import Outcome, RunMonitor, RunProgress
 from keypoint_perception.learning.seed_selection import select_seed
 from keypoint_perception.learning.stopping import Budget, StopRequest
@@ -70,6 +71,7 @@ def train(
                 fabric, session, budget, lambda: bool(_stop_reason(fabric, stop, budget)), report
             )
             threads.use(session)
+        reseeding = Reseeding(session, budget.done(max(0, session.step - 1)))
         monitor = RunMonitor(session, fabric, out, budget, report, threads)
         while True:
             reason = _stop_reason(fabric, stop, budget) or budget.reason(session.step)
@@ -79,6 +81,7 @@ def train(
             done = budget.done(session.step)
             rate = learning_rate(config, session.step, done)
             loss, terms = step(rate, done)
+            reseeding.after_step(done)
             session.elapsed_s += time.perf_counter() - started
             monitor.after_step(rate, loss, terms)
 

@@ -51,13 +51,14 @@ def initialise_head(
     if labels is not None:
         frames = evenly_spaced(labels.frames, FRAMES)
         cells = network_to_cells(torch.from_numpy(labels.uv[frames]), network.stride)
-        found = labelled_features(_features(network.body, store, frames), cells)
+        found = labelled_features(features_of(network.body, store, frames), cells)
         rows = queries(found[: len(head.weight)])
     missing = len(head.weight) - len(rows)
     if missing:
         frames = evenly_spaced(np.arange(len(store)), FRAMES)
-        features = _features(network.body, store, frames)
-        foreground = _foreground(store, frames, _backgrounds(store, config, extras), features)
+        features = features_of(network.body, store, frames)
+        backgrounds = backgrounds_of(store, config, extras)
+        foreground = foreground_of(store, frames, backgrounds, map_size(features))
         generator = torch.Generator().manual_seed(config.seed)
         clusters = cluster_features(features, foreground, missing, generator)
         if clusters is None:
@@ -71,30 +72,37 @@ def initialise_head(
         head.bias[: len(rows)][known] = 0
 
 
-def _features(body: UNet, store: FrameStore, frames: np.ndarray) -> Tensor:
+def features_of(body: UNet, store: FrameStore, frames: np.ndarray) -> Tensor:
+    """Return the features of frames, (N, c, h, w)."""
+    device = body.head.weight.device
     return torch.cat(
         [
-            body.features(normalise(torch.from_numpy(store.images[some])))
+            body.features(normalise(torch.from_numpy(store.images[some]).to(device))).cpu()
             for some in np.array_split(frames, -(-len(frames) // CHUNK))
         ]
     )
 
 
-def _backgrounds(
+def backgrounds_of(
     store: FrameStore, config: TrainConfig, extras: Sequence[object]
 ) -> CameraBackgrounds:
+    """Return the backgrounds of a run, from its batch extras if they are among them."""
     return next(
         (e for e in extras if isinstance(e, CameraBackgrounds)), None
     ) or CameraBackgrounds(store, config)
 
 
-def _foreground(
-    store: FrameStore, frames: np.ndarray, backgrounds: CameraBackgrounds, features: Tensor
+def foreground_of(
+    store: FrameStore,
+    frames: np.ndarray,
+    backgrounds: CameraBackgrounds,
+    hw: tuple[int, int],
 ) -> Tensor:
+    """Return how certainly each of h x w cells of frames shows foreground, (N, h, w)."""
     maps = []
     for some in np.array_split(frames, -(-len(frames) // CHUNK)):
         extra = backgrounds.take(np.stack([some, some]))
         background, noise = (extra[name].chunk(2)[0] for name in ('background', 'noise'))
         images = normalise(torch.from_numpy(store.images[some]))
-        maps.append(foreground_map(images, background, noise, map_size(features)))
+        maps.append(foreground_map(images, background, noise, hw))
     return torch.cat(maps)
